@@ -1,0 +1,207 @@
+"""The database: one engine, read and write transactions, advisory locks, and the few statements that differ by dialect."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from foundation.errors import Unavailable
+
+LOCK_COMPONENT = 1
+LOCK_PERSON = 2
+"""Spaces of advisory locks, in the order in which they may be taken: components first, persons after."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+"""Every table of every wing; constraints have names, so that one error can be told from another."""
+
+# SQLite's rowid alias must be spelled INTEGER; both hold 64 bits.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC instant; SQLite keeps no zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant needs a zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """JSON as compact text on both databases: the same bytes, no reordering, nothing queried inside."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+class Database:
+    """Connections to one database, with transactions that say whether they write.
+
+    ``write()`` is the only writer on SQLite (BEGIN IMMEDIATE) and READ COMMITTED on PostgreSQL, where each statement sees what was
+    committed before it: so a lock is a statement of its own, and facts are read in later ones.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url: URL = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        self.engine: Engine = create_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=0,
+            poolclass=QueuePool,
+            pool_timeout=30,
+            connect_args={"timeout": 30, "check_same_thread": False}
+            if self.is_sqlite
+            else {"connect_timeout": 10},
+            **({} if self.is_sqlite else {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}),
+        )
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _open_sqlite)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One transaction that writes nothing; what it saw may be old when it ends."""
+        with self.engine.connect() as tx:
+            if self.is_sqlite:
+                tx.exec_driver_sql("BEGIN")
+            try:
+                yield tx
+            finally:
+                tx.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that commits when the block ends, and leaves nothing behind when it raises.
+
+        Raises:
+            Unavailable: ``database-busy`` when SQLite's one writer does not come free in time.
+        """
+        with self.engine.connect() as tx:
+            if self.is_sqlite:
+                try:
+                    tx.exec_driver_sql("BEGIN IMMEDIATE")
+                except OperationalError as error:
+                    raise Unavailable("database-busy") from error
+            try:
+                yield tx
+            except BaseException:
+                tx.rollback()
+                raise
+            tx.commit()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # None: the driver starts no transaction of its own, so that BEGIN IMMEDIATE is ours to say.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(
+        "PRAGMA synchronous = FULL"
+    )  # an audit row that was answered for must outlive a power cut
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA busy_timeout = 30000")
+    connection.execute("PRAGMA cache_size = -65536")
+
+
+def lock(tx: Connection, space: int, ids: Iterable[int], *, shared: bool = False) -> None:
+    """Hold the advisory locks of these ids until the transaction ends, in one order for all, each by a statement of its own.
+
+    SQLite needs none: a write transaction is the only one. Shared locks are for those who decide, exclusive ones for those who
+    change what is decided upon. Two ids may, rarely, share a key: then one waits for the other without need, and never wrongly passes.
+    """
+    if tx.dialect.name == "sqlite":
+        return
+    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    for key in sorted({_lock_key(space, number) for number in ids}):
+        tx.execute(text(f"SELECT {function}(:key)"), {"key": key})  # noqa: S608  a fixed name, chosen above
+
+
+def _lock_key(space: int, number: int) -> int:
+    # One 64-bit key space is shared by all locks; the top byte tells the spaces apart, ids fill the rest.
+    mixed = (number ^ (number >> 55)) & ((1 << 55) - 1)
+    return (space << 55) | mixed
+
+
+def insert_ignore(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> int:
+    """Insert rows, leaving those whose ``key`` is already there as they are; return how many were new."""
+    if not rows:
+        return 0
+    insert = sqlite_insert if tx.dialect.name == "sqlite" else postgresql_insert
+    statement = insert(table).on_conflict_do_nothing(index_elements=list(key))
+    if len(rows) == 1:
+        return tx.execute(statement, dict(rows[0])).rowcount
+    return tx.execute(statement, [dict(row) for row in rows]).rowcount
+
+
+def upsert(
+    tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str], update: Sequence[str]
+) -> None:
+    """Insert rows, or set the ``update`` columns of those whose ``key`` is already there."""
+    if not rows:
+        return
+    insert = sqlite_insert if tx.dialect.name == "sqlite" else postgresql_insert
+    statement = insert(table)
+    statement = statement.on_conflict_do_update(
+        index_elements=list(key), set_={name: statement.excluded[name] for name in update}
+    )
+    tx.execute(statement, [dict(row) for row in rows])
+
+
+def is_retryable(error: DBAPIError) -> bool:
+    """Whether taking the transaction again may succeed: a deadlock, a serialisation failure, a lost connection, a busy file."""
+    code = getattr(error.orig, "sqlstate", None)
+    return code in {"40001", "40P01", "55P03", "57P01", "08006", "08003"} or "database is locked" in str(
+        error.orig
+    )

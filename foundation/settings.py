@@ -1,0 +1,102 @@
+"""Settings, read once from the environment; with none set, everything runs from one SQLite file."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foundation.errors import Invalid
+
+_DEFAULT_HOME = "var"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an installation chooses. ``DATABASE_URL`` and ``REDIS_URL`` alone choose the production parts."""
+
+    home: Path  # where the embedded default keeps its files
+    database_url: str = field(repr=False)  # SQLAlchemy URL: sqlite:///… or postgresql+psycopg://…
+    migrator_database_url: str = field(repr=False)  # the same database under the role that owns the tables
+    redis_url: str | None = field(repr=False, default=None)
+    public_url: str = (
+        "http://127.0.0.1:8080"  # how clients reach the service; the token audience is built from it
+    )
+    host: str = "127.0.0.1"
+    port: int = 8080
+    web_threads: int = 8
+    web_processes: int = 1
+    max_body_bytes: int = 1_048_576
+    is_production: bool = False  # a production index makes no automatic links under an unapproved model
+    local_sign_in: bool = True  # accounts kept here; off where OpenID Connect is configured
+    model_path: Path | None = None  # a match model other than the shipped one
+    log_level: str = "INFO"
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+    @property
+    def token_url(self) -> str:
+        return f"{self.public_url}/oauth2/token"
+
+    @staticmethod
+    def from_environment(environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the settings.
+
+        Raises:
+            Invalid: ``setting-format``, naming the variable.
+        """
+        env = os.environ if environ is None else environ
+        home = Path(env.get("MPI_HOME", _DEFAULT_HOME)).absolute()
+        database_url = _database_url(env.get("DATABASE_URL"), home)
+        host = env.get("MPI_HOST", "127.0.0.1")
+        port = _whole_number(env, "MPI_PORT", 8080, 1, 65_535)
+        model_path = env.get("MPI_MODEL")
+        return Settings(
+            home=home,
+            database_url=database_url,
+            migrator_database_url=_database_url(env.get("MIGRATOR_DATABASE_URL"), home)
+            if env.get("MIGRATOR_DATABASE_URL")
+            else database_url,
+            redis_url=env.get("REDIS_URL") or None,
+            public_url=env.get("MPI_PUBLIC_URL", f"http://{host}:{port}").rstrip("/"),
+            host=host,
+            port=port,
+            web_threads=_whole_number(env, "MPI_WEB_THREADS", 8, 1, 64),
+            web_processes=_whole_number(env, "MPI_WEB_PROCESSES", 1, 1, 64),
+            max_body_bytes=_whole_number(env, "MPI_MAX_BODY_BYTES", 1_048_576, 1_024, 1_073_741_824),
+            is_production=_yes_or_no(env, "MPI_PRODUCTION", default=False),
+            local_sign_in=_yes_or_no(env, "MPI_LOCAL_SIGN_IN", default=True),
+            model_path=Path(model_path) if model_path else None,
+            log_level=env.get("MPI_LOG_LEVEL", "INFO").upper(),
+        )
+
+
+def _database_url(text: str | None, home: Path) -> str:
+    if not text:
+        return f"sqlite:///{home / 'mpi.sqlite3'}"
+    if text.startswith(("postgresql://", "postgres://")):
+        return "postgresql+psycopg://" + text.split("://", 1)[1]
+    if text.startswith(("postgresql+psycopg://", "sqlite:///")):
+        return text
+    raise Invalid("setting-format", field="DATABASE_URL")
+
+
+def _whole_number(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = env.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise Invalid("setting-format", field=name)
+    return int(text)
+
+
+def _yes_or_no(env: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = env.get(name)
+    if text is None:
+        return default
+    if text.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if text.lower() in {"0", "false", "no", "off", ""}:
+        return False
+    raise Invalid("setting-format", field=name)
