@@ -1,0 +1,1 @@
+"""Who is this? Source records, matching, links and persons."""
