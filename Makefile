@@ -17,10 +17,10 @@ install: $(VENV)/.development ## Install everything but Spark; `mpi` and `consen
 	@echo "Ready: $(BIN)/mpi --help, $(BIN)/consent --help"
 
 test: $(VENV)/.test engines ## Run the tests on SQLite, and on PostgreSQL with Redis
-	REQUIRE_ENGINES=1 $(BIN)/pytest -q -n 2 --dist loadfile tests
+	$(BIN)/pytest -q -n 2 --dist loadfile tests
 
 test-long: $(VENV)/.test engines ## Run the long tests: races, kills, big files
-	REQUIRE_ENGINES=1 $(BIN)/pytest -q tests/long
+	$(BIN)/pytest -q tests/long
 
 # The guards that start no server run here too: no drift between tables and revisions, OpenAPI up to date, locks, contracts.
 check: $(VENV)/.development ## Check format, lint, types, import contracts, migrations, OpenAPI

@@ -1,0 +1,280 @@
+"""What tests stand on: a clock that stands still, a database of each kind with the schema in it, and a Redis.
+
+A test that takes ``db`` (or ``engine_url``) runs twice, on SQLite and on PostgreSQL, with a database of its own: a copy of a template
+that was migrated once. On PostgreSQL it speaks under the application role, which may not do what the migrator may. A server that is
+missing fails the test that needs it; nothing skips.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from psycopg import sql
+
+from foundation.clock import FixedClock
+from foundation.database import Database
+from foundation.migrations import SCRIPTS, upgrade
+from tests.engines import APPLICATION, MIGRATOR, EngineMissing, Keeper, ask
+
+ENGINES = ("sqlite", "postgresql")
+_ADDRESS = "TEST_ENGINES"  # where a run's keeper listens; set by the runner, read by its workers
+_NEED_A_SERVER = {"postgresql_url", "empty_postgresql_url", "redis_url", "chromium"}
+
+# A developer's own settings must not decide what is tested, nor may a test reach the database that they name.
+for _name in [
+    name for name in os.environ if name.startswith("MPI_") or name.endswith(("DATABASE_URL", "REDIS_URL"))
+]:
+    del os.environ[_name]
+
+# No deadline: the machine is shared. A failing example is printed, so that it can be tried again elsewhere.
+settings.register_profile(
+    "house",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("house")
+
+
+# -- servers ----------------------------------------------------------------------------------------------------------
+
+_keeper: Keeper | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    global _keeper
+    if not hasattr(config, "workerinput"):
+        _keeper = Keeper()
+        os.environ[_ADDRESS] = _keeper.address
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _keeper is not None:
+        _keeper.stop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server, so that ``-m "not engines"`` runs where there is none."""
+    for item in items:
+        engine = getattr(item, "callspec", None) and item.callspec.params.get("engine")
+        if engine == "postgresql" or _NEED_A_SERVER & set(getattr(item, "fixturenames", ())):
+            item.add_marker("engines")
+
+
+def _server(engine: str) -> dict[str, str]:
+    try:
+        return ask(os.environ[_ADDRESS], engine)
+    except EngineMissing as missing:
+        pytest.fail(str(missing), pytrace=False)
+
+
+@dataclass(frozen=True)
+class PostgresqlServer:
+    """The run's PostgreSQL: a URL for a database under a role, and a superuser's connection to make and drop databases."""
+
+    host: str
+    port: str
+    pid: int
+
+    def url(self, database: str, role: str) -> str:
+        return f"postgresql+psycopg://{role}@{self.host}:{self.port}/{database}"
+
+    @contextmanager
+    def superuser(self, database: str = "postgres") -> Iterator[psycopg.Connection]:
+        where = f"host={self.host} port={self.port} user=postgres dbname={database}"
+        with psycopg.connect(where, autocommit=True) as connection:
+            yield connection
+
+    def create(self, database: str, template: str) -> None:
+        with self.superuser() as connection:
+            connection.execute(
+                sql.SQL("create database {} template {} owner {}").format(
+                    sql.Identifier(database), sql.Identifier(template), sql.Identifier(MIGRATOR)
+                )
+            )
+
+    def drop(self, database: str) -> None:
+        with self.superuser() as connection:
+            connection.execute(
+                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database))
+            )
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> PostgresqlServer:
+    answer = _server("postgresql")
+    return PostgresqlServer(answer["host"], answer["port"], int(answer["pid"]))
+
+
+@pytest.fixture
+def redis_url(worker: str) -> Iterator[str]:
+    """A Redis with nothing in it, that no other test of the moment speaks to."""
+    answer = _server(f"redis-{worker}")
+    url = f"redis://{answer['host']}:{answer['port']}/0"
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    yield url
+
+
+@pytest.fixture(scope="session")
+def worker() -> str:
+    return os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+
+# -- databases --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def engine_url(engine: str, request: pytest.FixtureRequest) -> str:
+    """A database with the schema in it and nothing else: the application's URL, once for each engine."""
+    return str(request.getfixturevalue(f"{engine}_url"))
+
+
+@pytest.fixture
+def empty_url(engine: str, request: pytest.FixtureRequest) -> str:
+    """A database with nothing in it, under the role that may make tables, once for each engine."""
+    return str(request.getfixturevalue(f"empty_{engine}_url"))
+
+
+@pytest.fixture
+def db(engine_url: str) -> Iterator[Database]:
+    """An open database with the schema in it, once for each engine."""
+    database = Database(engine_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def migrator_url(engine_url: str) -> str:
+    """The same database under the role that owns the tables; SQLite has but one role."""
+    return engine_url.replace(f"//{APPLICATION}@", f"//{MIGRATOR}@")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
+    copy = tmp_path / "mpi.sqlite3"
+    shutil.copyfile(sqlite_template, copy)
+    return f"sqlite:///{copy}"
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'empty.sqlite3'}"
+
+
+@pytest.fixture
+def postgresql_url(
+    postgresql_server: PostgresqlServer, postgresql_template: str, new_name: Callable[[], str]
+) -> Iterator[str]:
+    name = new_name()
+    postgresql_server.create(name, postgresql_template)
+    yield postgresql_server.url(name, APPLICATION)
+    postgresql_server.drop(name)
+
+
+@pytest.fixture
+def empty_postgresql_url(postgresql_server: PostgresqlServer, new_name: Callable[[], str]) -> Iterator[str]:
+    name = new_name()
+    postgresql_server.create(name, "template0")
+    yield postgresql_server.url(name, MIGRATOR)
+    postgresql_server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def new_name(worker: str) -> Callable[[], str]:
+    numbers = count(1)
+    return lambda: f"test_{worker}_{next(numbers)}"
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "mpi.sqlite3"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: PostgresqlServer) -> str:
+    """The name of the migrated database that tests copy; the first worker to ask makes it, the others wait for it."""
+    with postgresql_server.superuser() as connection:
+        connection.execute("select pg_advisory_lock(1)")
+        if not connection.execute("select 1 from pg_database where datname = 'template_mpi'").fetchone():
+            postgresql_server.drop("unfinished")
+            postgresql_server.create("unfinished", "template0")
+            _migrate(postgresql_server.url("unfinished", MIGRATOR))
+            connection.execute("alter database unfinished rename to template_mpi")
+    return "template_mpi"
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    try:
+        if any((SCRIPTS / "versions").glob("*.py")):
+            upgrade(database)
+        else:
+            _create_what_no_revision_makes_yet(database)
+    finally:
+        database.close()
+
+
+def _create_what_no_revision_makes_yet(database: Database) -> None:
+    import importlib
+    import pkgutil
+    import warnings
+
+    from sqlalchemy import text
+
+    from foundation.database import metadata
+
+    for room in ("foundation", "mpi.store", "consent.store"):
+        try:
+            package = importlib.import_module(room)
+        except ImportError:
+            continue
+        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
+            try:
+                importlib.import_module(module.name)
+            except Exception as error:
+                warnings.warn(f"no tables of {module.name}: {error}", stacklevel=1)
+    with database.write() as tx:
+        metadata.create_all(tx)
+        if not database.is_sqlite:
+            tx.execute(
+                text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {APPLICATION}")
+            )
+            tx.execute(text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {APPLICATION}"))
+            for name in metadata.tables:
+                if name.startswith("audit_"):
+                    tx.execute(text(f"REVOKE UPDATE, DELETE ON {name} FROM {APPLICATION}"))
+
+
+# -- the rest ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """A Monday morning that lasts until the test moves it."""
+    return FixedClock(datetime(2026, 11, 23, 9, 0, tzinfo=UTC))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Debian's Chromium, for Playwright's ``executable_path``."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.fail("Chromium is missing. On Debian, as root: apt-get install -y chromium", pytrace=False)
+    return found
