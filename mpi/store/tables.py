@@ -1,0 +1,192 @@
+"""The index's tables: records and their versions, keys, edges, decisions, persons, history and the review queue."""
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from foundation.database import Id, Json, UtcDateTime, metadata
+
+# One row a source record, as it stands now. It waits for T2 while linked_version differs from current_version.
+source_record = Table(
+    "source_record",
+    metadata,
+    Column("record_id", Id, primary_key=True, autoincrement=False),
+    Column("organisation", String(20), nullable=False),
+    Column("system", String(64), nullable=False),
+    Column("local_id", String(64), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("version", Integer, nullable=False),  # how many versions were received: the ETag
+    Column("current_version", Integer, nullable=False),  # the one that stands after folding
+    Column("linked_version", Integer),  # the one that T2 has searched with
+    Column("held_version", Integer),  # one that reads like another person and waits for someone
+    Column("normalised", Text, nullable=False),
+    Column("keys", LargeBinary, nullable=False),  # match keys as packed signed 64-bit numbers
+    Column("model_revision", String(16), nullable=False),
+    Column("restricted", Boolean, nullable=False),
+    Column("component_id", Id, nullable=False),
+    Column("person_id", Id),
+    Column("search_complete", Boolean, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    UniqueConstraint("organisation", "system", "local_id"),
+    CheckConstraint("state in ('active', 'erased')", name="state_is_known"),
+    Index("ix_source_record_person_id", "person_id"),
+    Index("ix_source_record_component_id", "component_id"),
+)
+# What T2 still has to take: a partial index, empty in good times.
+Index(
+    "ix_source_record_waiting",
+    source_record.c.record_id,
+    sqlite_where=source_record.c.linked_version.is_(None),
+    postgresql_where=source_record.c.linked_version.is_(None),
+)
+
+record_version = Table(
+    "record_version",
+    metadata,
+    Column("record_id", Id, ForeignKey("source_record.record_id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # of the content without its source time
+    Column("payload", Text, nullable=False),
+    Column("source_at", UtcDateTime, nullable=False),  # the source's own time, else that of arrival
+    Column("has_source_time", Boolean, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("received_from", String(128), nullable=False),
+    PrimaryKeyConstraint("record_id", "version"),
+    CheckConstraint("state in ('accepted', 'held', 'rejected')", name="state_is_known"),
+)
+
+match_key = Table(
+    "match_key",
+    metadata,
+    Column("key", Id, nullable=False, autoincrement=False),
+    Column("record_id", Id, nullable=False, autoincrement=False),
+    PrimaryKeyConstraint("key", "record_id"),
+    sqlite_with_rowid=False,
+)
+
+edge = Table(
+    "edge",
+    metadata,
+    Column("low_id", Id, nullable=False, autoincrement=False),
+    Column("high_id", Id, nullable=False, autoincrement=False),
+    Column("weight", Integer, nullable=False),  # millibits
+    Column("may_link", Boolean, nullable=False),  # false where a safety rule asks for more evidence
+    Column("conflict", String(32)),  # a contradiction that a reviewer should see, such as one number on two people
+    Column("parts", Text, nullable=False),
+    Column("model_revision", String(16), nullable=False),
+    Column("search_complete", Boolean, nullable=False),
+    PrimaryKeyConstraint("low_id", "high_id"),
+    CheckConstraint("low_id < high_id", name="ids_are_ordered"),
+    Index("ix_edge_high_id", "high_id"),
+    sqlite_with_rowid=False,
+)
+
+link_decision = Table(
+    "link_decision",
+    metadata,
+    Column("decision_id", Id, primary_key=True, autoincrement=False),
+    Column("task_id", Id),
+    Column("kind", String(32), nullable=False),  # the type of task that it answers
+    Column("verdict", String(12), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("comment", Text),
+    Column("decided_by", String(128), nullable=False),
+    Column("decided_at", UtcDateTime, nullable=False),
+    Column("seconded_by", String(128)),
+    Column("undone_by", String(128)),
+    Column("undone_at", UtcDateTime),
+    Column("evidence", Json, nullable=False),  # what the reader had before them: new evidence opens the task again
+    CheckConstraint("verdict in ('same', 'different', 'not-enough')", name="verdict_is_known"),
+    CheckConstraint("state in ('proposed', 'standing', 'declined', 'undone')", name="state_is_known"),
+)
+
+link_decision_member = Table(
+    "link_decision_member",
+    metadata,
+    Column("decision_id", Id, ForeignKey("link_decision.decision_id"), nullable=False),
+    Column("record_id", Id, nullable=False),
+    Column("side", Integer, nullable=False),
+    PrimaryKeyConstraint("decision_id", "record_id"),
+    Index("ix_link_decision_member_record_id", "record_id"),
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("person_id", Id, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+    CheckConstraint("epoch >= 0", name="epoch_is_natural"),
+)
+
+membership_change = Table(
+    "membership_change",
+    metadata,
+    Column("change_id", Id, primary_key=True, autoincrement=False),
+    Column("record_id", Id, nullable=False),
+    Column("from_person_id", Id),
+    Column("to_person_id", Id),
+    Column("cause", String(32), nullable=False),
+    Column("decision_id", Id),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Index("ix_membership_change_record_id", "record_id"),
+    Index("ix_membership_change_to_person_id", "to_person_id"),
+    Index("ix_membership_change_from_person_id", "from_person_id"),
+)
+
+task = Table(
+    "task",
+    metadata,
+    Column("task_id", Id, primary_key=True, autoincrement=False),
+    Column("kind", String(32), nullable=False),
+    Column("subject", String(200), nullable=False),  # what it is about, the same however often it is found
+    Column("state", String(12), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("rank", Integer, nullable=False),  # worst first: 0 is the worst
+    Column("is_binding", Boolean, nullable=False),  # while open, an objection on either side binds both
+    Column("weight", Integer),
+    Column("reason", String(40), nullable=False),
+    Column("evidence", Json, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("claimed_by", String(128)),
+    Column("claimed_until", UtcDateTime),
+    Column("decision_id", Id),
+    UniqueConstraint("kind", "subject"),
+    CheckConstraint("state in ('open', 'decided', 'closed')", name="state_is_known"),
+    Index("ix_task_queue", "state", "rank", "opened_at", "task_id"),
+)
+
+task_member = Table(
+    "task_member",
+    metadata,
+    Column("task_id", Id, ForeignKey("task.task_id"), nullable=False),
+    Column("record_id", Id, nullable=False),
+    Column("side", Integer, nullable=False),
+    PrimaryKeyConstraint("task_id", "record_id"),
+    Index("ix_task_member_record_id", "record_id"),
+)
+
+task_comment = Table(
+    "task_comment",
+    metadata,
+    Column("comment_id", Id, primary_key=True, autoincrement=False),
+    Column("task_id", Id, ForeignKey("task.task_id"), nullable=False),
+    Column("author", String(128), nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("written_at", UtcDateTime, nullable=False),
+    Index("ix_task_comment_task_id", "task_id"),
+)
