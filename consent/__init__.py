@@ -1,0 +1,1 @@
+"""May this be shared? Facts, rules, decisions, releases and the people's own directives."""

@@ -1,0 +1,18 @@
+"""Tiers of rows over a case file: compiled once, evaluated per cell, combined into one decision that explains itself."""
+
+from consent.rules.decision import CellRuling, Decision, Effect, Obligation, Outcome
+from consent.rules.evaluate import decide, releasable
+from consent.rules.policy import Policy, default_policy, load_policy
+
+__all__ = [
+    "CellRuling",
+    "Decision",
+    "Effect",
+    "Obligation",
+    "Outcome",
+    "Policy",
+    "decide",
+    "default_policy",
+    "load_policy",
+    "releasable",
+]

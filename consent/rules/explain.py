@@ -1,0 +1,61 @@
+"""Explanation: an outcome in three voices, from templates without blanks, so that no text can carry a hidden item."""
+
+from collections.abc import Mapping
+
+from consent.rules.decision import CellRuling, Decision, Effect, Outcome, Texts
+from consent.rules.policy import Policy
+
+
+def compose(outcome: Outcome, rulings: tuple[CellRuling, ...], policy: Policy) -> Texts:
+    """Write the three texts of one decision.
+
+    The outcome's sentence comes first, then one sentence for each reason, in order of tier, of cells that may be told. Hidden cells
+    give no sentence at all; NOT_FOUND says the same of everyone.
+    """
+    first = policy.outcomes[outcome.value]
+    if outcome is Outcome.NOT_FOUND:
+        return first
+    told = {
+        (finding.tier, finding.reason)
+        for ruling in rulings
+        if not ruling.is_hidden
+        for finding in ruling.findings
+        if _is_told(finding.effect, ruling)
+    }
+    reasons = [policy.reasons[reason] for _, reason in sorted(told) if reason in policy.reasons]
+    return Texts(
+        staff=_join([first.staff, *(r.staff for r in reasons)]),
+        officer=_join([first.officer, *(r.officer for r in reasons)]),
+        patient=_join([first.patient, *(r.patient for r in reasons)]),
+    )
+
+
+def staff_view(decision: Decision) -> Mapping[str, object]:
+    """What the caller's side may see: nothing of hidden cells, no rule of theirs, and of a NOT_FOUND nothing but that."""
+    is_found = decision.outcome is not Outcome.NOT_FOUND
+    return {
+        "outcome": decision.outcome.value,
+        "permitted": decision.permitted,
+        "obligations": decision.obligations,
+        "determining": _visible_findings(decision) if is_found else (),
+        "override": decision.override,
+        "text": decision.texts.staff,
+        "epoch": decision.epoch if is_found else None,
+    }
+
+
+def _visible_findings(decision: Decision) -> tuple[object, ...]:
+    if not decision.rulings:
+        return decision.determining
+    return tuple(sorted({f for r in decision.rulings if not r.is_hidden for f in r.findings}))
+
+
+def _is_told(effect: Effect, ruling: CellRuling) -> bool:
+    # A lifted cell tells of the emergency, not of what it lifted: staff who see the item need no list of refusals.
+    if ruling.is_lifted:
+        return effect is Effect.LIFT
+    return True
+
+
+def _join(sentences: list[str]) -> str:
+    return " ".join(dict.fromkeys(sentence for sentence in sentences if sentence))
