@@ -1,0 +1,82 @@
+"""The schema: revisions build what the tables in code say, on both databases, and the application role cannot rewrite history."""
+
+import importlib
+import pkgutil
+
+import pytest
+from sqlalchemy import Column, Integer, Table, inspect, text
+from sqlalchemy.exc import ProgrammingError
+
+from foundation.database import Database, metadata
+from foundation.migrations import drift, is_current, upgrade
+
+
+def import_every_table() -> None:
+    for room in ("foundation", "mpi.store", "consent.store"):
+        for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}."):
+            importlib.import_module(module.name)
+
+
+def tables_of(db: Database) -> set[str]:
+    with db.read() as tx:
+        return set(inspect(tx).get_table_names()) - {"alembic_version"}
+
+
+@pytest.fixture
+def empty(empty_url: str):
+    database = Database(empty_url)
+    yield database
+    database.close()
+
+
+def test_an_empty_database_is_brought_up_to_date_without_drift(empty: Database):
+    import_every_table()
+    with empty.read() as tx:
+        assert not is_current(tx)
+
+    upgrade(empty)
+
+    with empty.read() as tx:
+        assert is_current(tx)
+        assert drift(tx) == []
+    assert tables_of(empty) == set(metadata.tables)
+
+
+def test_upgrading_again_changes_nothing(empty: Database):
+    upgrade(empty)
+    before = tables_of(empty)
+
+    upgrade(empty)
+
+    assert tables_of(empty) == before
+    with empty.read() as tx:
+        assert is_current(tx)
+
+
+def test_a_planted_table_is_seen_as_drift(empty: Database):
+    import_every_table()
+    upgrade(empty)
+    planted = Table("planted", metadata, Column("planted_id", Integer, primary_key=True))
+
+    try:
+        with empty.read() as tx:
+            found = drift(tx)
+    finally:
+        metadata.remove(planted)
+
+    assert len(found) == 1
+    assert "planted" in found[0]
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE audit_event SET audit_id = 1", "DELETE FROM audit_event", "TRUNCATE audit_event"]
+)
+def test_the_application_may_not_change_audit_rows(postgresql_url: str, statement: str):
+    db = Database(postgresql_url)
+    with db.read() as tx:
+        assert tx.execute(text("SELECT count(*) FROM audit_event")).scalar() == 0
+
+    with pytest.raises(ProgrammingError, match="permission denied"), db.write() as tx:
+        tx.execute(text(statement))
+
+    db.close()
