@@ -49,6 +49,7 @@ class Keeper:
         )
         assert self._process.stdout is not None
         self.address = self._process.stdout.readline().strip()
+        self.pid = self._process.pid
         if not self.address:
             raise EngineMissing("the keeper of the test servers did not start")
 

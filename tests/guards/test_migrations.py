@@ -48,7 +48,7 @@ def test_upgrading_again_changes_nothing(empty: Database):
 
     upgrade(empty)
 
-    assert tables_of(empty) == before
+    assert tables_of(empty) == before != set()
     with empty.read() as tx:
         assert is_current(tx)
 
