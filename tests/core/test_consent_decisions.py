@@ -1,0 +1,317 @@
+"""Laws of the decision: it agrees with a naive second evaluator, and what must never widen never does."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import consent.rules.policy as policy_module
+from consent.facts import Cell, Directive, Scope
+from consent.rules import Outcome, decide, default_policy, releasable
+from consent.rules.decision import OBLIGATIONS
+from consent.rules.explain import staff_view
+from consent.rules.policy import CASE_ATTRIBUTES, CELL_ATTRIBUTES, compile_policy
+from foundation.errors import Invalid
+from tests.core.consent_builders import (
+    ADDRESS,
+    MEDICATION,
+    MENTAL_HEALTH_NOTE,
+    NOW,
+    OLD_NAME,
+    a_case,
+    a_directive,
+    a_relationship,
+    an_agreement,
+)
+from tests.core.consent_cases import agreements, case_files, cells, directives
+from tests.core.consent_oracle import oracle
+
+DOCUMENT = json.loads(Path(policy_module.__file__).with_name("default_policy.json").read_text("utf-8"))
+POLICY = default_policy()
+SEEN: Counter[str] = Counter()
+
+
+@settings(max_examples=2500)
+@given(case=case_files)
+def test_the_decision_agrees_with_a_naive_evaluator_written_from_the_semantics_page(case):
+    decision = decide(case, POLICY)
+
+    outcome, permitted, hidden = oracle(case, DOCUMENT)
+    SEEN[outcome] += 1
+    assert "rule-failed" not in decision.alerts
+    assert (decision.outcome, set(decision.permitted)) == (outcome, permitted)
+    assert {ruling.cell for ruling in decision.rulings if ruling.is_hidden} == hidden
+
+
+def test_the_generated_cases_reach_every_outcome():
+    if not SEEN:
+        test_the_decision_agrees_with_a_naive_evaluator_written_from_the_semantics_page()
+
+    assert set(SEEN) == {outcome.value for outcome in Outcome}
+    assert min(SEEN.values()) > 10, SEEN
+
+
+def _an_added_denial(row: dict) -> dict:
+    return {**DOCUMENT, "rows": [*DOCUMENT["rows"], row]}
+
+
+_denials = st.builds(
+    lambda tier, attribute, hides: {
+        "id": "added",
+        "version": 1,
+        "tier": tier,
+        "effect": "DENY",
+        "reason": "objection",
+        "when": {attribute[0]: [attribute[1]]},
+        "overridable": tier in (4, 6, 7) and not hides,
+        "hides": hides,
+    },
+    st.integers(0, 8),
+    st.sampled_from(
+        [
+            (name, code)
+            for name, allowed in {**CASE_ATTRIBUTES, **CELL_ATTRIBUTES}.items()
+            for code in sorted(allowed or ())
+        ]
+        + [("role_class", "doctor"), ("source", "RRV"), ("purpose_group", "care")]
+    ),
+    st.booleans(),
+)
+
+
+@settings(max_examples=300)
+@given(case=case_files, row=_denials)
+def test_adding_a_denying_row_never_permits_a_cell(case, row):
+    wider = compile_policy(_an_added_denial(row))
+
+    assert set(decide(case, wider).permitted) <= set(decide(case, POLICY).permitted)
+
+
+@settings(max_examples=300)
+@given(case=case_files)
+def test_removing_an_agreement_never_widens_access(case):
+    before = set(decide(case, POLICY).permitted)
+
+    for gone in range(len(case.agreements)):
+        fewer = replace(case, agreements=case.agreements[:gone] + case.agreements[gone + 1 :])
+        assert set(decide(fewer, POLICY).permitted) <= before
+
+
+@settings(max_examples=300)
+@given(case=case_files, more=agreements)
+def test_adding_an_agreement_never_narrows_access(case, more):
+    wider = replace(case, agreements=(*case.agreements, more))
+
+    assert set(decide(wider, POLICY).permitted) >= set(decide(case, POLICY).permitted)
+
+
+@settings(max_examples=300)
+@given(case=case_files, more=directives)
+def test_adding_anything_but_a_permission_never_widens_access(case, more):
+    kind = "objection" if more.kind == "permission" else more.kind
+    narrower = replace(case, directives=(*case.directives, replace(more, kind=kind, directive_id=99)))
+
+    assert set(decide(narrower, POLICY).permitted) <= set(decide(case, POLICY).permitted)
+
+
+@settings(max_examples=300)
+@given(case=case_files, cell=cells)
+def test_cells_are_ruled_on_one_by_one(case, cell):
+    alone = replace(case, request=replace(case.request, cells=(cell,)))
+    together = replace(case, request=replace(case.request, cells=(*case.request.cells, cell)))
+
+    assert (cell in decide(alone, POLICY).permitted) == (cell in decide(together, POLICY).permitted)
+
+
+@settings(max_examples=300)
+@given(case=case_files, seed=st.randoms(use_true_random=False))
+def test_the_order_of_facts_does_not_matter(case, seed):
+    def shuffled(items):
+        return tuple(seed.sample(items, len(items)))
+
+    again = replace(
+        case,
+        directives=shuffled(case.directives),
+        agreements=shuffled(case.agreements),
+        relationships=shuffled(case.relationships),
+        request=replace(case.request, cells=shuffled(case.request.cells)),
+    )
+
+    assert decide(again, POLICY) == decide(case, POLICY)
+
+
+@settings(max_examples=300)
+@given(case=case_files)
+def test_the_staff_view_is_as_if_hidden_cells_had_not_been_asked_for(case):
+    decision = decide(case, POLICY)
+    shown = tuple(ruling.cell for ruling in decision.rulings if not ruling.is_hidden)
+
+    without = decide(replace(case, request=replace(case.request, cells=shown)), POLICY)
+
+    assert staff_view(without) == staff_view(decision)
+    assert without.texts == decision.texts
+    assert without.near_misses == decision.near_misses
+
+
+@settings(max_examples=300)
+@given(case=case_files)
+def test_a_hidden_person_and_no_person_get_the_same_answer(case):
+    bar = Directive(
+        77, "statutory-bar", Scope("everything"), 1, NOW - timedelta(days=1), NOW - timedelta(days=1)
+    )
+    hidden = replace(case, directives=(*case.directives, bar))
+    nobody = replace(case, subject=replace(case.subject, state="unknown", epoch=0))
+
+    assert staff_view(decide(hidden, POLICY)) == staff_view(decide(nobody, POLICY))
+    assert decide(hidden, POLICY).outcome is Outcome.NOT_FOUND
+    assert decide(hidden, POLICY).texts == decide(nobody, POLICY).texts
+
+
+@settings(max_examples=200)
+@given(case=case_files, later=case_files)
+def test_a_redemption_releases_no_more_than_both_decisions_allow(case, later):
+    issued, now = decide(case, POLICY), decide(later, POLICY)
+
+    released = releasable(issued.permitted, now)
+
+    assert set(released) == set(issued.permitted) & set(now.permitted)
+
+
+@settings(max_examples=200)
+@given(case=case_files)
+def test_obligations_are_of_the_closed_list_and_only_on_permits(case):
+    decision = decide(case, POLICY)
+
+    assert {obligation.code for obligation in decision.obligations} <= OBLIGATIONS
+    assert bool(decision.obligations) == decision.outcome.is_permit
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"purpose": "nonsense"},
+        {"action": "nonsense"},
+        {"identified_by": "nonsense"},
+        {"cells": (Cell("nonsense", "N", "RRV"),)},
+        {"cells": (Cell("medication", "nonsense", "RRV"),)},
+        {"cells": (Cell("medication", "N", "nonsense"),)},
+    ],
+)
+def test_an_unknown_code_is_denied(change):
+    case = a_case(request=change)
+
+    decision = decide(case, POLICY)
+
+    assert decision.outcome is Outcome.DENY
+    assert "code-unknown" in {finding.reason for finding in decision.determining}
+
+
+@pytest.mark.parametrize(
+    "change", [{"kind": "nonsense"}, {"scope": Scope("nonsense")}, {"standing": "nonsense"}]
+)
+def test_a_directive_with_an_unknown_code_denies_everything(change):
+    case = a_case(directives=[replace(a_directive("permission"), **change)])
+
+    assert decide(case, POLICY).outcome is Outcome.DENY
+
+
+def test_a_fault_inside_a_rule_is_a_denial_with_an_alert_and_never_an_error():
+    broken = replace(a_case(), at=NOW.replace(tzinfo=None))  # comparing it with aware instants raises
+
+    decision = decide(broken, POLICY)
+
+    assert decision.outcome is Outcome.DENY
+    assert decision.alerts == ("rule-failed",)
+    assert decision.permitted == ()
+
+
+def test_no_text_of_any_voice_has_a_blank_that_could_carry_an_item():
+    words = [
+        sentence
+        for texts in (*POLICY.reasons.values(), *POLICY.outcomes.values())
+        for sentence in (texts.staff, texts.officer, texts.patient)
+    ]
+
+    assert not [sentence for sentence in words if set("{}%$") & set(sentence)]
+    assert not [s for s in words if "mental" in s.lower() or "gender" in s.lower() or "seal" in s.lower()]
+
+
+def test_every_row_that_hides_is_silent_in_every_voice():
+    for tier in POLICY.tiers:
+        for row in tier.rows:
+            texts = POLICY.reasons[row.reason]
+            assert not row.is_hidden or (texts.staff, texts.officer, texts.patient) == ("", "", "")
+
+
+def test_every_tier_has_a_rule():
+    assert [tier.number for tier in POLICY.tiers if tier.rows] == list(range(9))
+
+
+def test_near_misses_name_the_condition_that_failed():
+    decision = decide(a_case(relationships=[]), POLICY)
+
+    assert ("relationship-current", "relationship") in {
+        (n.rule_id, n.condition) for n in decision.near_misses
+    }
+
+
+def test_the_obligation_to_end_is_the_earliest_end_of_what_the_permit_rests_on():
+    case = a_case(
+        agreements=[an_agreement(ends_at=NOW + timedelta(hours=9))],
+        relationships=[a_relationship(ends_at=NOW + timedelta(hours=3))],
+    )
+
+    ends = {o.parameters for o in decide(case, POLICY).obligations if o.code == "EXPIRES"}
+
+    assert ends == {(("at", (NOW + timedelta(hours=3)).isoformat()),)}
+
+
+def test_what_is_hidden_leaves_the_rest_whole():
+    case = a_case(MEDICATION, OLD_NAME, ADDRESS, subject={"is_restricted": True})
+
+    decision = decide(case, POLICY)
+
+    assert decision.outcome is Outcome.PERMIT
+    assert decision.permitted == (MEDICATION,)
+
+
+def test_what_is_withheld_for_a_role_gives_a_notice():
+    decision = decide(a_case(MEDICATION, MENTAL_HEALTH_NOTE, role="R8003"), POLICY)
+
+    assert decision.outcome is Outcome.PERMIT_FILTERED
+    assert "WITHHELD_NOTICE" in {obligation.code for obligation in decision.obligations}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"when": {"nonsense": ["x"]}},
+        {"when": {"label": ["nonsense"]}},
+        {"when": {"label": []}},
+        {"when": {"label": "N"}},
+        {"reason": "nonsense"},
+        {"effect": "MAYBE"},
+        {"effect": "LIFT"},
+        {"overridable": True},
+        {"obligations": ["NONSENSE"]},
+        {"nonsense": 1},
+        {"id": "agreement-in-force"},
+    ],
+)
+def test_a_policy_with_a_fault_is_refused_whole(row):
+    fault = {
+        "id": "added",
+        "version": 1,
+        "tier": 3,
+        "effect": "DENY",
+        "reason": "objection",
+        "when": {"label": ["N"]},
+    }
+
+    with pytest.raises(Invalid, match="policy-format"):
+        compile_policy(_an_added_denial({**fault, **row}))
