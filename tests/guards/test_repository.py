@@ -1,8 +1,9 @@
 """The repository itself: made-up NHS numbers only, tests that assert and never skip, documents that name real targets."""
 
 import ast
+import fnmatch
+import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Ten digits that could be an NHS number of a living person but are something else; each says what it is.
 INNOCENT = {"0123456789": "the digits themselves"}
 
+_NOT_OURS = {".git", ".venv", ".hypothesis", "__pycache__", "build", "dist", "htmlcov", "node_modules", "var"}
 _TEN_DIGITS = re.compile(r"(?<![\w.+-])(\d{3})([ -]?)(\d{3})\2(\d{4})(?![\w-])")
 _MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 _SKIPS = re.compile(
@@ -19,10 +21,15 @@ _SKIPS = re.compile(
 )
 
 
-def tracked(*patterns: str) -> list[Path]:
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+def files(pattern: str = "*") -> list[Path]:
+    """Return the repository's files of that name, without what .gitignore names: also where there is no git."""
+    found = []
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [
+            name for name in folders if name not in _NOT_OURS and not name.endswith(("_cache", ".egg-info"))
+        ]
+        found += [Path(folder, name) for name in fnmatch.filter(names, pattern)]
+    return sorted(found)
 
 
 # -- people -----------------------------------------------------------------------------------------------------------
@@ -41,7 +48,7 @@ def _passes_modulus_11(ten: str) -> bool:
 
 def test_no_file_holds_an_nhs_number_that_could_be_somebodys():
     found: dict[str, int] = {}
-    for path in tracked():
+    for path in files():
         if path.parent.name == "requirements":
             continue
         try:
@@ -107,7 +114,7 @@ def _name(node: ast.expr) -> str:
 def test_every_test_asserts_something():
     silent = {
         str(path.relative_to(ROOT)): names
-        for path in tracked("tests/**/test_*.py", "tests/test_*.py")
+        for path in files("test_*.py")
         if (names := silent_tests(path.read_text()))
     }
 
@@ -130,7 +137,7 @@ def test_no_test_is_skipped_or_expected_to_fail():
     here = Path(__file__)
     skipping = [
         str(path.relative_to(ROOT))
-        for path in tracked("tests/*.py", "tests/**/*.py")
+        for path in files("*.py")
         if path != here and _SKIPS.search(path.read_text())
     ]
 
@@ -173,7 +180,7 @@ def test_documents_name_targets_that_exist():
     assert (ROOT / "README.md").is_file()
     wrong = {
         str(path.relative_to(ROOT)): names
-        for path in tracked("*.md")
+        for path in files("*.md")
         if (names := unknown_targets(path.read_text()))
     }
 
