@@ -37,10 +37,7 @@ for _name in [
 
 # No deadline: the machine is shared. A failing example is printed, so that it can be tried again elsewhere.
 settings.register_profile(
-    "house",
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    "house", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("house")
 
