@@ -69,14 +69,14 @@ def test_a_planted_table_is_seen_as_drift(empty: Database):
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE audit_event SET audit_id = 1", "DELETE FROM audit_event", "TRUNCATE audit_event"]
+    "statement", ["UPDATE audit_event SET {} = NULL", "DELETE FROM audit_event", "TRUNCATE audit_event"]
 )
 def test_the_application_may_not_change_audit_rows(postgresql_url: str, statement: str):
     db = Database(postgresql_url)
     with db.read() as tx:
-        assert tx.execute(text("SELECT count(*) FROM audit_event")).scalar() == 0
+        column = inspect(tx).get_columns("audit_event")[0]["name"]
 
     with pytest.raises(ProgrammingError, match="permission denied"), db.write() as tx:
-        tx.execute(text(statement))
+        tx.execute(text(statement.format(column)))
 
     db.close()
