@@ -1,0 +1,53 @@
+"""The verbs: normalise, block, compare, score, decide, partition. Pure: values in, values out."""
+
+from mpi.matching.block import LOCATION_RULES, BlockKey, block, search_keys
+from mpi.matching.compare import FIELDS, Comparison, compare
+from mpi.matching.decide import Grade, Grading, decide, has_minimum_input, safety_obstacles
+from mpi.matching.explain import Reason, explain, reasons
+from mpi.matching.model import Model, Thresholds, build_model, load_model
+from mpi.matching.normalise import NormalisedRecord, normalise
+from mpi.matching.partition import (
+    Edge,
+    Join,
+    LinkDecision,
+    Member,
+    Partition,
+    Refusal,
+    partition,
+    veto,
+)
+from mpi.matching.score import Score, score
+
+__all__ = [
+    "FIELDS",
+    "LOCATION_RULES",
+    "BlockKey",
+    "Comparison",
+    "Edge",
+    "Grade",
+    "Grading",
+    "Join",
+    "LinkDecision",
+    "Member",
+    "Model",
+    "NormalisedRecord",
+    "Partition",
+    "Reason",
+    "Refusal",
+    "Score",
+    "Thresholds",
+    "block",
+    "build_model",
+    "compare",
+    "decide",
+    "explain",
+    "has_minimum_input",
+    "load_model",
+    "normalise",
+    "partition",
+    "reasons",
+    "safety_obstacles",
+    "score",
+    "search_keys",
+    "veto",
+]

@@ -1,0 +1,103 @@
+"""Step 5: what may be done with a scored pair: its grade, and whether it may be linked without a person."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mpi.matching.compare import FIELDS, Comparison
+from mpi.matching.model import Model
+from mpi.matching.normalise import NormalisedRecord
+from mpi.matching.score import Score
+
+
+class Grade(Enum):
+    """FHIR's match grades."""
+
+    CERTAIN = "certain"
+    PROBABLE = "probable"
+    POSSIBLE = "possible"
+    CERTAINLY_NOT = "certainly-not"
+
+
+@dataclass(frozen=True, slots=True)
+class Grading:
+    """A grade; whether the pair may be linked unseen; and the safety rules that stood in the way, as codes."""
+
+    grade: Grade
+    may_link: bool
+    obstacles: tuple[str, ...] = ()
+
+
+_SAME_GIVEN = frozenset(("exact", "nickname", "middle", "swapped", "typo", "close"))
+_SAME_FAMILY = frozenset(("exact", "previous", "half", "swapped", "close"))
+_SAME_BIRTH = frozenset(("exact", "january", "swapped", "close", "partial"))
+_SAME_PLACE = frozenset(("same", "postcode", "street"))
+
+
+def decide(score: Score, comparison: Comparison, model: Model, search_complete: bool = True) -> Grading:
+    """Grade a pair.
+
+    ``certain`` needs the live threshold, no obstacle, and a search that was not cut short. An obstacle leaves at most
+    ``probable``: a person decides.
+    """
+    limits = model.thresholds
+    obstacles = tuple(safety_obstacles(comparison))
+    may_link = score.weight >= limits.live and not obstacles and search_complete
+    if may_link:
+        return Grading(Grade.CERTAIN, True, obstacles)
+    if score.weight >= limits.balanced:
+        return Grading(Grade.PROBABLE, False, obstacles)
+    if score.weight >= limits.review:
+        return Grading(Grade.POSSIBLE, False, obstacles)
+    return Grading(Grade.CERTAINLY_NOT, False, obstacles)
+
+
+def safety_obstacles(comparison: Comparison) -> list[str]:
+    """Return the codes of the safety rules that forbid to link this pair unseen, whatever its weight."""
+    level = dict(zip(FIELDS, comparison.levels, strict=True))
+    number, given = level["nhs_number"], level["given"]
+    same_given = given in _SAME_GIVEN
+    same_birth = level["birth_date"] in _SAME_BIRTH
+    same_number = number in ("verified", "claimed")
+    found = []
+    if number in ("differ", "differ-verified"):
+        found.append("numbers-differ")
+    if same_number and not same_given and _others(level) < 2:
+        # A number and a birth date can be copied together from the wrong patient.
+        found.append("number-and-birth-date-alone")
+    if (
+        given in ("differ", "loose")
+        and same_birth
+        and (level["family"] in _SAME_FAMILY or level["address"] in _SAME_PLACE)
+        and not (number == "verified" and given == "loose")
+    ):
+        found.append("given-names-differ")
+    if level["birth_order"] == "differ":
+        found.append("birth-orders-differ")
+    if comparison.is_later_birth and not same_given:
+        found.append("birth-order-without-name")
+    if comparison.is_placeholder and number != "verified":
+        found.append("placeholder-name")
+    return found
+
+
+def has_minimum_input(record: NormalisedRecord) -> bool:
+    """Whether a search says enough to be answered with restricted people: names and birth date, or number and birth date."""
+    has_birth_date = record.birth[2] > 0
+    return has_birth_date and bool(
+        (record.given and (record.family or record.previous))
+        or (record.number and record.number_state != "i")
+    )
+
+
+def _others(level: dict[str, str]) -> int:
+    """Count the agreeing items that neither number, birth date nor given name explains."""
+    return (
+        (level["family"] in _SAME_FAMILY)
+        + (level["address"] in _SAME_PLACE)
+        + (level["phone"] in ("mobile", "landline"))
+        + (level["email"] == "agree")
+        + (level["identifier"] == "agree")
+        + (level["middle"] in ("exact", "close"))
+        + (level["mother"] == "agree")
+        + (level["death_date"] == "agree")
+    )

@@ -1,0 +1,154 @@
+"""The match model: a versioned JSON document, read once and compiled into tables of exact integers."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import Unavailable
+
+DEFAULT_MODEL = Path(__file__).parent / "models" / "default.json"
+
+Levels = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frequency:
+    """How much rarer or commoner an agreeing value is than the average one, in millibits."""
+
+    values: Mapping[str, int] = field(repr=False)
+    unlisted: int
+    levels: frozenset[str]
+    against: frozenset[str]
+
+    def part(self, value: str) -> int:
+        return self.values.get(value, self.unlisted)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Match weights, in millibits: what goes live, even odds, what a person should see, and what forbids a join."""
+
+    live: int
+    balanced: int
+    review: int
+    contradiction: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A match model. ``priors`` and each tuple of ``parts`` follow the order of ``rivals``; all are millibits.
+
+    A part is log2(m / u): how much the level speaks for one person and against that rival. ``memo`` only saves work: it
+    holds sums that ``score`` would give again.
+    """
+
+    name: str
+    revision: str
+    rivals: tuple[str, ...]
+    priors: tuple[int, ...]
+    fields: tuple[str, ...]
+    parts: Mapping[str, Mapping[str, tuple[int, ...]]] = field(repr=False)
+    frequency: Mapping[str, Frequency] = field(repr=False)
+    thresholds: Thresholds
+    rules: tuple[str, ...]
+    caps: Mapping[str, int]
+    overfull: frozenset[int] = field(repr=False)
+    shared: frozenset[int] = field(repr=False)
+    nicknames: Mapping[str, tuple[str, ...]] = field(repr=False)
+    titles: frozenset[str] = field(repr=False)
+    particles: frozenset[str] = field(repr=False)
+    suffixes: frozenset[str] = field(repr=False)
+    street_words: Mapping[str, str] = field(repr=False)
+    placeholder_given: frozenset[str] = field(repr=False)
+    placeholder_family: frozenset[str] = field(repr=False)
+    placeholder_dates: frozenset[tuple[int, int, int]] = field(repr=False)
+    placeholder_addresses: tuple[str, ...] = field(repr=False)
+    placeholder_contacts: frozenset[str] = field(repr=False)
+    placeholder_practices: frozenset[str] = field(repr=False)
+    accept_reserved_numbers: bool
+    group_limit: int
+    document: Mapping[str, Any] = field(repr=False)
+    memo: dict[Levels, Any] = field(default_factory=dict, repr=False)
+
+
+def fingerprint(text: str) -> int:
+    """Return a signed 64-bit key of a text: the first 8 bytes of its blake2b."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def revision_of(document: Mapping[str, Any]) -> str:
+    """Name a model by its content: the start of the SHA-256 of its canonical JSON."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return sha256(canonical.encode()).hexdigest()[:16]
+
+
+@cache
+def load_model(path: Path | str | None = None) -> Model:
+    """Read a model file; without a path, the shipped one.
+
+    Raises:
+        Unavailable: ``match-model-unreadable``. Records are then kept and linking waits.
+    """
+    try:
+        return build_model(json.loads(Path(path or DEFAULT_MODEL).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise Unavailable("match-model-unreadable") from fault
+
+
+def build_model(document: Mapping[str, Any]) -> Model:
+    """Compile a model document.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not a model of this format.
+    """
+    if document["format"] != 1:
+        raise ValueError("unknown format of match model")
+    rivals = tuple(document["rivals"])
+    lists = document["lists"]
+    names = {rival: place for place, rival in enumerate(rivals)}
+    return Model(
+        name=document["name"],
+        revision=revision_of(document),
+        rivals=rivals,
+        priors=tuple(int(document["rivals"][rival]["prior"]) for rival in rivals),
+        fields=tuple(document["fields"]),
+        parts={
+            name: {
+                level: tuple(int(logs["person"]) - int(logs[rival]) for rival in names)
+                for level, logs in levels.items()
+            }
+            for name, levels in document["fields"].items()
+        },
+        frequency={
+            name: Frequency(
+                values={value: int(part) for value, part in table["values"].items()},
+                unlisted=int(table["unlisted"]),
+                levels=frozenset(table["levels"]),
+                against=frozenset(table["against"]),
+            )
+            for name, table in document["frequency"].items()
+        },
+        thresholds=Thresholds(**{name: int(value) for name, value in document["thresholds"].items()}),
+        rules=tuple(document["blocking"]),
+        caps={rule: int(settings["cap"]) for rule, settings in document["blocking"].items()},
+        overfull=frozenset(int(key) for key in document["overfull"]),
+        shared=frozenset(int(key) for key in document["shared"]),
+        nicknames={short: tuple(full) for short, full in lists["nicknames"].items()},
+        titles=frozenset(lists["titles"]),
+        particles=frozenset(lists["particles"]),
+        suffixes=frozenset(lists["suffixes"]),
+        street_words=dict(lists["street_words"]),
+        placeholder_given=frozenset(lists["placeholder_given"]),
+        placeholder_family=frozenset(lists["placeholder_family"]),
+        placeholder_dates=frozenset((date[0], date[1], date[2]) for date in lists["placeholder_dates"]),
+        placeholder_addresses=tuple(lists["placeholder_addresses"]),
+        placeholder_contacts=frozenset(lists["placeholder_contacts"]),
+        placeholder_practices=frozenset(lists["placeholder_practices"]),
+        accept_reserved_numbers=bool(document["accept_reserved_numbers"]),
+        group_limit=int(document["group_limit"]),
+        document=document,
+    )

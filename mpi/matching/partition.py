@@ -1,0 +1,305 @@
+"""Step 6: from pairs to persons: one fixed rule over edges and decisions, the same in whatever order they came."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mpi.matching.model import Model
+from mpi.matching.normalise import NormalisedRecord
+from mpi.records import RecordKey
+
+Weigh = Callable[[int, int], int]
+"""The match weight of any two members, blocked or not, in millibits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A record of the graph, with what vetoes look at. ``key`` breaks ties, so that arrival order never does."""
+
+    record_id: int
+    key: RecordKey
+    number: str = field(default="", repr=False)
+    birth_order: int = field(default=0, repr=False)
+
+    @classmethod
+    def of(cls, record_id: int, key: RecordKey, record: NormalisedRecord) -> "Member":
+        return cls(record_id, key, verified_number(record), record.birth_order)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A scored pair, ``low_id`` < ``high_id``. ``may_link`` is the grading's: weight alone does not link."""
+
+    low_id: int
+    high_id: int
+    weight: int
+    may_link: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDecision:
+    """What a person decided of two sides. ``order`` is the decision's place in time; the last on a pair stands."""
+
+    decision_id: int
+    verdict: Literal["same", "never"]
+    left: frozenset[int]
+    right: frozenset[int]
+    order: int
+    has_second_reader: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Two records whose edge or decision joined their groups."""
+
+    low_id: int
+    high_id: int
+    weight: int | None
+    decision_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Two records whose edge or decision would have joined their groups, and the veto that stood between.
+
+    ``between`` is the pair of members that the veto names, which need not be the two of the edge; for a group that grew too
+    large it is the edge's own pair.
+    """
+
+    low_id: int
+    high_id: int
+    weight: int | None
+    veto: str
+    between: tuple[int, int]
+    decision_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Groups, each in order of record id and sorted by their first; joins in the order made; refusals that stand."""
+
+    groups: tuple[tuple[int, ...], ...]
+    joins: tuple[Join, ...]
+    refused: tuple[Refusal, ...]
+
+
+NEVER = "decided-never"
+NUMBERS_DIFFER = "verified-numbers-differ"
+BIRTH_ORDERS_DIFFER = "birth-orders-differ"
+CONTRADICTION = "contradiction"
+TOO_LARGE = "group-too-large"
+
+
+def verified_number(record: NormalisedRecord) -> str:
+    return record.number if record.number_state == "v" else ""
+
+
+def veto(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> str | None:
+    """Return the code of what forbids two records to be one person; None if nothing does."""
+    return _member_veto(verified_number(a), a.birth_order, verified_number(b), b.birth_order)
+
+
+def _member_veto(number: str, order: int, other_number: str, other_order: int) -> str | None:
+    if number and other_number and number != other_number:
+        return NUMBERS_DIFFER
+    # 1 is "first or only", so only a pair that differs proves two births.
+    return BIRTH_ORDERS_DIFFER if order and other_order and order != other_order else None
+
+
+def partition(
+    members: Mapping[int, Member],
+    edges: Iterable[Edge],
+    decisions: Iterable[LinkDecision],
+    model: Model,
+    weigh: Weigh,
+) -> Partition:
+    """Group records into persons.
+
+    Take *same* decisions in order, then edges that may link, at or above the live threshold, from heaviest to lightest (ties by
+    record key). Each joins its two groups unless a veto stands between them: a *never*, different verified numbers,
+    different birth orders, a contradiction weight between any two members, or a group grown too large. A *same* overrides
+    numbers and birth orders only with a second reader, and the contradiction of the pairs that were decided.
+
+    Decisions and edges that name a record outside ``members`` are ignored for that record.
+    """
+    standing = _standing(members, decisions)
+    tests = _Tests(members, _never(standing), standing, model, weigh)
+    groups = {record_id: _Group.of(member) for record_id, member in members.items()}
+    joins: list[Join] = []
+    refused: list[Refusal] = []
+    for low, high, weight, decision in _claims(members, edges, standing, model):
+        one, other = groups[low], groups[high]
+        if one is other:
+            continue
+        against = tests.veto_between(one, other, decision)
+        decision_id = decision.decision_id if decision else None
+        if against is None:
+            joins.append(Join(low, high, weight, decision_id))
+            merged = tests.joined(one, other, decision)
+            for record_id in merged.ids:
+                groups[record_id] = merged
+        else:
+            code, between = against
+            refused.append(Refusal(low, high, weight, code, between or (low, high), decision_id))
+    distinct = {id(group): group for group in groups.values()}.values()
+    return Partition(
+        groups=tuple(sorted(tuple(sorted(group.ids)) for group in distinct)),
+        joins=tuple(joins),
+        refused=tuple(one for one in refused if groups[one.low_id] is not groups[one.high_id]),
+    )
+
+
+# What is tried, in order ---------------------------------------------------------------------------------------
+
+_Pair = tuple[int, int]
+_Claim = tuple[int, int, int | None, LinkDecision | None]
+
+
+def _standing(members: Mapping[int, Member], decisions: Iterable[LinkDecision]) -> dict[_Pair, LinkDecision]:
+    """Return the last decision on every pair of present records."""
+    last: dict[_Pair, LinkDecision] = {}
+    for decision in sorted(decisions, key=lambda one: (one.order, one.decision_id)):
+        for left in decision.left:
+            for right in decision.right:
+                if left != right and left in members and right in members:
+                    last[min(left, right), max(left, right)] = decision
+    return last
+
+
+def _never(standing: Mapping[_Pair, LinkDecision]) -> dict[int, frozenset[int]]:
+    never: dict[int, set[int]] = {}
+    for (low, high), decision in standing.items():
+        if decision.verdict == "never":
+            never.setdefault(low, set()).add(high)
+            never.setdefault(high, set()).add(low)
+    return {record_id: frozenset(others) for record_id, others in never.items()}
+
+
+def _claims(
+    members: Mapping[int, Member],
+    edges: Iterable[Edge],
+    standing: Mapping[_Pair, LinkDecision],
+    model: Model,
+) -> Iterator[_Claim]:
+    def keys(low: int, high: int) -> tuple[RecordKey, RecordKey]:
+        one, other = members[low].key, members[high].key
+        return (one, other) if one <= other else (other, one)
+
+    same = [(pair, decision) for pair, decision in standing.items() if decision.verdict == "same"]
+    for (low, high), decision in sorted(
+        same, key=lambda one: (one[1].order, one[1].decision_id, keys(*one[0]))
+    ):
+        yield low, high, None, decision
+    strong = [
+        edge
+        for edge in edges
+        if edge.may_link
+        and edge.weight >= model.thresholds.live
+        and edge.low_id in members
+        and edge.high_id in members
+    ]
+    for edge in sorted(strong, key=lambda one: (-one.weight, keys(one.low_id, one.high_id))):
+        yield edge.low_id, edge.high_id, edge.weight, None
+
+
+# Groups and vetoes ---------------------------------------------------------------------------------------------
+
+_Mark = tuple[str, str]
+"""What a person has only one of: (veto code, value)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A group and the summary that vetoes read: who bears which mark, and which two marks a person allowed together."""
+
+    ids: tuple[int, ...]
+    marks: Mapping[_Mark, int]
+    allowed: frozenset[frozenset[_Mark]]
+
+    @classmethod
+    def of(cls, member: Member) -> "_Group":
+        marks: dict[_Mark, int] = {}
+        if member.number:
+            marks[NUMBERS_DIFFER, member.number] = member.record_id
+        if member.birth_order:
+            marks[BIRTH_ORDERS_DIFFER, str(member.birth_order)] = member.record_id
+        return cls((member.record_id,), marks, frozenset())
+
+    def has_number_of(self, other: "_Group") -> bool:
+        return any(mark in other.marks for mark in self.marks if mark[0] == NUMBERS_DIFFER)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tests:
+    members: Mapping[int, Member]
+    never: Mapping[int, frozenset[int]]
+    standing: Mapping[_Pair, LinkDecision]
+    model: Model
+    weigh: Weigh
+
+    def veto_between(
+        self, one: _Group, other: _Group, decision: LinkDecision | None
+    ) -> tuple[str, _Pair | None] | None:
+        """Return the first veto and the pair that it names, in a fixed order of tests; None where the groups may join."""
+        small, large = (one, other) if len(one.ids) <= len(other.ids) else (other, one)
+        if self.never:
+            inside = frozenset(large.ids)
+            found = [(low, high) for low in small.ids for high in self.never.get(low, frozenset()) & inside]
+            if found:
+                return NEVER, self._first(found)
+        if not (decision and decision.has_second_reader):
+            clash = self._clash(one, other)
+            if clash is not None:
+                return clash
+        too_large = len(one.ids) + len(other.ids) > self.model.group_limit
+        if too_large and decision is None and not one.has_number_of(other):
+            return TOO_LARGE, None
+        found = [
+            (low, high)
+            for low in small.ids
+            for high in large.ids
+            if not self._is_decided_same(low, high)
+            and self.weigh(min(low, high), max(low, high)) <= self.model.thresholds.contradiction
+        ]
+        return (CONTRADICTION, self._first(found)) if found else None
+
+    def _clash(self, one: _Group, other: _Group) -> tuple[str, _Pair] | None:
+        allowed = one.allowed | other.allowed
+        for code in (NUMBERS_DIFFER, BIRTH_ORDERS_DIFFER):
+            found = [
+                (low, high)
+                for mark, low in one.marks.items()
+                for other_mark, high in other.marks.items()
+                if mark[0] == other_mark[0] == code
+                and mark != other_mark
+                and frozenset((mark, other_mark)) not in allowed
+            ]
+            if found:
+                return code, self._first(found)
+        return None
+
+    def joined(self, one: _Group, other: _Group, decision: LinkDecision | None) -> _Group:
+        allowed = one.allowed | other.allowed
+        if decision and decision.has_second_reader:
+            allowed |= {
+                frozenset((mark, other_mark))
+                for mark in one.marks
+                for other_mark in other.marks
+                if mark[0] == other_mark[0] and mark != other_mark
+            }
+        marks = dict(one.marks)
+        for mark, record_id in other.marks.items():
+            held = marks.get(mark)
+            if held is None or self.members[record_id].key < self.members[held].key:
+                marks[mark] = record_id
+        return _Group(one.ids + other.ids, marks, allowed)
+
+    def _is_decided_same(self, low: int, high: int) -> bool:
+        decision = self.standing.get((min(low, high), max(low, high)))
+        return decision is not None and decision.verdict == "same"
+
+    def _first(self, pairs: Iterable[_Pair]) -> _Pair:
+        """Return the pair that comes first by record key, its lower id first."""
+        members = self.members
+        low, high = min(pairs, key=lambda pair: sorted((members[pair[0]].key, members[pair[1]].key)))
+        return (low, high) if low < high else (high, low)

@@ -1,0 +1,91 @@
+"""Step 4: the match weight of a comparison, in exact integer millibits, with the parts it is made of."""
+
+from dataclasses import dataclass
+
+from mpi.matching.compare import FIELDS, Comparison
+from mpi.matching.model import Model
+
+Part = tuple[str, str, int]
+"""Field, level, millibits. The first part of a score is the prior: ("prior", rival, millibits)."""
+
+_GIVEN, _FAMILY = FIELDS.index("given"), FIELDS.index("family")
+_MEMO_LIMIT = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The weight against the best rival explanation. ``weight`` is the sum of ``parts``; 1000 doubles the odds."""
+
+    weight: int
+    parts: tuple[Part, ...]
+    rival: str
+
+    @property
+    def probability(self) -> float:
+        """The chance of one person, by the model's own estimate."""
+        odds = float(2.0 ** (max(-60_000, min(60_000, self.weight)) / 1000))
+        return odds / (1.0 + odds)
+
+
+def score(comparison: Comparison, model: Model) -> Score:
+    """Weigh "one person" against every rival class of pair, and keep the least weight.
+
+    For a rival r: prior(r) + sum of log2(m / u(r)) over the fields, and the frequency part of an agreeing name where the model
+    says so. The classes of different people are rival explanations: a pair must beat the best of them.
+
+    Source: Fellegi and Sunter (1969), with several classes of unmatched pair; frequencies after Winkler (2000).
+    """
+    known = model.memo.get(comparison.levels)
+    if known is None:
+        known = _remember(comparison.levels, model)
+    sums, frequency_of_given, frequency_of_family, columns = known
+    given = model.frequency["given"].part(comparison.given) if frequency_of_given else 0
+    family = model.frequency["family"].part(comparison.family) if frequency_of_family else 0
+    least = best = None
+    for place, total in enumerate(sums):
+        if given and frequency_of_given[place]:
+            total += given
+        if family and frequency_of_family[place]:
+            total += family
+        if least is None or total < least:
+            least, best = total, place
+    assert least is not None and best is not None
+    parts = columns[best]
+    if given and frequency_of_given[best]:
+        parts = (*parts, ("given", "frequency", given))
+    if family and frequency_of_family[best]:
+        parts = (*parts, ("family", "frequency", family))
+    return Score(least, parts, model.rivals[best])
+
+
+_Known = tuple[tuple[int, ...], tuple[bool, ...], tuple[bool, ...], tuple[tuple[Part, ...], ...]]
+
+
+def _remember(levels: tuple[str, ...], model: Model) -> _Known:
+    """Add up one pattern of levels against every rival, once."""
+    found = [(name, level) for name, level in zip(FIELDS, levels, strict=True) if level != "missing"]
+    weighed = [(name, level, model.parts[name][level]) for name, level in found if level in model.parts[name]]
+    columns = tuple(
+        (
+            ("prior", rival, model.priors[place]),
+            *((name, level, parts[place]) for name, level, parts in weighed if parts[place]),
+        )
+        for place, rival in enumerate(model.rivals)
+    )
+    known = (
+        tuple(sum(part[2] for part in column) for column in columns),
+        _against("given", levels[_GIVEN], model),
+        _against("family", levels[_FAMILY], model),
+        columns,
+    )
+    if len(model.memo) >= _MEMO_LIMIT:
+        model.memo.clear()
+    model.memo[levels] = known
+    return known
+
+
+def _against(name: str, level: str, model: Model) -> tuple[bool, ...]:
+    frequency = model.frequency.get(name)
+    if frequency is None or level not in frequency.levels:
+        return ()
+    return tuple(rival in frequency.against for rival in model.rivals)

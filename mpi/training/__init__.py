@@ -1,0 +1,1 @@
+"""Offline: pairs, comparison vectors, estimate, evaluation. The home of pandas and recordlinkage."""
