@@ -68,6 +68,7 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
         given in ("differ", "loose")
         and same_birth
         and (level["family"] in _SAME_FAMILY or level["address"] in _SAME_PLACE)
+        and level["identifier"] != "agree"
         and not (number == "verified" and given == "loose")
     ):
         found.append("given-names-differ")

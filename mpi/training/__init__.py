@@ -1,1 +1,18 @@
 """Offline: pairs, comparison vectors, estimate, evaluation. The home of pandas and recordlinkage."""
+
+from mpi.training.evaluate import Evaluation, GroupQuality, Quality, Truth, evaluate, evaluate_groups
+from mpi.training.febrl import febrl_records, write_febrl
+from mpi.training.train import Trained, train
+
+__all__ = [
+    "Evaluation",
+    "GroupQuality",
+    "Quality",
+    "Trained",
+    "Truth",
+    "evaluate",
+    "evaluate_groups",
+    "febrl_records",
+    "train",
+    "write_febrl",
+]

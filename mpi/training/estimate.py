@@ -1,0 +1,271 @@
+"""The estimate: how often each level is met among pairs of one person and among each kind of pair of two."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpi.matching import FIELDS, Comparison, Model, NormalisedRecord, compare
+from mpi.training.pairs import Pair, Population
+from mpi.training.starting import CLASSES
+
+Floats = NDArray[np.float64]
+Probabilities = dict[str, dict[str, dict[str, float]]]
+"""Class, field, level: probability."""
+
+PERSON, STRANGER = CLASSES.index("person"), CLASSES.index("stranger")
+
+# What makes each class what it is stays as first guessed: left free, the classes change places or flow together.
+ANCHORS = frozenset(
+    [
+        *((kind, name) for kind in ("relative", "twin", "namesake") for name in ("given", "birth_date")),
+        *((kind, "nhs_number") for kind in ("relative", "twin", "namesake", "neighbour")),
+        *((kind, "identifier") for kind in ("relative", "twin", "namesake", "neighbour")),
+        ("namesake", "family"),
+        ("twin", "birth_order"),
+        ("twin", "family"),
+    ]
+)
+LIKE_STRANGERS = frozenset(
+    (("neighbour", "given"), ("neighbour", "family"), ("neighbour", "birth_date"), ("neighbour", "middle"))
+)
+KEPT_LEVELS = frozenset((("nhs_number", "close"), ("gender", "implied"), ("identifier", "differ")))
+"""Levels whose first guess stands, since a pair can rarely reach them."""
+
+PSEUDO_PERSON, PSEUDO_RIVAL, PSEUDO_EVENTS = 30.0, 200.0, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A kind of compared pair: its levels, whether both are women of one given name, and the frequency part in whole bits."""
+
+    levels: tuple[str, ...]
+    women: bool
+    frequency_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Fitted probabilities, and how many pairs of each class there are among the records learned from."""
+
+    probabilities: Probabilities = field(repr=False)
+    pairs_of: dict[str, float]
+    rounds: int
+    patterns: int
+    posterior: tuple[tuple[Pattern, int, float], ...] = field(repr=False)
+    """Every pattern with its count and the chance that it is one person."""
+
+
+def count_patterns(population: Population, pairs: Iterable[Pair], model: Model) -> Counter[Pattern]:
+    """Compare pairs and count equal patterns."""
+    records = population.records
+    found: Counter[Pattern] = Counter()
+    for low, high in pairs:
+        found[pattern_of(records[low], records[high], model)] += 1
+    return found
+
+
+def pattern_of(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> Pattern:
+    comparison = compare(a, b, model)
+    women = a.gender == "f" and b.gender == "f" and comparison.level("given") in _SAME_GIVEN
+    return Pattern(comparison.levels, women, round(_frequency(comparison, model) / 1000))
+
+
+_SAME_GIVEN = frozenset(("exact", "nickname", "typo", "close", "middle"))
+
+
+def _frequency(comparison: Comparison, model: Model) -> int:
+    total = 0
+    for name, value in (("given", comparison.given), ("family", comparison.family)):
+        table = model.frequency[name]
+        if comparison.level(name) in table.levels:
+            total += table.part(value)
+    return total
+
+
+def probabilities_of(document: Mapping[str, object]) -> Probabilities:
+    """Read the probabilities back from a model document."""
+    fields = document["fields"]
+    assert isinstance(fields, dict)
+    return {
+        kind: {
+            name: {level: 2.0 ** (logs[kind] / 1000) for level, logs in levels.items()}
+            for name, levels in fields.items()
+        }
+        for kind in CLASSES
+    }
+
+
+def stranger_probabilities(
+    patterns: Mapping[Pattern, int], first: Probabilities
+) -> dict[str, dict[str, float]]:
+    """Return u: how often each level is met among random pairs, held up by a few events at the first guess's rate.
+
+    Pairs that share an address, phone, e-mail or number are left out: by chance they were not strangers.
+    """
+    counts: dict[str, Counter[str]] = {name: Counter() for name in FIELDS}
+    for pattern, count in patterns.items():
+        levels = dict(zip(FIELDS, pattern.levels, strict=True))
+        if _is_close_kin(levels):
+            continue
+        for name, level in levels.items():
+            if level != "missing":
+                counts[name]["differ" if (name, level) == ("family", "changed") else level] += count
+    fitted: dict[str, dict[str, float]] = {}
+    for name, guesses in first["stranger"].items():
+        total = sum(counts[name].values())
+        fitted[name] = {
+            level: guess
+            if (name, level) in KEPT_LEVELS
+            else min(1.0, (counts[name][level] + PSEUDO_EVENTS) / (total + PSEUDO_EVENTS / guess))
+            for level, guess in guesses.items()
+        }
+    fitted["family"]["changed"] = fitted["family"]["differ"]
+    return fitted
+
+
+def _is_close_kin(levels: Mapping[str, str]) -> bool:
+    return (
+        levels["nhs_number"] in ("verified", "claimed")
+        or levels["address"] in ("same", "postcode")
+        or levels["phone"] in ("mobile", "landline")
+        or levels["email"] == "agree"
+        or levels["identifier"] == "agree"
+        or levels["mother"] == "agree"
+    )
+
+
+def fit(
+    patterns: Mapping[Pattern, int],
+    records: int,
+    first: Probabilities,
+    pairs_per_record: Mapping[str, float],
+    *,
+    rounds: int = 60,
+) -> Estimate:
+    """Fit the classes to pattern counts by expectation and maximisation, strangers held fixed.
+
+    Strangers are not guessed at: there are ``records`` squared over two pairs, nearly all of strangers, so the count to expect of
+    a pattern among strangers is known from their fixed probabilities. The other classes share what is above it.
+
+    Source: Dempster, Laird and Rubin (1977); Winkler (1988) for linkage; several classes after Larsen and Rubin (2001).
+    """
+    ordered = sorted(patterns.items(), key=lambda one: (one[0].levels, one[0].women, one[0].frequency_bits))
+    counts: Floats = np.array([count for _, count in ordered], dtype=float)
+    coded = _Coded.of([pattern for pattern, _ in ordered], first)
+    tables = _tables(first, coded)
+    guesses = _normalised(tables, coded)
+    mass = np.array([pairs_per_record[kind] * records for kind in CLASSES])
+    mass[STRANGER] = records * (records - 1) / 2
+    responsibility: Floats = np.zeros((len(CLASSES), len(counts)))
+    done = 0
+    for done in range(1, rounds + 1):
+        logs = np.log(np.maximum(mass, 1e-9))[:, None] + coded.log_likelihood(tables)
+        logs -= logs.max(axis=0)
+        responsibility = np.exp(logs)
+        responsibility /= responsibility.sum(axis=0)
+        weights = responsibility * counts
+        held = weights.sum(axis=1)
+        moved = float(np.abs(np.log((held + 1) / (mass + 1)))[_FREE].max())
+        mass[_FREE] = np.maximum(held[_FREE], records * 1e-4)
+        _maximise(tables, guesses, weights, coded)
+        if moved < 1e-4 and done > 5:
+            break
+    return Estimate(
+        probabilities={
+            kind: {
+                name: {level: float(tables[f][c, place]) for place, level in enumerate(coded.levels[f])}
+                for f, name in enumerate(FIELDS)
+            }
+            for c, kind in enumerate(CLASSES)
+        },
+        pairs_of={kind: float(mass[c]) for c, kind in enumerate(CLASSES)},
+        rounds=done,
+        patterns=len(counts),
+        posterior=tuple(
+            (pattern, count, float(chance))
+            for (pattern, count), chance in zip(ordered, responsibility[PERSON], strict=True)
+        ),
+    )
+
+
+_FREE = np.array([kind != "stranger" for kind in CLASSES])
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """Patterns as numbers: for each field a column of level places, -1 where missing."""
+
+    levels: tuple[tuple[str, ...], ...]
+    columns: tuple[NDArray[np.int64], ...]
+    women: NDArray[np.bool_]
+    frequency: Floats
+
+    @classmethod
+    def of(cls, patterns: list[Pattern], first: Probabilities) -> "_Coded":
+        levels = tuple(tuple(first["person"][name]) for name in FIELDS)
+        place = [{level: number for number, level in enumerate(names)} for names in levels]
+        return cls(
+            levels,
+            tuple(
+                np.array([place[f].get(pattern.levels[f], -1) for pattern in patterns], dtype=np.int64)
+                for f in range(len(FIELDS))
+            ),
+            np.array([pattern.women for pattern in patterns], dtype=bool),
+            np.array([pattern.frequency_bits for pattern in patterns], dtype=float),
+        )
+
+    def log_likelihood(self, tables: list[Floats]) -> Floats:
+        total: Floats = np.zeros((len(CLASSES), len(self.women)))
+        # A rarer name than usual is met less often among strangers; the unit is bits.
+        total[STRANGER] -= self.frequency * np.log(2)
+        total[CLASSES.index("neighbour")] -= self.frequency * np.log(2)
+        for table, column in zip(tables, self.columns, strict=True):
+            there = column >= 0
+            total[:, there] += np.log(table[:, column[there]])
+        return total
+
+
+def _tables(first: Probabilities, coded: _Coded) -> list[Floats]:
+    return [
+        np.array([[first[kind][name][level] for level in coded.levels[f]] for kind in CLASSES])
+        for f, name in enumerate(FIELDS)
+    ]
+
+
+def _normalised(tables: list[Floats], coded: _Coded) -> list[Floats]:
+    return [table / table.sum(axis=1, keepdims=True) for table in tables]
+
+
+def _maximise(tables: list[Floats], guesses: list[Floats], weights: Floats, coded: _Coded) -> None:
+    pseudo = np.full(len(CLASSES), PSEUDO_RIVAL)
+    pseudo[PERSON] = PSEUDO_PERSON
+    for f, name in enumerate(FIELDS):
+        column, table = coded.columns[f], tables[f]
+        size = table.shape[1]
+        there = column >= 0
+        held = np.stack([np.bincount(column[there], row[there], size) for row in weights])
+        fitted = (held + pseudo[:, None] * guesses[f]) / (held.sum(axis=1) + pseudo)[:, None]
+        if name == "family":
+            _split_by_women(fitted, weights, column, coded)
+        for c, kind in enumerate(CLASSES):
+            if kind == "stranger" or (kind, name) in ANCHORS:
+                continue
+            source = table[STRANGER] if (kind, name) in LIKE_STRANGERS else fitted[c]
+            for place, level in enumerate(coded.levels[f]):
+                if (name, level) not in KEPT_LEVELS:
+                    table[c, place] = max(source[place], 1e-9)
+
+
+def _split_by_women(fitted: Floats, weights: Floats, column: NDArray[np.int64], coded: _Coded) -> None:
+    """A changed surname is judged among women of one given name, a different one among all others."""
+    levels = coded.levels[FIELDS.index("family")]
+    changed, differ = levels.index("changed"), levels.index("differ")
+    there = column >= 0
+    for place, group in ((changed, coded.women & there), (differ, ~coded.women & there)):
+        held = weights[:, group & (column == place)].sum(axis=1)
+        total = weights[:, group].sum(axis=1)
+        guess = fitted[:, place]
+        fitted[:, place] = (held + 20 * np.clip(guess, 1e-4, 1)) / (total + 20)
