@@ -84,7 +84,9 @@ edge = Table(
     Column("high_id", Id, nullable=False, autoincrement=False),
     Column("weight", Integer, nullable=False),  # millibits
     Column("may_link", Boolean, nullable=False),  # false where a safety rule asks for more evidence
-    Column("conflict", String(32)),  # a contradiction that a reviewer should see, such as one number on two people
+    Column(
+        "conflict", String(32)
+    ),  # a contradiction that a reviewer should see, such as one number on two people
     Column("parts", Text, nullable=False),
     Column("model_revision", String(16), nullable=False),
     Column("search_complete", Boolean, nullable=False),
@@ -109,7 +111,9 @@ link_decision = Table(
     Column("seconded_by", String(128)),
     Column("undone_by", String(128)),
     Column("undone_at", UtcDateTime),
-    Column("evidence", Json, nullable=False),  # what the reader had before them: new evidence opens the task again
+    Column(
+        "evidence", Json, nullable=False
+    ),  # what the reader had before them: new evidence opens the task again
     CheckConstraint("verdict in ('same', 'different', 'not-enough')", name="verdict_is_known"),
     CheckConstraint("state in ('proposed', 'standing', 'declined', 'undone')", name="state_is_known"),
 )

@@ -1,0 +1,61 @@
+"""What every use case of the index is given: database, clock, match model, bell and release gate."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from foundation.clock import Clock
+from foundation.database import Database
+from mpi.matching import Model, NormalisedRecord, normalise
+from mpi.records import SourceRecord
+from mpi.service.gate import ReleaseGate, closed_gate
+from mpi.store.records import RecordRow
+
+RingBell = Callable[[str], None]
+"""Wake whoever waits for this kind of work; a bell that is down is no fault, for workers also look by themselves."""
+
+
+def silent_bell(_name: str) -> None:
+    """Wake nobody."""
+
+
+class Forms:
+    """Normalised forms that this process has read lately. A version never changes, so nothing here can be stale."""
+
+    def __init__(self, limit: int = 50_000) -> None:
+        self._limit = limit
+        self._forms: OrderedDict[tuple[int, int], NormalisedRecord] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, row: RecordRow) -> NormalisedRecord:
+        key = (row.record_id, row.current_version)
+        form = self._forms.get(key)
+        if form is None:
+            form = NormalisedRecord.from_payload(row.normalised)
+            self.remember(row.record_id, row.current_version, form)
+        return form
+
+    def remember(self, record_id: int, version: int, form: NormalisedRecord) -> None:
+        with self._lock:
+            self._forms[record_id, version] = form
+            while len(self._forms) > self._limit:
+                self._forms.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mpi:
+    """The index. ``forms`` saves parsing only; it holds no fact."""
+
+    db: Database
+    clock: Clock
+    model: Model
+    ring: RingBell = silent_bell
+    gate: ReleaseGate = closed_gate
+    forms: Forms = field(default_factory=Forms, repr=False)
+
+    def normalised(self, record: SourceRecord) -> NormalisedRecord:
+        return normalise(record, self.model)
+
+    def forms_of(self, rows: Iterable[RecordRow]) -> dict[int, NormalisedRecord]:
+        return {row.record_id: self.forms.of(row) for row in rows}

@@ -1,0 +1,109 @@
+"""Weighing pairs: what the model says of two records, as an edge of the evidence graph. No SQL, no clock."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mpi.matching import (
+    Comparison,
+    Grading,
+    Model,
+    NormalisedRecord,
+    Score,
+    compare,
+    decide,
+    score,
+)
+from mpi.store.graph import EdgeRow
+
+Pair = tuple[int, int]
+"""Two record ids, the lower first."""
+
+SAME_NUMBER_CONFLICT = "number-shared"
+NUMBERS_CONFLICT = "numbers-differ"
+
+HELD_BELOW_MILLIBITS = -2_000
+"""An update whose fields, taken together, speak against its own record is held. The prior is left out: the source said it is one."""
+
+
+def pair_of(one: int, other: int) -> Pair:
+    return (one, other) if one < other else (other, one)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A scored pair, kept only while a transaction is taken."""
+
+    weight_millibits: int
+    may_link: bool
+    conflict: str | None
+    score: Score
+
+
+def weigh_pair(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> Weighed:
+    """Compare, score and grade two records whose search was complete."""
+    comparison = compare(a, b, model)
+    scored = score(comparison, model)
+    if scored.weight < model.thresholds.review and not _shares_number(comparison):
+        return Weighed(scored.weight, False, None, scored)
+    grading = decide(scored, comparison, model)
+    return Weighed(scored.weight, grading.may_link, _conflict(comparison, grading, scored, model), scored)
+
+
+def _shares_number(comparison: Comparison) -> bool:
+    return comparison.level("nhs_number") in ("verified", "claimed")
+
+
+def _conflict(comparison: Comparison, grading: Grading, scored: Score, model: Model) -> str | None:
+    """Name what a reviewer of numbers should see: one number with contradicting demographics, or two numbers on look-alikes.
+
+    Two *verified* numbers on look-alikes are left out: twins, adoption, gender recognition. They are nobody's ordinary task.
+    """
+    if grading.may_link:
+        return None
+    is_weak = scored.weight < model.thresholds.review
+    if _shares_number(comparison) and (is_weak or grading.obstacles):
+        return SAME_NUMBER_CONFLICT
+    if comparison.level("nhs_number") == "differ" and not is_weak:
+        return NUMBERS_CONFLICT
+    return None
+
+
+def is_edge(weighed: Weighed, model: Model) -> bool:
+    """Whether a pair is worth keeping: it may be one person, or someone should look at it."""
+    return weighed.weight_millibits >= model.thresholds.review or weighed.conflict is not None
+
+
+def edge_row(pair: Pair, weighed: Weighed, model: Model) -> EdgeRow:
+    return EdgeRow(
+        low_id=pair[0],
+        high_id=pair[1],
+        weight_millibits=weighed.weight_millibits,
+        may_link=weighed.may_link,
+        conflict=weighed.conflict,
+        parts=json.dumps([list(part) for part in weighed.score.parts], separators=(",", ":")),
+        model_revision=model.revision,
+        search_complete=True,
+    )
+
+
+def is_live(edge: EdgeRow, model: Model) -> bool:
+    """Whether an edge joins by itself."""
+    return edge.may_link and edge.weight_millibits >= model.thresholds.live
+
+
+def reads_like_another_person(
+    update: NormalisedRecord, past: Mapping[int, NormalisedRecord], model: Model
+) -> bool:
+    """The overlay firewall: whether an update agrees with no accepted version of its own record.
+
+    Args:
+        past: the accepted versions' forms. With none, there is nothing to contradict.
+    """
+    return bool(past) and all(_speaks_against(update, version, model) for version in past.values())
+
+
+def _speaks_against(update: NormalisedRecord, past: NormalisedRecord, model: Model) -> bool:
+    scored = score(compare(update, past, model), model)
+    prior = sum(part[2] for part in scored.parts if part[0] == "prior")
+    return scored.weight - prior < HELD_BELOW_MILLIBITS

@@ -1,0 +1,232 @@
+"""The part of the evidence graph that one change touches: read, held by its component locks, and partitioned."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from mpi.matching import Edge, LinkDecision, Member, Model, NormalisedRecord, Partition, Refusal, partition
+from mpi.service.evidence import Pair, is_live, pair_of, weigh_pair
+from mpi.store import graph as graph_store
+from mpi.store import records as record_store
+from mpi.store import tasks as task_store
+from mpi.store.graph import DecisionRow, EdgeRow
+from mpi.store.records import RecordRow
+from mpi.store.tasks import TaskRow
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What stands around a change.
+
+    ``members`` are all records of the components that are partitioned again; ``neighbours`` the records outside that a weaker
+    edge or a task reaches, with everyone of their persons. ``edges`` are those at members, the fresh ones in place of the stale;
+    ``tasks`` are all that name a member, of whatever state.
+    """
+
+    members: Mapping[int, RecordRow]
+    neighbours: Mapping[int, RecordRow]
+    edges: Mapping[Pair, EdgeRow]
+    stale: tuple[Pair, ...]
+    decisions: tuple[DecisionRow, ...]
+    tasks: tuple[TaskRow, ...]
+
+    @property
+    def components(self) -> frozenset[int]:
+        """What must be locked: the components of members and of neighbours."""
+        return frozenset(
+            row.component_id for rows in (self.members, self.neighbours) for row in rows.values()
+        )
+
+    def row(self, record_id: int) -> RecordRow | None:
+        return self.members.get(record_id) or self.neighbours.get(record_id)
+
+
+def survey(
+    tx: Connection,
+    model: Model,
+    seeds: Collection[int],
+    fresh: Mapping[Pair, EdgeRow],
+    searched: Collection[int],
+    named: Collection[int] = (),
+) -> Survey:
+    """Read what a change can reach.
+
+    Args:
+        seeds: records whose components are partitioned again.
+        fresh: the edges just weighed, which are not written yet.
+        searched: the records whose edges ``fresh`` replaces.
+        named: records that a task to be opened names.
+    """
+    ends = {number for pair in fresh for number in pair}
+    rows = record_store.read_records(tx, {*seeds, *ends})
+    reached = set(seeds)
+    for pair, edge in fresh.items():
+        if is_live(edge, model):
+            reached.update(pair)
+    core = {rows[number].component_id for number in reached if number in rows}
+    while True:
+        members = {
+            number: row
+            for number, row in record_store.read_components(tx, core).items()
+            if row.state == "active"
+        }
+        decisions = graph_store.read_decisions(tx, members)
+        stored = graph_store.read_edges(tx, members)
+        edges = {
+            pair: edge
+            for pair, edge in stored.items()
+            if not (pair[0] in searched or pair[1] in searched) or pair in fresh
+        } | dict(fresh)
+        wanted = {
+            number
+            for decision in decisions
+            if decision.verdict == "same"
+            for side in decision.sides
+            for number in side
+        }
+        wanted.update(number for pair, edge in edges.items() if is_live(edge, model) for number in pair)
+        missing = wanted - members.keys()
+        if not missing:
+            break
+        joined = {
+            row.component_id
+            for row in record_store.read_records(tx, missing).values()
+            if row.state == "active"
+        }
+        if joined <= core:
+            break
+        core |= joined
+    stale = tuple(sorted(pair for pair in stored if pair not in edges))
+    tasks = task_store.read_tasks_of(tx, members)
+    outside = {number for pair in (*edges, *stale) for number in pair}
+    outside.update(named)
+    outside.update(number for task in tasks if task.state == "open" for side in task.sides for number in side)
+    neighbours = _neighbours(tx, outside - members.keys())
+    return Survey(members, neighbours, edges, stale, tuple(decisions), tuple(tasks))
+
+
+def _neighbours(tx: Connection, outside: Collection[int]) -> dict[int, RecordRow]:
+    if not outside:
+        return {}
+    rows = record_store.read_records(tx, outside)
+    persons = {row.person_id for row in rows.values() if row.person_id is not None}
+    return {
+        number: row
+        for number, row in (rows | record_store.read_members(tx, persons)).items()
+        if row.state == "active"
+    }
+
+
+# Partition -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How members stand after a change: their component, their person (None: linking has not taken them), what was refused."""
+
+    component_of: Mapping[int, int]
+    person_of: Mapping[int, int | None]
+    refused: tuple[Refusal, ...]
+
+
+def settle(
+    found: Survey,
+    model: Model,
+    forms: Mapping[int, NormalisedRecord],
+    weights: dict[Pair, int],
+    searched: Collection[int],
+) -> Settled:
+    """Partition every component of a survey.
+
+    Args:
+        forms: normalised forms of the members of components that hold more than one record.
+        weights: pairs that were weighed already; others are added.
+        searched: records that linking takes now; others that belong to nobody yet stay so.
+    """
+    components = _components(found, model)
+    edges: dict[int, list[Edge]] = defaultdict(list)
+    component_of = {number: component for component, numbers in components.items() for number in numbers}
+    for (low, high), edge in found.edges.items():
+        if component_of.get(low) is not None and component_of.get(low) == component_of.get(high):
+            edges[component_of[low]].append(Edge(low, high, edge.weight_millibits, edge.may_link))
+    decisions = [_link_decision(row) for row in found.decisions if row.verdict != "not-enough"]
+
+    def weigh(low: int, high: int) -> int:
+        known = weights.get((low, high))
+        if known is None:
+            known = weigh_pair(forms[low], forms[high], model).weight_millibits
+            weights[low, high] = known
+        return known
+
+    person_of: dict[int, int | None] = dict.fromkeys(found.members)
+    refused: list[Refusal] = []
+    for component, numbers in components.items():
+        taking_part = [
+            number for number in numbers if number in searched or found.members[number].person_id is not None
+        ]
+        if len(taking_part) == 1:
+            person_of[taking_part[0]] = taking_part[0]
+            continue
+        answer: Partition = partition(
+            {number: Member.of(number, found.members[number].key, forms[number]) for number in taking_part},
+            edges[component],
+            decisions,
+            model,
+            weigh,
+        )
+        for group in answer.groups:
+            # The earliest record's id: ids are given in order of arrival.
+            person_of.update(dict.fromkeys(group, group[0]))
+        refused.extend(answer.refused)
+    return Settled(component_of, person_of, tuple(refused))
+
+
+def _components(found: Survey, model: Model) -> dict[int, list[int]]:
+    joined = Unions(found.members)
+    for (low, high), edge in found.edges.items():
+        if low in found.members and high in found.members and is_live(edge, model):
+            joined.join(low, high)
+    for decision in found.decisions:
+        if decision.verdict == "same":
+            present = sorted(number for side in decision.sides for number in side if number in found.members)
+            for number in present[1:]:
+                joined.join(present[0], number)
+    return joined.groups()
+
+
+def _link_decision(row: DecisionRow) -> LinkDecision:
+    return LinkDecision(
+        decision_id=row.decision_id,
+        verdict="same" if row.verdict == "same" else "never",
+        left=row.sides[0],
+        right=row.sides[1],
+        order=row.decision_id,
+        has_second_reader=row.seconded_by is not None,
+    )
+
+
+class Unions:
+    """Sets that grow together; each is named by its least member."""
+
+    def __init__(self, members: Iterable[int]) -> None:
+        self._parent = {member: member for member in members}
+
+    def find(self, member: int) -> int:
+        root = member
+        while self._parent[root] != root:
+            root = self._parent[root]
+        while self._parent[member] != root:
+            self._parent[member], member = root, self._parent[member]
+        return root
+
+    def join(self, one: int, other: int) -> None:
+        low, high = pair_of(self.find(one), self.find(other))
+        self._parent[high] = low
+
+    def groups(self) -> dict[int, list[int]]:
+        groups: dict[int, list[int]] = defaultdict(list)
+        for member in sorted(self._parent):
+            groups[self.find(member)].append(member)
+        return dict(groups)

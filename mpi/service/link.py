@@ -1,0 +1,525 @@
+"""T2: link what arrived. Search, weigh, lock, look again, partition and write, in one transaction that may be taken again."""
+
+import json
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from foundation.database import LOCK_COMPONENT, is_retryable, lock
+from foundation.errors import NotFound, Unavailable
+from foundation.ids import new_id
+from foundation.principal import SYSTEM_ITSELF, Principal
+from mpi.matching import NormalisedRecord, search_keys
+from mpi.records import SourceRecord
+from mpi.service import trail
+from mpi.service.context import Mpi
+from mpi.service.evidence import Pair, Weighed, edge_row, is_edge, pair_of, weigh_pair
+from mpi.service.graph import Settled, Survey, Unions, settle, survey
+from mpi.service.persons import lock_persons
+from mpi.service.questions import Kind, Overlay, Question, open_questions, splits_of
+from mpi.store import graph as graph_store
+from mpi.store import persons as person_store
+from mpi.store import records as record_store
+from mpi.store import tasks as task_store
+from mpi.store.graph import EdgeRow
+from mpi.store.persons import MembershipChange
+from mpi.store.records import RecordRow
+from mpi.store.tasks import TaskRow
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 40
+CHUNK = 200
+"""Records that one bulk transaction links: long enough to share statements, short enough for its locks."""
+
+T = TypeVar("T")
+
+
+class Moved(Exception):
+    """What was read before the locks is no longer so: roll back and take the transaction again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Why groups are looked at again. A decision's ``decision_id`` is None for what sources send."""
+
+    cause: str
+    by: Principal = SYSTEM_ITSELF
+    decision_id: int | None = None
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether sources, rather than people, brought it: then a person taken apart is a question."""
+        return self.decision_id is None
+
+
+ARRIVAL = Change("record-linked")
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """What T2 did: how many records it took, which persons changed (with their new epochs), how many tasks it opened and closed."""
+
+    records: int
+    epochs: Mapping[int, int]
+    tasks_opened: int = 0
+    tasks_closed: int = 0
+
+
+NOTHING = Linked(0, {})
+
+
+def link_record(mpi: Mpi, record_id: int) -> Linked:
+    """Link one record. Running it again changes nothing; a crash before its commit leaves the record waiting.
+
+    Raises:
+        NotFound: ``record-unknown``.
+        Unavailable: ``linking-busy`` when others kept moving the same persons; the record waits for a worker.
+    """
+    return link_records(mpi, [record_id])
+
+
+def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
+    """Link some records in one transaction; the groups are those that linking them one by one, in any order, would give."""
+
+    def take(tx: Connection) -> Linked:
+        rows = record_store.read_records(tx, record_ids)
+        if len(rows) < len(set(record_ids)):
+            raise NotFound("record-unknown")
+        waiting = {
+            number: row
+            for number, row in rows.items()
+            if row.linked_version is None and row.state == "active"
+        }
+        return _link(tx, mpi, waiting, ARRIVAL) if waiting else NOTHING
+
+    linked = taken_again(mpi, take)
+    if linked.records:
+        mpi.ring("outbox")
+    return linked
+
+
+def link_waiting(
+    mpi: Mpi, limit: int = 1_000, *, chunk: int = CHUNK, progress: Callable[[int], None] | None = None
+) -> int:
+    """Link records that a crash, a busy moment or a bulk load left waiting, oldest first; return how many were taken."""
+    taken = after = 0
+    while taken < limit:
+        with mpi.db.read() as tx:
+            ids = record_store.waiting_records(tx, min(chunk, limit - taken), after)
+        if not ids:
+            break
+        link_records(mpi, ids)
+        taken += len(ids)
+        # Never the same ones twice in one call: what changed again meanwhile waits for the next.
+        after = ids[-1]
+        if progress is not None:
+            progress(len(ids))
+    return taken
+
+
+def taken_again(mpi: Mpi, take: Callable[[Connection], T]) -> T:
+    """Run a write transaction until nothing moved under it: deadlocks and moves never reach the caller.
+
+    Raises:
+        Unavailable: ``linking-busy`` after many attempts.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            with mpi.db.write() as tx:
+                return take(tx)
+        except Moved:
+            pass
+        except DBAPIError as error:
+            if not is_retryable(error):
+                raise
+        # Two that met step apart: at random, longer each time.
+        time.sleep(min(0.25, 0.002 * 2 ** min(attempt, 7)) * random.random())  # noqa: S311
+    raise Unavailable("linking-busy")
+
+
+# Search --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What a search found: edges at the searched records, every weight, and the versions that were compared."""
+
+    fresh: Mapping[Pair, EdgeRow]
+    weights: dict[Pair, int]
+    versions: Mapping[int, int]
+    overlays: tuple[Overlay, ...]
+
+
+def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
+    """Weigh records against everyone who shares a key with them; no key is cut."""
+    forms = mpi.forms_of(rows.values())
+    held = {number: _held_form(tx, mpi, row) for number, row in rows.items() if row.held_version is not None}
+    keys_of = {
+        number: {key.key for key in search_keys(form, mpi.model, receiving=True)}
+        for number, form in forms.items()
+    }
+    held_keys = {
+        number: {key.key for key in search_keys(form, mpi.model, receiving=True)}
+        for number, form in held.items()
+    }
+    wanted = set().union(*keys_of.values(), *held_keys.values())
+    holders: dict[int, list[int]] = defaultdict(list)
+    for key, record_id in record_store.search_all(tx, wanted):
+        holders[key].append(record_id)
+    others: dict[int, set[int]] = {
+        number: {other for key in keys for other in holders[key]} - {number}
+        for number, keys in keys_of.items()
+    }
+    held_others = {
+        number: {other for key in keys for other in holders[key]} - {number}
+        for number, keys in held_keys.items()
+    }
+    candidates = record_store.read_records(
+        tx, set().union(*others.values(), *held_others.values()) - rows.keys()
+    )
+    standing = {**candidates, **rows}
+    fresh: dict[Pair, EdgeRow] = {}
+    weights: dict[Pair, int] = {}
+    for number, found in others.items():
+        form = forms[number]
+        for other in found:
+            pair = pair_of(number, other)
+            row = standing.get(other)
+            if pair in weights or row is None or row.state != "active":
+                continue
+            weighed = weigh_pair(form, mpi.forms.of(row), mpi.model)
+            weights[pair] = weighed.weight_millibits
+            if is_edge(weighed, mpi.model):
+                fresh[pair] = edge_row(pair, weighed, mpi.model)
+    overlays = tuple(
+        Overlay(
+            number,
+            rows[number].held_version or 0,
+            _reads_like(mpi, form, [standing[other] for other in held_others[number] if other in standing]),
+        )
+        for number, form in held.items()
+    )
+    ends = {number for pair in fresh for number in pair}
+    return _Search(fresh, weights, {number: standing[number].current_version for number in ends}, overlays)
+
+
+def _held_form(tx: Connection, mpi: Mpi, row: RecordRow) -> NormalisedRecord:
+    assert row.held_version is not None
+    payload = record_store.read_payload(tx, row.record_id, row.held_version)
+    assert payload is not None
+    return mpi.normalised(SourceRecord.from_payload(json.loads(payload)))
+
+
+def _reads_like(mpi: Mpi, form: NormalisedRecord, rows: Sequence[RecordRow]) -> frozenset[int]:
+    """Return the records that a held update may really be about: the best one's, when it is worth a look."""
+    best: tuple[int, int] | None = None
+    for row in rows:
+        if row.state != "active":
+            continue
+        weighed: Weighed = weigh_pair(form, mpi.forms.of(row), mpi.model)
+        rank = (weighed.weight_millibits, -row.record_id)
+        if weighed.weight_millibits >= mpi.model.thresholds.review and (best is None or rank > best):
+            best = rank
+    return frozenset() if best is None else frozenset({-best[1]})
+
+
+def _link(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], change: Change) -> Linked:
+    found = _search(tx, mpi, rows)
+    return repartition(tx, mpi, rows.keys(), change, found)
+
+
+# Partition and write -------------------------------------------------------------------------------------------------
+
+_NO_SEARCH = _Search({}, {}, {}, ())
+
+
+def repartition(
+    tx: Connection, mpi: Mpi, seeds: Collection[int], change: Change, search: _Search = _NO_SEARCH
+) -> Linked:
+    """Partition the components of some records again and write what follows, under their locks.
+
+    Args:
+        seeds: records that were searched (``search`` then holds what was found), or that a decision names.
+
+    Raises:
+        Moved: a component, a version or a person changed between reading and locking.
+    """
+    searched = frozenset() if search is _NO_SEARCH else frozenset(seeds)
+    around = _held_survey(tx, mpi, seeds, search, searched)
+    forms = _Forms(mpi, around)
+    settled = settle(around, mpi.model, forms, search.weights, searched)
+    splits = splits_of(around.members, settled) if change.is_evidence else []
+    tasks = _tasks(mpi, around, settled, forms, search.overlays, splits)
+    moved = _moved(around, settled)
+    groups = _touched_persons(around, settled, moved, tasks, searched)
+    touched = {number for group in groups for number in group}
+    lock_persons(tx, touched, shared=False)
+    epochs = _raise_epochs(tx, groups)
+    graph_store.delete_edges(tx, around.stale)
+    graph_store.write_edges(tx, [search.fresh[pair] for pair in _unwritten(around, search)])
+    _write_records(tx, mpi, around, settled, searched)
+    _write_tasks(tx, tasks)
+    now = mpi.clock.now()
+    person_store.insert_changes(
+        tx,
+        [
+            MembershipChange(new_id(), number, before, after, change.cause, change.decision_id, now)
+            for number, before, after in moved
+        ],
+    )
+    trail.linked(tx, mpi, change.by, change.cause, searched, moved, settled.person_of, epochs)
+    return Linked(len(searched), epochs, len(tasks.opened), len(tasks.closed))
+
+
+def _held_survey(
+    tx: Connection, mpi: Mpi, seeds: Collection[int], search: _Search, searched: frozenset[int]
+) -> Survey:
+    """Survey, lock the components found, and on a database with many writers survey again to see that nothing moved."""
+    named = {number for overlay in search.overlays for number in overlay.reads_like}
+    around = survey(tx, mpi.model, seeds, search.fresh, searched, named)
+    if mpi.db.is_sqlite:
+        return around
+    locked = around.components
+    lock(tx, LOCK_COMPONENT, locked)
+    current = record_store.lock_records(tx, searched)
+    around = survey(tx, mpi.model, seeds, search.fresh, searched, named)
+    if not around.components <= locked:
+        raise Moved
+    for number, version in search.versions.items():
+        row = around.row(number)
+        if row is None or row.current_version != version:
+            raise Moved
+    for number in searched:
+        row = around.row(number)
+        if row is None or row.current_version != current.get(number) or row.linked_version is not None:
+            raise Moved
+    return around
+
+
+class _Forms(Mapping[int, NormalisedRecord]):
+    """The normalised forms of a survey's records, parsed when they are asked for."""
+
+    def __init__(self, mpi: Mpi, around: Survey) -> None:
+        self._forms = mpi.forms
+        self._around = around
+
+    def __getitem__(self, number: int) -> NormalisedRecord:
+        row = self._around.row(number)
+        if row is None:
+            raise KeyError(number)
+        return self._forms.of(row)
+
+    def __iter__(self) -> Iterator[int]:
+        yield from (*self._around.members, *self._around.neighbours)
+
+    def __len__(self) -> int:
+        return len(self._around.members) + len(self._around.neighbours)
+
+
+def _moved(around: Survey, settled: Settled) -> list[tuple[int, int | None, int | None]]:
+    """Return (record, person before, person after) of every record that changes hands."""
+    return [
+        (number, row.person_id, settled.person_of[number])
+        for number, row in sorted(around.members.items())
+        if row.person_id != settled.person_of[number]
+    ]
+
+
+def _unwritten(around: Survey, search: _Search) -> list[Pair]:
+    return [pair for pair in sorted(search.fresh) if around.edges[pair] is search.fresh[pair]]
+
+
+def _write_records(
+    tx: Connection, mpi: Mpi, around: Survey, settled: Settled, searched: Collection[int]
+) -> None:
+    now = mpi.clock.now()
+    rows = []
+    for number, row in sorted(around.members.items()):
+        person, component = settled.person_of[number], settled.component_of[number]
+        if number in searched or (row.person_id, row.component_id) != (person, component):
+            rows.append(
+                {
+                    "record_id": number,
+                    "person_id": person,
+                    "component_id": component,
+                    "linked_version": row.current_version if number in searched else row.linked_version,
+                    "changed_at": now,
+                }
+            )
+    record_store.update_records(tx, rows)
+
+
+def _touched_persons(
+    around: Survey,
+    settled: Settled,
+    moved: Sequence[tuple[int, int | None, int | None]],
+    tasks: "_Tasks",
+    searched: Collection[int],
+) -> list[list[int]]:
+    """Return the persons whose epoch rises, those that one merge, split or binding task touches together in one list."""
+    sets: list[set[int]] = [
+        {person for person in (before, after) if person is not None} for _, before, after in moved
+    ]
+    sets += [{person} for number in searched if (person := settled.person_of[number]) is not None]
+    for task in (*tasks.opened, *tasks.closed, *tasks.altered):
+        if task.is_binding or task.task_id in tasks.unbound:
+            sets.append(_persons_of(task, around, settled))
+    unions = Unions(person for one in sets for person in one)
+    for one in sets:
+        first, *rest = sorted(one) or [0]
+        for other in rest:
+            unions.join(first, other)
+    return list(unions.groups().values())
+
+
+def _persons_of(task: TaskRow, around: Survey, settled: Settled) -> set[int]:
+    persons = set()
+    for side in task.sides:
+        for number in side:
+            if number in settled.person_of:
+                person = settled.person_of[number]
+            else:
+                row = around.neighbours.get(number)
+                person = row.person_id if row is not None else None
+            if person is not None:
+                persons.add(person)
+    return persons
+
+
+def _raise_epochs(tx: Connection, groups: Sequence[Sequence[int]]) -> dict[int, int]:
+    """Raise each group of persons to the greatest of its own epochs plus one: ``raise_epochs`` for many changes at once."""
+    before = person_store.read_epochs(tx, [number for group in groups for number in group])
+    raised: dict[int, int] = {}
+    for group in groups:
+        fresh = max(before.get(number, 0) for number in group) + 1
+        raised.update(dict.fromkeys(group, fresh))
+    person_store.write_epochs(tx, raised)
+    return raised
+
+
+# Tasks ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Tasks:
+    """Tasks as they shall stand: new ones, opened again, closed, and open ones that say something else now.
+
+    ``unbound`` are those of the last that bound their sides until now.
+    """
+
+    inserted: tuple[TaskRow, ...]
+    reopened: tuple[TaskRow, ...]
+    closed: tuple[TaskRow, ...]
+    altered: tuple[TaskRow, ...]
+    unbound: frozenset[int]
+
+    @property
+    def opened(self) -> tuple[TaskRow, ...]:
+        return (*self.inserted, *self.reopened)
+
+
+def _tasks(
+    mpi: Mpi,
+    around: Survey,
+    settled: Settled,
+    forms: Mapping[int, NormalisedRecord],
+    overlays: Sequence[Overlay],
+    splits: Sequence[Question],
+) -> _Tasks:
+    stored = {(task.kind, task.subject): task for task in around.tasks}
+    overlays = [*overlays, *_standing_overlays(around, overlays, stored)]
+    questions = {
+        (one.kind.value, one.subject): one
+        for one in open_questions(around, settled, mpi.model, forms, overlays, splits)
+    }
+    now = mpi.clock.now()
+    inserted, reopened, closed, altered = [], [], [], []
+    for name, question in sorted(questions.items()):
+        task = stored.get(name)
+        if task is None:
+            inserted.append(_asked(question, new_id(), 1, now, now))
+        elif task.state != "open":
+            reopened.append(_asked(question, task.task_id, task.version + 1, task.opened_at, now))
+        elif (task.sides, task.reason, task.is_binding) != (
+            question.sides,
+            question.reason,
+            question.is_binding,
+        ) or [tuple(item) for item in task.evidence] != list(question.evidence):
+            # What a reader has before them changed: their claim stands, their ETag does not.
+            asked = _asked(question, task.task_id, task.version + 1, task.opened_at, now)
+            altered.append(replace(asked, claimed_by=task.claimed_by, claimed_until=task.claimed_until))
+    for name, task in sorted(stored.items()):
+        if task.state == "open" and name not in questions and _is_settled(task, around, settled):
+            closed.append(
+                replace(
+                    task,
+                    state="closed",
+                    version=task.version + 1,
+                    changed_at=now,
+                    claimed_by=None,
+                    claimed_until=None,
+                )
+            )
+    bound = {task.task_id for task in around.tasks if task.is_binding}
+    unbound = frozenset(task.task_id for task in altered if task.task_id in bound and not task.is_binding)
+    return _Tasks(tuple(inserted), tuple(reopened), tuple(closed), tuple(altered), unbound)
+
+
+def _standing_overlays(
+    around: Survey, fresh: Sequence[Overlay], stored: Mapping[tuple[str, str], TaskRow]
+) -> Iterator[Overlay]:
+    """Yield the held updates that this change did not search again, as their tasks have them."""
+    known = {one.record_id for one in fresh}
+    for number, row in sorted(around.members.items()):
+        if row.held_version is None or number in known:
+            continue
+        task = stored.get((Kind.OVERLAY.value, str(number)))
+        if task is not None:
+            others = task.sides[1] if len(task.sides) > 1 else frozenset()
+            yield Overlay(number, row.held_version, others)
+
+
+def _is_settled(task: TaskRow, around: Survey, settled: Settled) -> bool:
+    """Whether an open task that nothing asks for any more is to be closed."""
+    if task.kind == Kind.OVERLAY.value:
+        return min(task.sides[0]) in around.members
+    if task.kind == Kind.SPLIT.value:
+        # It stays until someone decides, or until what was taken apart is together again.
+        persons = {settled.person_of.get(number) for side in task.sides for number in side}
+        return len(persons) == 1 and None not in persons
+    return True
+
+
+def _asked(question: Question, task_id: int, version: int, opened_at: datetime, now: datetime) -> TaskRow:
+    return TaskRow(
+        task_id=task_id,
+        kind=question.kind.value,
+        subject=question.subject,
+        state="open",
+        version=version,
+        rank=question.kind.rank,
+        is_binding=question.is_binding,
+        weight_millibits=question.weight_millibits,
+        reason=question.reason,
+        evidence=[list(item) for item in question.evidence],
+        opened_at=opened_at,
+        changed_at=now,
+        claimed_by=None,
+        claimed_until=None,
+        decision_id=None,
+        sides=question.sides,
+    )
+
+
+def _write_tasks(tx: Connection, tasks: _Tasks) -> None:
+    task_store.insert_tasks(tx, tasks.inserted)
+    task_store.replace_tasks(tx, (*tasks.reopened, *tasks.altered, *tasks.closed))

@@ -1,0 +1,137 @@
+"""Persons as others ask for them: any id resolved, locks, epochs, and who is bound together by an open question."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from foundation.database import LOCK_PERSON, lock
+from mpi.store import persons as person_store
+from mpi.store import records as record_store
+from mpi.store import tasks as task_store
+
+BINDING_LIMIT = 10
+"""How many persons an open question may bind together; beyond it, an alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonMember:
+    """A record of a person. Whether it may be told is the release gate's to say."""
+
+    record_id: int
+    organisation: str
+    system: str
+    local_id: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What an id stands for now.
+
+    ``current``: a person, ``person_id``, with its members and epoch. ``unlinked``: the record arrived, and linking has not taken it
+    yet. ``gone``: the record was erased; search again. ``unknown``: no record ever had this id. ``is_held``: a member has an update
+    that reads like another person, so what is shown needs an identity warning.
+    """
+
+    state: Literal["current", "gone", "unknown", "unlinked"]
+    person_id: int | None = None
+    members: tuple[PersonMember, ...] = ()
+    epoch: int = 0
+    restricted: bool = False
+    held: bool = False
+
+    @property
+    def is_current(self) -> bool:
+        return self.state == "current"
+
+    @property
+    def record_ids(self) -> tuple[int, ...]:
+        return tuple(member.record_id for member in self.members)
+
+
+UNKNOWN = Resolution("unknown")
+
+
+def resolve_person(tx: Connection, number: int) -> Resolution:
+    """Say which person an id stands for: a pure function of the tables, the same however the person came to be.
+
+    Any record's id will do; the person's own id is that of its earliest record.
+    """
+    row = record_store.read_records(tx, [number]).get(number)
+    if row is None:
+        return UNKNOWN
+    if row.state != "active":
+        return Resolution("gone")
+    if row.person_id is None:
+        return Resolution("unlinked")
+    members = record_store.read_members(tx, [row.person_id])
+    return Resolution(
+        state="current",
+        person_id=row.person_id,
+        members=tuple(
+            PersonMember(one.record_id, one.key.organisation, one.key.system, one.key.local_id)
+            for _, one in sorted(members.items())
+        ),
+        epoch=person_store.read_epochs(tx, [row.person_id]).get(row.person_id, 0),
+        restricted=any(one.restricted for one in members.values()),
+        held=any(one.held_version is not None for one in members.values()),
+    )
+
+
+def resolve_record(tx: Connection, record_id: int) -> int | None:
+    """Return the id of the person that holds a record; None while it is nobody's."""
+    row = record_store.read_records(tx, [record_id]).get(record_id)
+    return row.person_id if row is not None and row.state == "active" else None
+
+
+def resolve_records(tx: Connection, record_ids: Collection[int]) -> dict[int, int | None]:
+    """Return for each record that exists the person that holds it, in one statement."""
+    rows = record_store.read_records(tx, record_ids)
+    return {number: row.person_id if row.state == "active" else None for number, row in sorted(rows.items())}
+
+
+def lock_persons(tx: Connection, ids: Collection[int], *, shared: bool) -> None:
+    """Hold persons until the transaction ends: shared to decide or redeem, exclusive to change directives or membership.
+
+    Resolve the persons again afterwards, in a later statement, and start over if one moved.
+    """
+    lock(tx, LOCK_PERSON, ids, shared=shared)
+
+
+def raise_epochs(tx: Connection, ids: Collection[int]) -> dict[int, int]:
+    """Raise the epochs of persons that one change touches to the greatest of them all plus one; return the new ones.
+
+    The caller holds their locks exclusively. Nothing lowers an epoch, an undo neither.
+    """
+    if not ids:
+        return {}
+    fresh = max(person_store.read_epochs(tx, ids).values(), default=0) + 1
+    raised = dict.fromkeys(sorted(ids), fresh)
+    person_store.write_epochs(tx, raised)
+    return raised
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The persons that an objection on one of them binds, that one included. ``alarm``: there were more than may be."""
+
+    person_ids: tuple[int, ...]
+    alarm: bool = False
+    task_ids: tuple[int, ...] = ()
+
+
+def bound_with(tx: Connection, person_id: int) -> Binding:
+    """Return who is bound with a person while open tasks say that they may be one: one hop, and at most 10 persons.
+
+    Possible matches, refused joins, held updates and splits that nobody has confirmed bind; verified numbers that differ and
+    twins open no such task.
+    """
+    found = task_store.binding_persons(tx, person_id)
+    others = list(dict.fromkeys(other for _, other in found))
+    bound = [person_id, *others][:BINDING_LIMIT]
+    return Binding(
+        person_ids=tuple(sorted(bound)),
+        alarm=len(others) + 1 > BINDING_LIMIT,
+        task_ids=tuple(sorted({task_id for task_id, other in found if other in bound})),
+    )

@@ -1,0 +1,258 @@
+"""Which questions a part of the graph leaves open: a function of edges, decisions and groups, so that undo restores them."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from hashlib import blake2b
+from typing import Any
+
+from mpi.matching import Model, NormalisedRecord, veto
+from mpi.service.evidence import Pair, pair_of
+from mpi.service.graph import Settled, Survey
+from mpi.store.graph import DecisionRow
+from mpi.store.records import RecordRow
+
+FORM_SYSTEMS = frozenset({"consent"})
+"""Systems that keep a record for each form rather than for each patient: several for one person are no duplicates."""
+
+
+class Kind(Enum):
+    """Types of task; the order is that of the queue, worst first."""
+
+    SPLIT = "split-by-new-evidence"
+    OVERLAY = "overlay"
+    OUTSIZED = "outsized-person"
+    REFUSED = "refused-join"
+    NUMBERS = "number-conflict"
+    POSSIBLE = "possible-match"
+    DUPLICATE = "same-source-duplicate"
+
+    @property
+    def rank(self) -> int:
+        return list(Kind).index(self)
+
+
+BETWEEN_PERSONS = frozenset({Kind.REFUSED.value, Kind.NUMBERS.value, Kind.POSSIBLE.value})
+"""Kinds that ask whether two persons are one; they change into each other as evidence comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A task that ought to be open. ``subject`` names what it is about; ``evidence`` is what a reader would have before them."""
+
+    kind: Kind
+    subject: str
+    sides: tuple[frozenset[int], ...]
+    reason: str
+    evidence: tuple[tuple[Any, ...], ...] = field(repr=False)
+    is_binding: bool = False
+    weight_millibits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """A held update: its record, its version, and the records that it reads like instead."""
+
+    record_id: int
+    version: int
+    reads_like: frozenset[int]
+
+
+def open_questions(
+    found: Survey,
+    settled: Settled,
+    model: Model,
+    forms: Mapping[int, NormalisedRecord],
+    overlays: Iterable[Overlay],
+    splits: Iterable[Question],
+) -> list[Question]:
+    """Return the questions that concern any member of a survey, less those that standing decisions have answered.
+
+    Args:
+        forms: the normalised forms of all members and neighbours that share an edge.
+        overlays: held updates of members.
+        splits: persons that this change took apart.
+    """
+    persons = _Persons.of(found, settled)
+    questions = [
+        *_between_persons(found, settled, persons, model, forms),
+        *_within_persons(found, settled, persons, model, forms),
+        *_overlays(overlays),
+        *splits,
+    ]
+    return [question for question in questions if not _is_answered(question, found.decisions)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Persons:
+    """Who is whose, members as they are now and neighbours as they stand."""
+
+    person_of: Mapping[int, int]
+    records_of: Mapping[int, frozenset[int]]
+
+    @classmethod
+    def of(cls, found: Survey, settled: Settled) -> "_Persons":
+        person_of = {number: person for number, person in settled.person_of.items() if person is not None}
+        for number, row in found.neighbours.items():
+            if row.person_id is not None and number not in found.members:
+                person_of[number] = row.person_id
+        records: dict[int, set[int]] = defaultdict(set)
+        for number, person in person_of.items():
+            records[person].add(number)
+        return cls(person_of, {person: frozenset(numbers) for person, numbers in records.items()})
+
+
+# Two persons ---------------------------------------------------------------------------------------------------------
+
+
+def _between_persons(
+    found: Survey,
+    settled: Settled,
+    persons: _Persons,
+    model: Model,
+    forms: Mapping[int, NormalisedRecord],
+) -> Iterable[Question]:
+    pairs: dict[Pair, list[Pair]] = defaultdict(list)
+    for low, high in sorted(found.edges):
+        one, other = persons.person_of.get(low), persons.person_of.get(high)
+        if one is not None and other is not None and one != other:
+            pairs[pair_of(one, other)].append((low, high))
+    refused = {(one.low_id, one.high_id): one.veto for one in settled.refused}
+    for one, other in sorted(pairs):
+        sides = (persons.records_of[one], persons.records_of[other])
+        if _is_decided_never(sides, found.decisions) or _are_vetoed(sides, model, forms):
+            continue
+        edges = [found.edges[pair] for pair in pairs[one, other]]
+        vetoes = sorted({refused[pair] for pair in pairs[one, other] if pair in refused})
+        conflicts = sorted({edge.conflict for edge in edges if edge.conflict})
+        weight = max(edge.weight_millibits for edge in edges)
+        if vetoes:
+            kind, reason = Kind.REFUSED, vetoes[0]
+        elif conflicts:
+            kind, reason = Kind.NUMBERS, conflicts[0]
+        else:
+            kind, reason = Kind.POSSIBLE, "possible-match"
+        evidence = [
+            ("edge", edge.low_id, edge.high_id, edge.weight_millibits, edge.may_link) for edge in edges
+        ]
+        evidence += [("refused", code) for code in vetoes]
+        yield Question(
+            kind=kind,
+            subject=f"{one}:{other}",
+            sides=sides,
+            reason=reason,
+            evidence=tuple(evidence),
+            # One number on two people who are otherwise unlike binds nobody: the number is the mistake.
+            is_binding=weight >= model.thresholds.review,
+            weight_millibits=weight,
+        )
+
+
+def _is_decided_never(sides: tuple[frozenset[int], frozenset[int]], decisions: Iterable[DecisionRow]) -> bool:
+    """Whether the last decision on any cross pair says that these are two people."""
+    last: dict[Pair, str] = {}
+    for decision in sorted(decisions, key=lambda row: row.decision_id):
+        if decision.verdict == "not-enough":
+            continue
+        for left, right in ((0, 1), (1, 0)):
+            for number in decision.sides[left] & sides[0]:
+                for other in decision.sides[right] & sides[1]:
+                    last[number, other] = decision.verdict
+    return "different" in last.values()
+
+
+def _are_vetoed(
+    sides: tuple[frozenset[int], frozenset[int]], model: Model, forms: Mapping[int, NormalisedRecord]
+) -> bool:
+    """Whether verified numbers or birth orders tell two persons apart: then no clerk is asked, and nothing binds."""
+    return any(
+        veto(forms[number], forms[other], model) is not None for number in sides[0] for other in sides[1]
+    )
+
+
+# One person ----------------------------------------------------------------------------------------------------------
+
+
+def _within_persons(
+    found: Survey,
+    settled: Settled,
+    persons: _Persons,
+    model: Model,
+    forms: Mapping[int, NormalisedRecord],
+) -> Iterable[Question]:
+    for person in sorted({number for number in settled.person_of.values() if number is not None}):
+        records = persons.records_of[person]
+        if len(records) == 1:
+            continue
+        numbers: dict[str, set[int]] = defaultdict(set)
+        sources: dict[tuple[str, str], set[int]] = defaultdict(set)
+        for number in sorted(records):
+            form, row = forms[number], found.members[number]
+            if form.number and form.number_state in ("v", "c"):
+                numbers[form.number].add(number)
+            if row.key.system not in FORM_SYSTEMS:
+                sources[row.key.organisation, row.key.system].add(number)
+        if len(numbers) > 1:
+            groups = sorted(numbers.values(), key=lambda group: (-len(group), min(group)))
+            sides = (frozenset(groups[0]), frozenset().union(*groups[1:]))
+            yield Question(Kind.NUMBERS, str(person), sides, "numbers-differ", _ids(*sides))
+        for (organisation, system), same in sorted(sources.items()):
+            if len(same) > 1:
+                sides = (frozenset({min(same)}), frozenset(same - {min(same)}))
+                subject = f"{person}:{organisation}:{system}"
+                yield Question(Kind.DUPLICATE, subject, sides, "same-source", _ids(*sides))
+        if len(records) > model.group_limit:
+            yield Question(Kind.OUTSIZED, str(person), (records,), "outsized", _ids(records))
+
+
+def _ids(*sides: Collection[int]) -> tuple[tuple[Any, ...], ...]:
+    return tuple(("record", number, side) for side, group in enumerate(sides) for number in sorted(group))
+
+
+# What happened -------------------------------------------------------------------------------------------------------
+
+
+def _overlays(overlays: Iterable[Overlay]) -> Iterable[Question]:
+    for overlay in overlays:
+        held = frozenset({overlay.record_id})
+        sides = (held, overlay.reads_like) if overlay.reads_like else (held,)
+        evidence = (("held", overlay.record_id, overlay.version),)
+        yield Question(
+            Kind.OVERLAY, str(overlay.record_id), sides, "reads-like-another", evidence, is_binding=True
+        )
+
+
+def splits_of(members: Mapping[int, RecordRow], settled: Settled) -> list[Question]:
+    """Return a question for every person that stood before and is now several."""
+    before: dict[int, list[int]] = defaultdict(list)
+    for number, row in members.items():
+        if row.person_id is not None:
+            before[row.person_id].append(number)
+    questions = []
+    for numbers in before.values():
+        groups: dict[int | None, set[int]] = defaultdict(set)
+        for number in numbers:
+            groups[settled.person_of[number]].add(number)
+        if len(groups) > 1:
+            ordered = sorted(groups.values(), key=min)
+            sides = (frozenset(ordered[0]), frozenset().union(*ordered[1:]))
+            questions.append(
+                Question(Kind.SPLIT, _subject(sides), sides, "evidence-apart", _ids(*sides), is_binding=True)
+            )
+    return questions
+
+
+def _subject(sides: Iterable[Collection[int]]) -> str:
+    text = "|".join(",".join(str(number) for number in sorted(side)) for side in sides)
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+# Answers -------------------------------------------------------------------------------------------------------------
+
+
+def _is_answered(question: Question, decisions: Iterable[DecisionRow]) -> bool:
+    """Whether standing decisions had all this evidence before them."""
+    kinds = BETWEEN_PERSONS if question.kind.value in BETWEEN_PERSONS else {question.kind.value}
+    seen = {tuple(item) for row in decisions if row.kind in kinds for item in row.evidence}
+    return all(item in seen for item in question.evidence)

@@ -1,0 +1,358 @@
+"""T1: keep what a source sent. Versions fold by the source's time; an update that reads like another person is held."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from foundation.errors import Conflict, Forbidden, NotFound
+from foundation.ids import new_id
+from foundation.principal import Principal
+from mpi.matching import NormalisedRecord, block
+from mpi.records import RecordKey, SourceRecord, validate
+from mpi.service import trail
+from mpi.service.context import Mpi
+from mpi.service.evidence import reads_like_another_person
+from mpi.service.link import link_record
+from mpi.service.lookup import lookup_keys
+from mpi.service.persons import resolve_record
+from mpi.store import records as record_store
+from mpi.store.records import RecordRow, VersionRow
+
+StoredState = Literal["new", "changed", "unchanged", "late", "held"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What T1 made of a record.
+
+    ``new`` and ``changed`` records wait for T2. ``late``: an older version was kept and changes nothing now. ``held``: it reads like
+    another person; what stood before still stands. ``unchanged``: this very version was there already.
+    """
+
+    record_id: int
+    key: RecordKey
+    version: int
+    state: StoredState
+    is_waiting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of a record: linked to a person, waiting for linking, held, or unchanged."""
+
+    record_id: int
+    version: int
+    state: Literal["linked", "waiting", "held", "unchanged"]
+    person_id: int | None
+
+
+def receive_record(
+    mpi: Mpi, record: SourceRecord, by: Principal, *, link: bool = True, if_match: int | None = None
+) -> Received:
+    """Keep a record and, unless told otherwise, link it before answering. A crash between the two loses nothing: a worker links.
+
+    Args:
+        if_match: the version that the sender believes to be the last; 0 for "there is none yet".
+
+    Raises:
+        Invalid: a structural fault, naming the field.
+        NotFound: ``organisation-unknown``.
+        Forbidden: ``organisation-not-yours``.
+        Conflict: ``version-stale``.
+    """
+    validate(record, mpi.clock.now().date(), strict_numbers=True)
+    with mpi.db.write() as tx:
+        stored = _store(tx, mpi, [record], by, if_match=if_match)[0]
+    if stored.is_waiting:
+        mpi.ring("link")
+        if link:
+            link_record(mpi, stored.record_id)
+    with mpi.db.read() as tx:
+        person_id = resolve_record(tx, stored.record_id)
+    if stored.state == "held":
+        return Received(stored.record_id, stored.version, "held", person_id)
+    if stored.state in ("unchanged", "late") and not stored.is_waiting:
+        return Received(stored.record_id, stored.version, "unchanged", person_id)
+    is_linked = person_id is not None and (link or not stored.is_waiting)
+    return Received(stored.record_id, stored.version, "linked" if is_linked else "waiting", person_id)
+
+
+def store_record(tx: Connection, mpi: Mpi, record: SourceRecord, by: Principal) -> Stored:
+    """Keep a record inside the caller's transaction, unlinked; the caller links it after commit, or a worker does.
+
+    Raises:
+        Invalid, NotFound, Forbidden: as ``receive_record``.
+    """
+    validate(record, mpi.clock.now().date())
+    return _store(tx, mpi, [record], by)[0]
+
+
+def store_records(tx: Connection, mpi: Mpi, records: Sequence[SourceRecord], by: Principal) -> list[Stored]:
+    """Keep many records, already validated, in a number of statements that does not grow with them. Keys may repeat."""
+    stored: list[Stored] = []
+    for part in _without_repeats(records):
+        stored.extend(_store(tx, mpi, part, by))
+    return stored
+
+
+def _without_repeats(records: Sequence[SourceRecord]) -> Iterable[list[SourceRecord]]:
+    """Cut a list wherever a key comes again, so that each part holds one version of a record."""
+    part: list[SourceRecord] = []
+    seen: set[RecordKey] = set()
+    for record in records:
+        if record.key in seen:
+            yield part
+            part, seen = [], set()
+        part.append(record)
+        seen.add(record.key)
+    if part:
+        yield part
+
+
+# One part ------------------------------------------------------------------------------------------------------------
+
+
+def _store(
+    tx: Connection,
+    mpi: Mpi,
+    records: Sequence[SourceRecord],
+    by: Principal,
+    *,
+    if_match: int | None = None,
+) -> list[Stored]:
+    organisations = sorted({record.key.organisation for record in records})
+    for organisation in organisations:
+        if not by.may_act_for(organisation):
+            raise Forbidden("organisation-not-yours", field="organisation")
+    if unknown := trail.unknown_organisations(tx, organisations):
+        raise NotFound("organisation-unknown", field="organisation", ids={"organisation": unknown[0]})
+    arrival = _Arrival(tx, mpi, by, mpi.clock.now())
+    known = record_store.find_records(tx, [record.key for record in records], for_update=True)
+    if if_match is not None:
+        _check_version(known.get(records[0].key), if_match)
+    fresh = [record for record in records if record.key not in known]
+    outcomes = arrival.insert(fresh)
+    if len(outcomes) < len(fresh):
+        # Another writer was first with some of these keys and has committed: ours are later versions of theirs.
+        late = [record.key for record in fresh if record.key not in outcomes]
+        known |= record_store.find_records(tx, late, for_update=True)
+    again = [record for record in records if record.key not in outcomes]
+    outcomes |= arrival.fold(again, known)
+    trail.received(tx, mpi, by, [one for one in outcomes.values() if one.state != "unchanged"])
+    return [outcomes[record.key] for record in records]
+
+
+def _check_version(known: RecordRow | None, if_match: int) -> None:
+    version = known.version if known is not None else 0
+    if version != if_match:
+        raise Conflict("version-stale", ids={"version": str(version)})
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A record as it will be stored."""
+
+    record: SourceRecord
+    payload: str
+    digest: bytes
+
+
+def _content(record: SourceRecord) -> _Content:
+    payload = json.dumps(
+        replace(record, updated_at=None).to_payload(), ensure_ascii=False, separators=(",", ":")
+    )
+    return _Content(record, payload, blake2b(payload.encode(), digest_size=16).digest())
+
+
+def stored_record(version: VersionRow) -> SourceRecord:
+    """Read a version back as the record that was received."""
+    record = SourceRecord.from_payload(json.loads(version.payload))
+    return replace(record, updated_at=version.source_at) if version.has_source_time else record
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    tx: Connection
+    mpi: Mpi
+    by: Principal
+    now: datetime
+
+    def insert(self, records: Sequence[SourceRecord]) -> dict[RecordKey, Stored]:
+        """Insert first versions; a key that someone else inserted meanwhile is left out of the answer."""
+        if not records:
+            return {}
+        contents = [_content(record) for record in records]
+        forms = [self.mpi.normalised(record) for record in records]
+        ids = [new_id() for _ in records]
+        rows = [
+            {
+                "record_id": record_id,
+                "organisation": content.record.key.organisation,
+                "system": content.record.key.system,
+                "local_id": content.record.key.local_id,
+                "state": "active",
+                "version": 1,
+                "current_version": 1,
+                "linked_version": None,
+                "held_version": None,
+                **self._derived(form, content.record),
+                "component_id": record_id,
+                "person_id": None,
+                "search_complete": False,
+                "received_at": self.now,
+                "changed_at": self.now,
+            }
+            for record_id, content, form in zip(ids, contents, forms, strict=True)
+        ]
+        inserted = set(ids)
+        if record_store.insert_records(self.tx, rows) < len(rows):
+            inserted &= set(record_store.read_records(self.tx, ids))
+        versions, keys = [], []
+        outcomes = {}
+        for row, content, form in zip(rows, contents, forms, strict=True):
+            record_id = row["record_id"]
+            if record_id not in inserted:
+                continue
+            versions.append(self._version(record_id, 1, "accepted", content))
+            keys.extend((key, record_id) for key in self._keys(form, content.record))
+            self.mpi.forms.remember(record_id, 1, form)
+            outcomes[content.record.key] = Stored(record_id, content.record.key, 1, "new", True)
+        record_store.insert_versions(self.tx, versions)
+        record_store.replace_keys(self.tx, (), keys)
+        return outcomes
+
+    def fold(
+        self, records: Sequence[SourceRecord], known: dict[RecordKey, RecordRow]
+    ) -> dict[RecordKey, Stored]:
+        """Add later versions to records that are there."""
+        rows = [known[record.key] for record in records]
+        past = record_store.read_versions(self.tx, [row.record_id for row in rows])
+        return {
+            record.key: self._fold(_content(record), row, past[row.record_id])
+            for record, row in zip(records, rows, strict=True)
+        }
+
+    def _fold(self, content: _Content, row: RecordRow, past: list[VersionRow]) -> Stored:
+        record = content.record
+        is_waiting = row.linked_version is None
+        if row.state != "active":
+            raise Conflict("record-erased", ids={"record_id": str(row.record_id)})
+        if _is_known(content, row, past):
+            return Stored(row.record_id, record.key, row.version, "unchanged", is_waiting)
+        version = row.version + 1
+        form = self.mpi.normalised(record)
+        accepted = [one for one in past if one.state == "accepted"]
+        current = next(one for one in accepted if one.version == row.current_version)
+        state = "accepted"
+        if content.digest != current.digest and self._is_overlay(form, row, accepted):
+            state = "held"
+        fresh = self._version(row.record_id, version, state, content)
+        record_store.insert_versions(self.tx, [fresh])
+        if state == "held":
+            self._update(row, version=version, held_version=version, linked_version=None)
+            return Stored(row.record_id, record.key, version, "held", True)
+        if fresh["source_at"] < current.source_at:
+            self._update(row, version=version)
+            return Stored(row.record_id, record.key, version, "late", is_waiting)
+        if content.digest == current.digest:
+            # Only the source's time moved: nothing to search again.
+            linked = None if is_waiting else version
+            self._update(row, version=version, current_version=version, linked_version=linked)
+            return Stored(row.record_id, record.key, version, "late", is_waiting)
+        put_current(self.tx, self.mpi, row, version, record, form, version=version)
+        return Stored(row.record_id, record.key, version, "changed", True)
+
+    def _is_overlay(self, form: NormalisedRecord, row: RecordRow, accepted: list[VersionRow]) -> bool:
+        model = self.mpi.model
+        if not reads_like_another_person(form, {0: self.mpi.forms.of(row)}, model):
+            return False
+        earlier = {one.version: self.mpi.normalised(stored_record(one)) for one in accepted}
+        return reads_like_another_person(form, earlier, model)
+
+    def _update(self, row: RecordRow, **values: Any) -> None:
+        record_store.update_records(self.tx, [{"record_id": row.record_id, **values, "changed_at": self.now}])
+
+    def _derived(self, form: NormalisedRecord, record: SourceRecord) -> dict[str, Any]:
+        return derived_columns(self.mpi, form, record)
+
+    def _keys(self, form: NormalisedRecord, record: SourceRecord) -> tuple[int, ...]:
+        return all_keys(self.mpi, form, record)
+
+    def _version(self, record_id: int, version: int, state: str, content: _Content) -> dict[str, Any]:
+        source_at = content.record.updated_at
+        return {
+            "record_id": record_id,
+            "version": version,
+            "state": state,
+            "digest": content.digest,
+            "payload": content.payload,
+            "source_at": source_at or self.now,
+            "has_source_time": source_at is not None,
+            "received_at": self.now,
+            "received_from": self.by.id,
+        }
+
+
+def _is_known(content: _Content, row: RecordRow, past: list[VersionRow]) -> bool:
+    """Whether this very version was received before; without a source time, whether it says what stands now or what is held."""
+    source_at = content.record.updated_at
+    if source_at is None:
+        standing = (row.current_version, row.held_version)
+        return any(one.digest == content.digest and one.version in standing for one in past)
+    return any(
+        one.digest == content.digest and one.has_source_time and one.source_at == source_at for one in past
+    )
+
+
+# What stands --------------------------------------------------------------------------------------------------------
+
+
+def put_current(
+    tx: Connection,
+    mpi: Mpi,
+    row: RecordRow,
+    current_version: int,
+    record: SourceRecord,
+    form: NormalisedRecord,
+    **others: Any,
+) -> None:
+    """Let one version stand for a record: its normalised form and keys replace the old ones, and T2 is due."""
+    keys = all_keys(mpi, form, record)
+    record_store.update_records(
+        tx,
+        [
+            {
+                "record_id": row.record_id,
+                "current_version": current_version,
+                "linked_version": None,
+                **derived_columns(mpi, form, record),
+                "changed_at": mpi.clock.now(),
+                **others,
+            }
+        ],
+    )
+    old, new = set(row.keys), set(keys)
+    record_store.replace_keys(
+        tx, [(key, row.record_id) for key in old - new], [(key, row.record_id) for key in new - old]
+    )
+    mpi.forms.remember(row.record_id, current_version, form)
+
+
+def derived_columns(mpi: Mpi, form: NormalisedRecord, record: SourceRecord) -> dict[str, Any]:
+    return {
+        "normalised": json.dumps(form.to_payload(), ensure_ascii=False, separators=(",", ":")),
+        "keys": record_store.pack_keys(all_keys(mpi, form, record)),
+        "model_revision": mpi.model.revision,
+        "restricted": record.restricted,
+    }
+
+
+def all_keys(mpi: Mpi, form: NormalisedRecord, record: SourceRecord) -> tuple[int, ...]:
+    """Return the keys under which a record is found: those of the match model, and those of its identifiers."""
+    blocking = (key.key for key in block(form, mpi.model))
+    return tuple(dict.fromkeys((*blocking, *lookup_keys(record, form))))

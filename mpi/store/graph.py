@@ -1,0 +1,161 @@
+"""The evidence graph: edges that a model weighed, and decisions that people made."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, union_all, update
+
+from foundation.database import upsert
+from mpi.store.batch import within
+from mpi.store.tables import edge, link_decision, link_decision_member
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRow:
+    """What the model says of two records. ``weight_millibits`` is exact; ``parts`` is JSON text."""
+
+    low_id: int
+    high_id: int
+    weight_millibits: int
+    may_link: bool
+    conflict: str | None
+    parts: str
+    model_revision: str
+    search_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """What someone decided of two sides' records."""
+
+    decision_id: int
+    task_id: int | None
+    kind: str
+    verdict: str
+    state: str
+    reason: str
+    comment: str | None = field(repr=False)
+    decided_by: str
+    decided_at: datetime
+    seconded_by: str | None
+    undone_by: str | None
+    undone_at: datetime | None
+    evidence: Any = field(repr=False)
+    sides: tuple[frozenset[int], frozenset[int]]
+
+
+_EDGE = (
+    edge.c.low_id,
+    edge.c.high_id,
+    edge.c.weight,
+    edge.c.may_link,
+    edge.c.conflict,
+    edge.c.parts,
+    edge.c.model_revision,
+    edge.c.search_complete,
+)
+
+
+def read_edges(tx: Connection, ids: Collection[int]) -> dict[tuple[int, int], EdgeRow]:
+    """Return every edge with at least one end among these records."""
+    if not ids:
+        return {}
+    statement = union_all(
+        select(*_EDGE).where(within(tx, edge.c.low_id, ids)),
+        select(*_EDGE).where(within(tx, edge.c.high_id, ids)),
+    )
+    return {(row[0], row[1]): EdgeRow(*row) for row in tx.execute(statement)}
+
+
+def write_edges(tx: Connection, rows: Sequence[EdgeRow]) -> None:
+    """Insert or replace edges, in one order for all writers."""
+    upsert(
+        tx,
+        edge,
+        [
+            {
+                "low_id": row.low_id,
+                "high_id": row.high_id,
+                "weight": row.weight_millibits,
+                "may_link": row.may_link,
+                "conflict": row.conflict,
+                "parts": row.parts,
+                "model_revision": row.model_revision,
+                "search_complete": row.search_complete,
+            }
+            for row in sorted(rows, key=lambda row: (row.low_id, row.high_id))
+        ],
+        key=["low_id", "high_id"],
+        update=["weight", "may_link", "conflict", "parts", "model_revision", "search_complete"],
+    )
+
+
+def delete_edges(tx: Connection, pairs: Sequence[tuple[int, int]]) -> None:
+    if pairs:
+        tx.execute(
+            delete(edge).where(edge.c.low_id == bindparam("at_low"), edge.c.high_id == bindparam("at_high")),
+            [{"at_low": low, "at_high": high} for low, high in sorted(pairs)],
+        )
+
+
+# Decisions -----------------------------------------------------------------------------------------------------------
+
+
+def read_decisions(
+    tx: Connection, ids: Collection[int], states: Collection[str] = ("standing",)
+) -> list[DecisionRow]:
+    """Return the decisions that name any of these records, in the order in which they were made."""
+    if not ids:
+        return []
+    named = select(link_decision_member.c.decision_id).where(
+        within(tx, link_decision_member.c.record_id, ids)
+    )
+    return _decisions(tx, link_decision.c.decision_id.in_(named) & link_decision.c.state.in_(sorted(states)))
+
+
+def read_decision(tx: Connection, decision_id: int) -> DecisionRow | None:
+    found = _decisions(tx, link_decision.c.decision_id == decision_id)
+    return found[0] if found else None
+
+
+def read_task_decisions(tx: Connection, task_id: int) -> list[DecisionRow]:
+    """Return every decision made on a task, undone ones too."""
+    return _decisions(tx, link_decision.c.task_id == task_id)
+
+
+def _decisions(tx: Connection, condition: Any) -> list[DecisionRow]:
+    statement = (
+        select(link_decision, link_decision_member.c.record_id, link_decision_member.c.side)
+        .join(link_decision_member, link_decision_member.c.decision_id == link_decision.c.decision_id)
+        .where(condition)
+        .order_by(link_decision.c.decision_id)
+    )
+    rows: dict[int, Any] = {}
+    sides: dict[int, tuple[set[int], set[int]]] = {}
+    for row in tx.execute(statement):
+        rows[row.decision_id] = row
+        sides.setdefault(row.decision_id, (set(), set()))[row.side].add(row.record_id)
+    return [
+        DecisionRow(*row[:13], (frozenset(sides[number][0]), frozenset(sides[number][1])))
+        for number, row in rows.items()
+    ]
+
+
+def insert_decision(
+    tx: Connection, values: Mapping[str, Any], sides: tuple[Collection[int], Collection[int]]
+) -> None:
+    tx.execute(insert(link_decision), dict(values))
+    tx.execute(
+        insert(link_decision_member),
+        [
+            {"decision_id": values["decision_id"], "record_id": record_id, "side": side}
+            for side, records in enumerate(sides)
+            for record_id in sorted(records)
+        ],
+    )
+
+
+def update_decision(tx: Connection, decision_id: int, **values: Any) -> None:
+    tx.execute(update(link_decision).where(link_decision.c.decision_id == decision_id).values(**values))

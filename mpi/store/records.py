@@ -1,0 +1,292 @@
+"""Source records, their versions and their match keys."""
+
+import json
+from array import array
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, literal_column, select, text, update
+
+from foundation.database import insert_ignore
+from mpi.records import RecordKey
+from mpi.store.batch import within
+from mpi.store.tables import match_key, record_version, source_record
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """A source record as it stands: state, versions, normalised form (JSON text) and where it is linked."""
+
+    record_id: int
+    key: RecordKey
+    state: str
+    version: int
+    current_version: int
+    linked_version: int | None
+    held_version: int | None
+    normalised: str = field(repr=False)
+    keys: tuple[int, ...] = field(repr=False)
+    model_revision: str
+    restricted: bool
+    component_id: int
+    person_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """One version as received. ``state`` is accepted, held or rejected."""
+
+    record_id: int
+    version: int
+    state: str
+    digest: bytes
+    payload: str = field(repr=False)
+    source_at: datetime
+    has_source_time: bool
+    received_at: datetime
+    received_from: str
+
+
+class Found(NamedTuple):
+    """A key that was searched, and one record that holds it."""
+
+    key: int
+    record_id: int
+
+
+_COLUMNS = tuple(
+    source_record.c[name]
+    for name in (
+        "record_id",
+        "organisation",
+        "system",
+        "local_id",
+        "state",
+        "version",
+        "current_version",
+        "linked_version",
+        "held_version",
+        "normalised",
+        "keys",
+        "model_revision",
+        "restricted",
+        "component_id",
+        "person_id",
+    )
+)
+
+
+def _record(row: Row[Any]) -> RecordRow:
+    keys: array[int] = array("q", row[10])
+    return RecordRow(row[0], RecordKey(row[1], row[2], row[3]), *row[4:10], tuple(keys), *row[11:])
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def read_records(tx: Connection, ids: Collection[int]) -> dict[int, RecordRow]:
+    """Return the records of these ids that exist."""
+    if not ids:
+        return {}
+    found = tx.execute(select(*_COLUMNS).where(within(tx, source_record.c.record_id, ids)))
+    return {row[0]: _record(row) for row in found}
+
+
+def lock_records(tx: Connection, ids: Collection[int]) -> dict[int, int]:
+    """Hold these records' rows against new versions until the transaction ends; return their current versions."""
+    statement = (
+        select(source_record.c.record_id, source_record.c.current_version)
+        .where(within(tx, source_record.c.record_id, ids))
+        .order_by(source_record.c.record_id)
+        .with_for_update(key_share=True)
+    )
+    return {row[0]: row[1] for row in tx.execute(statement)}
+
+
+def read_components(tx: Connection, components: Collection[int]) -> dict[int, RecordRow]:
+    """Return every record of these components."""
+    if not components:
+        return {}
+    found = tx.execute(select(*_COLUMNS).where(within(tx, source_record.c.component_id, components)))
+    return {row[0]: _record(row) for row in found}
+
+
+def read_members(tx: Connection, person_ids: Collection[int]) -> dict[int, RecordRow]:
+    """Return every record of these persons."""
+    if not person_ids:
+        return {}
+    found = tx.execute(select(*_COLUMNS).where(within(tx, source_record.c.person_id, person_ids)))
+    return {row[0]: _record(row) for row in found}
+
+
+def find_records(
+    tx: Connection, keys: Collection[RecordKey], *, for_update: bool = False
+) -> dict[RecordKey, RecordRow]:
+    """Return the records that have these keys; ``for_update`` holds their rows against other writers of the same record."""
+    if not keys:
+        return {}
+    ordered = sorted(keys)
+    columns = ", ".join(f"r.{column.name}" for column in _COLUMNS)
+    if tx.dialect.name == "sqlite":
+        statement = text(
+            f"SELECT {columns} FROM json_each(:wanted) k JOIN source_record r ON r.organisation = k.value ->> 0 "  # noqa: S608
+            "AND r.system = k.value ->> 1 AND r.local_id = k.value ->> 2"
+        )
+        wanted: dict[str, Any] = {
+            "wanted": json.dumps([[key.organisation, key.system, key.local_id] for key in ordered])
+        }
+    else:
+        statement = text(
+            f"SELECT {columns} FROM unnest(CAST(:o AS text[]), CAST(:s AS text[]), CAST(:l AS text[])) "  # noqa: S608
+            "AS k (o, s, l) JOIN source_record r ON (r.organisation, r.system, r.local_id) = (k.o, k.s, k.l)"
+            + (" ORDER BY r.record_id FOR NO KEY UPDATE OF r" if for_update else "")
+        )
+        wanted = {
+            "o": [key.organisation for key in ordered],
+            "s": [key.system for key in ordered],
+            "l": [key.local_id for key in ordered],
+        }
+    typed = statement.columns(*(literal_column(column.name, column.type) for column in _COLUMNS))
+    return {(record := _record(row)).key: record for row in tx.execute(typed, wanted)}
+
+
+def waiting_records(tx: Connection, limit: int, after: int = 0) -> list[int]:
+    """Return ids of records that T2 has not taken yet, oldest first."""
+    statement = (
+        select(source_record.c.record_id)
+        .where(source_record.c.linked_version.is_(None), source_record.c.record_id > after)
+        .order_by(source_record.c.record_id)
+        .limit(limit)
+    )
+    return list(tx.scalars(statement))
+
+
+def count_records(tx: Connection) -> dict[str, int]:
+    """Count records, those waiting for T2, and persons."""
+    row = tx.execute(
+        select(
+            func.count(),
+            func.count().filter(source_record.c.linked_version.is_(None)),
+            func.count(source_record.c.person_id.distinct()),
+        ).where(source_record.c.state == "active")
+    ).one()
+    return {"records": row[0], "waiting": row[1], "persons": row[2]}
+
+
+def read_versions(tx: Connection, ids: Collection[int]) -> dict[int, list[VersionRow]]:
+    """Return the versions of these records, in order of arrival."""
+    if not ids:
+        return {}
+    statement = (
+        select(record_version)
+        .where(within(tx, record_version.c.record_id, ids))
+        .order_by(record_version.c.record_id, record_version.c.version)
+    )
+    versions: dict[int, list[VersionRow]] = {}
+    for row in tx.execute(statement):
+        versions.setdefault(row.record_id, []).append(VersionRow(*row))
+    return versions
+
+
+def read_payload(tx: Connection, record_id: int, version: int) -> str | None:
+    """Return one version's content as JSON text."""
+    statement = select(record_version.c.payload).where(
+        record_version.c.record_id == record_id, record_version.c.version == version
+    )
+    return tx.scalar(statement)
+
+
+# Searching -----------------------------------------------------------------------------------------------------------
+
+
+def search_all(tx: Connection, keys: Collection[int]) -> list[Found]:
+    """Return every record under each of these keys, uncut: what linking reads."""
+    if not keys:
+        return []
+    if tx.dialect.name == "sqlite":
+        statement = text(
+            "SELECT m.key, m.record_id FROM json_each(:keys) k CROSS JOIN match_key m ON m.key = k.value"
+        )
+        return [Found(*row) for row in tx.execute(statement, {"keys": json.dumps(sorted(keys))})]
+    statement = text(
+        "SELECT m.key, m.record_id FROM unnest(CAST(:keys AS bigint[])) AS k (key) "
+        "JOIN LATERAL (SELECT key, record_id FROM match_key WHERE key = k.key) m ON true"
+    )
+    return [Found(*row) for row in tx.execute(statement, {"keys": sorted(keys)})]
+
+
+def search_capped(tx: Connection, caps: Mapping[int, int]) -> list[Found]:
+    """Return at most ``cap + 1`` records under each key, so that the caller sees which key was cut: what ``/match`` reads."""
+    if not caps:
+        return []
+    keys = sorted(caps)
+    if tx.dialect.name == "sqlite":
+        # SQLite knows no LATERAL: one limited part a key, in one statement.
+        parts = " UNION ALL ".join(
+            "SELECT * FROM (SELECT key, record_id FROM match_key WHERE key = ? LIMIT ?)" for _ in keys
+        )
+        values = tuple(value for key in keys for value in (key, caps[key] + 1))
+        return [Found(*row) for row in tx.exec_driver_sql(parts, values)]
+    statement = text(
+        "SELECT m.key, m.record_id FROM unnest(CAST(:keys AS bigint[]), CAST(:caps AS bigint[])) AS k (key, cap) "
+        "JOIN LATERAL (SELECT key, record_id FROM match_key WHERE key = k.key LIMIT k.cap + 1) m ON true"
+    )
+    return [Found(*row) for row in tx.execute(statement, {"keys": keys, "caps": [caps[key] for key in keys]})]
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def insert_records(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert new records; a row whose (organisation, system, local id) is already there is left out. Return how many went in."""
+    return insert_ignore(tx, source_record, rows, ["organisation", "system", "local_id"])
+
+
+def insert_versions(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        tx.execute(insert(record_version), [dict(row) for row in rows])
+
+
+def set_version_states(tx: Connection, record_id: int, versions: Iterable[int], state: str) -> None:
+    tx.execute(
+        update(record_version)
+        .where(record_version.c.record_id == record_id, record_version.c.version.in_(list(versions)))
+        .values(state=state)
+    )
+
+
+def update_records(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Set columns of records, each row naming its ``record_id``; all rows name the same columns."""
+    if not rows:
+        return
+    names = [name for name in rows[0] if name != "record_id"]
+    statement = (
+        update(source_record)
+        .where(source_record.c.record_id == bindparam("at_record_id"))
+        .values({name: bindparam(f"new_{name}") for name in names})
+    )
+    tx.execute(
+        statement,
+        [{"at_record_id": row["record_id"], **{f"new_{name}": row[name] for name in names}} for row in rows],
+    )
+
+
+def replace_keys(tx: Connection, old: Iterable[tuple[int, int]], new: Iterable[tuple[int, int]]) -> None:
+    """Take away and put in match keys, as pairs of key and record id."""
+    gone = [{"at_key": key, "at_record_id": record_id} for key, record_id in old]
+    if gone:
+        tx.execute(
+            delete(match_key).where(
+                match_key.c.key == bindparam("at_key"), match_key.c.record_id == bindparam("at_record_id")
+            ),
+            gone,
+        )
+    # Sorted: neighbours on a page are written together, and two writers meet in one order.
+    come = [{"key": key, "record_id": record_id} for key, record_id in sorted(new)]
+    insert_ignore(tx, match_key, come, ["key", "record_id"])
+
+
+def pack_keys(keys: Iterable[int]) -> bytes:
+    return array("q", keys).tobytes()
