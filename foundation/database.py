@@ -165,7 +165,7 @@ def lock(tx: Connection, space: int, ids: Iterable[int], *, shared: bool = False
         return
     function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
     for key in sorted({_lock_key(space, number) for number in ids}):
-        tx.execute(text(f"SELECT {function}(:key)"), {"key": key})  # noqa: S608  a fixed name, chosen above
+        tx.execute(text(f"SELECT {function}(:key)"), {"key": key})
 
 
 def _lock_key(space: int, number: int) -> int:

@@ -53,10 +53,14 @@ def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
 
 def _grant_application_role(tx: Connection) -> None:
     """Give the application role what it needs and no more: audit rows can be added and read, never changed."""
-    if not tx.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": APPLICATION_ROLE}).first():
+    if not tx.execute(
+        text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": APPLICATION_ROLE}
+    ).first():
         return
     tx.execute(text(f"GRANT USAGE ON SCHEMA public TO {APPLICATION_ROLE}"))
-    tx.execute(text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {APPLICATION_ROLE}"))
+    tx.execute(
+        text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {APPLICATION_ROLE}")
+    )
     tx.execute(text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {APPLICATION_ROLE}"))
     for table in _APPEND_ONLY:
         tx.execute(text(f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {APPLICATION_ROLE}"))
