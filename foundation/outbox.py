@@ -47,6 +47,16 @@ def emit(tx: Connection, topic: str, subject_id: int, payload: Mapping[str, Any]
     )
 
 
+def emit_all(tx: Connection, topic: str, payloads: Mapping[int, Mapping[str, Any]], at: datetime) -> None:
+    """Write one event for each subject, as ``emit`` does for one."""
+    rows = [
+        {"topic": topic, "subject_id": subject_id, "payload": dict(payload), "created_at": at}
+        for subject_id, payload in payloads.items()
+    ]
+    if rows:
+        tx.execute(outbox_event.insert(), rows)
+
+
 def relay(database: Database, send: Callable[[OutboxEvent], None], now: datetime, limit: int = 500) -> int:
     """Send what waits, oldest first, and mark it sent; return how many.
 

@@ -2,22 +2,16 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from foundation.bell import Bell, LocalBell
 from foundation.clock import Clock
 from foundation.database import Database
 from mpi.matching import Model, NormalisedRecord, normalise
 from mpi.records import SourceRecord
 from mpi.service.gate import ReleaseGate, closed_gate
 from mpi.store.records import RecordRow
-
-RingBell = Callable[[str], None]
-"""Wake whoever waits for this kind of work; a bell that is down is no fault, for workers also look by themselves."""
-
-
-def silent_bell(_name: str) -> None:
-    """Wake nobody."""
 
 
 class Forms:
@@ -50,8 +44,8 @@ class Mpi:
     db: Database
     clock: Clock
     model: Model
-    ring: RingBell = silent_bell
-    gate: ReleaseGate = closed_gate
+    bell: Bell = field(default_factory=LocalBell)
+    release_gate: ReleaseGate = closed_gate
     forms: Forms = field(default_factory=Forms, repr=False)
 
     def normalised(self, record: SourceRecord) -> NormalisedRecord:

@@ -103,7 +103,7 @@ def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
 
     linked = taken_again(mpi, take)
     if linked.records:
-        mpi.ring("outbox")
+        mpi.bell.ring("outbox")
     return linked
 
 
@@ -276,7 +276,10 @@ def repartition(
             for number, before, after in moved
         ],
     )
-    trail.linked(tx, mpi, change.by, change.cause, searched, moved, settled.person_of, epochs)
+    trail.linked(tx, change.by, now, change.cause, searched, moved, settled.person_of, epochs)
+    trail.task_events(
+        tx, now, {task.task_id: (task.kind, task.state) for task in (*tasks.opened, *tasks.closed)}
+    )
     return Linked(len(searched), epochs, len(tasks.opened), len(tasks.closed))
 
 

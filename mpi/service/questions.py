@@ -133,7 +133,7 @@ def _between_persons(
             kind, reason = Kind.NUMBERS, conflicts[0]
         else:
             kind, reason = Kind.POSSIBLE, "possible-match"
-        evidence = [
+        evidence: list[tuple[Any, ...]] = [
             ("edge", edge.low_id, edge.high_id, edge.weight_millibits, edge.may_link) for edge in edges
         ]
         evidence += [("refused", code) for code in vetoes]

@@ -69,7 +69,7 @@ def receive_record(
     with mpi.db.write() as tx:
         stored = _store(tx, mpi, [record], by, if_match=if_match)[0]
     if stored.is_waiting:
-        mpi.ring("link")
+        mpi.bell.ring("link")
         if link:
             link_record(mpi, stored.record_id)
     with mpi.db.read() as tx:
@@ -143,7 +143,8 @@ def _store(
         known |= record_store.find_records(tx, late, for_update=True)
     again = [record for record in records if record.key not in outcomes]
     outcomes |= arrival.fold(again, known)
-    trail.received(tx, mpi, by, [one for one in outcomes.values() if one.state != "unchanged"])
+    kept = [one for one in outcomes.values() if one.state != "unchanged"]
+    trail.received(tx, by, arrival.now, ((one.record_id, one.version, one.state) for one in kept))
     return [outcomes[record.key] for record in records]
 
 
@@ -212,7 +213,8 @@ class _Arrival:
         inserted = set(ids)
         if record_store.insert_records(self.tx, rows) < len(rows):
             inserted &= set(record_store.read_records(self.tx, ids))
-        versions, keys = [], []
+        versions: list[dict[str, Any]] = []
+        keys: list[tuple[int, int]] = []
         outcomes = {}
         for row, content, form in zip(rows, contents, forms, strict=True):
             record_id = row["record_id"]

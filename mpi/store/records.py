@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, literal_column, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal_column, select, text, update
 
 from foundation.database import insert_ignore
 from mpi.records import RecordKey
@@ -78,7 +78,7 @@ _COLUMNS = tuple(
 )
 
 
-def _record(row: Row[Any]) -> RecordRow:
+def _record(row: Any) -> RecordRow:
     keys: array[int] = array("q", row[10])
     return RecordRow(row[0], RecordKey(row[1], row[2], row[3]), *row[4:10], tuple(keys), *row[11:])
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, tuple_, update
 
 from mpi.store.batch import within
 from mpi.store.tables import source_record, task, task_comment, task_member
@@ -59,7 +59,7 @@ _TASK = (
 )
 
 
-def _with_sides(tx: Connection, rows: Sequence[Row[Any]]) -> list[TaskRow]:
+def _with_sides(tx: Connection, rows: Sequence[Any]) -> list[TaskRow]:
     if not rows:
         return []
     members = select(task_member.c.task_id, task_member.c.record_id, task_member.c.side).where(
