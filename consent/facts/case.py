@@ -8,7 +8,6 @@ from consent.facts.agreements import Agreement
 from consent.facts.directives import Directive
 from consent.facts.relationships import Relationship
 from consent.facts.requests import Actor, Request, Subject
-from consent.facts.sensitivity import Cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +18,6 @@ class SourceSetting:
     kind: str
     excluded_categories: frozenset[str] = frozenset()
     excluded_labels: frozenset[str] = frozenset()
-
-    def excludes(self, cell: Cell) -> bool:
-        return cell.category in self.excluded_categories or cell.label in self.excluded_labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
-"""Attributes: what a case file and its cells look like to the rows, as sets of codes."""
+"""Attributes: what a case file and its cells look like to the rows: sets of codes, held as the bits of conditions."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,18 +13,14 @@ from consent.facts.sensitivity import Cell
 from consent.rules.fold import covers, standing_objections
 from consent.rules.policy import Policy
 
-Attributes = dict[str, frozenset[str]]
-
-_YES, _NO, _NONE = frozenset({"yes"}), frozenset({"no"}), frozenset({"none"})
-
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A case file read once, so that each of its cells costs little."""
+    """A case file read once, so that each of its cells costs little. ``holding`` are the conditions that hold for the whole case."""
 
     case: CaseFile
     policy: Policy
-    attributes: Attributes
+    holding: int
     purposes: frozenset[str]
     directives: tuple[Directive, ...]  # in force
     agreements: tuple[Agreement, ...]  # in force, for this organisation, role class and purpose
@@ -35,32 +32,34 @@ def prepare(case: CaseFile, policy: Policy) -> Prepared:
     request, subject, actor = case.request, case.subject, case.actor
     consumer = case.lineage(actor.organisation)
     role_class = policy.role_class(actor.role)
-    purposes = policy.answers_to(request.purpose)
     relationships = tuple(r for r in case.relationships if _is_evidence(r, case, consumer))
-    attributes: Attributes = {
-        "subject": frozenset((subject.state,)),
-        "facts": frozenset((_facts_state(case),)),
-        "request_codes": frozenset((_codes_state(case),)),
-        "assurance": frozenset(("met" if actor.assurance >= policy.least_assurance else "not-met",)),
-        "identified_by": frozenset((request.identified_by,)),
-        "role_class": frozenset((role_class,)),
+    attributes: dict[str, Iterable[str]] = {
+        "subject": (subject.state,),
+        "facts": (_facts_state(case),),
+        "request_codes": (_codes_state(case),),
+        "assurance": ("met" if actor.assurance >= policy.least_assurance else "not-met",),
+        "identified_by": (request.identified_by,),
+        "role_class": (role_class,),
         "activity": actor.activities,
-        "purpose": frozenset((request.purpose,)),
-        "purpose_group": frozenset((policy.purpose_groups.get(request.purpose, "unknown"),)),
-        "action": frozenset((request.action,)),
-        "restricted": _YES if subject.is_restricted else _NO,
-        "deceased": _YES if subject.is_deceased else _NO,
-        "age_band": frozenset((_age_band(subject.age_years, policy),)),
+        "purpose": (request.purpose,),
+        "purpose_group": (policy.purpose_groups.get(request.purpose, "unknown"),),
+        "action": (request.action,),
+        "restricted": ("yes" if subject.is_restricted else "no",),
+        "deceased": ("yes" if subject.is_deceased else "no",),
+        "age_band": (_age_band(subject.age_years, policy),),
         "relationship": _relationship_kinds(case, consumer, relationships),
-        "self_claim": frozenset((_self_claim(case),)),
-        "opt_out": frozenset((_opt_out(case, policy),)),
-        "emergency": frozenset((_emergency(case, policy),)),
+        "self_claim": (_self_claim(case),),
+        "opt_out": (_opt_out(case, policy),),
+        "emergency": (_emergency(case, policy),),
     }
+    holding = 0
+    for attribute, found in attributes.items():
+        holding |= policy.holding(attribute, found)
     return Prepared(
         case=case,
         policy=policy,
-        attributes=attributes,
-        purposes=purposes,
+        holding=holding,
+        purposes=policy.answers_to(request.purpose),
         directives=tuple(d for d in case.directives if d.is_in_force(case.at)),
         agreements=tuple(
             a
@@ -74,30 +73,63 @@ def prepare(case: CaseFile, policy: Policy) -> Prepared:
     )
 
 
-def read_cell(cell: Cell, prepared: Prepared) -> Attributes:
-    """Read the attributes of one cell; the attributes of the case are with it."""
-    case = prepared.case
-    setting = case.sources.get(cell.source)
-    source_kind = setting.kind if setting else "unknown"
-    is_known = (
-        cell.category in codes.CATEGORIES and cell.label in codes.LABELS and source_kind in codes.SOURCE_KINDS
-    )
-    agreements = agreements_for(cell, prepared)
-    return {
-        **prepared.attributes,
-        "cell_codes": frozenset(("known" if is_known else "unknown",)),
-        "category": frozenset((cell.category,)),
-        "label": frozenset((cell.label,)),
-        "source": frozenset((cell.source,)),
-        "source_kind": frozenset((source_kind,)),
-        "source_control": _source_control(cell, prepared),
-        "bar": _YES if _has(prepared, "statutory-bar", cell) else _NO,
-        "directive": frozenset((_directive_state(cell, prepared),)),
-        "agreement": frozenset(("in-force" if agreements else "none",)),
-        "legal_basis": frozenset(a.legal_basis for a in agreements) or _NONE,
-        "type_1": frozenset((_type_1(source_kind, cell, prepared),)),
-        "identity": frozenset(("warned" if cell.source in case.subject.warned_sources else "sure",)),
-    }
+class CellReader:
+    """Reads cells of one case; what cells of one category and source, or of one label and source, share is read once."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._by_category: dict[tuple[str, str], tuple[int, bool, bool]] = {}
+        self._by_label: dict[tuple[str, str], tuple[int, bool, bool]] = {}
+
+    def holding(self, cell: Cell) -> int:
+        """Return the conditions that hold for the cell, as bits, those of the case among them."""
+        by_category = self._by_category.get((cell.category, cell.source))
+        if by_category is None:
+            by_category = self._by_category[cell.category, cell.source] = self._read_category(cell)
+        by_label = self._by_label.get((cell.label, cell.source))
+        if by_label is None:
+            by_label = self._by_label[cell.label, cell.source] = self._read_label(cell)
+        policy = self._prepared.policy
+        held = self._prepared.holding | by_category[0] | by_label[0]
+        is_known = by_category[1] and by_label[1]
+        is_free = by_category[2] and by_label[2]
+        held |= policy.holding("cell_codes", ("known" if is_known else "unknown",))
+        return held | policy.holding("source_control", ("none",)) if is_free else held
+
+    def _read_category(self, cell: Cell) -> tuple[int, bool, bool]:
+        """What category and source settle: conditions, whether the codes are known, whether no control of the source applies."""
+        prepared, case = self._prepared, self._prepared.case
+        setting = case.sources.get(cell.source)
+        source_kind = setting.kind if setting else "unknown"
+        agreements = agreements_for(cell, prepared)
+        controls = _source_controls(cell, prepared)
+        if setting is not None and cell.category in setting.excluded_categories:
+            controls.add("excluded")
+        attributes: dict[str, Iterable[str]] = {
+            "category": (cell.category,),
+            "source": (cell.source,),
+            "source_kind": (source_kind,),
+            "source_control": controls,
+            "bar": ("yes" if _is_barred(cell, prepared) else "no",),
+            "directive": (_directive_state(cell, prepared),),
+            "agreement": ("in-force" if agreements else "none",),
+            "legal_basis": {a.legal_basis for a in agreements} or ("none",),
+            "type_1": (_type_1(source_kind, prepared),),
+            "identity": ("warned" if cell.source in case.subject.warned_sources else "sure",),
+        }
+        held = 0
+        for attribute, found in attributes.items():
+            held |= prepared.policy.holding(attribute, found)
+        is_known = cell.category in codes.CATEGORIES and source_kind in codes.SOURCE_KINDS
+        return held, is_known, not controls
+
+    def _read_label(self, cell: Cell) -> tuple[int, bool, bool]:
+        policy, setting = self._prepared.policy, self._prepared.case.sources.get(cell.source)
+        held = policy.holding("label", (cell.label,))
+        is_excluded = setting is not None and cell.label in setting.excluded_labels
+        if is_excluded:
+            held |= policy.holding("source_control", ("excluded",))
+        return held, cell.label in codes.LABELS, not is_excluded
 
 
 def agreements_for(cell: Cell, prepared: Prepared) -> tuple[Agreement, ...]:
@@ -203,26 +235,23 @@ def _emergency(case: CaseFile, policy: Policy) -> str:
     return "open" if grant.opened_at <= case.at < min(grant.expires_at, longest) else "expired"
 
 
-def _has(prepared: Prepared, kind: str, cell: Cell) -> bool:
+def _is_barred(cell: Cell, prepared: Prepared) -> bool:
     return any(
-        d.kind == kind and covers(d.scope, cell, prepared.case, prepared.purposes)
+        d.kind == "statutory-bar"
+        and not d.via_task
+        and covers(d.scope, cell, prepared.case, prepared.purposes)
         for d in prepared.directives
-        if not d.via_task
     )
 
 
-def _source_control(cell: Cell, prepared: Prepared) -> frozenset[str]:
-    """What the source itself decided: dissent or seal for this patient (scoped to the source), or a standing exclusion."""
-    found = {
+def _source_controls(cell: Cell, prepared: Prepared) -> set[str]:
+    """What the source itself decided for this patient: dissent or seal."""
+    return {
         word
         for kind, word in (("dissent", "dissent"), ("seal", "sealed"))
         for d in prepared.directives
         if d.kind == kind and not d.via_task and _is_source_scope(d, cell, prepared.case)
     }
-    setting = prepared.case.sources.get(cell.source)
-    if setting is not None and setting.excludes(cell):
-        found.add("excluded")
-    return frozenset(found) or _NONE
 
 
 def _is_source_scope(directive: Directive, cell: Cell, case: CaseFile) -> bool:
@@ -242,7 +271,7 @@ def _directive_state(cell: Cell, prepared: Prepared) -> str:
     return "objection-final"
 
 
-def _type_1(source_kind: str, cell: Cell, prepared: Prepared) -> str:
+def _type_1(source_kind: str, prepared: Prepared) -> str:
     if source_kind not in ("practice", "unknown"):
         return "not-applicable"
     return "opted-out" if any(d.kind == "type-1" for d in prepared.directives) else "clear"

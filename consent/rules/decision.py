@@ -72,15 +72,41 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class CellRuling:
-    """The ruling on one cell. ``is_hidden`` cells never reach staff, officers' texts or patients."""
+class Verdict:
+    """What the rows say of any cell for which the same conditions hold. ``obligations`` are those of a permit, empty otherwise."""
 
-    cell: Cell
     is_permitted: bool
     is_overridable: bool
     is_hidden: bool
     is_lifted: bool
     findings: tuple[Finding, ...]
+    obligations: frozenset[str]
+    alerts: frozenset[str]
+    holding: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellRuling:
+    """The ruling on one cell. Hidden cells never reach staff, officers' texts or patients."""
+
+    cell: Cell
+    verdict: Verdict
+
+    @property
+    def is_permitted(self) -> bool:
+        return self.verdict.is_permitted
+
+    @property
+    def is_overridable(self) -> bool:
+        return self.verdict.is_overridable
+
+    @property
+    def is_hidden(self) -> bool:
+        return self.verdict.is_hidden
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return self.verdict.findings
 
 
 @dataclass(frozen=True, slots=True)

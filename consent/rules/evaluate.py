@@ -1,14 +1,14 @@
 """The decision: a pure function of a case file and a policy; tier by tier, cell by cell, deny unless permitted."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from consent.facts import codes
 from consent.facts.case import CaseFile, EmergencyGrant
 from consent.facts.sensitivity import Cell
 from consent.rules import explain
-from consent.rules.attributes import Attributes, Prepared, agreements_for, prepare, read_cell
+from consent.rules.attributes import CellReader, Prepared, agreements_for, prepare
 from consent.rules.decision import (
     CellRuling,
     Decision,
@@ -18,33 +18,12 @@ from consent.rules.decision import (
     Obligation,
     Outcome,
     Override,
+    Verdict,
 )
-from consent.rules.policy import Condition, Policy, Row, Tier
+from consent.rules.policy import Policy, Row, Tier
 
 RULE_FAILED = Finding(tier=0, rule_id="rule-failed", version=1, effect=Effect.DENY, reason="rule-failed")
-
-
-@dataclass(frozen=True, slots=True)
-class _LiveRow:
-    """A row whose conditions on the case hold; what is left to ask of each cell."""
-
-    row: Row
-    when: tuple[Condition, ...]
-    unless: tuple[Condition, ...]
-
-    def matches(self, attributes: Attributes) -> bool:
-        for condition in self.when:
-            if not condition.holds(attributes):
-                return False
-        return not self.unless or not all(condition.holds(attributes) for condition in self.unless)
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    ruling: CellRuling
-    rows: tuple[Row, ...]  # matching rows that permit, oblige or lift, for their obligations
-    denying: tuple[Row, ...]
-    attributes: Attributes
+_FAILED = Verdict(False, False, False, False, (RULE_FAILED,), frozenset(), frozenset(("rule-failed",)), 0)
 
 
 def decide(case: CaseFile, policy: Policy) -> Decision:
@@ -52,7 +31,6 @@ def decide(case: CaseFile, policy: Policy) -> Decision:
     try:
         return _decide(case, policy)
     except Exception:  # the last safety net of the core: any fault in a rule or a fact is a no
-        ruling = CellRuling(Cell("", "", ""), False, False, False, False, (RULE_FAILED,))
         return Decision(
             outcome=Outcome.DENY,
             rulings=(),
@@ -61,7 +39,7 @@ def decide(case: CaseFile, policy: Policy) -> Decision:
             alerts=("rule-failed",),
             near_misses=(),
             override=Override(False),
-            texts=explain.compose(Outcome.DENY, (ruling,), policy),
+            texts=explain.compose(Outcome.DENY, (_FAILED,), policy),
             policy_name=policy.name,
             policy_version=policy.version,
             policy_revision=policy.revision,
@@ -78,22 +56,19 @@ def releasable(promised: Iterable[Cell], decision: Decision) -> tuple[Cell, ...]
 
 def _decide(case: CaseFile, policy: Policy) -> Decision:
     prepared = prepare(case, policy)
-    judged = _judge_all(prepared)
-    rulings = tuple(j.ruling for j in judged)
+    rulings = _rule_on(prepared)
+    verdicts = tuple({id(ruling.verdict): ruling.verdict for ruling in rulings}.values())
     override = _override(case, policy, rulings)
-    outcome = _outcome(rulings, override)
-    permitted = tuple(j for j in judged if j.ruling.is_permitted)
+    outcome = _outcome(verdicts, override)
     return Decision(
         outcome=outcome,
         rulings=rulings,
-        obligations=_obligations(permitted, rulings, outcome, prepared),
-        determining=_determining(rulings),
-        alerts=tuple(
-            sorted({alert for j in judged for row in (*j.rows, *j.denying) for alert in row.alerts})
-        ),
-        near_misses=_near_misses(judged, policy),
+        obligations=_obligations(rulings, verdicts, outcome, prepared),
+        determining=tuple(sorted({finding for verdict in verdicts for finding in verdict.findings})),
+        alerts=tuple(sorted({alert for verdict in verdicts for alert in verdict.alerts})),
+        near_misses=_near_misses(verdicts, policy),
         override=override,
-        texts=explain.compose(outcome, rulings, policy),
+        texts=explain.compose(outcome, verdicts, policy),
         policy_name=policy.name,
         policy_version=policy.version,
         policy_revision=policy.revision,
@@ -102,41 +77,39 @@ def _decide(case: CaseFile, policy: Policy) -> Decision:
     )
 
 
-def _judge_all(prepared: Prepared) -> tuple[_Judged, ...]:
-    tiers = tuple((tier, _live_rows(tier, prepared.attributes)) for tier in prepared.policy.tiers)
-    return tuple(_judge(cell, prepared, tiers) for cell in sorted(set(prepared.case.request.cells)))
+def _rule_on(prepared: Prepared) -> tuple[CellRuling, ...]:
+    """Rule on each cell, in order; cells for which the same conditions hold share one verdict."""
+    reader = CellReader(prepared)
+    verdicts: dict[int, Verdict] = {}
+    rulings = []
+    for cell in sorted(set(prepared.case.request.cells), key=_in_order):
+        holding = reader.holding(cell)
+        verdict = verdicts.get(holding)
+        if verdict is None:
+            verdict = verdicts[holding] = _judge(holding, prepared.policy.tiers)
+        rulings.append(CellRuling(cell, verdict))
+    return tuple(rulings)
 
 
-def _live_rows(tier: Tier, attributes: Attributes) -> tuple[_LiveRow, ...]:
-    live = []
-    for row in tier.rows:
-        if not all(condition.holds(attributes) for condition in row.when_case):
-            continue
-        unless: tuple[Condition, ...] = ()
-        if (row.unless_case or row.unless_cell) and all(c.holds(attributes) for c in row.unless_case):
-            if not row.unless_cell:
-                continue  # the exception holds for the whole case
-            unless = row.unless_cell
-        live.append(_LiveRow(row, row.when_cell, unless))
-    return tuple(live)
+def _in_order(cell: Cell) -> tuple[str, str, str]:
+    return cell.category, cell.label, cell.source
 
 
-def _judge(cell: Cell, prepared: Prepared, tiers: tuple[tuple[Tier, tuple[_LiveRow, ...]], ...]) -> _Judged:
-    attributes = read_cell(cell, prepared)
+def _judge(holding: int, tiers: tuple[Tier, ...]) -> Verdict:
     denials: list[Finding] = []
-    denying: list[Row] = []
     permits: list[Finding] = []
     rows: list[Row] = []
     lifts: list[Row] = []
+    alerts: set[str] = set()
     is_lift_denied = False
-    for tier, live in tiers:
-        matching = [entry.row for entry in live if entry.matches(attributes)]
+    for tier in tiers:
+        matching = [row for row in tier.rows if row.matches(holding)]
         denied = [row for row in matching if row.effect is Effect.DENY]
         permitted = [row for row in matching if row.effect is Effect.PERMIT]
         rows += [row for row in matching if row.effect in (Effect.PERMIT, Effect.OBLIGE)]
         lifts += [row for row in matching if row.effect is Effect.LIFT]
         permits += [row.finding for row in permitted]
-        denying += denied
+        alerts.update(alert for row in denied for alert in row.alerts)
         if tier.number == 8:
             is_lift_denied = bool(denied)
         elif denied:
@@ -148,20 +121,19 @@ def _judge(cell: Cell, prepared: Prepared, tiers: tuple[tuple[Tier, tuple[_LiveR
     is_permitted = not denials or is_lifted
     if is_lifted:
         rows += lifts
-    return _Judged(
-        ruling=CellRuling(
-            cell=cell,
-            is_permitted=is_permitted,
-            is_overridable=is_overridable and not is_permitted,
-            is_hidden=any(f.is_hidden for f in denials),
-            is_lifted=is_lifted,
-            findings=tuple(
-                [*denials, *(row.finding for row in lifts)] if is_lifted else (denials or permits)
-            ),
-        ),
-        rows=tuple(rows) if is_permitted else (),
-        denying=tuple(denying),
-        attributes=attributes,
+    if is_permitted:
+        alerts.update(alert for row in rows for alert in row.alerts)
+    return Verdict(
+        is_permitted=is_permitted,
+        is_overridable=is_overridable and not is_permitted,
+        is_hidden=any(f.is_hidden for f in denials),
+        is_lifted=is_lifted,
+        findings=tuple([*denials, *(row.finding for row in lifts)] if is_lifted else (denials or permits)),
+        obligations=frozenset(name for row in rows for name in row.obligations)
+        if is_permitted
+        else frozenset(),
+        alerts=frozenset(alerts),
+        holding=holding,
     )
 
 
@@ -180,42 +152,38 @@ def _override(case: CaseFile, policy: Policy, rulings: tuple[CellRuling, ...]) -
         expires_at=case.at + timedelta(hours=policy.emergency_hours),
     )
     supposed = replace(case, request=replace(case.request, purpose="BTG", cells=closed), emergency=grant)
-    would_help = any(j.ruling.is_permitted for j in _judge_all(prepare(supposed, policy)))
+    would_help = any(ruling.is_permitted for ruling in _rule_on(prepare(supposed, policy)))
     return Override(would_help, tuple(sorted(codes.EMERGENCY_REASONS)) if would_help else ())
 
 
-def _outcome(rulings: tuple[CellRuling, ...], override: Override) -> Outcome:
-    visible = [r for r in rulings if not r.is_hidden]
-    permitted = [r for r in visible if r.is_permitted]
+def _outcome(verdicts: tuple[Verdict, ...], override: Override) -> Outcome:
+    visible = [v for v in verdicts if not v.is_hidden]
     if not visible:
         return Outcome.NOT_FOUND
-    if len(permitted) == len(visible):
+    if all(v.is_permitted for v in visible):
         return Outcome.PERMIT
-    if permitted:
+    if any(v.is_permitted for v in visible):
         return Outcome.PERMIT_FILTERED
     return Outcome.DENY_OVERRIDABLE if override.is_possible else Outcome.DENY
 
 
 def _obligations(
-    permitted: tuple[_Judged, ...], rulings: tuple[CellRuling, ...], outcome: Outcome, prepared: Prepared
+    rulings: tuple[CellRuling, ...], verdicts: tuple[Verdict, ...], outcome: Outcome, prepared: Prepared
 ) -> tuple[Obligation, ...]:
     if not outcome.is_permit:
         return ()
     case, policy = prepared.case, prepared.policy
-    named = {name for j in permitted for row in j.rows for name in row.obligations}
-    found: set[Obligation] = set()
-    for name in named - {"ALERT_PRIVACY_OFFICER", "NOTIFY_PATIENT", "EXPIRES"}:
-        found.add(Obligation(name))
+    named = {name for verdict in verdicts for name in verdict.obligations}
+    found = {Obligation(name) for name in named - {"ALERT_PRIVACY_OFFICER", "NOTIFY_PATIENT", "EXPIRES"}}
     # Anything withheld that may be told gets a notice; where there is nothing to tell, no placeholder may show.
-    told = any(not r.is_permitted and not r.is_hidden for r in rulings)
-    found.add(Obligation("WITHHELD_NOTICE" if told else "HIDE_EXISTENCE"))
-    is_lifted = any(j.ruling.is_lifted for j in permitted)
+    found.add(Obligation("WITHHELD_NOTICE" if outcome is Outcome.PERMIT_FILTERED else "HIDE_EXISTENCE"))
+    is_lifted = any(verdict.is_lifted for verdict in verdicts)
     if "ALERT_PRIVACY_OFFICER" in named:
         for kind, reason in _alert_codes(case, is_lifted):
             found.add(Obligation("ALERT_PRIVACY_OFFICER", (("type", str(kind)), ("reason", str(reason)))))
     if "NOTIFY_PATIENT" in named:
         found.add(Obligation("NOTIFY_PATIENT", (("days", str(policy.notify_patient_days)),)))
-    ends_at = _earliest_end(permitted, prepared, is_lifted)
+    ends_at = _earliest_end(rulings, prepared, is_lifted)
     if ends_at is not None:
         found.add(Obligation("EXPIRES", (("at", ends_at),)))
     return tuple(sorted(found))
@@ -230,7 +198,7 @@ def _alert_codes(case: CaseFile, is_lifted: bool) -> list[tuple[int, int]]:
     return found
 
 
-def _earliest_end(permitted: tuple[_Judged, ...], prepared: Prepared, is_lifted: bool) -> str | None:
+def _earliest_end(rulings: tuple[CellRuling, ...], prepared: Prepared, is_lifted: bool) -> str | None:
     """When the first thing that the permit rests on comes to its end; None when nothing does."""
     ends = []
     if is_lifted and prepared.case.emergency is not None:
@@ -238,31 +206,27 @@ def _earliest_end(permitted: tuple[_Judged, ...], prepared: Prepared, is_lifted:
     current = [r.ends_at for r in prepared.relationships]
     if current and None not in current:
         ends.append(max(end for end in current if end is not None))
-    for judged in permitted:
-        agreed = [a.ends_at for a in agreements_for(judged.ruling.cell, prepared)]
-        if agreed and None not in agreed:
-            ends.append(max(end for end in agreed if end is not None))
+    if any(a.ends_at is not None for a in prepared.agreements):
+        permitted = {(r.cell.category, r.cell.source): r.cell for r in rulings if r.is_permitted}
+        for cell in permitted.values():
+            agreed = [a.ends_at for a in agreements_for(cell, prepared)]
+            if agreed and None not in agreed:
+                ends.append(max(end for end in agreed if end is not None))
     return min(ends).isoformat() if ends else None
 
 
-def _determining(rulings: tuple[CellRuling, ...]) -> tuple[Finding, ...]:
-    """The findings that made the outcome: all denials, and for permitted cells what permitted them; in tier order."""
-    return tuple(sorted({finding for ruling in rulings for finding in ruling.findings}))
-
-
-def _near_misses(judged: tuple[_Judged, ...], policy: Policy) -> tuple[NearMiss, ...]:
-    """Up to five permitting rows of the tiers that refused, each with the first condition that failed it."""
+def _near_misses(verdicts: tuple[Verdict, ...], policy: Policy) -> tuple[NearMiss, ...]:
+    """Up to five permitting rows of the tiers that refused, each with the one condition that failed it."""
     found: dict[str, NearMiss] = {}
-    for j in judged:
-        if j.ruling.is_permitted or j.ruling.is_hidden:
+    for verdict in verdicts:
+        if verdict.is_permitted or verdict.is_hidden:
             continue
-        for tier in sorted({f.tier for f in j.ruling.findings if f.effect is Effect.DENY}):
+        for tier in sorted({f.tier for f in verdict.findings if f.effect is Effect.DENY}):
             for row in policy.tiers[tier].rows:
-                if row.effect is not Effect.PERMIT or row.rule_id in found:
-                    continue
-                failed = [c.attribute for c in (*row.when_case, *row.when_cell) if not c.holds(j.attributes)]
-                if len(failed) == 1:
-                    found[row.rule_id] = NearMiss(row.rule_id, failed[0])
+                missing = row.when & ~verdict.holding
+                if row.effect is Effect.PERMIT and missing.bit_count() == 1 and row.rule_id not in found:
+                    condition = policy.conditions[missing.bit_length() - 1]
+                    found[row.rule_id] = NearMiss(row.rule_id, condition.attribute)
         if len(found) >= 5:
             break
     return tuple(found.values())[:5]

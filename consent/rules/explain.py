@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from consent.rules.decision import CellRuling, Decision, Effect, Outcome, Texts
+from consent.rules.decision import Decision, Effect, Finding, Outcome, Texts, Verdict
 from consent.rules.policy import Policy
 
 
-def compose(outcome: Outcome, rulings: tuple[CellRuling, ...], policy: Policy) -> Texts:
+def compose(outcome: Outcome, verdicts: tuple[Verdict, ...], policy: Policy) -> Texts:
     """Write the three texts of one decision.
 
     The outcome's sentence comes first, then one sentence for each reason, in order of tier, of cells that may be told. Hidden cells
@@ -17,10 +17,10 @@ def compose(outcome: Outcome, rulings: tuple[CellRuling, ...], policy: Policy) -
         return first
     told = {
         (finding.tier, finding.reason)
-        for ruling in rulings
-        if not ruling.is_hidden
-        for finding in ruling.findings
-        if _is_told(finding.effect, ruling)
+        for verdict in verdicts
+        if not verdict.is_hidden
+        for finding in verdict.findings
+        if _is_told(finding.effect, verdict)
     }
     reasons = [policy.reasons[reason] for _, reason in sorted(told) if reason in policy.reasons]
     return Texts(
@@ -37,24 +37,23 @@ def staff_view(decision: Decision) -> Mapping[str, object]:
         "outcome": decision.outcome.value,
         "permitted": decision.permitted,
         "obligations": decision.obligations,
-        "determining": _visible_findings(decision) if is_found else (),
+        "determining": visible_findings(decision) if is_found else (),
         "override": decision.override,
         "text": decision.texts.staff,
         "epoch": decision.epoch if is_found else None,
     }
 
 
-def _visible_findings(decision: Decision) -> tuple[object, ...]:
+def visible_findings(decision: Decision) -> tuple[Finding, ...]:
+    """The determining findings without those of hidden cells: these are for the audit alone."""
     if not decision.rulings:
         return decision.determining
     return tuple(sorted({f for r in decision.rulings if not r.is_hidden for f in r.findings}))
 
 
-def _is_told(effect: Effect, ruling: CellRuling) -> bool:
+def _is_told(effect: Effect, verdict: Verdict) -> bool:
     # A lifted cell tells of the emergency, not of what it lifted: staff who see the item need no list of refusals.
-    if ruling.is_lifted:
-        return effect is Effect.LIFT
-    return True
+    return effect is Effect.LIFT if verdict.is_lifted else True
 
 
 def _join(sentences: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -57,9 +57,6 @@ class Condition:
     attribute: str
     codes: frozenset[str]
 
-    def holds(self, attributes: Mapping[str, frozenset[str]]) -> bool:
-        return not self.codes.isdisjoint(attributes[self.attribute])
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -72,13 +69,15 @@ class Row:
     reason: str
     is_overridable: bool
     is_hidden: bool
-    when_case: tuple[Condition, ...]
-    when_cell: tuple[Condition, ...]
-    unless_case: tuple[Condition, ...]
-    unless_cell: tuple[Condition, ...]
+    when: int  # the conditions as bits: a row matches a set of attributes if all of these are in it …
+    unless: int  # … and not all of these are (0: no exception)
     obligations: tuple[str, ...]
     alerts: tuple[str, ...]
     finding: Finding
+
+    def matches(self, holding: int) -> bool:
+        """Whether the row matches, given the conditions that hold."""
+        return holding & self.when == self.when and (not self.unless or holding & self.unless != self.unless)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +99,8 @@ class Policy:
     version: int
     revision: str
     tiers: tuple[Tier, ...]
+    conditions: tuple[Condition, ...]  # every condition that some row names; its place is its bit
+    bits: Mapping[str, Mapping[str, int]]  # attribute → code → the conditions that it makes hold
     role_classes: Mapping[str, str]
     purpose_groups: Mapping[str, str]
     purpose_covers: Mapping[str, frozenset[str]]
@@ -112,6 +113,13 @@ class Policy:
     notify_patient_days: int
     proxy_review_age: int
     proxy_end_age: int
+
+    def holding(self, attribute: str, codes: Iterable[str]) -> int:
+        """The conditions that hold for an attribute with these codes, as bits; an unknown code makes none hold."""
+        table, held = self.bits.get(attribute, {}), 0
+        for code in codes:
+            held |= table.get(code, 0)
+        return held
 
     def role_class(self, role: str | None) -> str:
         return self.role_classes.get(role or "", "unknown")
@@ -160,7 +168,8 @@ def _compile(document: Mapping[str, Any]) -> Policy:
     known["purpose_group"] = frozenset(groups.values())
     if not set(groups) <= codes.PURPOSES:
         raise Invalid("policy-format", field="purpose_groups")
-    rows = [_compile_row(row, known, reasons) for row in document["rows"] if row.get("enabled", True)]
+    places: dict[Condition, int] = {}
+    rows = [_compile_row(row, known, reasons, places) for row in document["rows"] if row.get("enabled", True)]
     names = [row.rule_id for row in rows]
     if len(set(names)) != len(names):
         raise Invalid("policy-format", field="rows.id")
@@ -174,6 +183,8 @@ def _compile(document: Mapping[str, Any]) -> Policy:
         version=int(document["version"]),
         revision=hashlib.sha256(canonical.encode()).hexdigest()[:16],
         tiers=tiers,
+        conditions=tuple(places),
+        bits=_bits(places),
         role_classes=roles,
         purpose_groups=groups,
         purpose_covers={wide: frozenset(narrow) for wide, narrow in document["purpose_covers"].items()},
@@ -218,8 +229,20 @@ _ROW_FIELDS = {
 }  # fmt: skip
 
 
+def _bits(places: Mapping[Condition, int]) -> Mapping[str, Mapping[str, int]]:
+    table: dict[str, dict[str, int]] = {}
+    for condition, place in places.items():
+        codes_of = table.setdefault(condition.attribute, {})
+        for code in condition.codes:
+            codes_of[code] = codes_of.get(code, 0) | (1 << place)
+    return table
+
+
 def _compile_row(
-    row: Mapping[str, Any], known: Mapping[str, frozenset[str] | None], reasons: Mapping[str, Texts]
+    row: Mapping[str, Any],
+    known: Mapping[str, frozenset[str] | None],
+    reasons: Mapping[str, Texts],
+    places: dict[Condition, int],
 ) -> Row:
     name, tier, effect = row["id"], int(row["tier"]), Effect(row["effect"])
     if not set(row) <= _ROW_FIELDS:
@@ -232,7 +255,10 @@ def _compile_row(
         raise Invalid("policy-format", field=f"{name}.effect")
     if row.get("overridable", False) and (effect is not Effect.DENY or tier not in (4, 6, 7)):
         raise Invalid("policy-format", field=f"{name}.overridable")
-    when, unless = _conditions(row, "when", known), _conditions(row, "unless", known)
+    when, unless = (
+        sum(1 << places.setdefault(condition, len(places)) for condition in _conditions(row, part, known))
+        for part in ("when", "unless")
+    )
     finding = Finding(
         tier=tier,
         rule_id=name,
@@ -250,10 +276,8 @@ def _compile_row(
         reason=finding.reason,
         is_overridable=finding.is_overridable,
         is_hidden=finding.is_hidden,
-        when_case=tuple(c for c in when if c.attribute in CASE_ATTRIBUTES),
-        when_cell=tuple(c for c in when if c.attribute in CELL_ATTRIBUTES),
-        unless_case=tuple(c for c in unless if c.attribute in CASE_ATTRIBUTES),
-        unless_cell=tuple(c for c in unless if c.attribute in CELL_ATTRIBUTES),
+        when=when,
+        unless=unless,
         obligations=tuple(row.get("obligations", ())),
         alerts=tuple(row.get("alerts", ())),
         finding=finding,

@@ -1,0 +1,114 @@
+"""Sharing agreements: versioned rows, found by the consumer's organisation."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+
+from consent.facts import Agreement
+from consent.store.tables import agreement, agreement_consumer
+from foundation.database import insert_ignore
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementRow:
+    """An agreement with its name and who recorded it."""
+
+    name: str
+    fact: Agreement
+    recorded_at: datetime
+    recorded_by: str
+
+
+def insert_agreement(tx: Connection, row: AgreementRow) -> None:
+    """Add a version; the older ones stop counting and stay."""
+    fact = row.fact
+    tx.execute(
+        update(agreement).where(agreement.c.agreement_id == fact.agreement_id).values(is_current=False)
+    )
+    tx.execute(
+        insert(agreement),
+        {
+            "agreement_id": fact.agreement_id,
+            "version": fact.version,
+            "name": row.name,
+            "providers": sorted(fact.providers),
+            "consumers": sorted(fact.consumers),
+            "role_classes": sorted(fact.role_classes),
+            "purposes": sorted(fact.purposes),
+            "categories": sorted(fact.categories),
+            "legal_basis": fact.legal_basis,
+            "starts_at": fact.starts_at,
+            "ends_at": fact.ends_at,
+            "is_current": True,
+            "recorded_at": row.recorded_at,
+            "recorded_by": row.recorded_by,
+        },
+    )
+    insert_ignore(
+        tx,
+        agreement_consumer,
+        [{"organisation": code, "agreement_id": fact.agreement_id} for code in sorted(fact.consumers)],
+        ["organisation", "agreement_id"],
+    )
+
+
+def read_agreements_for(tx: Connection, consumers: Collection[str], at: datetime) -> tuple[Agreement, ...]:
+    """Return the agreements in force that name one of these organisations, or all, as consumer."""
+    statement = (
+        select(agreement)
+        .distinct()
+        .join(agreement_consumer, agreement_consumer.c.agreement_id == agreement.c.agreement_id)
+        .where(
+            agreement_consumer.c.organisation.in_([*consumers, "*"]),
+            agreement.c.is_current.is_(True),
+            agreement.c.starts_at <= at,
+            or_(agreement.c.ends_at.is_(None), agreement.c.ends_at > at),
+        )
+        .order_by(agreement.c.agreement_id)
+    )
+    return tuple(_fact(row) for row in tx.execute(statement))
+
+
+def find_agreement(tx: Connection, name: str) -> AgreementRow | None:
+    """The newest version of the agreement of this name."""
+    found = tx.execute(
+        select(agreement).where(and_(agreement.c.name == name, agreement.c.is_current.is_(True)))
+    ).first()
+    return None if found is None else _row(found)
+
+
+def list_agreements(tx: Connection, *, after: int, limit: int) -> list[AgreementRow]:
+    statement = (
+        select(agreement)
+        .where(agreement.c.is_current.is_(True), agreement.c.agreement_id > after)
+        .order_by(agreement.c.agreement_id)
+        .limit(limit)
+    )
+    return [_row(row) for row in tx.execute(statement)]
+
+
+def count_agreements(tx: Connection) -> int:
+    return tx.execute(
+        select(func.count()).select_from(agreement).where(agreement.c.is_current.is_(True))
+    ).scalar_one()
+
+
+def _row(row: Row[tuple[object, ...]]) -> AgreementRow:
+    return AgreementRow(row.name, _fact(row), row.recorded_at, row.recorded_by)
+
+
+def _fact(row: Row[tuple[object, ...]]) -> Agreement:
+    return Agreement(
+        agreement_id=row.agreement_id,
+        version=row.version,
+        providers=frozenset(row.providers),
+        consumers=frozenset(row.consumers),
+        role_classes=frozenset(row.role_classes),
+        purposes=frozenset(row.purposes),
+        categories=frozenset(row.categories),
+        legal_basis=row.legal_basis,
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+    )

@@ -1,0 +1,174 @@
+"""Relationships, emergency grants, opt-out evidence and settings of sources."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select, update
+
+from consent.facts import EmergencyGrant, OptOutEvidence, Relationship
+from consent.store.tables import emergency_grant, opt_out_evidence, relationship, source_setting
+from foundation.database import upsert
+
+
+def insert_relationship(
+    tx: Connection, fact: Relationship, *, record_id: int, recorded_at: datetime, recorded_by: str
+) -> None:
+    tx.execute(
+        insert(relationship),
+        {
+            "relationship_id": fact.relationship_id,
+            "record_id": record_id,
+            "kind": fact.kind,
+            "organisation": fact.organisation,
+            "user_id": fact.user_id,
+            "incident_id": fact.incident_id,
+            "started_at": fact.started_at,
+            "ends_at": fact.ends_at,
+            "recorded_at": recorded_at,
+            "recorded_by": recorded_by,
+        },
+    )
+
+
+def end_relationships(
+    tx: Connection, record_ids: Collection[int], *, kind: str, organisation: str, ends_at: datetime
+) -> int:
+    """End those that are still open, or end later; return how many."""
+    statement = (
+        update(relationship)
+        .where(
+            relationship.c.record_id.in_(list(record_ids)),
+            relationship.c.kind == kind,
+            relationship.c.organisation == organisation,
+            relationship.c.started_at <= ends_at,
+            relationship.c.ends_at.is_(None) | (relationship.c.ends_at > ends_at),
+        )
+        .values(ends_at=ends_at)
+    )
+    return tx.execute(statement).rowcount
+
+
+def read_relationships(
+    tx: Connection, record_ids: Collection[int], organisations: Collection[str]
+) -> tuple[Relationship, ...]:
+    """Return the relationships of these organisations with the person these records make up, ended ones too."""
+    statement = (
+        select(relationship)
+        .where(
+            relationship.c.record_id.in_(list(record_ids)),
+            relationship.c.organisation.in_(list(organisations)),
+        )
+        .order_by(relationship.c.relationship_id)
+    )
+    return tuple(
+        Relationship(
+            relationship_id=row.relationship_id,
+            kind=row.kind,
+            organisation=row.organisation,
+            started_at=row.started_at,
+            ends_at=row.ends_at,
+            user_id=row.user_id,
+            incident_id=row.incident_id,
+        )
+        for row in tx.execute(statement)
+    )
+
+
+def insert_grant(tx: Connection, grant: EmergencyGrant, *, record_id: int, reason: str) -> None:
+    tx.execute(
+        insert(emergency_grant),
+        {
+            "grant_id": grant.grant_id,
+            "record_id": record_id,
+            "user_id": grant.user_id,
+            "organisation": grant.organisation,
+            "reason_code": grant.reason_code,
+            "reason": reason,
+            "opened_at": grant.opened_at,
+            "expires_at": grant.expires_at,
+            "renewals": grant.renewals,
+        },
+    )
+
+
+def read_grant(
+    tx: Connection, record_ids: Collection[int], person_id: int, *, user_id: str, organisation: str
+) -> EmergencyGrant | None:
+    """Return the newest emergency access of this user for the person these records make up, open or not."""
+    statement = (
+        select(emergency_grant)
+        .where(
+            emergency_grant.c.record_id.in_(list(record_ids)),
+            emergency_grant.c.user_id == user_id,
+            emergency_grant.c.organisation == organisation,
+        )
+        .order_by(emergency_grant.c.opened_at.desc(), emergency_grant.c.grant_id.desc())
+        .limit(1)
+    )
+    row = tx.execute(statement).first()
+    if row is None:
+        return None
+    return EmergencyGrant(
+        grant_id=row.grant_id,
+        person_id=person_id,
+        user_id=row.user_id,
+        organisation=row.organisation,
+        reason_code=row.reason_code,
+        opened_at=row.opened_at,
+        expires_at=row.expires_at,
+        renewals=row.renewals,
+    )
+
+
+def insert_opt_out(tx: Connection, record_id: int, evidence: OptOutEvidence) -> None:
+    upsert(
+        tx,
+        opt_out_evidence,
+        [{"record_id": record_id, "checked_at": evidence.checked_at, "state": evidence.state}],
+        key=["record_id", "checked_at"],
+        update=["state"],
+    )
+
+
+def read_opt_out(tx: Connection, record_ids: Collection[int]) -> OptOutEvidence | None:
+    """Return the newest answer about these records; of two of one instant, the one that opts out."""
+    statement = (
+        select(opt_out_evidence.c.state, opt_out_evidence.c.checked_at)
+        .where(opt_out_evidence.c.record_id.in_(list(record_ids)))
+        .order_by(opt_out_evidence.c.checked_at.desc(), opt_out_evidence.c.state.desc())
+        .limit(1)
+    )
+    row = tx.execute(statement).first()
+    return None if row is None else OptOutEvidence(row.state, row.checked_at)
+
+
+def write_source_setting(
+    tx: Connection,
+    organisation: str,
+    *,
+    excluded_categories: Iterable[str],
+    excluded_labels: Iterable[str],
+    membership_label: str | None,
+) -> None:
+    row = {
+        "organisation": organisation,
+        "excluded_categories": sorted(excluded_categories),
+        "excluded_labels": sorted(excluded_labels),
+        "membership_label": membership_label,
+    }
+    upsert(tx, source_setting, [row], ["organisation"], [name for name in row if name != "organisation"])
+
+
+def read_source_settings(
+    tx: Connection, organisations: Collection[str]
+) -> dict[str, tuple[frozenset[str], frozenset[str], str | None]]:
+    """Return excluded categories, excluded labels and the label of membership, of those that have settings."""
+    found = tx.execute(select(source_setting).where(source_setting.c.organisation.in_(list(organisations))))
+    return {
+        row.organisation: (
+            frozenset(row.excluded_categories),
+            frozenset(row.excluded_labels),
+            row.membership_label,
+        )
+        for row in found
+    }

@@ -1,0 +1,148 @@
+"""Directives as they are kept: added, never changed; their standing is folded from their events when they are read."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, insert, select
+
+from consent.facts import Directive, Scope
+from consent.store.tables import directive, directive_anchor, directive_event
+
+
+@dataclass(frozen=True, slots=True)
+class DirectiveRow:
+    """One directive with all that was recorded of it."""
+
+    directive_id: int
+    kind: str
+    scope_kind: str
+    scope_code: str
+    identity_id: int
+    standing: str
+    may_override: bool
+    lifts: tuple[int, ...]
+    capacity: str
+    received_by: str
+    channel: str
+    evidence: str | None
+    reason: str | None
+    decided_by: str | None
+    wording_digest: str | None
+    review_at: datetime | None
+    effective_at: datetime
+    ends_at: datetime | None
+    recorded_at: datetime
+    recorded_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """What became of a directive later."""
+
+    event_id: int
+    directive_id: int
+    kind: str
+    reason: str | None
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class StandingDirective:
+    """A directive with its events and anchors, as of now."""
+
+    row: DirectiveRow
+    events: tuple[EventRow, ...]
+    anchors: frozenset[int]
+
+    @property
+    def standing(self) -> str:
+        decided = [event.kind for event in self.events if event.kind != "withdrawn"]
+        return decided[-1] if decided else self.row.standing
+
+    @property
+    def withdrawn_at(self) -> datetime | None:
+        return next((event.at for event in self.events if event.kind == "withdrawn"), None)
+
+    def as_fact(self, *, via_task: bool = False) -> Directive:
+        return Directive(
+            directive_id=self.row.directive_id,
+            kind=self.row.kind,
+            scope=Scope(self.row.scope_kind, self.row.scope_code),
+            identity=self.row.identity_id,
+            effective_at=self.row.effective_at,
+            recorded_at=self.row.recorded_at,
+            standing=self.standing,
+            may_override=self.row.may_override,
+            lifts=frozenset(self.row.lifts),
+            ends_at=self.row.ends_at,
+            withdrawn_at=self.withdrawn_at,
+            via_task=via_task,
+        )
+
+
+def insert_directive(tx: Connection, row: DirectiveRow, anchors: Iterable[int]) -> None:
+    tx.execute(
+        insert(directive),
+        {name: getattr(row, name) for name in DirectiveRow.__slots__} | {"lifts": list(row.lifts)},
+    )
+    tx.execute(
+        insert(directive_anchor),
+        [{"record_id": record_id, "directive_id": row.directive_id} for record_id in sorted(set(anchors))],
+    )
+
+
+def insert_event(tx: Connection, event: EventRow) -> None:
+    tx.execute(insert(directive_event), {name: getattr(event, name) for name in EventRow.__slots__})
+
+
+def read_directive(tx: Connection, directive_id: int) -> StandingDirective | None:
+    found = _read(tx, [directive_id])
+    return found[0] if found else None
+
+
+def read_directives_of(tx: Connection, record_ids: Collection[int]) -> list[StandingDirective]:
+    """Return every directive anchored to one of these records, whatever its standing, in order of recording."""
+    if not record_ids:
+        return []
+    ids = tx.execute(
+        select(directive_anchor.c.directive_id)
+        .where(directive_anchor.c.record_id.in_(list(record_ids)))
+        .distinct()
+    )
+    return _read(tx, [row[0] for row in ids])
+
+
+def _read(tx: Connection, ids: Collection[int]) -> list[StandingDirective]:
+    if not ids:
+        return []
+    rows = tx.execute(select(directive).where(directive.c.directive_id.in_(list(ids)))).all()
+    events = tx.execute(
+        select(directive_event)
+        .where(directive_event.c.directive_id.in_(list(ids)))
+        .order_by(directive_event.c.event_id)
+    ).all()
+    anchors = tx.execute(select(directive_anchor).where(directive_anchor.c.directive_id.in_(list(ids)))).all()
+    events_of: dict[int, list[EventRow]] = {}
+    for event in events:
+        events_of.setdefault(event.directive_id, []).append(EventRow(**event._mapping))
+    anchors_of: dict[int, set[int]] = {}
+    for anchor in anchors:
+        anchors_of.setdefault(anchor.directive_id, set()).add(anchor.record_id)
+    found = [
+        StandingDirective(
+            _row(row),
+            tuple(events_of.get(row.directive_id, ())),
+            frozenset(anchors_of.get(row.directive_id, ())),
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda d: (d.row.recorded_at, d.row.directive_id))
+
+
+def _row(row: Row[tuple[object, ...]]) -> DirectiveRow:
+    values: Mapping[str, object] = dict(row._mapping)
+    kept = {name: values[name] for name in DirectiveRow.__slots__}
+    kept["lifts"] = tuple(values["lifts"] or ())  # type: ignore[arg-type]
+    return DirectiveRow(**kept)  # type: ignore[arg-type]

@@ -1,0 +1,202 @@
+"""Tables of the consent wing. Directives, their anchors and their events are only ever added to."""
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+)
+
+from foundation.database import Id, Json, UtcDateTime, metadata
+
+directive = Table(
+    "directive",
+    metadata,
+    Column("directive_id", Id, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("scope_kind", String(16), nullable=False),
+    Column("scope_code", String(40), nullable=False),
+    Column("identity_id", Id, nullable=False),  # the person it was given for, as the index knew them then
+    Column("standing", String(20), nullable=False),  # as first decided; later events may change it
+    Column("may_override", Boolean, nullable=False),
+    Column("lifts", Json, nullable=False),  # ids of the objections that a permission names
+    Column("capacity", String(32), nullable=False),
+    Column("received_by", String(20), nullable=False),  # ODS code
+    Column("channel", String(20), nullable=False),
+    Column("evidence", String(200)),  # a reference to the form or letter, never its content
+    Column("reason", String(500)),  # why it was upheld or refused
+    Column("decided_by", String(128)),
+    Column("wording_digest", String(64)),  # of the text that the patient was shown
+    Column("review_at", UtcDateTime),
+    Column("effective_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("recorded_by", String(128), nullable=False),
+    CheckConstraint("ends_at is null or ends_at > effective_at", name="ends_after_start"),
+    CheckConstraint(
+        "kind in ('objection', 'permission', 'dissent', 'seal', 'type-1', 'statutory-bar')",
+        name="kind_is_known",
+    ),
+    CheckConstraint(
+        "scope_kind in ('everything', 'organisation', 'category', 'purpose')", name="scope_is_known"
+    ),
+    CheckConstraint("standing in ('pending', 'upheld', 'refused')", name="standing_is_known"),
+)
+
+directive_anchor = Table(
+    "directive_anchor",
+    metadata,
+    Column("record_id", Id, nullable=False, autoincrement=False),
+    Column("directive_id", Id, ForeignKey("directive.directive_id"), nullable=False, autoincrement=False),
+    PrimaryKeyConstraint("record_id", "directive_id"),
+    Index("ix_directive_anchor_directive_id", "directive_id"),
+)
+
+directive_event = Table(
+    "directive_event",
+    metadata,
+    Column("event_id", Id, primary_key=True, autoincrement=False),
+    Column("directive_id", Id, ForeignKey("directive.directive_id"), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("reason", String(500)),
+    Column("at", UtcDateTime, nullable=False),
+    Column("by", String(128), nullable=False),
+    CheckConstraint("kind in ('upheld', 'refused', 'withdrawn', 'entered-in-error')", name="kind_is_known"),
+    Index("ix_directive_event_directive_id", "directive_id"),
+)
+
+agreement = Table(
+    "agreement",
+    metadata,
+    Column("agreement_id", Id, nullable=False, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("name", String(120), nullable=False),
+    Column("providers", Json, nullable=False),
+    Column("consumers", Json, nullable=False),
+    Column("role_classes", Json, nullable=False),
+    Column("purposes", Json, nullable=False),
+    Column("categories", Json, nullable=False),
+    Column("legal_basis", String(32), nullable=False),
+    Column("starts_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime),
+    Column("is_current", Boolean, nullable=False),  # the newest version; older ones explain older decisions
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("recorded_by", String(128), nullable=False),
+    PrimaryKeyConstraint("agreement_id", "version"),
+    CheckConstraint("ends_at is null or ends_at > starts_at", name="ends_after_start"),
+    Index("ix_agreement_name", "name"),
+)
+
+agreement_consumer = Table(
+    "agreement_consumer",
+    metadata,
+    Column("organisation", String(20), nullable=False),
+    Column("agreement_id", Id, nullable=False, autoincrement=False),
+    PrimaryKeyConstraint("organisation", "agreement_id"),
+)
+
+relationship = Table(
+    "relationship",
+    metadata,
+    Column("relationship_id", Id, primary_key=True, autoincrement=False),
+    Column("record_id", Id, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("organisation", String(20), nullable=False),
+    Column("user_id", String(128)),
+    Column("incident_id", String(64)),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("recorded_by", String(128), nullable=False),
+    CheckConstraint("ends_at is null or ends_at >= started_at", name="ends_after_start"),
+    Index("ix_relationship_record_id", "record_id"),
+)
+
+emergency_grant = Table(
+    "emergency_grant",
+    metadata,
+    Column("grant_id", Id, primary_key=True, autoincrement=False),
+    Column("record_id", Id, nullable=False),
+    Column("user_id", String(128), nullable=False),
+    Column("organisation", String(20), nullable=False),
+    Column("reason_code", String(32), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("renewals", Integer, nullable=False),
+    CheckConstraint("expires_at > opened_at", name="ends_after_start"),
+    Index("ix_emergency_grant_record_id", "record_id"),
+)
+
+opt_out_evidence = Table(
+    "opt_out_evidence",
+    metadata,
+    Column("record_id", Id, nullable=False, autoincrement=False),
+    Column("checked_at", UtcDateTime, nullable=False),
+    Column("state", String(12), nullable=False),
+    PrimaryKeyConstraint("record_id", "checked_at"),
+    CheckConstraint("state in ('clear', 'opted-out')", name="state_is_known"),
+)
+
+source_setting = Table(
+    "source_setting",
+    metadata,
+    Column("organisation", String(20), primary_key=True),
+    Column("excluded_categories", Json, nullable=False),
+    Column("excluded_labels", Json, nullable=False),
+    Column(
+        "membership_label", String(12)
+    ),  # under which "this organisation knows them" is told; None: by its kind
+)
+
+release_ticket = Table(
+    "release_ticket",
+    metadata,
+    Column("ticket_id", Id, primary_key=True, autoincrement=False),
+    Column("decision_id", Id, nullable=False),
+    Column("person_id", Id, nullable=False),
+    Column("redeemer", String(128), nullable=False),  # client id
+    Column("asked_by", Json, nullable=False),  # actor and request, so that redemption can decide again
+    Column("cells", Json, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("issued_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    CheckConstraint("expires_at > issued_at", name="ends_after_start"),
+)
+
+release_use = Table(
+    "release_use",
+    metadata,
+    Column("ticket_id", Id, ForeignKey("release_ticket.ticket_id"), primary_key=True, autoincrement=False),
+    Column("client_id", String(128), nullable=False),
+    Column("items_digest", String(64), nullable=False),
+    Column("decision_id", Id, nullable=False),
+    Column("answer", Json, nullable=False),
+    Column("used_at", UtcDateTime, nullable=False),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("alert_id", Id, primary_key=True, autoincrement=False),
+    Column("code", String(40), nullable=False),
+    Column("alert_type", Integer),  # SCR-AlertType and SCR-AlertReason, where they apply
+    Column("alert_reason", Integer),
+    Column("rank", Integer, nullable=False),  # 0 is the worst
+    Column("person_id", Id, nullable=False),
+    Column("organisation", String(20), nullable=False),
+    Column("user_id", String(128), nullable=False),
+    Column("decision_id", Id),
+    Column("grant_id", Id),
+    Column("reason", String(500)),
+    Column("state", String(12), nullable=False),
+    Column("raised_at", UtcDateTime, nullable=False),
+    CheckConstraint("state in ('open', 'closed')", name="state_is_known"),
+    Index("ix_alert_queue", "organisation", "state", "rank", "alert_id"),
+    Index("ix_alert_person_id", "person_id"),
+)
