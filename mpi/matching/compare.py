@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import jellyfish
 
-from mpi.matching.model import Model
+from mpi.matching.model import Frequency, Model
 from mpi.matching.normalise import Date, NormalisedRecord, Place, outward_of
 
 FIELDS = (
@@ -43,8 +43,8 @@ class Comparison:
 
 def compare(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> Comparison:
     """Compare two records; the answer is the same whichever stands first. Missing on either side is no evidence."""
-    given, given_value = _given(a, b)
-    family, family_value = _family(a, b)
+    given, given_value = _given(a, b, model)
+    family, family_value = _family(a, b, model)
     if given in _WEAK_GIVEN and family in _WEAK_FAMILY and _are_swapped(a, b):
         given, family, given_value, family_value = "swapped", "swapped", "", ""
     birth = "missing" if not a.birth[0] or not b.birth[0] else _dates(a.birth, b.birth)
@@ -89,7 +89,7 @@ def similarity(a: str, b: str) -> float:
     return round(jellyfish.jaro_winkler_similarity(a, b), 6)
 
 
-def _given(a: NormalisedRecord, b: NormalisedRecord) -> tuple[str, str]:
+def _given(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> tuple[str, str]:
     ours, theirs = a.given, b.given
     if not ours or not theirs:
         return "missing", ""
@@ -101,7 +101,7 @@ def _given(a: NormalisedRecord, b: NormalisedRecord) -> tuple[str, str]:
             return "exact", min(both)
     for name in a.canonical:
         if name in b.canonical and len(name) > 1:
-            return "nickname", ""
+            return "nickname", _commoner(ours[0], theirs[0], model.frequency["given"])
     for name in a.middle:
         if name in theirs and len(name) > 1:
             return "middle", ""
@@ -114,7 +114,7 @@ def _given(a: NormalisedRecord, b: NormalisedRecord) -> tuple[str, str]:
             level = _close_given(mine, other)
             if _RANK[level] > _RANK[best]:
                 best = level
-    return best, ""
+    return best, _commoner(ours[0], theirs[0], model.frequency["given"]) if best == "typo" else ""
 
 
 _RANK = {"differ": 0, "loose": 1, "initial": 2, "close": 3, "typo": 4}
@@ -151,7 +151,12 @@ def _middle(a: NormalisedRecord, b: NormalisedRecord) -> str:
     return best
 
 
-def _family(a: NormalisedRecord, b: NormalisedRecord) -> tuple[str, str]:
+def _commoner(one: str, other: str, frequency: Frequency) -> str:
+    """Return the name that says less: of a name and its slip, the name; so a slip never makes a common name rare."""
+    return min((one, other), key=lambda name: (frequency.part(name), name))
+
+
+def _family(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> tuple[str, str]:
     ours, theirs = a.family, b.family
     if not (ours or a.previous) or not (theirs or b.previous):
         return "missing", ""
@@ -175,9 +180,12 @@ def _family(a: NormalisedRecord, b: NormalisedRecord) -> tuple[str, str]:
         for other_name in (*theirs, *b.previous):
             alike = similarity(name, other_name)
             if alike >= CLOSE:
-                return "close", ""
-            if alike >= LOOSE:
+                best = "close"
+            elif alike >= LOOSE and best == "differ":
                 best = "loose"
+    if best == "close":
+        here, there = (ours or a.previous)[0], (theirs or b.previous)[0]
+        return best, _commoner(here, there, model.frequency["family"])
     if any(name in b.middle for name in ours) or any(name in a.middle for name in theirs):
         return "half", ""
     return best, ""

@@ -67,7 +67,7 @@ def parse_postcode(text: str, field: str = "postcode") -> Postcode:
 
     Source: NHS Data Dictionary, "POSTCODE"; BS 7666. ZZ99 pseudo postcodes, GIR 0AA and BFPO numbers are accepted.
     """
-    squeezed = _NOT_ALNUM.sub("", text.upper())
+    squeezed = _NOT_ALNUM.sub("", text.upper()) if text.isascii() else ""
     if not _POSTCODE.fullmatch(squeezed):
         squeezed = _mended(squeezed)
     if not _POSTCODE.fullmatch(squeezed):
@@ -86,8 +86,8 @@ def _mended(squeezed: str) -> str:
     letters = inward[1:].replace("0", "O").replace("1", "I")
     if len(outward) == 2:
         outward = outward[0] + outward[1].replace("O", "0").replace("I", "1")
-    elif len(outward) == 4 and outward[0].isalpha() and outward[1].isalpha():
-        outward = outward[:2] + outward[2].replace("O", "0").replace("I", "1") + outward[3]
+    elif outward[:2].isalpha():
+        outward = outward[:2] + outward[2:3].replace("O", "0").replace("I", "1") + outward[3:]
     return outward + digit + letters
 
 

@@ -34,6 +34,15 @@ LIKE_STRANGERS = frozenset(
 KEPT_LEVELS = frozenset((("nhs_number", "close"), ("gender", "implied"), ("identifier", "differ")))
 """Levels whose first guess stands, since a pair can rarely reach them."""
 
+REACHED_BY_FEW = frozenset(
+    [
+        *(("given", level) for level in ("initial", "middle", "swapped")),
+        *(("family", level) for level in ("previous", "swapped")),
+        *(("birth_date", level) for level in ("january", "partial")),
+    ]
+)
+"""Levels that only some pairs can reach; an anchored class keeps its first ratio to one person there."""
+
 PSEUDO_PERSON, PSEUDO_RIVAL, PSEUDO_EVENTS = 30.0, 200.0, 5.0
 
 
@@ -156,7 +165,7 @@ def fit(
     counts: Floats = np.array([count for _, count in ordered], dtype=float)
     coded = _Coded.of([pattern for pattern, _ in ordered], first)
     tables = _tables(first, coded)
-    guesses = _normalised(tables, coded)
+    guesses = [table / table.sum(axis=1, keepdims=True) for table in tables]
     mass = np.array([pairs_per_record[kind] * records for kind in CLASSES])
     mass[STRANGER] = records * (records - 1) / 2
     responsibility: Floats = np.zeros((len(CLASSES), len(counts)))
@@ -235,10 +244,6 @@ def _tables(first: Probabilities, coded: _Coded) -> list[Floats]:
     ]
 
 
-def _normalised(tables: list[Floats], coded: _Coded) -> list[Floats]:
-    return [table / table.sum(axis=1, keepdims=True) for table in tables]
-
-
 def _maximise(tables: list[Floats], guesses: list[Floats], weights: Floats, coded: _Coded) -> None:
     pseudo = np.full(len(CLASSES), PSEUDO_RIVAL)
     pseudo[PERSON] = PSEUDO_PERSON
@@ -251,6 +256,11 @@ def _maximise(tables: list[Floats], guesses: list[Floats], weights: Floats, code
         if name == "family":
             _split_by_women(fitted, weights, column, coded)
         for c, kind in enumerate(CLASSES):
+            if (kind, name) in ANCHORS:
+                for place, level in enumerate(coded.levels[f]):
+                    if (name, level) in REACHED_BY_FEW:
+                        ratio = guesses[f][c, place] / guesses[f][PERSON, place]
+                        table[c, place] = min(1.0, ratio * table[PERSON, place])
             if kind == "stranger" or (kind, name) in ANCHORS:
                 continue
             source = table[STRANGER] if (kind, name) in LIKE_STRANGERS else fitted[c]

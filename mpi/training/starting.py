@@ -114,9 +114,51 @@ LEVELS: dict[str, dict[str, tuple[float, ...]]] = {
     },
 }
 
+# From more to less agreement. A level never weighs more than one before it: a slip in a surname must not tell a person from her
+# twin better than the surname itself.
+CHAINS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "nhs_number": (("verified", "claimed", "close", "differ", "differ-verified"),),
+    "given": (
+        ("exact", "nickname", "close"),
+        ("exact", "typo", "close", "loose", "differ"),
+        ("exact", "middle", "differ"),
+        ("exact", "initial", "differ"),
+        ("exact", "swapped", "differ"),
+    ),
+    "middle": (("exact", "initial", "differ"), ("exact", "close", "differ")),
+    "family": (
+        ("exact", "previous", "changed"),
+        ("exact", "half", "differ"),
+        ("exact", "swapped", "differ"),
+        ("exact", "close", "loose", "differ"),
+        ("previous", "differ"),
+        ("close", "changed"),
+    ),
+    "birth_date": (
+        ("exact", "january", "year", "differ"),
+        ("exact", "swapped", "year"),
+        ("exact", "close", "part", "differ"),
+        ("close", "year"),
+        ("exact", "partial", "year"),
+    ),
+    "gender": (("agree", "differ"), ("agree", "implied")),
+    "address": (
+        ("same", "postcode", "district", "differ"),
+        ("same", "street", "district"),
+        ("same", "shared", "district"),
+    ),
+    "phone": (("mobile", "landline", "differ"),),
+    "email": (("agree", "differ"),),
+    "identifier": (("agree", "close", "differ"),),
+    "practice": (("agree", "differ"),),
+    "mother": (("agree", "differ"),),
+    "birth_order": (("agree", "differ"),),
+    "death_date": (("agree", "differ"),),
+}
+
 FREQUENCY = {
-    "given": {"levels": ["exact"], "against": ["stranger", "relative", "neighbour"]},
-    "family": {"levels": ["exact", "previous"], "against": ["stranger", "neighbour"]},
+    "given": {"levels": ["exact", "nickname", "typo"], "against": ["stranger", "relative", "neighbour"]},
+    "family": {"levels": ["exact", "previous", "close"], "against": ["stranger", "neighbour"]},
 }
 
 BLOCKING = {
@@ -201,6 +243,14 @@ NICKNAMES = Path(__file__).parent / "nicknames.txt"
 def starting_document() -> dict[str, Any]:
     """Return a model document of first guesses, ready for ``build_model`` and for training."""
     person = PAIRS_PER_RECORD["person"]
+    fields = {
+        name: {
+            level: {kind: millibits(value) for kind, value in zip(CLASSES, row, strict=True)}
+            for level, row in levels.items()
+        }
+        for name, levels in LEVELS.items()
+    }
+    keep_order(fields)
     return {
         "format": 1,
         "name": "starting values",
@@ -208,13 +258,7 @@ def starting_document() -> dict[str, Any]:
         "group_limit": 40,
         "thresholds": dict(THRESHOLDS),
         "rivals": {rival: {"prior": millibits(person / PAIRS_PER_RECORD[rival])} for rival in RIVALS},
-        "fields": {
-            name: {
-                level: {kind: millibits(value) for kind, value in zip(CLASSES, row, strict=True)}
-                for level, row in levels.items()
-            }
-            for name, levels in LEVELS.items()
-        },
+        "fields": fields,
         "frequency": {name: {**table, "unlisted": 0, "values": {}} for name, table in FREQUENCY.items()},
         "blocking": {rule: {"cap": cap} for rule, cap in BLOCKING.items()},
         "overfull": [],
@@ -234,6 +278,22 @@ def starting_document() -> dict[str, Any]:
         },
         "training": {},
     }
+
+
+def keep_order(fields: dict[str, dict[str, dict[str, int]]]) -> None:
+    """Raise u where a lesser agreement would weigh more than a greater one against some rival; see ``CHAINS``."""
+    for name, chains in CHAINS.items():
+        levels = fields[name]
+        moved = True
+        while moved:
+            moved = False
+            for chain in chains:
+                for better, worse in zip(chain, chain[1:], strict=False):
+                    for rival in RIVALS:
+                        most = levels[better]["person"] - levels[better][rival]
+                        if levels[worse]["person"] - levels[worse][rival] > most:
+                            levels[worse][rival] = levels[worse]["person"] - most
+                            moved = True
 
 
 def millibits(ratio: float) -> int:

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import chain
-from math import log2
 from pathlib import Path
 from typing import Any
 
-from mpi.matching import FIELDS, Model, build_model
+from mpi.matching import FIELDS, Comparison, Model, build_model, score
 from mpi.matching.model import fingerprint
 from mpi.records import SourceRecord
 from mpi.training.estimate import (
@@ -23,7 +22,7 @@ from mpi.training.estimate import (
     stranger_probabilities,
 )
 from mpi.training.pairs import Population, blocked_pairs, random_pairs
-from mpi.training.starting import CLASSES, PAIRS_PER_RECORD, RIVALS, millibits, starting_document
+from mpi.training.starting import CLASSES, PAIRS_PER_RECORD, RIVALS, keep_order, millibits, starting_document
 
 RARE = 20
 """A value seen less often than this is never listed: a rare name is personal data."""
@@ -63,6 +62,7 @@ def train(
     population: int = 1_000_000,
     base: Mapping[str, Any] | None = None,
     cross_check: bool = True,
+    chance_pairs: int = RANDOM_PAIRS,
 ) -> Trained:
     """Learn a match model from unlabelled records.
 
@@ -71,6 +71,7 @@ def train(
         seed: of the random pairs; the same records and seed give the same model.
         population: how many records the index will hold: strangers' pairs grow with it, so the prior is set for this size.
         base: a model document to take lists and first guesses from; the starting values if not given.
+        chance_pairs: how many random pairs tell how often strangers agree.
         cross_check: also fit recordlinkage's ECM on sampled pairs, and report where the two differ.
     """
     document: dict[str, Any] = deepcopy(dict(base)) if base is not None else starting_document()
@@ -87,7 +88,7 @@ def train(
     document["overfull"] = list(blocked.overfull)
 
     first = probabilities_of(document)
-    by_chance = count_patterns(people, random_pairs(people, RANDOM_PAIRS, seed), model)
+    by_chance = count_patterns(people, random_pairs(people, chance_pairs, seed), model)
     first["stranger"] = stranger_probabilities(by_chance, first)
     step = 1 + len(blocked.pairs) // MOST_BLOCKED_PAIRS
     patterns = count_patterns(people, blocked.pairs[::step], model)
@@ -105,7 +106,7 @@ def train(
     document["training"] = {
         "records": len(people),
         "candidate_pairs": len(blocked.pairs),
-        "random_pairs": RANDOM_PAIRS,
+        "random_pairs": chance_pairs,
         "seed": seed,
         "population": population,
         "rounds": fitted.rounds,
@@ -175,7 +176,10 @@ def _frequencies(people: Population, name: str) -> dict[str, Any]:
 def _enter(document: dict[str, Any], fitted: Estimate, records: int, population: int) -> None:
     person = fitted.pairs_of["person"] / records
     for rival in RIVALS:
-        others = population / 2 if rival == "stranger" else fitted.pairs_of[rival] / records
+        # A small file may hold no twins at all: the class stays thinkable.
+        others = max(fitted.pairs_of[rival] / records, PAIRS_PER_RECORD[rival] / 5)
+        if rival == "stranger":
+            others = population / 2
         document["rivals"][rival] = {"prior": millibits(person / others)}
     document["fields"] = {
         name: {
@@ -184,16 +188,17 @@ def _enter(document: dict[str, Any], fitted: Estimate, records: int, population:
         }
         for name in FIELDS
     }
+    keep_order(document["fields"])
 
 
 def _live(document: Mapping[str, Any], fitted: Estimate, records: int, population: int) -> int:
     """Return the least weight, in steps of half a bit from 6 bits up, from which the model expects LIVE_PRECISION."""
     model = build_model(document)
-    from mpi.matching import Comparison, score
-
     weighed = []
     for pattern, count, _ in fitted.posterior:
-        weight = score(Comparison(pattern.levels), model).weight + _frequency_part(pattern, model)
+        scored = score(Comparison(pattern.levels), model)
+        # The values are gone; their frequency was kept in whole bits, and counts where strangers are the rival.
+        weight = scored.weight + pattern.frequency_bits * 1000 * (scored.rival == "stranger")
         chance = 1 / (1 + 2.0 ** (-weight / 1000))
         weighed.append((weight, count * chance, count * (1 - chance)))
     weighed.sort(reverse=True)
@@ -203,10 +208,6 @@ def _live(document: Mapping[str, Any], fitted: Estimate, records: int, populatio
         if right and right / (right + wrong) >= LIVE_PRECISION:
             return at
     return 20_000
-
-
-def _frequency_part(pattern: Pattern, model: Model) -> int:
-    return min(0, pattern.frequency_bits * 1000)
 
 
 # recordlinkage's estimate --------------------------------------------------------------------------------------

@@ -1,0 +1,289 @@
+"""Laws of the partition: order, place, undo, vetoes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpi.matching import Edge, LinkDecision, Member, Partition, partition, veto
+from mpi.matching.partition import (
+    BIRTH_ORDERS_DIFFER,
+    CONTRADICTION,
+    NEVER,
+    NUMBERS_DIFFER,
+    TOO_LARGE,
+)
+from mpi.records import RecordKey
+from tests.core.matching_builders import MODEL, ONE_NUMBER, OTHER_NUMBER, a_normalised, shuffled
+
+LIVE = MODEL.thresholds.live
+NUMBERS = ("", "", ONE_NUMBER, OTHER_NUMBER)
+
+
+def a_member(record_id: int, number: str = "", birth_order: int = 0) -> Member:
+    return Member(record_id, RecordKey("RRV", "pas", f"{record_id:03}"), number, birth_order)
+
+
+def members(*listed: Member) -> dict[int, Member]:
+    return {member.record_id: member for member in listed}
+
+
+def split(people: Mapping[int, Member], edges=(), decisions=(), weights=None, model=MODEL) -> Partition:  # type: ignore[no-untyped-def]
+    return partition(people, edges, decisions, model, lambda low, high: (weights or {}).get((low, high), 0))
+
+
+def same(number: int, left: int, right: int, *, second_reader: bool = False) -> LinkDecision:
+    return LinkDecision(number, "same", frozenset((left,)), frozenset((right,)), number, second_reader)
+
+
+def never(number: int, left: int, right: int) -> LinkDecision:
+    return LinkDecision(number, "never", frozenset((left,)), frozenset((right,)), number)
+
+
+@st.composite
+def graphs(
+    draw: st.DrawFn,
+) -> tuple[dict[int, Member], list[Edge], list[LinkDecision], dict[tuple[int, int], int]]:
+    ids = list(range(1, draw(st.integers(2, 9)) + 1))
+    people = members(
+        *(
+            a_member(one, draw(st.sampled_from(NUMBERS)), draw(st.sampled_from((0, 0, 0, 1, 2))))
+            for one in ids
+        )
+    )
+    pairs = [(low, high) for low in ids for high in ids if low < high]
+    edges = [
+        Edge(low, high, LIVE + 1000 * draw(st.integers(-2, 4)), draw(st.booleans() | st.just(True)))
+        for low, high in draw(st.lists(st.sampled_from(pairs), unique=True))
+    ]
+    sides = st.frozensets(st.sampled_from(ids), min_size=1, max_size=3)
+    decisions = [
+        LinkDecision(
+            number,
+            draw(st.sampled_from(("same", "never"))),
+            draw(sides),
+            draw(sides),
+            number,
+            draw(st.booleans()),
+        )
+        for number in range(draw(st.integers(0, 3)))
+    ]
+    weights = dict.fromkeys(draw(st.lists(st.sampled_from(pairs), unique=True, max_size=3)), MODEL.thresholds.contradiction)
+    return people, edges, decisions, weights
+
+
+@given(graph=graphs(), seed=st.integers())
+def test_groups_do_not_hang_on_the_order_in_which_anything_came(graph, seed: int) -> None:  # type: ignore[no-untyped-def]
+    people, edges, decisions, weights = graph
+    first = split(people, edges, decisions, weights)
+
+    again = split(
+        dict(shuffled(list(people.items()), seed)),  # type: ignore[arg-type]
+        shuffled(edges, seed),
+        shuffled(decisions, seed),
+        weights,
+    )
+
+    assert again == first
+
+
+@given(graph=graphs(), shift=st.permutations(range(1, 10)))
+def test_groups_do_not_hang_on_record_ids(graph, shift: list[int]) -> None:  # type: ignore[no-untyped-def]
+    """Ids tell the order of arrival; only record keys may break ties."""
+    people, edges, decisions, weights = graph
+    new = {one: shift[one - 1] for one in people}
+
+    def pair(low: int, high: int) -> tuple[int, int]:
+        return min(new[low], new[high]), max(new[low], new[high])
+
+    moved = split(
+        {new[one]: replace(member, record_id=new[one]) for one, member in people.items()},
+        [Edge(*pair(edge.low_id, edge.high_id), edge.weight, edge.may_link) for edge in edges],
+        [
+            replace(one, left=frozenset(new[a] for a in one.left), right=frozenset(new[a] for a in one.right))
+            for one in decisions
+        ],
+        {pair(*key): weight for key, weight in weights.items()},
+    )
+
+    expected = split(people, edges, decisions, weights)
+    assert moved.groups == tuple(
+        sorted(tuple(sorted(new[one] for one in group)) for group in expected.groups)
+    )
+    assert [pair(one.low_id, one.high_id) for one in expected.joins] == [
+        (one.low_id, one.high_id) for one in moved.joins
+    ]
+
+
+@given(one=graphs(), other=graphs())
+def test_parts_that_are_not_connected_do_not_touch_each_other(one, other) -> None:  # type: ignore[no-untyped-def]
+    people, edges, decisions, weights = one
+    far = 100
+
+    def away(ids: frozenset[int]) -> frozenset[int]:
+        return frozenset(record_id + far for record_id in ids)
+
+    there = (
+        {
+            number + far: replace(a_member(number + far), number=member.number)
+            for number, member in other[0].items()
+        },
+        [Edge(edge.low_id + far, edge.high_id + far, edge.weight, edge.may_link) for edge in other[1]],
+        [replace(made, left=away(made.left), right=away(made.right)) for made in other[2]],
+    )
+
+    both = split({**people, **there[0]}, [*edges, *there[1]], [*decisions, *there[2]], weights)
+
+    alone = split(people, edges, decisions, weights)
+    assert set(alone.groups) == {group for group in both.groups if group[0] < far}
+    assert [join for join in both.joins if join.low_id < far] == list(alone.joins)
+
+
+@given(graph=graphs())
+def test_every_record_is_in_exactly_one_group_and_every_group_is_explained(graph) -> None:  # type: ignore[no-untyped-def]
+    people, edges, decisions, weights = graph
+
+    result = split(people, edges, decisions, weights)
+
+    assert sorted(one for group in result.groups for one in group) == sorted(people)
+    assert len(result.joins) == len(people) - len(result.groups)
+    group_of = {one: group for group in result.groups for one in group}
+    assert all(group_of[join.low_id] == group_of[join.high_id] for join in result.joins)
+    assert all(group_of[one.low_id] != group_of[one.high_id] for one in result.refused)
+
+
+@given(graph=graphs())
+def test_nothing_that_was_told_apart_is_put_together(graph) -> None:  # type: ignore[no-untyped-def]
+    people, edges, decisions, weights = graph
+    last = {
+        (min(left, right), max(left, right)): decision.verdict
+        for decision in decisions
+        for left in decision.left
+        for right in decision.right
+        if left != right
+    }
+
+    result = split(people, edges, decisions, weights)
+
+    together = {(low, high) for group in result.groups for low in group for high in group if low < high}
+    assert not [pair for pair, verdict in last.items() if verdict == "never" and pair in together]
+    if not any(decision.has_second_reader for decision in decisions):
+        numbers = [{people[one].number for one in group} - {""} for group in result.groups]
+        assert all(len(held) <= 1 for held in numbers)
+
+
+@given(graph=graphs(), left=st.integers(1, 2), right=st.integers(3, 9))
+def test_taking_a_decision_back_restores_the_groups(graph, left: int, right: int) -> None:  # type: ignore[no-untyped-def]
+    people, edges, decisions, weights = graph
+    before = split(people, edges, decisions, weights)
+
+    split(people, edges, [*decisions, same(99, left, right)], weights)
+
+    assert split(people, edges, decisions, weights) == before
+
+
+def test_an_edge_joins_at_the_live_threshold_and_not_below() -> None:
+    people = members(a_member(1), a_member(2), a_member(3))
+
+    result = split(people, [Edge(1, 2, LIVE), Edge(2, 3, LIVE - 1)])
+
+    assert result.groups == ((1, 2), (3,))
+
+
+def test_an_edge_that_safety_rules_hold_back_joins_nobody() -> None:
+    result = split(members(a_member(1), a_member(2)), [Edge(1, 2, LIVE + 50_000, may_link=False)])
+
+    assert result.groups == ((1,), (2,))
+
+
+def test_the_heavier_edge_wins_a_record_that_cannot_go_both_ways() -> None:
+    people = members(a_member(1, ONE_NUMBER), a_member(2), a_member(3, OTHER_NUMBER))
+
+    result = split(people, [Edge(1, 2, LIVE + 1), Edge(2, 3, LIVE + 2)])
+
+    assert result.groups == ((1,), (2, 3))
+    assert [(one.low_id, one.high_id, one.veto, one.between) for one in result.refused] == [
+        (1, 2, NUMBERS_DIFFER, (1, 3))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "decisions", "weights", "expected"),
+    [
+        (a_member(1, ONE_NUMBER), a_member(2, OTHER_NUMBER), (), {}, NUMBERS_DIFFER),
+        (a_member(1, ONE_NUMBER), a_member(2, ONE_NUMBER), (), {}, None),
+        (a_member(1, ONE_NUMBER), a_member(2), (), {}, None),
+        (a_member(1, "", 1), a_member(2, "", 2), (), {}, BIRTH_ORDERS_DIFFER),
+        (a_member(1, "", 2), a_member(2, "", 2), (), {}, None),
+        (a_member(1), a_member(2), (never(1, 1, 2),), {}, NEVER),
+        (a_member(1), a_member(2), (never(1, 1, 2), same(2, 1, 2)), {}, None),
+        (a_member(1), a_member(2), (same(1, 1, 2), never(2, 2, 1)), {}, NEVER),
+        (a_member(1), a_member(2), (), {(1, 2): MODEL.thresholds.contradiction}, CONTRADICTION),
+        (a_member(1), a_member(2), (), {(1, 2): MODEL.thresholds.contradiction + 1}, None),
+        (a_member(1), a_member(2), (same(1, 1, 2),), {(1, 2): MODEL.thresholds.contradiction}, None),
+        (a_member(1, ONE_NUMBER), a_member(2, OTHER_NUMBER), (same(1, 1, 2),), {}, NUMBERS_DIFFER),
+        (a_member(1, ONE_NUMBER), a_member(2, OTHER_NUMBER), (same(1, 1, 2, second_reader=True),), {}, None),
+    ],
+)
+def test_what_stands_between_two_records(one, other, decisions, weights, expected) -> None:  # type: ignore[no-untyped-def]
+    result = split(members(one, other), [Edge(1, 2, LIVE)], decisions, weights)
+
+    assert (len(result.groups) == 1) == (expected is None)
+    assert {refusal.veto for refusal in result.refused} == ({expected} if expected else set())
+
+
+def test_numbers_that_a_second_reader_allowed_stay_allowed_in_the_group() -> None:
+    people = members(
+        a_member(1, ONE_NUMBER), a_member(2, OTHER_NUMBER), a_member(3, OTHER_NUMBER), a_member(4, "", 0)
+    )
+
+    result = split(people, [Edge(2, 3, LIVE)], [same(1, 1, 2, second_reader=True)])
+
+    assert result.groups == ((1, 2, 3), (4,))
+
+
+def test_a_never_binds_every_pair_across_its_sides() -> None:
+    people = members(*(a_member(one) for one in range(1, 5)))
+    apart = LinkDecision(1, "never", frozenset((1, 2)), frozenset((3, 4)), 1)
+
+    result = split(
+        people, [Edge(1, 2, LIVE + 9), Edge(3, 4, LIVE + 9), Edge(2, 3, LIVE), Edge(1, 4, LIVE)], [apart]
+    )
+
+    assert result.groups == ((1, 2), (3, 4))
+
+
+def test_a_contradiction_with_any_member_forbids_the_join() -> None:
+    people = members(*(a_member(one) for one in range(1, 4)))
+
+    result = split(people, [Edge(1, 2, LIVE + 9), Edge(2, 3, LIVE)], weights={(1, 3): -60_000})
+
+    assert result.groups == ((1, 2), (3,))
+    assert result.refused[0].between == (1, 3)
+
+
+def test_a_large_group_grows_only_by_an_agreeing_verified_number() -> None:
+    small = replace(MODEL, group_limit=2)
+    chain = [Edge(1, 2, LIVE + 9), Edge(2, 3, LIVE)]
+
+    plain = split(members(a_member(1), a_member(2), a_member(3)), chain, model=small)
+    verified = split(
+        members(a_member(1, ONE_NUMBER), a_member(2), a_member(3, ONE_NUMBER)), chain, model=small
+    )
+
+    assert plain.groups == ((1, 2), (3,))
+    assert {one.veto for one in plain.refused} == {TOO_LARGE}
+    assert verified.groups == ((1, 2, 3),)
+
+
+def test_a_veto_is_the_same_from_either_side() -> None:
+    one = a_normalised(nhs_number=ONE_NUMBER, status="01")
+    other = a_normalised(nhs_number=OTHER_NUMBER, status="01")
+    claimed = a_normalised(nhs_number=OTHER_NUMBER, status="02")
+
+    assert veto(one, other, MODEL) == veto(other, one, MODEL) == NUMBERS_DIFFER
+    assert veto(one, claimed, MODEL) is None
+    assert veto(a_normalised(birth_order="1"), a_normalised(birth_order="2"), MODEL) == BIRTH_ORDERS_DIFFER
+    assert veto(a_normalised(birth_order="8"), a_normalised(birth_order="2"), MODEL) is None
