@@ -272,3 +272,31 @@ def test_the_shipped_model_lists_no_rare_name() -> None:
 )
 def test_a_search_that_says_little_is_known_as_such(what: dict[str, object], enough: bool) -> None:
     assert has_minimum_input(a_normalised(**what)) is enough
+
+
+@given(text=st.text(max_size=40), other=st.text(max_size=40))
+def test_no_text_at_all_stops_the_pipeline(text: str, other: str) -> None:
+    one, two = (
+        normalise(
+            a_source_record(
+                given=(first, second),
+                family=second,
+                previous_family=first or None,
+                line=first,
+                postcode=second,
+                phone=first,
+                email=f"{second}@example.org",
+                nhs_number=first,
+                born_on=second,
+                identifier=first,
+            ),
+            MODEL,
+        )
+        for first, second in ((text, other), (other, text))
+    )
+
+    keys = block(one, MODEL)
+    result = score(compare(one, two, MODEL), MODEL)
+
+    assert len(keys) < 200
+    assert isinstance(result.weight, int)
