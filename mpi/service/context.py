@@ -39,7 +39,7 @@ class Forms:
 
 @dataclass(frozen=True, slots=True)
 class Mpi:
-    """The index. ``forms`` saves parsing only; it holds no fact."""
+    """The index. ``forms`` and ``organisations`` (codes known to the directory) save reading; neither is the only copy of a fact."""
 
     db: Database
     clock: Clock
@@ -47,6 +47,7 @@ class Mpi:
     bell: Bell = field(default_factory=LocalBell)
     release_gate: ReleaseGate = closed_gate
     forms: Forms = field(default_factory=Forms, repr=False)
+    organisations: set[str] = field(default_factory=set, repr=False)
 
     def normalised(self, record: SourceRecord) -> NormalisedRecord:
         return normalise(record, self.model)

@@ -3,10 +3,20 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy import Connection
 
-from mpi.matching import Edge, LinkDecision, Member, Model, NormalisedRecord, Partition, Refusal, partition
+from mpi.matching import (
+    Edge,
+    LinkDecision,
+    Member,
+    Model,
+    NormalisedRecord,
+    Partition,
+    Refusal,
+    partition,
+)
 from mpi.service.evidence import Pair, is_live, pair_of, weigh_pair
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
@@ -122,6 +132,12 @@ def _neighbours(tx: Connection, outside: Collection[int]) -> dict[int, RecordRow
 # Partition -----------------------------------------------------------------------------------------------------------
 
 
+class FormsOf(Protocol):
+    """Where normalised forms come from."""
+
+    def of(self, row: RecordRow) -> NormalisedRecord: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """How members stand after a change: their component, their person (None: linking has not taken them), what was refused."""
@@ -146,6 +162,36 @@ def settle(
         searched: records that linking takes now; others that belong to nobody yet stay so.
     """
     components = _components(found, model)
+    answers = _partitions(found, model, forms, weights, searched, components)
+    component_of = {number: component for component, numbers in components.items() for number in numbers}
+    person_of: dict[int, int | None] = dict.fromkeys(found.members)
+    for answer in answers:
+        for group in answer.groups:
+            # The earliest record's id: ids are given in order of arrival.
+            person_of.update(dict.fromkeys(group, group[0]))
+    return Settled(component_of, person_of, tuple(one for answer in answers for one in answer.refused))
+
+
+def settle_again(
+    tx: Connection, model: Model, forms: FormsOf, record_ids: Collection[int]
+) -> tuple[Partition, Mapping[Pair, EdgeRow]]:
+    """Partition the components of linked records as they stand, to explain them; nothing is written."""
+    found = survey(tx, model, record_ids, {}, ())
+    parsed = {number: forms.of(row) for number, row in found.members.items()}
+    answers = _partitions(found, model, parsed, {}, (), _components(found, model))
+    joins = tuple(join for answer in answers for join in answer.joins)
+    refused = tuple(one for answer in answers for one in answer.refused)
+    return Partition((), joins, refused), found.edges
+
+
+def _partitions(
+    found: Survey,
+    model: Model,
+    forms: Mapping[int, NormalisedRecord],
+    weights: dict[Pair, int],
+    searched: Collection[int],
+    components: Mapping[int, list[int]],
+) -> list[Partition]:
     edges: dict[int, list[Edge]] = defaultdict(list)
     component_of = {number: component for component, numbers in components.items() for number in numbers}
     for (low, high), edge in found.edges.items():
@@ -160,27 +206,27 @@ def settle(
             weights[low, high] = known
         return known
 
-    person_of: dict[int, int | None] = dict.fromkeys(found.members)
-    refused: list[Refusal] = []
+    answers = []
     for component, numbers in components.items():
         taking_part = [
             number for number in numbers if number in searched or found.members[number].person_id is not None
         ]
-        if len(taking_part) == 1:
-            person_of[taking_part[0]] = taking_part[0]
+        if len(taking_part) <= 1:
+            answers.append(Partition(tuple((number,) for number in taking_part), (), ()))
             continue
-        answer: Partition = partition(
-            {number: Member.of(number, found.members[number].key, forms[number]) for number in taking_part},
-            edges[component],
-            decisions,
-            model,
-            weigh,
+        answers.append(
+            partition(
+                {
+                    number: Member.of(number, found.members[number].key, forms[number])
+                    for number in taking_part
+                },
+                edges[component],
+                decisions,
+                model,
+                weigh,
+            )
         )
-        for group in answer.groups:
-            # The earliest record's id: ids are given in order of arrival.
-            person_of.update(dict.fromkeys(group, group[0]))
-        refused.extend(answer.refused)
-    return Settled(component_of, person_of, tuple(refused))
+    return answers
 
 
 def _components(found: Survey, model: Model) -> dict[int, list[int]]:

@@ -49,11 +49,19 @@ class Moved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Why groups are looked at again. A decision's ``decision_id`` is None for what sources send."""
+    """Why groups are looked at again.
+
+    Args:
+        decision_id: the decision that was made or undone; None for what sources send.
+        task: the task that the decision is about, as the caller read it.
+        answers: whether the decision closes that task, rather than opening it again.
+    """
 
     cause: str
     by: Principal = SYSTEM_ITSELF
     decision_id: int | None = None
+    task: TaskRow | None = None
+    answers: bool = False
 
     @property
     def is_evidence(self) -> bool:
@@ -99,7 +107,7 @@ def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
             for number, row in rows.items()
             if row.linked_version is None and row.state == "active"
         }
-        return _link(tx, mpi, waiting, ARRIVAL) if waiting else NOTHING
+        return link_in(tx, mpi, waiting, ARRIVAL) if waiting else NOTHING
 
     linked = taken_again(mpi, take)
     if linked.records:
@@ -232,7 +240,7 @@ def _reads_like(mpi: Mpi, form: NormalisedRecord, rows: Sequence[RecordRow]) -> 
     return frozenset() if best is None else frozenset({-best[1]})
 
 
-def _link(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], change: Change) -> Linked:
+def link_in(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], change: Change) -> Linked:
     found = _search(tx, mpi, rows)
     return repartition(tx, mpi, rows.keys(), change, found)
 
@@ -255,10 +263,12 @@ def repartition(
     """
     searched = frozenset() if search is _NO_SEARCH else frozenset(seeds)
     around = _held_survey(tx, mpi, seeds, search, searched)
+    if change.task is not None and not _is_as_read(change.task, around):
+        raise Moved
     forms = _Forms(mpi, around)
     settled = settle(around, mpi.model, forms, search.weights, searched)
-    splits = splits_of(around.members, settled) if change.is_evidence else []
-    tasks = _tasks(mpi, around, settled, forms, search.overlays, splits)
+    splits = splits_of(around.members, settled) if change.is_evidence else _asked_before(change, settled)
+    tasks = _tasks(mpi, around, settled, forms, search.overlays, splits, change)
     moved = _moved(around, settled)
     groups = _touched_persons(around, settled, moved, tasks, searched)
     touched = {number for group in groups for number in group}
@@ -437,6 +447,7 @@ def _tasks(
     forms: Mapping[int, NormalisedRecord],
     overlays: Sequence[Overlay],
     splits: Sequence[Question],
+    change: Change,
 ) -> _Tasks:
     stored = {(task.kind, task.subject): task for task in around.tasks}
     overlays = [*overlays, *_standing_overlays(around, overlays, stored)]
@@ -461,20 +472,43 @@ def _tasks(
             asked = _asked(question, task.task_id, task.version + 1, task.opened_at, now)
             altered.append(replace(asked, claimed_by=task.claimed_by, claimed_until=task.claimed_until))
     for name, task in sorted(stored.items()):
-        if task.state == "open" and name not in questions and _is_settled(task, around, settled):
+        if task.state != "open" or name in questions:
+            continue
+        is_answered = change.answers and change.task is not None and change.task.task_id == task.task_id
+        if is_answered or _is_settled(task, around, settled):
             closed.append(
                 replace(
                     task,
-                    state="closed",
+                    state="decided" if is_answered else "closed",
                     version=task.version + 1,
                     changed_at=now,
                     claimed_by=None,
                     claimed_until=None,
+                    decision_id=change.decision_id if is_answered else task.decision_id,
                 )
             )
     bound = {task.task_id for task in around.tasks if task.is_binding}
     unbound = frozenset(task.task_id for task in altered if task.task_id in bound and not task.is_binding)
     return _Tasks(tuple(inserted), tuple(reopened), tuple(closed), tuple(altered), unbound)
+
+
+def _is_as_read(task: TaskRow, around: Survey) -> bool:
+    return any(
+        (one.task_id, one.version, one.state) == (task.task_id, task.version, task.state)
+        for one in around.tasks
+    )
+
+
+def _asked_before(change: Change, settled: Settled) -> list[Question]:
+    """Return the split that an undone decision had answered, if its sides are still apart: nothing but history asks it."""
+    task = change.task
+    if task is None or change.answers or task.kind != Kind.SPLIT.value:
+        return []
+    persons = [{settled.person_of.get(number) for number in side} for side in task.sides]
+    if len(persons) < 2 or persons[0] & persons[1]:
+        return []
+    evidence = tuple(tuple(item) for item in task.evidence)
+    return [Question(Kind.SPLIT, task.subject, task.sides, task.reason, evidence, task.is_binding)]
 
 
 def _standing_overlays(

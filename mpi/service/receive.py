@@ -129,8 +129,8 @@ def _store(
     for organisation in organisations:
         if not by.may_act_for(organisation):
             raise Forbidden("organisation-not-yours", field="organisation")
-    if unknown := trail.unknown_organisations(tx, organisations):
-        raise NotFound("organisation-unknown", field="organisation", ids={"organisation": unknown[0]})
+    if trail.unknown_organisation(tx, mpi.organisations, organisations) is not None:
+        raise NotFound("organisation-unknown", field="organisation")
     arrival = _Arrival(tx, mpi, by, mpi.clock.now())
     known = record_store.find_records(tx, [record.key for record in records], for_update=True)
     if if_match is not None:

@@ -7,18 +7,57 @@ from typing import Any
 from sqlalchemy import Connection
 
 from foundation.audit import AuditEntry, append_all
-from foundation.directory import list_organisations
+from foundation.directory import find_organisation
 from foundation.outbox import emit_all
 from foundation.principal import Principal
+
+DONE = "success"
 
 Moved = tuple[int, int | None, int | None]
 """A record, the person that it leaves, and the one that it comes to."""
 
 
-def unknown_organisations(tx: Connection, organisations: Collection[str]) -> list[str]:
-    """Return those of these codes that the directory does not know."""
-    known = {one.ods_code for one in list_organisations(tx, organisations)}
-    return [code for code in organisations if code not in known]
+def unknown_organisation(tx: Connection, known: set[str], organisations: Collection[str]) -> str | None:
+    """Return a code that the directory does not know, if there is one.
+
+    Args:
+        known: codes that were found before and are added to: an organisation closes, but it never leaves the directory.
+    """
+    for code in organisations:
+        if code not in known:
+            if find_organisation(tx, code) is None:
+                return code
+            known.add(code)
+    return None
+
+
+def note(
+    tx: Connection,
+    by: Principal,
+    at: datetime,
+    kind: str,
+    *reasons: str,
+    person_id: int | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Leave one audit row of something that was done."""
+    append_all(
+        tx, [AuditEntry(kind, DONE, by, at, person_id=person_id, reasons=reasons, detail=detail or {})]
+    )
+
+
+def matched(
+    tx: Connection, by: Principal, at: datetime, person_ids: Sequence[int], parameters: Sequence[str]
+) -> None:
+    """Leave a row for each person that a search returned: names of parameters, never their values, nor how many were found."""
+    detail = {"parameters": list(parameters)}
+    append_all(
+        tx,
+        [
+            AuditEntry("person-searched", DONE, by, at, person_id=person_id, detail=detail)
+            for person_id in person_ids
+        ],
+    )
 
 
 def received(tx: Connection, by: Principal, at: datetime, stored: Iterable[tuple[int, int, str]]) -> None:
@@ -29,9 +68,10 @@ def received(tx: Connection, by: Principal, at: datetime, stored: Iterable[tuple
         (
             AuditEntry(
                 "record-received",
-                state,
+                DONE,
                 by,
                 at,
+                reasons=(state,),
                 detail={"record_id": str(record_id), "version": version},
             )
             for record_id, version, state in kept
@@ -66,8 +106,8 @@ def linked(
         detail: dict[str, Any] = {"record_id": str(record_id), "epoch": epochs.get(after or 0, 0)}
         if before is not None and before != after:
             detail["from_person_id"] = str(before)
-        outcome = "moved" if record_id in changes else "unmoved"
-        entries.append(AuditEntry(cause, outcome, by, at, person_id=after, detail=detail))
+        reason = "moved" if record_id in changes else "unmoved"
+        entries.append(AuditEntry(cause, DONE, by, at, person_id=after, reasons=(reason,), detail=detail))
     append_all(tx, entries)
     emit_all(
         tx,

@@ -138,7 +138,7 @@ def _decisions(tx: Connection, condition: Any) -> list[DecisionRow]:
         rows[row.decision_id] = row
         sides.setdefault(row.decision_id, (set(), set()))[row.side].add(row.record_id)
     return [
-        DecisionRow(*tuple(row)[:13], (frozenset(sides[number][0]), frozenset(sides[number][1])))
+        DecisionRow(*[*tuple(row)[:13], (frozenset(sides[number][0]), frozenset(sides[number][1]))])
         for number, row in rows.items()
     ]
 

@@ -80,7 +80,7 @@ _COLUMNS = tuple(
 
 def _record(row: Any) -> RecordRow:
     keys: array[int] = array("q", row[10])
-    return RecordRow(row[0], RecordKey(row[1], row[2], row[3]), *row[4:10], tuple(keys), *row[11:])
+    return RecordRow(*[row[0], RecordKey(row[1], row[2], row[3]), *row[4:10], tuple(keys), *row[11:]])
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -290,3 +290,15 @@ def replace_keys(tx: Connection, old: Iterable[tuple[int, int]], new: Iterable[t
 
 def pack_keys(keys: Iterable[int]) -> bytes:
     return array("q", keys).tobytes()
+
+
+def restricted_persons(tx: Connection, person_ids: Collection[int]) -> frozenset[int]:
+    """Return those of these persons of whom any record is restricted."""
+    if not person_ids:
+        return frozenset()
+    statement = (
+        select(source_record.c.person_id)
+        .where(within(tx, source_record.c.person_id, person_ids), source_record.c.restricted)
+        .distinct()
+    )
+    return frozenset(tx.scalars(statement))

@@ -69,10 +69,7 @@ def _with_sides(tx: Connection, rows: Sequence[Any]) -> list[TaskRow]:
     for task_id, record_id, side in tx.execute(members):
         sides.setdefault(task_id, {}).setdefault(side, set()).add(record_id)
     return [
-        TaskRow(
-            *row,
-            tuple(frozenset(records) for _, records in sorted(sides.get(row[0], {}).items())),
-        )
+        TaskRow(*[*row, tuple(frozenset(records) for _, records in sorted(sides.get(row[0], {}).items()))])
         for row in rows
     ]
 

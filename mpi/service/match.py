@@ -1,0 +1,172 @@
+"""Who is this? Candidates for a description of someone; nothing is stored but the audit row of an answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from foundation.errors import Forbidden, Invalid
+from foundation.principal import Principal
+from mpi.matching import (
+    Comparison,
+    Grade,
+    NormalisedRecord,
+    Score,
+    compare,
+    decide,
+    has_minimum_input,
+    score,
+    search_keys,
+)
+from mpi.matching import reasons as reasons_of
+from mpi.records import SourceRecord, validate
+from mpi.service import trail
+from mpi.service.context import Mpi
+from mpi.store import records as record_store
+from mpi.store.records import RecordRow
+
+MARGIN_MILLIBITS = 6_000
+"""How far the best person must be ahead of the next to be certain: 64 to 1."""
+
+MOST_CANDIDATES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A person that may be meant. ``reasons`` say agree, close, differ or missing for each field, and never a value."""
+
+    person_id: int
+    weight_millibits: int
+    probability: float
+    grade: Grade
+    reasons: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MatchAnswer:
+    """Candidates, best first. A search that was cut short answers nobody as certain."""
+
+    candidates: tuple[Candidate, ...]
+    search_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Best:
+    """The record of a person that fits best."""
+
+    record_id: int
+    score: Score
+    comparison: Comparison = field(repr=False)
+
+
+def match_person(
+    mpi: Mpi, query: SourceRecord, by: Principal, *, limit: int = 10, reasons: bool = False
+) -> MatchAnswer:
+    """Return the persons whom a description may mean.
+
+    People whose location is protected are compared without any location on either side, so that a right and a wrong postcode answer
+    alike; a description with less than names and birth date, or number and birth date, does not find them.
+
+    Raises:
+        Invalid: a fault of the description, ``match-input-too-little``, or ``limit-range``.
+        Forbidden: ``scope-missing`` where reasons are asked for without their scope.
+    """
+    if reasons and "match:reasons" not in by.scopes:
+        raise Forbidden("scope-missing", ids={"scope": "match:reasons"})
+    if not 1 <= limit <= MOST_CANDIDATES:
+        raise Invalid("limit-range", field="limit")
+    validate(query, mpi.clock.now().date(), strict_numbers=True)
+    form = mpi.normalised(query)
+    _check_minimum(form)
+    found, is_complete = _search(mpi, form)
+    candidates = _graded(mpi, found, is_complete, reasons)[:limit]
+    if candidates:
+        with mpi.db.write() as tx:
+            trail.matched(tx, by, mpi.clock.now(), [one.person_id for one in candidates], _parameters(query))
+    return MatchAnswer(tuple(candidates), is_complete)
+
+
+def _check_minimum(form: NormalisedRecord) -> None:
+    """A description needs two kinds of fact, one of them a name or a number: less would list a street or a birthday."""
+    has_name = bool(form.given or form.family or form.previous)
+    has_number = bool(form.number and form.number_state != "i") or bool(form.identifiers)
+    kinds = (
+        has_name,
+        has_number,
+        form.birth[0] > 0,
+        bool(form.places),
+        bool(form.phones or form.emails),
+    )
+    if not (has_name or has_number) or sum(kinds) < 2:
+        raise Invalid("match-input-too-little", detail="Give a name or a number, and one more kind of fact.")
+
+
+def _search(mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int, _Best], bool]:
+    """Return each person's best record, and whether every key was read to its end."""
+    model = mpi.model
+    keys = {key.key: key.rule for key in search_keys(form, model, receiving=False)}
+    with mpi.db.read() as tx:
+        holders: dict[int, list[int]] = {}
+        for key, record_id in record_store.search_capped(
+            tx, {key: model.caps[rule] for key, rule in keys.items()}
+        ):
+            holders.setdefault(key, []).append(record_id)
+        # A key with more holders than its cap is dropped whole: any part of it would be an accident of storage.
+        read = {key for key in keys if len(holders.get(key, ())) <= model.caps[keys[key]]}
+        ids = {record_id for key in read for record_id in holders.get(key, ())}
+        rows = [
+            row
+            for row in record_store.read_records(tx, ids).values()
+            if row.person_id is not None and row.state == "active"
+        ]
+        protected = record_store.restricted_persons(
+            tx, {row.person_id for row in rows if row.person_id is not None}
+        )
+    bare = form.without_location()
+    bare_keys = frozenset(key.key for key in search_keys(bare, model, receiving=False)) & read
+    best: dict[int, _Best] = {}
+    for row in rows:
+        assert row.person_id is not None
+        if row.person_id in protected:
+            if not has_minimum_input(form) or bare_keys.isdisjoint(row.keys):
+                continue
+            one = _weigh(mpi, bare, row, is_protected=True)
+        else:
+            one = _weigh(mpi, form, row, is_protected=False)
+        known = best.get(row.person_id)
+        if known is None or (one.score.weight, -one.record_id) > (known.score.weight, -known.record_id):
+            best[row.person_id] = one
+    return best, len(read) == len(keys)
+
+
+def _weigh(mpi: Mpi, form: NormalisedRecord, row: RecordRow, *, is_protected: bool) -> _Best:
+    other = mpi.forms.of(row)
+    comparison = compare(form, other.without_location() if is_protected else other, mpi.model)
+    return _Best(row.record_id, score(comparison, mpi.model), comparison)
+
+
+def _graded(mpi: Mpi, found: Mapping[int, _Best], is_complete: bool, reasons: bool) -> list[Candidate]:
+    ordered = sorted(found.items(), key=lambda item: (-item[1].score.weight, item[0]))
+    second = ordered[1][1].score.weight if len(ordered) > 1 else None
+    candidates = []
+    for place, (person_id, best) in enumerate(ordered):
+        grade = decide(best.score, best.comparison, mpi.model, is_complete).grade
+        if grade is Grade.CERTAINLY_NOT:
+            continue
+        is_ahead = place == 0 and (second is None or best.score.weight - second >= MARGIN_MILLIBITS)
+        if grade is Grade.CERTAIN and not is_ahead:
+            grade = Grade.PROBABLE
+        candidates.append(
+            Candidate(
+                person_id,
+                best.score.weight,
+                best.score.probability,
+                grade,
+                reasons_of(best.comparison) if reasons else None,
+            )
+        )
+    return candidates
+
+
+def _parameters(query: SourceRecord) -> list[str]:
+    """Name what a description gave, for the audit row: names of fields, never their values."""
+    payload = query.to_payload()
+    return sorted(name for name in payload if name not in ("organisation", "system", "local_id"))

@@ -1,0 +1,272 @@
+"""A person as callers are told of it: by id or identifier, with members and reasons as far as the release gate lets them leave."""
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from foundation.errors import Forbidden, Gone, NotFound
+from foundation.principal import Principal
+from mpi.matching import veto
+from mpi.records import RecordKey, SourceRecord
+from mpi.service import trail
+from mpi.service.context import Mpi
+from mpi.service.evidence import Pair, pair_of
+from mpi.service.gate import GateRequest, Wanted
+from mpi.service.graph import settle_again
+from mpi.service.lookup import has_identifier, lookup_key
+from mpi.service.persons import PersonMember, Resolution, resolve_person
+from mpi.service.review import FieldReason, field_reasons
+from mpi.store import graph as graph_store
+from mpi.store import records as record_store
+
+
+@dataclass(frozen=True, slots=True)
+class PersonView:
+    """A person. ``members`` are those that the gate let leave, and nothing says how many stayed behind."""
+
+    person_id: int
+    epoch: int
+    has_identity_warning: bool
+    is_restricted: bool
+    members: tuple[PersonMember, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Two records and what joined them: an edge's weight and reasons, or a decision."""
+
+    low_id: int
+    high_id: int
+    weight_millibits: int | None
+    decision_id: int | None
+    reasons: tuple[FieldReason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why records are one person, or why two are not.
+
+    ``answer``: ``one-person`` with the steps that join them; ``two-persons`` with the strongest edge between them if there is one, and in
+    ``because`` the veto, ``decided-never``, ``below-threshold`` or ``no-edge``.
+    """
+
+    answer: Literal["one-person", "two-persons"]
+    steps: tuple[Step, ...]
+    because: str | None = None
+    record_ids: tuple[int, ...] = field(default=())
+
+
+# By id ---------------------------------------------------------------------------------------------------------------
+
+
+def get_person(
+    mpi: Mpi, number: int, by: Principal, *, with_members: bool = False, purpose: str | None = None
+) -> PersonView:
+    """Return the person that an id stands for now; any record's id will do.
+
+    Raises:
+        NotFound: ``person-unknown``, for an id that is nobody's yet as well.
+        Gone: ``person-gone``: the record was erased; search again.
+    """
+    with mpi.db.write() as tx:
+        found = _current(tx, number)
+        members = _permitted(tx, mpi, found, by, "members", purpose, found.members) if with_members else ()
+        return _view(found, members)
+
+
+def lookup_persons(mpi: Mpi, system: str, value: str, by: Principal) -> tuple[PersonView, ...]:
+    """Return the persons that bear an identifier, in order of id; two of them are a conflict that the caller must not choose in."""
+    with mpi.db.write() as tx:
+        ids = {one.record_id for one in record_store.search_all(tx, [lookup_key(system, value)])}
+        rows = {
+            number: row
+            for number, row in record_store.read_records(tx, ids).items()
+            if row.state == "active" and row.person_id is not None
+        }
+        current = {
+            (number, version.version): version
+            for number, versions in record_store.read_versions(tx, rows).items()
+            for version in versions
+        }
+        persons = set()
+        for number, row in rows.items():
+            content = SourceRecord.from_payload(json.loads(current[number, row.current_version].payload))
+            if has_identifier(content, mpi.forms.of(row), system, value) and row.person_id is not None:
+                persons.add(row.person_id)
+        found = [resolve_person(tx, person) for person in sorted(persons)]
+        if found:
+            trail.matched(tx, by, mpi.clock.now(), sorted(persons), ["identifier"])
+        return tuple(_view(one, ()) for one in found)
+
+
+def lookup_record(mpi: Mpi, key: RecordKey, by: Principal) -> PersonView:
+    """Return the person that holds one's own record.
+
+    Raises:
+        Forbidden: ``organisation-not-yours``: that another organisation knows someone is not told here.
+        NotFound: ``person-unknown``.
+    """
+    if not by.may_act_for(key.organisation):
+        raise Forbidden("organisation-not-yours", field="organisation")
+    with mpi.db.read() as tx:
+        row = record_store.find_records(tx, [key]).get(key)
+        if row is None:
+            raise NotFound("person-unknown")
+        return _view(_current(tx, row.record_id), ())
+
+
+def _current(tx: Connection, number: int) -> Resolution:
+    found = resolve_person(tx, number)
+    if found.state == "gone":
+        raise Gone("person-gone")
+    if found.state != "current":
+        raise NotFound("person-unknown")
+    return found
+
+
+def _view(found: Resolution, members: tuple[PersonMember, ...]) -> PersonView:
+    assert found.person_id is not None
+    return PersonView(found.person_id, found.epoch, found.held, found.restricted, members)
+
+
+def _permitted(
+    tx: Connection,
+    mpi: Mpi,
+    found: Resolution,
+    by: Principal,
+    wanted: Wanted,
+    purpose: str | None,
+    members: Iterable[PersonMember],
+) -> tuple[PersonMember, ...]:
+    """Return the members whose organisations' part may leave."""
+    assert found.person_id is not None
+    listed = tuple(members)
+    request = GateRequest(
+        by,
+        found.person_id,
+        found.epoch,
+        wanted,
+        tuple(sorted({member.organisation for member in listed})),
+        purpose,
+    )
+    answer = mpi.release_gate(tx, request)
+    return tuple(member for member in listed if member.organisation in answer.sources)
+
+
+# Why -----------------------------------------------------------------------------------------------------------------
+
+
+def explain_person(
+    mpi: Mpi, number: int, by: Principal, *, other: int | None = None, purpose: str | None = None
+) -> Why:
+    """Say why a person is one, or how it stands to another: steps between records that the gate lets be named.
+
+    Raises:
+        NotFound, Gone: as ``get_person``, for either id.
+    """
+    with mpi.db.write() as tx:
+        one = _current(tx, number)
+        two = one if other is None else _current(tx, other)
+        visible = {member.record_id for member in _permitted(tx, mpi, one, by, "why", purpose, one.members)}
+        if two.person_id != one.person_id:
+            visible |= {
+                member.record_id for member in _permitted(tx, mpi, two, by, "why", purpose, two.members)
+            }
+            return _why_not(tx, mpi, one, two, visible)
+        steps = _steps(tx, mpi, one)
+        if other is not None and other != number:
+            steps = _path(steps, _record_of(one, number), _record_of(one, other))
+        return Why(
+            "one-person",
+            tuple(step for step in steps if step.low_id in visible and step.high_id in visible),
+            record_ids=tuple(sorted(visible)),
+        )
+
+
+def _record_of(found: Resolution, number: int) -> int:
+    return number if number in found.record_ids else found.record_ids[0]
+
+
+def _steps(tx: Connection, mpi: Mpi, found: Resolution) -> list[Step]:
+    """Partition the person's component again, as linking did, and return the joins inside the person."""
+    answer, edges = settle_again(tx, mpi.model, mpi.forms, found.record_ids)
+    inside = set(found.record_ids)
+    return [
+        Step(
+            join.low_id,
+            join.high_id,
+            join.weight,
+            join.decision_id,
+            _edge_reasons(edges, pair_of(join.low_id, join.high_id)) if join.decision_id is None else (),
+        )
+        for join in answer.joins
+        if join.low_id in inside and join.high_id in inside
+    ]
+
+
+def _edge_reasons(edges: Mapping[Pair, graph_store.EdgeRow], pair: Pair) -> tuple[FieldReason, ...]:
+    edge = edges.get(pair)
+    return field_reasons(edge.parts) if edge is not None else ()
+
+
+def _path(steps: list[Step], start: int, end: int) -> list[Step]:
+    """Return the steps that lead from one record to the other; joins make a tree, so there is one way."""
+    near: dict[int, list[Step]] = {}
+    for step in steps:
+        near.setdefault(step.low_id, []).append(step)
+        near.setdefault(step.high_id, []).append(step)
+    came: dict[int, tuple[int, Step] | None] = {start: None}
+    waiting = deque([start])
+    while waiting:
+        here = waiting.popleft()
+        for step in near.get(here, ()):
+            there = step.high_id if step.low_id == here else step.low_id
+            if there not in came:
+                came[there] = (here, step)
+                waiting.append(there)
+    path: list[Step] = []
+    at = came.get(end)
+    while at is not None:
+        path.append(at[1])
+        at = came[at[0]]
+    return path[::-1]
+
+
+def _why_not(tx: Connection, mpi: Mpi, one: Resolution, two: Resolution, visible: set[int]) -> Why:
+    left, right = set(one.record_ids), set(two.record_ids)
+    answer, edges = settle_again(tx, mpi.model, mpi.forms, [*left, *right])
+    crossing = {
+        pair: edge
+        for pair, edge in edges.items()
+        if (pair[0] in left and pair[1] in right) or (pair[0] in right and pair[1] in left)
+    }
+    refused = [one for one in answer.refused if pair_of(one.low_id, one.high_id) in crossing]
+    rows = record_store.read_records(tx, left | right)
+    forms = mpi.forms_of(rows.values())
+    vetoes = sorted(
+        {code for a in left for b in right if (code := veto(forms[a], forms[b], mpi.model)) is not None}
+    )
+    decided = any(
+        row.verdict == "different"
+        and ((row.sides[0] & left and row.sides[1] & right) or (row.sides[0] & right and row.sides[1] & left))
+        for row in graph_store.read_decisions(tx, left | right)
+    )
+    if decided:
+        because = "decided-never"
+    elif refused:
+        because = refused[0].veto
+    elif vetoes:
+        because = vetoes[0]
+    else:
+        because = "below-threshold" if crossing else "no-edge"
+    shown = [pair for pair in crossing if pair[0] in visible and pair[1] in visible]
+    strongest = max(shown, key=lambda pair: (crossing[pair].weight_millibits, pair), default=None)
+    steps: tuple[Step, ...] = ()
+    if strongest is not None:
+        edge = crossing[strongest]
+        steps = (Step(*strongest, edge.weight_millibits, None, field_reasons(edge.parts)),)
+    return Why("two-persons", steps, because, tuple(sorted(visible)))
