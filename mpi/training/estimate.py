@@ -43,6 +43,12 @@ REACHED_BY_FEW = frozenset(
 )
 """Levels that only some pairs can reach; an anchored class keeps its first ratio to one person there."""
 
+LEAST_SHARE = 8.0
+"""Made-up people err less than real ones: no level of one person falls below this part of its first guess."""
+
+SELDOM = 30.0
+"""A level met in fewer pairs than this keeps its first guess against every rival."""
+
 PSEUDO_PERSON, PSEUDO_RIVAL, PSEUDO_EVENTS = 30.0, 200.0, 5.0
 
 
@@ -123,6 +129,7 @@ def stranger_probabilities(
             if level != "missing":
                 counts[name]["differ" if (name, level) == ("family", "changed") else level] += count
     fitted: dict[str, dict[str, float]] = {}
+    del counts["gender"]["implied"]
     for name, guesses in first["stranger"].items():
         total = sum(counts[name].values())
         fitted[name] = {
@@ -146,15 +153,31 @@ def _is_close_kin(levels: Mapping[str, str]) -> bool:
     )
 
 
+def out_of_reach(patterns: Mapping[Pattern, int]) -> frozenset[tuple[str, str]]:
+    """Return the levels of REACHED_BY_FEW that random pairs hardly met, so that their u could not be learned."""
+    met: Counter[tuple[str, str]] = Counter()
+    for pattern, count in patterns.items():
+        for level in zip(FIELDS, pattern.levels, strict=True):
+            met[level] += count
+    return frozenset(level for level in REACHED_BY_FEW if met[level] < PSEUDO_EVENTS)
+
+
 def fit(
     patterns: Mapping[Pattern, int],
     records: int,
     first: Probabilities,
     pairs_per_record: Mapping[str, float],
     *,
+    guesses: Probabilities | None = None,
+    unreached: frozenset[tuple[str, str]] = frozenset(),
     rounds: int = 60,
 ) -> Estimate:
     """Fit the classes to pattern counts by expectation and maximisation, strangers held fixed.
+
+    Args:
+        first: where to start; its strangers are held fixed.
+        guesses: the first guesses, which hold levels too rare to be learned; ``first`` if not given.
+        unreached: levels whose u keeps its guessed ratio to m, see ``out_of_reach``.
 
     Strangers are not guessed at: there are ``records`` squared over two pairs, nearly all of strangers, so the count to expect of
     a pattern among strangers is known from their fixed probabilities. The other classes share what is above it.
@@ -164,8 +187,11 @@ def fit(
     ordered = sorted(patterns.items(), key=lambda one: (one[0].levels, one[0].women, one[0].frequency_bits))
     counts: Floats = np.array([count for _, count in ordered], dtype=float)
     coded = _Coded.of([pattern for pattern, _ in ordered], first)
-    tables = _tables(first, coded)
-    guesses = [table / table.sum(axis=1, keepdims=True) for table in tables]
+    known = guesses or first
+    tables, held_up = _tables(first, coded), _tables(known, coded)
+    gender = FIELDS.index("gender")
+    shares = [table / table.sum(axis=1, keepdims=True) for table in held_up]
+    shares[gender] = held_up[gender] / (held_up[gender].sum(axis=1, keepdims=True) - 1)  # without "implied"
     mass = np.array([pairs_per_record[kind] * records for kind in CLASSES])
     mass[STRANGER] = records * (records - 1) / 2
     responsibility: Floats = np.zeros((len(CLASSES), len(counts)))
@@ -179,13 +205,17 @@ def fit(
         held = weights.sum(axis=1)
         moved = float(np.abs(np.log((held + 1) / (mass + 1)))[_FREE].max())
         mass[_FREE] = np.maximum(held[_FREE], records * 1e-4)
-        _maximise(tables, guesses, weights, coded)
+        _maximise(tables, shares, weights, coded, unreached)
         if moved < 1e-4 and done > 5:
             break
+    seldom = _seldom(counts, coded)
     return Estimate(
         probabilities={
             kind: {
-                name: {level: float(tables[f][c, place]) for place, level in enumerate(coded.levels[f])}
+                name: {
+                    level: known[kind][name][level] if (f, place) in seldom else float(tables[f][c, place])
+                    for place, level in enumerate(coded.levels[f])
+                }
                 for f, name in enumerate(FIELDS)
             }
             for c, kind in enumerate(CLASSES)
@@ -198,6 +228,16 @@ def fit(
             for (pattern, count), chance in zip(ordered, responsibility[PERSON], strict=True)
         ),
     )
+
+
+def _seldom(counts: Floats, coded: "_Coded") -> set[tuple[int, int]]:
+    """Return the (field, level) places that were met too seldom among candidate pairs to be learned."""
+    found: set[tuple[int, int]] = set()
+    for f, names in enumerate(coded.levels):
+        column = coded.columns[f]
+        met = np.bincount(column[column >= 0], counts[column >= 0], len(names))
+        found.update((f, place) for place in range(len(names)) if met[place] < SELDOM)
+    return found
 
 
 _FREE = np.array([kind != "stranger" for kind in CLASSES])
@@ -244,21 +284,30 @@ def _tables(first: Probabilities, coded: _Coded) -> list[Floats]:
     ]
 
 
-def _maximise(tables: list[Floats], guesses: list[Floats], weights: Floats, coded: _Coded) -> None:
+def _maximise(
+    tables: list[Floats],
+    guesses: list[Floats],
+    weights: Floats,
+    coded: _Coded,
+    unreached: frozenset[tuple[str, str]],
+) -> None:
     pseudo = np.full(len(CLASSES), PSEUDO_RIVAL)
     pseudo[PERSON] = PSEUDO_PERSON
     for f, name in enumerate(FIELDS):
         column, table = coded.columns[f], tables[f]
         size = table.shape[1]
         there = column >= 0
+        if name == "gender":  # what a given name implies is no observation of gender
+            there &= column != coded.levels[f].index("implied")
         held = np.stack([np.bincount(column[there], row[there], size) for row in weights])
         fitted = (held + pseudo[:, None] * guesses[f]) / (held.sum(axis=1) + pseudo)[:, None]
         if name == "family":
             _split_by_women(fitted, weights, column, coded)
         for c, kind in enumerate(CLASSES):
-            if (kind, name) in ANCHORS:
+            if (kind, name) in ANCHORS or kind == "stranger":
+                keep = unreached if kind == "stranger" else REACHED_BY_FEW
                 for place, level in enumerate(coded.levels[f]):
-                    if (name, level) in REACHED_BY_FEW:
+                    if (name, level) in keep:
                         ratio = guesses[f][c, place] / guesses[f][PERSON, place]
                         table[c, place] = min(1.0, ratio * table[PERSON, place])
             if kind == "stranger" or (kind, name) in ANCHORS:
@@ -266,7 +315,8 @@ def _maximise(tables: list[Floats], guesses: list[Floats], weights: Floats, code
             source = table[STRANGER] if (kind, name) in LIKE_STRANGERS else fitted[c]
             for place, level in enumerate(coded.levels[f]):
                 if (name, level) not in KEPT_LEVELS:
-                    table[c, place] = max(source[place], 1e-9)
+                    least = guesses[f][c, place] / LEAST_SHARE if c == PERSON else 1e-9
+                    table[c, place] = max(source[place], least)
 
 
 def _split_by_women(fitted: Floats, weights: Floats, column: NDArray[np.int64], coded: _Coded) -> None:

@@ -92,8 +92,8 @@ LEVELS: dict[str, dict[str, tuple[float, ...]]] = {
         "differ": (0.3, 1.0, 0.94, 0.75, 0.9, 1.0),
     },
     "identifier": {
-        "agree": (0.97, 1e-6, 2e-4, 5e-4, 5e-4, 1e-5),
-        "close": (0.02, 1e-5, 1e-4, 1e-4, 1e-4, 2e-5),
+        "agree": (0.97, 1e-6, 5e-5, 2e-4, 2e-4, 1e-5),
+        "close": (0.02, 1e-5, 5e-5, 1e-4, 1e-4, 2e-5),
         "differ": (1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
     },
     "practice": {

@@ -18,6 +18,7 @@ from mpi.training.estimate import (
     Probabilities,
     count_patterns,
     fit,
+    out_of_reach,
     probabilities_of,
     stranger_probabilities,
 )
@@ -89,13 +90,21 @@ def train(
 
     first = probabilities_of(document)
     by_chance = count_patterns(people, random_pairs(people, chance_pairs, seed), model)
+    guesses = deepcopy(first)
     first["stranger"] = stranger_probabilities(by_chance, first)
     step = 1 + len(blocked.pairs) // MOST_BLOCKED_PAIRS
     patterns = count_patterns(people, blocked.pairs[::step], model)
     if step > 1:
         patterns = Counter({pattern: count * step for pattern, count in patterns.items()})
     checked = _cross_check(patterns, seed) if cross_check else {}
-    fitted = fit(patterns, len(people), _started(first, checked), PAIRS_PER_RECORD)
+    fitted = fit(
+        patterns,
+        len(people),
+        _started(first, checked),
+        PAIRS_PER_RECORD,
+        guesses=guesses,
+        unreached=out_of_reach(by_chance),
+    )
 
     _enter(document, fitted, len(people), population)
     document["name"] = name
