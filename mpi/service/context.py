@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from foundation.bell import Bell, LocalBell
+from foundation.bell import Bell
 from foundation.clock import Clock
 from foundation.database import Database
 from mpi.matching import Model, NormalisedRecord, normalise
@@ -44,7 +44,7 @@ class Mpi:
     db: Database
     clock: Clock
     model: Model
-    bell: Bell = field(default_factory=LocalBell)
+    bell: Bell = field(default_factory=Bell)
     release_gate: ReleaseGate = closed_gate
     forms: Forms = field(default_factory=Forms, repr=False)
     organisations: set[str] = field(default_factory=set, repr=False)

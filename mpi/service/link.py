@@ -287,9 +287,7 @@ def repartition(
         ],
     )
     trail.linked(tx, change.by, now, change.cause, searched, moved, settled.person_of, epochs)
-    trail.task_events(
-        tx, now, {task.task_id: (task.kind, task.state) for task in (*tasks.opened, *tasks.closed)}
-    )
+    trail.task_events(tx, {task.task_id: (task.kind, task.state) for task in (*tasks.opened, *tasks.closed)})
     return Linked(len(searched), epochs, len(tasks.opened), len(tasks.closed))
 
 

@@ -6,12 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from foundation.audit import AuditEntry, append_all
+from foundation.audit import append_all, entry_by
 from foundation.directory import find_organisation
 from foundation.outbox import emit_all
 from foundation.principal import Principal
-
-DONE = "success"
 
 Moved = tuple[int, int | None, int | None]
 """A record, the person that it leaves, and the one that it comes to."""
@@ -41,9 +39,7 @@ def note(
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Leave one audit row of something that was done."""
-    append_all(
-        tx, [AuditEntry(kind, DONE, by, at, person_id=person_id, reasons=reasons, detail=detail or {})]
-    )
+    append_all(tx, [entry_by(by, at, kind, person_id=person_id, reasons=reasons, detail=detail)])
 
 
 def matched(
@@ -53,10 +49,7 @@ def matched(
     detail = {"parameters": list(parameters)}
     append_all(
         tx,
-        [
-            AuditEntry("person-searched", DONE, by, at, person_id=person_id, detail=detail)
-            for person_id in person_ids
-        ],
+        [entry_by(by, at, "person-searched", person_id=person_id, detail=detail) for person_id in person_ids],
     )
 
 
@@ -65,17 +58,16 @@ def received(tx: Connection, by: Principal, at: datetime, stored: Iterable[tuple
     kept = sorted(stored)
     append_all(
         tx,
-        (
-            AuditEntry(
-                "record-received",
-                DONE,
+        [
+            entry_by(
                 by,
                 at,
+                "record-received",
                 reasons=(state,),
                 detail={"record_id": str(record_id), "version": version},
             )
             for record_id, version, state in kept
-        ),
+        ],
     )
     emit_all(
         tx,
@@ -84,7 +76,6 @@ def received(tx: Connection, by: Principal, at: datetime, stored: Iterable[tuple
             record_id: {"record_id": str(record_id), "version": version, "state": state}
             for record_id, version, state in kept
         },
-        at,
     )
 
 
@@ -107,7 +98,7 @@ def linked(
         if before is not None and before != after:
             detail["from_person_id"] = str(before)
         reason = "moved" if record_id in changes else "unmoved"
-        entries.append(AuditEntry(cause, DONE, by, at, person_id=after, reasons=(reason,), detail=detail))
+        entries.append(entry_by(by, at, cause, person_id=after, reasons=(reason,), detail=detail))
     append_all(tx, entries)
     emit_all(
         tx,
@@ -116,11 +107,10 @@ def linked(
             person_id: {"person_id": str(person_id), "epoch": epoch, "cause": cause}
             for person_id, epoch in sorted(epochs.items())
         },
-        at,
     )
 
 
-def task_events(tx: Connection, at: datetime, states: Mapping[int, tuple[str, str]]) -> None:
+def task_events(tx: Connection, states: Mapping[int, tuple[str, str]]) -> None:
     """Leave an event for each task that opened, closed or was decided, given as task id → (kind, state)."""
     emit_all(
         tx,
@@ -129,5 +119,4 @@ def task_events(tx: Connection, at: datetime, states: Mapping[int, tuple[str, st
             task_id: {"task_id": str(task_id), "kind": kind, "state": state}
             for task_id, (kind, state) in sorted(states.items())
         },
-        at,
     )

@@ -1,0 +1,1 @@
+"""Feeds: other people's formats made into source records."""

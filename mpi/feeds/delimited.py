@@ -1,0 +1,338 @@
+"""Delimited files: rows of a CSV made into source records, with the faults of each row and never its values."""
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from foundation.errors import Invalid
+from mpi.records import (
+    Address,
+    HumanName,
+    Identifier,
+    RecordKey,
+    SourceRecord,
+    Telecom,
+    faults,
+    parse_instant,
+)
+
+SINGLE = (
+    "organisation",
+    "system",
+    "local_id",
+    "nhs_number",
+    "nhs_number_status",
+    "birth_date",
+    "gender",
+    "gp_practice",
+    "mother_nhs_number",
+    "birth_order",
+    "death_date",
+    "restricted",
+    "updated_at",
+)
+"""Columns that a row has once."""
+
+NUMBERED = {
+    "identifier": ("identifier", "identifier_system"),
+    "name": ("prefix", "given", "middle", "family", "previous_family", "name_use"),
+    "address": ("address", "city", "postcode", "address_use"),
+    "phone": ("phone",),
+    "email": ("email",),
+}
+"""Columns that may come again with a suffix: ``phone``, ``phone_2``, ``phone_3``."""
+
+REQUIRED = ("organisation", "system", "local_id")
+MOST_OF_ONE = 20
+
+_REPEATED = frozenset(name for names in NUMBERED.values() for name in names)
+_SUFFIX = re.compile(r"([a-z_]+?)_([1-9][0-9]?)")
+_YES, _NO = frozenset({"1", "y", "yes", "true"}), frozenset({"", "0", "n", "no", "false"})
+_LARGEST_FIELD = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: the record it makes, or its faults (code and field). The header is row 1."""
+
+    number: int
+    record: SourceRecord | None = field(repr=False)
+    faults: tuple[Invalid, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where each column of a file goes: the plain ones by place, the repeated ones by number and place."""
+
+    width: int
+    single: Mapping[str, int]
+    numbered: Mapping[str, Mapping[int, Mapping[str, int]]]
+    continued: frozenset[int]
+    """Numbers of addresses that are further lines of the first: those without a city or postcode of their own."""
+
+
+def read_map(path: Path) -> dict[str, str | None]:
+    """Read a file of other headings: ``{"Their heading": "our_column", "Not wanted": null}``.
+
+    Raises:
+        Invalid: ``map-format``, or ``column-unknown`` naming a column that we do not have.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError) as fault:
+        raise Invalid("map-format", detail="The map must be a JSON object of headings.") from fault
+    if not isinstance(found, dict) or not all(one is None or isinstance(one, str) for one in found.values()):
+        raise Invalid("map-format", detail="The map must be a JSON object of headings.")
+    for column in found.values():
+        if column is not None and _parted(column) is None:
+            raise Invalid("column-unknown", field=column[:40])
+    return found
+
+
+def check_encoding(path: Path) -> int:
+    """Read a file once through; return how many lines it has.
+
+    Raises:
+        Invalid: ``file-encoding`` with the row at fault, ``file-empty``.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    lines = 0
+    last = b"\n"
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            try:
+                decoder.decode(part)
+            except UnicodeDecodeError as fault:
+                raise _not_utf8(lines + 1 + part.count(b"\n", 0, max(0, fault.start))) from fault
+            lines += part.count(b"\n")
+            last = part[-1:]
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as fault:
+        raise _not_utf8(lines + 1) from fault
+    lines += last != b"\n"
+    if lines == 0:
+        raise Invalid("file-empty", detail="The file has no header.")
+    return lines
+
+
+def _not_utf8(row: int) -> Invalid:
+    return Invalid(
+        "file-encoding", row=row, detail="The file must be UTF-8; save it as such and load it again."
+    )
+
+
+def read_rows(path: Path, today: date, mapping: Mapping[str, str | None] | None = None) -> Iterator[Row]:
+    """Read a file row by row; a row that cannot be read says why, and the next one follows.
+
+    Raises:
+        Invalid: about the header only: ``column-unknown``, ``column-missing``, ``column-repeated``, ``file-empty``.
+    """
+    # A field of several megabytes is a lost quotation mark, not a name.
+    csv.field_size_limit(_LARGEST_FIELD)
+    with path.open("r", encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(_without_nul(file), strict=True, delimiter=_delimiter(file))
+        try:
+            header = next(reader)
+        except (StopIteration, csv.Error) as fault:
+            raise Invalid("file-empty", row=1, detail="The file has no header.") from fault
+        layout = _layout(header, mapping or {})
+        number = 1
+        while True:
+            number += 1
+            try:
+                values = next(reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                yield Row(number, None, (Invalid("row-unreadable", row=number),))
+                continue
+            if values:
+                yield _row(number, values, layout, today)
+
+
+def _delimiter(file: io.TextIOBase) -> str:
+    """Take a tab or semicolon where the header has one and no comma."""
+    header = file.readline()
+    file.seek(0)
+    if "," in header:
+        return ","
+    return next((mark for mark in "\t;|" if mark in header), ",")
+
+
+def _without_nul(lines: Iterator[str]) -> Iterator[str]:
+    # csv stops for good at a NUL; as a control character it is refused in its own row.
+    return (line.replace("\x00", "\x01") for line in lines)
+
+
+# Header --------------------------------------------------------------------------------------------------------------
+
+
+def _parted(heading: str) -> tuple[str, int] | None:
+    """Read a column's name: what it is and its number; None for a name that is not ours."""
+    if heading in SINGLE or heading in _REPEATED:
+        return heading, 1
+    found = _SUFFIX.fullmatch(heading)
+    if found and found[1] in _REPEATED and int(found[2]) <= MOST_OF_ONE:
+        return found[1], int(found[2])
+    return None
+
+
+def _layout(header: Sequence[str], mapping: Mapping[str, str | None]) -> _Layout:
+    single: dict[str, int] = {}
+    numbered: dict[str, dict[int, dict[str, int]]] = {name: {} for name in NUMBERED}
+    for place, heading in enumerate(header):
+        named = mapping.get(heading, mapping.get(heading.strip(), heading.strip().lower().replace(" ", "_")))
+        if named is None:
+            continue
+        parted = _parted(named)
+        if parted is None:
+            # The first line may be a person's row: only a word like a heading is repeated.
+            plain = named if re.fullmatch(r"[a-z][a-z_]{1,39}(_[0-9]{1,2})?", named) else None
+            raise Invalid(
+                "column-unknown",
+                field=plain,
+                row=1,
+                detail=f"Column {place + 1} is not known; map it with --map.",
+            )
+        name, number = parted
+        if name in SINGLE:
+            _put(single, name, place)
+        else:
+            group = next(group for group, names in NUMBERED.items() if name in names)
+            _put(numbered[group].setdefault(number, {}), name, place)
+    for name in REQUIRED:
+        if name not in single:
+            raise Invalid("column-missing", field=name, row=1)
+    continued = frozenset(
+        number for number, places in numbered["address"].items() if number > 1 and set(places) == {"address"}
+    )
+    ordered = {group: dict(sorted(numbers.items())) for group, numbers in numbered.items()}
+    return _Layout(len(header), single, ordered, continued)
+
+
+def _put(places: dict[str, int], name: str, place: int) -> None:
+    if name in places:
+        raise Invalid("column-repeated", field=name, row=1)
+    places[name] = place
+
+
+# Rows ----------------------------------------------------------------------------------------------------------------
+
+
+def _row(number: int, values: Sequence[str], layout: _Layout, today: date) -> Row:
+    if len(values) != layout.width:
+        return Row(number, None, (Invalid("column-count", row=number),))
+    try:
+        record = _record(values, layout)
+    except Invalid as fault:
+        return Row(number, None, (Invalid(fault.code, field=fault.field, row=number),))
+    found = tuple(
+        Invalid(fault.code, field=fault.field, row=number)
+        for fault in faults(record, today, strict_numbers=True)
+    )
+    return Row(number, None if found else record, found)
+
+
+def _record(values: Sequence[str], layout: _Layout) -> SourceRecord:
+    one = {name: values[place].strip() or None for name, place in layout.single.items()}
+    for name in REQUIRED:
+        if one[name] is None:
+            raise Invalid("field-missing", field=name)
+    updated_at = one.get("updated_at")
+    return SourceRecord(
+        key=RecordKey(*(one[name] or "" for name in REQUIRED)),
+        nhs_number=one.get("nhs_number"),
+        nhs_number_status=one.get("nhs_number_status"),
+        identifiers=_identifiers(values, layout),
+        names=_names(values, layout),
+        birth_date=one.get("birth_date"),
+        gender=one.get("gender"),
+        addresses=_addresses(values, layout),
+        telecoms=(
+            *(Telecom("phone", value) for value in _plain(values, layout, "phone")),
+            *(Telecom("email", value) for value in _plain(values, layout, "email")),
+        ),
+        gp_practice=one.get("gp_practice"),
+        mother_nhs_number=one.get("mother_nhs_number"),
+        birth_order=one.get("birth_order"),
+        death_date=one.get("death_date"),
+        restricted=_flag(one.get("restricted"), "restricted"),
+        updated_at=parse_instant(updated_at) if updated_at else None,
+    )
+
+
+def _groups(values: Sequence[str], layout: _Layout, group: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield each numbered set of columns that has a value in this row."""
+    for number, places in layout.numbered[group].items():
+        found = {name: text for name, place in places.items() if (text := values[place].strip())}
+        if found:
+            yield number, found
+
+
+def _identifiers(values: Sequence[str], layout: _Layout) -> tuple[Identifier, ...]:
+    found = []
+    for number, one in _groups(values, layout, "identifier"):
+        suffix = f"_{number}" if number > 1 else ""
+        if "identifier" not in one:
+            continue
+        if "identifier_system" not in one:
+            raise Invalid("field-missing", field=f"identifier_system{suffix}")
+        found.append(Identifier(one["identifier_system"], one["identifier"]))
+    return tuple(found)
+
+
+def _names(values: Sequence[str], layout: _Layout) -> tuple[HumanName, ...]:
+    names = []
+    for number, one in _groups(values, layout, "name"):
+        # "Mary Ann" stays one given name: where it splits is not for a file reader to guess.
+        given = tuple(one[name] for name in ("given",) if name in one) + tuple(one.get("middle", "").split())
+        previous = one.get("previous_family")
+        use = one.get("name_use") or ("usual" if number == 1 else "official")
+        if given or "family" in one:
+            names.append(HumanName(use=use, prefix=one.get("prefix"), given=given, family=one.get("family")))
+        if previous:
+            names.append(HumanName(use="old", prefix=None, given=given, family=previous))
+    return tuple(names)
+
+
+def _addresses(values: Sequence[str], layout: _Layout) -> tuple[Address, ...]:
+    addresses: list[Address] = []
+    further: list[str] = []
+    for number, one in _groups(values, layout, "address"):
+        if number in layout.continued:
+            further.append(one["address"])
+            continue
+        lines = tuple(part for part in (text.strip() for text in one.get("address", "").split("\n")) if part)
+        use = one.get("address_use") or ("home" if number == 1 else "old")
+        if lines or "city" in one or "postcode" in one:
+            addresses.append(
+                Address(use=use, lines=lines, city=one.get("city"), postcode=one.get("postcode"))
+            )
+    if further:
+        first = addresses[0] if addresses else Address(use="home", lines=(), city=None, postcode=None)
+        first = Address(
+            use=first.use, lines=(*first.lines, *further), city=first.city, postcode=first.postcode
+        )
+        addresses[:1] = [first]
+    return tuple(addresses)
+
+
+def _plain(values: Sequence[str], layout: _Layout, group: str) -> Iterator[str]:
+    for _, one in _groups(values, layout, group):
+        yield one[group]
+
+
+def _flag(text: str | None, name: str) -> bool:
+    word = (text or "").lower()
+    if word in _YES:
+        return True
+    if word in _NO:
+        return False
+    raise Invalid("field-type", field=name)
