@@ -1,138 +1,257 @@
-"""The audit log: append-only rows of ids, codes and versions, each with the hash that its reader may keep as evidence."""
+"""The audit log: append-only rows of ids and codes, written in the transaction of the act, each with a leaf hash of its own.
 
+A row's leaf is an RFC 6962 leaf hash over canonical JSON, in which the personal parts (who acted, about whom, the detail) stand as one
+salted digest. Erasing those parts lawfully, with the salt, leaves the leaf and so every proof that rests on it.
+"""
+
+import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from hashlib import sha256
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     DDL,
+    BigInteger,
+    CheckConstraint,
     Column,
     Connection,
     Index,
     LargeBinary,
+    Row,
     String,
     Table,
     event,
     select,
 )
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import UserDefinedType
 
-from foundation.clock import Clock
-from foundation.database import Id, Json, UtcDateTime, metadata
+from foundation.database import Id, Json, UtcDateTime, is_retryable, metadata
+from foundation.errors import Unavailable
+from foundation.logs import current_request_id
+from foundation.metrics import AUDIT_EVENTS
 from foundation.principal import Principal
+
+OUTCOMES = ("success", "denied", "failed")
+_SALT_BYTES = 16
+
+
+class TransactionId(UserDefinedType[int]):
+    """PostgreSQL's 64-bit transaction id, by which a sealer knows that no earlier row can still commit."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "XID8"
+
+
+# Reflection must know the type too: the search for drift between tables and revisions reads it back.
+ischema_names["xid8"] = TransactionId
 
 audit_event = Table(
     "audit_event",
     metadata,
     Column("event_id", Id, primary_key=True, autoincrement=True),
     Column("at", UtcDateTime, nullable=False),
-    Column("kind", String(40), nullable=False),
-    Column("outcome", String(24), nullable=False),
-    Column("actor_kind", String(8), nullable=False),
-    Column("actor_id", String(128), nullable=False),
-    Column("actor_role", String(16)),
-    Column("organisation", String(20), nullable=False),
-    Column("client_id", String(128)),
+    Column("kind", String(64), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("actor_kind", String(16), nullable=False),
+    Column("actor_id", String(128)),
+    Column("actor_role", String(32)),
+    Column("organisation", String(10)),
+    Column("client_id", String(64)),
     Column("person_id", Id),
-    Column("purpose", String(16)),
+    Column("purpose", String(32)),
     Column("request_id", String(64)),
     Column("reasons", Json, nullable=False),
-    Column("detail", Json, nullable=False),
-    Column("salt", LargeBinary(16), nullable=False),
-    Column("leaf_hash", LargeBinary(32), nullable=False),
+    Column("detail", Json),
+    Column("salt", LargeBinary),
+    Column("personal_digest", LargeBinary, nullable=False),
+    Column("leaf_hash", LargeBinary, nullable=False),
+    Column("txid", BigInteger().with_variant(TransactionId(), "postgresql")),  # its default is set by ddl()
+    CheckConstraint(f"outcome in {OUTCOMES}", name="outcome_is_known"),
     Index("ix_audit_event_person_id", "person_id", "event_id"),
-    Index("ix_audit_event_actor_id", "actor_id", "event_id"),
+    Index("ix_audit_event_at", "at"),
     sqlite_autoincrement=True,
 )
-"""``detail`` holds ids, codes, counts and versions of facts; never a name, a birth date, an address or a number."""
+
+_DDL = {
+    "postgresql": (
+        "ALTER TABLE audit_event ALTER COLUMN txid SET DEFAULT pg_current_xact_id()",
+        "CREATE OR REPLACE FUNCTION audit_event_refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'audit_event is append-only' USING ERRCODE = 'insufficient_privilege'; END $$",
+        "CREATE TRIGGER audit_event_no_change BEFORE UPDATE OR DELETE ON audit_event "
+        "FOR EACH ROW EXECUTE FUNCTION audit_event_refuse_change()",
+        "CREATE TRIGGER audit_event_no_truncate BEFORE TRUNCATE ON audit_event "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_event_refuse_change()",
+    ),
+    "sqlite": (
+        "CREATE TRIGGER audit_event_no_update BEFORE UPDATE ON audit_event "
+        "BEGIN SELECT RAISE(ABORT, 'audit_event is append-only'); END",
+        "CREATE TRIGGER audit_event_no_delete BEFORE DELETE ON audit_event "
+        "BEGIN SELECT RAISE(ABORT, 'audit_event is append-only'); END",
+    ),
+}
+
+
+def ddl(dialect: str) -> tuple[str, ...]:
+    """Return the statements that follow the table's creation: triggers that refuse change, and PostgreSQL's transaction id."""
+    return _DDL[dialect]
+
+
+for _dialect, _statements in _DDL.items():
+    for _statement in _statements:
+        _clause = DDL(_statement)  # type: ignore[no-untyped-call]
+        event.listen(audit_event, "after_create", _clause.execute_if(dialect=_dialect))
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """What is to be remembered of one act."""
+    """One act to be recorded: ids, codes and versions only. ``detail`` is JSON of the same."""
 
-    kind: str
-    outcome: str
-    by: Principal
     at: datetime
-    person_id: int | None = None
+    kind: str
+    actor_kind: str
+    actor_id: str | None = field(repr=False)
+    outcome: str = "success"
+    actor_role: str | None = None
+    organisation: str | None = None
+    client_id: str | None = None
+    person_id: int | None = field(default=None, repr=False)
     purpose: str | None = None
     request_id: str | None = None
     reasons: Sequence[str] = ()
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReceipt:
-    """The row's number and leaf hash (hex): evidence that the caller holds before the log is sealed."""
+    """Evidence of one row: its number, and the leaf (hex) that will stand in the Merkle tree."""
 
     event_id: int
     leaf_hash: str
 
 
 @dataclass(frozen=True, slots=True)
-class AuditRow:
-    """A stored row, as reports read it."""
+class AuditEvent:
+    """A row as it was stored; the personal parts are None where they were lawfully erased."""
 
     event_id: int
     at: datetime
     kind: str
     outcome: str
     actor_kind: str
-    actor_id: str = field(repr=False)
+    actor_id: str | None = field(repr=False)
     actor_role: str | None
-    organisation: str
+    organisation: str | None
     client_id: str | None
-    person_id: int | None
+    person_id: int | None = field(repr=False)
     purpose: str | None
     request_id: str | None
-    reasons: list[str]
-    detail: dict[str, Any]
+    reasons: tuple[str, ...]
+    detail: Mapping[str, Any] | None = field(repr=False)
+    leaf_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What re-hashing found: how many rows were read, which of them do not give their leaf, and how many had been erased lawfully."""
+
+    checked: int
+    faulty: tuple[int, ...]
+    erased: int
+
+
+def entry_by(
+    by: Principal,
+    at: datetime,
+    kind: str,
+    *,
+    outcome: str = "success",
+    person_id: int | None = None,
+    purpose: str | None = None,
+    reasons: Sequence[str] = (),
+    detail: Mapping[str, Any] | None = None,
+    request_id: str | None = None,
+) -> AuditEntry:
+    """Return the entry for an act of this principal, with the id of the request that is being served."""
+    return AuditEntry(
+        at=at,
+        kind=kind,
+        outcome=outcome,
+        actor_kind=by.kind,
+        actor_id=by.id,
+        actor_role=by.role,
+        organisation=by.organisation,
+        client_id=by.client_id,
+        person_id=person_id,
+        purpose=purpose,
+        request_id=request_id or current_request_id.get(),
+        reasons=tuple(reasons),
+        detail=detail or {},
+    )
 
 
 def append(tx: Connection, entry: AuditEntry) -> AuditReceipt:
-    """Add one row in the caller's transaction; if it cannot be added, the act must not happen.
+    """Add one row to the log, in the transaction of the act that it records.
 
-    The leaf hash covers every column; actor, person and detail enter it through a salt, so that lawful erasure of those (salt
-    included) leaves the leaf standing. Source: RFC 6962, section 2.1 (leaf prefix 0x00).
+    Raises:
+        Unavailable: ``audit-unavailable``. The caller's transaction must not commit: no audit, no act.
     """
-    values = _values(entry)
-    event_id = tx.execute(audit_event.insert().returning(audit_event.c.event_id), values).scalar_one()
-    return AuditReceipt(int(event_id), values["leaf_hash"].hex())
+    row = _row(entry)
+    try:
+        statement = audit_event.insert().returning(audit_event.c.event_id)
+        event_id = int(tx.execute(statement, row).scalar_one())
+    except DBAPIError as error:
+        if is_retryable(error):
+            raise
+        raise Unavailable("audit-unavailable") from error
+    AUDIT_EVENTS.labels(entry.kind, entry.outcome).inc()
+    return AuditReceipt(event_id, row["leaf_hash"].hex())
 
 
-def append_all(tx: Connection, entries: Iterable[AuditEntry]) -> None:
-    """Add many rows as ``append`` adds one, for bulk work that hands out no receipts."""
-    rows = [_values(entry) for entry in entries]
-    if rows:
-        tx.execute(audit_event.insert(), rows)
+def append_all(tx: Connection, entries: Sequence[AuditEntry]) -> None:
+    """Add many rows by one statement; for bulk acts that need no receipts.
+
+    Raises:
+        Unavailable: ``audit-unavailable``.
+    """
+    if not entries:
+        return
+    try:
+        tx.execute(audit_event.insert(), [_row(entry) for entry in entries])
+    except DBAPIError as error:
+        if is_retryable(error):
+            raise
+        raise Unavailable("audit-unavailable") from error
+    for entry in entries:
+        AUDIT_EVENTS.labels(entry.kind, entry.outcome).inc()
 
 
-def _values(entry: AuditEntry) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "at": entry.at,
-        "kind": entry.kind,
-        "outcome": entry.outcome,
-        "actor_kind": entry.by.kind,
-        "actor_id": entry.by.id,
-        "actor_role": entry.by.role,
-        "organisation": entry.by.organisation,
-        "client_id": entry.by.client_id,
+def _row(entry: AuditEntry) -> dict[str, Any]:
+    # Through JSON and back, so that what is hashed now is what will be read again.
+    detail = json.loads(json.dumps(dict(entry.detail)))
+    salt = secrets.token_bytes(_SALT_BYTES)
+    personal = _personal_digest(salt, entry.actor_id, entry.person_id, detail)
+    row: dict[str, Any] = {name: getattr(entry, name) for name in _OPEN_PARTS}
+    row["reasons"] = list(entry.reasons)
+    leaf = _leaf_hash(row, personal)
+    return row | {
+        "actor_id": entry.actor_id,
         "person_id": entry.person_id,
-        "purpose": entry.purpose,
-        "request_id": entry.request_id,
-        "reasons": list(entry.reasons),
-        "detail": dict(entry.detail),
-        "salt": secrets.token_bytes(16),
+        "detail": detail,
+        "salt": salt,
+        "personal_digest": personal,
+        "leaf_hash": leaf,
     }
-    return {**values, "leaf_hash": _leaf_hash(values)}
 
 
-_PERSONAL = ("actor_id", "person_id", "detail")
-_PLAIN = (
+_OPEN_PARTS = (
+    "at",
     "kind",
     "outcome",
     "actor_kind",
@@ -145,73 +264,86 @@ _PLAIN = (
 )
 
 
-def _leaf_hash(values: Mapping[str, Any]) -> bytes:
-    personal = json.dumps([values[name] for name in _PERSONAL], ensure_ascii=False, separators=(",", ":"))
-    sealed = sha256(values["salt"] + personal.encode()).hexdigest()
-    at: datetime = values["at"]
-    leaf = [at.isoformat(timespec="microseconds"), *(values[name] for name in _PLAIN), sealed]
-    return sha256(b"\x00" + json.dumps(leaf, ensure_ascii=False, separators=(",", ":")).encode()).digest()
+def _personal_digest(
+    salt: bytes, actor_id: str | None, person_id: int | None, detail: Mapping[str, Any]
+) -> bytes:
+    parts = {
+        "actor_id": actor_id,
+        "person_id": None if person_id is None else str(person_id),
+        "detail": detail,
+    }
+    return hashlib.sha256(salt + _canonical(parts)).digest()
 
 
-_READ = [audit_event.c[name] for name in AuditRow.__dataclass_fields__]
+def _leaf_hash(row: Mapping[str, Any], personal: bytes) -> bytes:
+    leaf = {name: row[name] for name in _OPEN_PARTS}
+    leaf["at"] = row["at"].astimezone(UTC).isoformat(timespec="microseconds")
+    leaf["personal"] = personal.hex()
+    # RFC 6962, 2.1: a leaf is hashed behind 0x00, an inner node behind 0x01.
+    return hashlib.sha256(b"\x00" + _canonical(leaf)).digest()
+
+
+def _canonical(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def events_about(
     tx: Connection,
     person_ids: Iterable[int],
-    *,
-    kinds: Iterable[str] | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> list[AuditRow]:
-    """Return the rows that name any of these persons, oldest first."""
-    statement = select(*_READ).where(audit_event.c.person_id.in_(sorted(set(person_ids))))
-    if kinds is not None:
-        statement = statement.where(audit_event.c.kind.in_(sorted(set(kinds))))
+    *,
+    limit: int | None = None,
+) -> list[AuditEvent]:
+    """Return what was recorded about these persons, in order, from ``since`` (included) to ``until`` (left out)."""
+    statement = (
+        select(audit_event)
+        .where(audit_event.c.person_id.in_(sorted(set(person_ids))))
+        .order_by(audit_event.c.event_id)
+    )
     if since is not None:
         statement = statement.where(audit_event.c.at >= since)
     if until is not None:
         statement = statement.where(audit_event.c.at < until)
-    return [AuditRow(*row) for row in tx.execute(statement.order_by(audit_event.c.event_id))]
+    if limit is not None:
+        statement = statement.limit(limit)
+    return [_event(row) for row in tx.execute(statement)]
 
 
-def verify(tx: Connection, *, after: int = 0, limit: int = 10_000) -> tuple[int, list[int]]:
-    """Hash stored rows again; return how many were read and the numbers of those that do not match their leaf."""
-    rows = tx.execute(
-        select(audit_event)
-        .where(audit_event.c.event_id > after)
-        .order_by(audit_event.c.event_id)
-        .limit(limit)
-    ).mappings()
-    count, wrong = 0, []
-    for row in rows:
-        count += 1
-        if _leaf_hash(dict(row)) != bytes(row["leaf_hash"]):
-            wrong.append(int(row["event_id"]))
-    return count, wrong
+def _event(row: Row[Any]) -> AuditEvent:
+    return AuditEvent(
+        **{
+            name: getattr(row, name)
+            for name in AuditEvent.__dataclass_fields__
+            if name not in ("reasons", "leaf_hash")
+        },
+        reasons=tuple(row.reasons),
+        leaf_hash=row.leaf_hash.hex(),
+    )
 
 
-# Append-only by trigger as well as by privilege: the owner of the table is refused too.
-POSTGRESQL_TRIGGER = (
-    """CREATE OR REPLACE FUNCTION audit_event_refuse() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN RAISE EXCEPTION 'audit-append-only'; END $$""",
-    """CREATE TRIGGER audit_event_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_event
-    FOR EACH STATEMENT EXECUTE FUNCTION audit_event_refuse()""",
-)
-SQLITE_TRIGGER = tuple(
-    f"""CREATE TRIGGER audit_event_no_{act} BEFORE {act} ON audit_event
-    BEGIN SELECT RAISE(ABORT, 'audit-append-only'); END"""
-    for act in ("update", "delete")
-)
+def verify_rows(tx: Connection, *, after: int = 0, limit: int | None = None) -> Verification:
+    """Hash the stored rows again, from the one after ``after``, and say which do not give the leaf that was stored with them.
 
-for _statement in POSTGRESQL_TRIGGER:
-    _ddl = DDL(_statement)  # type: ignore[no-untyped-call]
-    event.listen(audit_event, "after_create", _ddl.execute_if(dialect="postgresql"))
-for _statement in SQLITE_TRIGGER:
-    _ddl = DDL(_statement)  # type: ignore[no-untyped-call]
-    event.listen(audit_event, "after_create", _ddl.execute_if(dialect="sqlite"))
+    A row without salt was lawfully erased: its personal digest is taken as stored, and its personal parts must be gone.
+    """
+    checked, erased = 0, 0
+    faulty: list[int] = []
+    for row in _rows_from(tx, after, limit):
+        checked += 1
+        if row.salt is None:
+            erased += 1
+            sound = row.actor_id is None and row.person_id is None and row.detail is None
+        else:
+            again = _personal_digest(row.salt, row.actor_id, row.person_id, row.detail or {})
+            sound = again == row.personal_digest
+        if not sound or _leaf_hash(dict(row._mapping), row.personal_digest) != row.leaf_hash:
+            faulty.append(row.event_id)
+    return Verification(checked, tuple(faulty), erased)
 
 
-def entry(kind: str, outcome: str, by: Principal, clock: Clock, **more: Any) -> AuditEntry:
-    """Build an entry stamped with the clock's present instant."""
-    return AuditEntry(kind=kind, outcome=outcome, by=by, at=clock.now(), **more)
+def _rows_from(tx: Connection, after: int, limit: int | None) -> Iterator[Row[Any]]:
+    statement = select(audit_event).where(audit_event.c.event_id > after).order_by(audit_event.c.event_id)
+    if limit is not None:
+        statement = statement.limit(limit)
+    yield from tx.execution_options(yield_per=1000).execute(statement)

@@ -1,68 +1,73 @@
-"""The bell that wakes a worker early: Redis where there is one, this process alone where not. Never the only copy of a fact."""
+"""The workers' bell: ring a name when there is work, wait for the ring instead of polling. A lost ring costs time, never work."""
 
 import threading
-from typing import Protocol
+import time
+from functools import partial
 
 import redis
-import structlog
 
-log = structlog.get_logger("foundation.bell")
+from foundation.redis_link import RedisLink
 
-
-class Bell(Protocol):
-    """Ring and wait by name; a lost ring costs time only, since workers look for themselves as well."""
-
-    def ring(self, name: str) -> None: ...
-
-    def wait(self, name: str, timeout_seconds: float) -> bool: ...
+_KEY = "mpi:bell:"
+_RINGS_KEPT = 8  # enough to wake several workers; more would wake them for nothing
+_SLICE_SECONDS = 2.0  # below the link's answer time, so that a dead Redis is noticed
+_UNREACHED = object()
 
 
-class LocalBell:
-    """A bell inside one process."""
+class Bell:
+    """Rings inside this process and, where there is a Redis, in all others."""
 
-    def __init__(self) -> None:
+    def __init__(self, link: RedisLink | None = None) -> None:
+        self._link = link
+        self._rung: dict[str, int] = {}
+        self._heard: dict[str, int] = {}
         self._condition = threading.Condition()
-        self._rung: set[str] = set()
 
     def ring(self, name: str) -> None:
+        """Wake one who waits for ``name``; the ring is kept for the next who asks when nobody does."""
+        if self._link is not None and self._link.call("bell", partial(_push, name), False):
+            return
         with self._condition:
-            self._rung.add(name)
+            self._rung[name] = self._rung.get(name, 0) + 1
             self._condition.notify_all()
 
     def wait(self, name: str, timeout_seconds: float) -> bool:
-        """Return whether it rang before the time was over."""
+        """Wait until ``name`` is rung; False when the time is over. The caller looks for work either way."""
+        ends = time.monotonic() + timeout_seconds
+        while (left := ends - time.monotonic()) > 0:
+            if self._link is None:
+                return self._wait_here(name, left)
+            part = max(0.05, min(left, _SLICE_SECONDS))
+            answer = self._link.call("bell", partial(_pop, name, part), _UNREACHED)
+            if answer is _UNREACHED:
+                if self._wait_here(name, min(left, 1.0)):
+                    return True
+            elif answer is not None:
+                return True
+        return self._take(name)
+
+    def _wait_here(self, name: str, seconds: float) -> bool:
         with self._condition:
-            rang = self._condition.wait_for(lambda: name in self._rung, timeout_seconds)
-            self._rung.discard(name)
-            return rang
+            self._condition.wait_for(lambda: self._is_rung(name), timeout=seconds)
+            return self._take(name)
 
+    def _is_rung(self, name: str) -> bool:
+        return self._rung.get(name, 0) > self._heard.get(name, 0)
 
-class RedisBell:
-    """A bell across processes: a Redis list of at most one ring. When Redis is away it is counted and gone without."""
-
-    def __init__(self, client: "redis.Redis") -> None:
-        self._redis = client
-        self._quiet = threading.Event()
-        self.failures = 0
-
-    def ring(self, name: str) -> None:
-        try:
-            with self._redis.pipeline() as commands:
-                commands.lpush(f"mpi:bell:{name}", "1")
-                commands.ltrim(f"mpi:bell:{name}", 0, 0)
-                commands.execute()
-        except redis.RedisError:
-            self._failed()
-
-    def wait(self, name: str, timeout_seconds: float) -> bool:
-        """Return whether it rang before the time was over; without Redis, just wait."""
-        try:
-            return self._redis.blpop([f"mpi:bell:{name}"], timeout=timeout_seconds) is not None
-        except redis.RedisError:
-            self._failed()
-            self._quiet.wait(timeout_seconds)
+    def _take(self, name: str) -> bool:
+        if not self._is_rung(name):
             return False
+        self._heard[name] = self._rung[name]
+        return True
 
-    def _failed(self) -> None:
-        self.failures += 1
-        log.warning("bell without redis", failures=self.failures)
+
+def _push(name: str, client: redis.Redis) -> bool:
+    pipe = client.pipeline(transaction=False)
+    pipe.lpush(_KEY + name, "1")
+    pipe.ltrim(_KEY + name, 0, _RINGS_KEPT - 1)
+    pipe.execute()
+    return True
+
+
+def _pop(name: str, seconds: float, client: redis.Redis) -> object:
+    return client.blpop([_KEY + name], timeout=seconds)

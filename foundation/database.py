@@ -100,6 +100,7 @@ class Database:
             max_overflow=0,
             poolclass=QueuePool,
             pool_timeout=30,
+            hide_parameters=True,  # an error must not carry a row
             connect_args={"timeout": 30, "check_same_thread": False}
             if self.is_sqlite
             else {"connect_timeout": 10},

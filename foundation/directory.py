@@ -1,11 +1,12 @@
-"""The directory of organisations, by ODS code, with what they are, whom they belong to and who succeeded them."""
+"""The directory of organisations: who they are by ODS code, in which setting they work, whom they belong to and who came after."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, Connection, Date, String, Table, select
+from sqlalchemy import CheckConstraint, Column, Connection, Date, Index, Row, String, Table, Text, select
 
 from foundation.database import Json, metadata, upsert
 from foundation.errors import Invalid, NotFound
@@ -13,36 +14,42 @@ from foundation.errors import Invalid, NotFound
 SETTINGS = (
     "acute",
     "mental-health",
-    "community",
     "ambulance",
+    "community",
     "practice",
     "care-home",
-    "social-care",
-    "pharmacy",
-    "hospice",
+    "borough",
+    "neighbour",
     "other",
 )
+_ODS_CODE = re.compile(r"[0-9A-Z]{3,10}")
+_NAME_LENGTH = 200
+_LONGEST_CHAIN = 20
 
 organisation = Table(
     "organisation",
     metadata,
     Column("ods_code", String(10), primary_key=True),
-    Column("name", String(200), nullable=False),
+    Column("name", Text, nullable=False),
     Column("setting", String(20), nullable=False),
     Column("parent", String(10)),
     Column("successor", String(10)),
     Column("opened_on", Date),
     Column("closed_on", Date),
-    Column("choices", Json, nullable=False),
+    Column("settings", Json, nullable=False),
+    CheckConstraint(f"setting in {SETTINGS}", name="setting_is_known"),
     CheckConstraint(
         "closed_on is null or opened_on is null or closed_on >= opened_on", name="closes_after_opening"
     ),
+    CheckConstraint("successor is null or successor <> ods_code", name="successor_is_another"),
+    CheckConstraint("parent is null or parent <> ods_code", name="parent_is_another"),
+    Index("ix_organisation_parent", "parent"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """An organisation. ``choices`` are its own settings, such as the categories that it never shares."""
+    """An organisation of the region or a neighbour; codes are compared exactly, in upper case."""
 
     ods_code: str
     name: str
@@ -51,74 +58,109 @@ class Organisation:
     successor: str | None = None
     opened_on: date | None = None
     closed_on: date | None = None
-    choices: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def is_open(self, on: date) -> bool:
+        return (self.opened_on is None or self.opened_on <= on) and (
+            self.closed_on is None or on < self.closed_on
+        )
 
 
-_COLUMNS = tuple(Organisation.__dataclass_fields__)
-
-
-def put_organisation(tx: Connection, one: Organisation) -> None:
-    """Add an organisation or replace what is known of it.
+def parse_ods_code(text: str, field: str = "organisation") -> str:
+    """Read an ODS code: 3 to 10 characters of 0-9 and A-Z.
 
     Raises:
-        Invalid: ``ods-code-format``, ``organisation-setting-unknown``, or ``organisation-parent-self``.
+        Invalid: ``organisation-format``.
     """
-    code = one.ods_code
-    if not (3 <= len(code) <= 10 and code.isascii() and code.isalnum() and code == code.upper()):
-        raise Invalid("ods-code-format", field="ods_code")
-    if one.setting not in SETTINGS:
-        raise Invalid("organisation-setting-unknown", field="setting")
-    if code in (one.parent, one.successor):
-        raise Invalid("organisation-parent-self", field="parent")
-    row = {name: getattr(one, name) for name in _COLUMNS} | {"choices": dict(one.choices)}
-    upsert(tx, organisation, [row], ["ods_code"], _COLUMNS[1:])
+    if not isinstance(text, str) or not _ODS_CODE.fullmatch(text):
+        raise Invalid("organisation-format", field=field)
+    return text
+
+
+def put_organisation(tx: Connection, given: Organisation) -> Organisation:
+    """Record an organisation, or replace what was recorded of it.
+
+    Raises:
+        Invalid: naming the field. A parent and a successor must be there first; a chain of parents may not bite its tail.
+    """
+    parse_ods_code(given.ods_code, "ods_code")
+    if not given.name.strip() or len(given.name) > _NAME_LENGTH or not given.name.isprintable():
+        raise Invalid("name-format", field="name")
+    if given.setting not in SETTINGS:
+        raise Invalid("setting-unknown", field="setting")
+    if given.opened_on and given.closed_on and given.closed_on < given.opened_on:
+        raise Invalid("closed-before-opened", field="closed_on")
+    for name in ("parent", "successor"):
+        _check_chain(tx, given, name)
+    row = {column.name: getattr(given, column.name) for column in organisation.columns}
+    row["settings"] = dict(given.settings)
+    upsert(tx, organisation, [row], ["ods_code"], [name for name in row if name != "ods_code"])
+    return given
+
+
+def _check_chain(tx: Connection, given: Organisation, name: str) -> None:
+    other = getattr(given, name)
+    if other is None:
+        return
+    parse_ods_code(other, name)
+    column = organisation.c[name]
+    for _ in range(_LONGEST_CHAIN):
+        if other == given.ods_code:
+            raise Invalid(f"{name}-circular", field=name)
+        row = tx.execute(
+            select(organisation.c.ods_code, column).where(organisation.c.ods_code == other)
+        ).first()
+        if row is None:
+            raise Invalid("organisation-unknown", field=name)
+        if row[1] is None:
+            return
+        other = row[1]
+    raise Invalid(f"{name}-too-deep", field=name)
 
 
 def find_organisation(tx: Connection, ods_code: str) -> Organisation | None:
     row = tx.execute(select(organisation).where(organisation.c.ods_code == ods_code)).first()
-    return Organisation(*row) if row else None
+    return None if row is None else _from_row(row)
 
 
 def get_organisation(tx: Connection, ods_code: str) -> Organisation:
-    """Return an organisation.
+    """Return an organisation as it stands in the database: one row by primary key, so no copy of it is kept that could grow stale.
 
     Raises:
         NotFound: ``organisation-unknown``.
     """
     found = find_organisation(tx, ods_code)
     if found is None:
-        raise NotFound("organisation-unknown", field="organisation")
+        raise NotFound("organisation-unknown")
     return found
 
 
-def list_organisations(tx: Connection, ods_codes: Iterable[str] | None = None) -> list[Organisation]:
-    """Return organisations in order of code: all, or those named."""
+def list_organisations(
+    tx: Connection, *, setting: str | None = None, after: str | None = None, limit: int | None = None
+) -> Sequence[Organisation]:
+    """Return organisations in order of code, from the one after ``after``."""
     statement = select(organisation).order_by(organisation.c.ods_code)
-    if ods_codes is not None:
-        statement = statement.where(organisation.c.ods_code.in_(sorted(set(ods_codes))))
-    return [Organisation(*row) for row in tx.execute(statement)]
+    if setting is not None:
+        statement = statement.where(organisation.c.setting == setting)
+    if after is not None:
+        statement = statement.where(organisation.c.ods_code > after)
+    if limit is not None:
+        statement = statement.limit(limit)
+    return [_from_row(row) for row in tx.execute(statement)]
 
 
-def known_codes(tx: Connection) -> frozenset[str]:
-    """Return every ODS code that the directory knows."""
-    return frozenset(tx.execute(select(organisation.c.ods_code)).scalars())
+def with_ancestors(tx: Connection, ods_code: str) -> tuple[str, ...]:
+    """Return the code itself and those of its parents, nearest first; an unknown code stands alone."""
+    chain = [ods_code]
+    while len(chain) <= _LONGEST_CHAIN:
+        parent = tx.execute(
+            select(organisation.c.parent).where(organisation.c.ods_code == chain[-1])
+        ).scalar_one_or_none()
+        if parent is None or parent in chain:
+            break
+        chain.append(parent)
+    return tuple(chain)
 
 
-def lineage(tx: Connection, ods_code: str) -> frozenset[str]:
-    """Return an organisation with its parents, successors and predecessors: naming one of them means all.
-
-    Siblings are not in it: two sites of one trust are reached through the trust only when the trust is named.
-    """
-    everyone = {one.ods_code: one for one in list_organisations(tx)}
-    found: set[str] = set()
-    waiting = [ods_code]
-    while waiting:
-        code = waiting.pop()
-        if code in found:
-            continue
-        found.add(code)
-        one = everyone.get(code)
-        if one is not None:
-            waiting.extend(up for up in (one.parent, one.successor) if up)
-        waiting.extend(other.ods_code for other in everyone.values() if other.successor == code)
-    return frozenset(found)
+def _from_row(row: Row[Any]) -> Organisation:
+    return Organisation(**row._mapping)

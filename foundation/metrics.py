@@ -1,0 +1,29 @@
+"""Counters and histograms for operators: codes and route templates as labels, never ids of people."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+REQUESTS = Counter("http_requests", "Requests answered", ["method", "route", "status"], registry=REGISTRY)
+REQUEST_SECONDS = Histogram(
+    "http_request_seconds",
+    "Time to answer a request",
+    ["route"],
+    registry=REGISTRY,
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+AUDIT_EVENTS = Counter("audit_events", "Audit rows written", ["kind", "outcome"], registry=REGISTRY)
+REDIS_FAILURES = Counter(
+    "redis_failures", "Calls of Redis that failed and were gone on without", ["part"], registry=REGISTRY
+)
+OUTBOX_RELAYED = Counter("outbox_relayed", "Events handed on", ["topic"], registry=REGISTRY)
+SIGN_INS = Counter("sign_ins", "Attempts of people to sign in", ["outcome"], registry=REGISTRY)
+TOKENS = Counter("tokens", "Requests for access tokens", ["outcome"], registry=REGISTRY)
+LIMITED = Counter("rate_limited", "Requests refused as too many", ["limit"], registry=REGISTRY)
+
+
+def exposition() -> bytes:
+    """Return all figures in Prometheus' text format."""
+    return generate_latest(REGISTRY)
