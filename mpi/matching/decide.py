@@ -30,6 +30,7 @@ class Grading:
 _SAME_GIVEN = frozenset(("exact", "nickname", "middle", "swapped", "typo", "close"))
 _SAME_FAMILY = frozenset(("exact", "previous", "half", "swapped", "close"))
 _SAME_BIRTH = frozenset(("exact", "january", "swapped", "close", "partial"))
+_SAME_MIDDLE = frozenset(("exact", "close"))
 _SAME_PLACE = frozenset(("same", "postcode", "street"))
 
 
@@ -72,6 +73,9 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
         and not (number == "verified" and given == "loose")
     ):
         found.append("given-names-differ")
+    if not same_number and _others(level) - (level["middle"] in _SAME_MIDDLE) < 1:
+        # Given names and a birth date are shared by chance in a large index, however rare the name is in the tables.
+        found.append("family-name-and-place-differ")
     if level["birth_order"] == "differ":
         found.append("birth-orders-differ")
     if comparison.is_later_birth and not same_given:
@@ -82,7 +86,7 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
 
 
 def has_minimum_input(record: NormalisedRecord) -> bool:
-    """Whether a search says enough to be answered with restricted people: names and birth date, or number and birth date."""
+    """Whether a search says enough to find restricted people: a full birth date, with names or with a number."""
     has_birth_date = record.birth[2] > 0
     return has_birth_date and bool(
         (record.given and (record.family or record.previous))
@@ -98,7 +102,7 @@ def _others(level: dict[str, str]) -> int:
         + (level["phone"] in ("mobile", "landline"))
         + (level["email"] == "agree")
         + (level["identifier"] == "agree")
-        + (level["middle"] in ("exact", "close"))
+        + (level["middle"] in _SAME_MIDDLE)
         + (level["mother"] == "agree")
         + (level["death_date"] == "agree")
     )

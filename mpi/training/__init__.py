@@ -1,6 +1,14 @@
 """Offline: pairs, comparison vectors, estimate, evaluation. The home of pandas and recordlinkage."""
 
-from mpi.training.evaluate import Evaluation, GroupQuality, Quality, Truth, evaluate, evaluate_groups
+from mpi.training.evaluate import (
+    Evaluation,
+    GroupQuality,
+    Quality,
+    Truth,
+    evaluate,
+    evaluate_groups,
+    read_truth,
+)
 from mpi.training.febrl import febrl_records, write_febrl
 from mpi.training.train import Trained, train
 
@@ -13,6 +21,7 @@ __all__ = [
     "evaluate",
     "evaluate_groups",
     "febrl_records",
+    "read_truth",
     "train",
     "write_febrl",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from foundation.errors import Invalid
 from mpi.matching import Edge, Member, Model, compare, decide, partition, score
 from mpi.records import RecordKey, SourceRecord
 from mpi.training.pairs import Pair, Population, blocked_pairs, components
@@ -125,6 +126,26 @@ class Evaluation:
             ),
             f"between review and live: {self.review_pairs} pairs, {self.review_right} of them one person",
         ]
+
+
+def read_truth(rows: Iterable[Mapping[str, str | None]]) -> dict[RecordKey, str]:
+    """Read rows of a truth file: organisation, system, local_id, true_person.
+
+    Raises:
+        Invalid: ``column-missing`` or ``field-missing``, with the field and the row (the header is row 1).
+    """
+    truth: dict[RecordKey, str] = {}
+    for number, row in enumerate(rows, start=2):
+        values = []
+        for name in ("organisation", "system", "local_id", "true_person"):
+            if name not in row:
+                raise Invalid("column-missing", field=name)
+            value = row[name]
+            if not value:
+                raise Invalid("field-missing", field=name, row=number)
+            values.append(value)
+        truth[RecordKey(*values[:3])] = values[3]
+    return truth
 
 
 def evaluate_groups(groups: Iterable[Iterable[RecordKey]], truth: Truth) -> GroupQuality:
@@ -272,5 +293,6 @@ __all__ = [
     "evaluate",
     "evaluate_groups",
     "link_records",
+    "read_truth",
     "score_pairs",
 ]

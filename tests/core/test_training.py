@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from foundation.errors import Invalid
 from mpi.matching import build_model
 from mpi.records import RecordKey, SourceRecord
-from mpi.training import Trained, evaluate, evaluate_groups, febrl_records, train, write_febrl
+from mpi.training import Trained, evaluate, evaluate_groups, febrl_records, read_truth, train, write_febrl
 from mpi.training.pairs import Population, blocked_pairs, components, random_pairs
 from mpi.training.starting import CHAINS, RIVALS, read_nicknames, starting_document
 from tests.core.matching_builders import MODEL, a_source_record, shuffled
@@ -190,6 +191,17 @@ def test_a_febrl_set_is_written_as_a_load_file_and_a_truth_file(number: int, tmp
     assert len({row["true_person"] for row in truth}) == {1: 500, 4: 5000}[number]
     assert {row["identifier_system"] for row in rows} == {"soc-sec"}
     assert not any(row["birth_date"].startswith("0") for row in rows)
+
+
+def test_a_truth_file_is_read_and_its_gaps_are_named() -> None:
+    row = {"organisation": "RRV", "system": "pas", "local_id": "a1", "true_person": "a"}
+
+    assert read_truth([row]) == {key("a1"): "a"}
+    with pytest.raises(Invalid) as refusal:
+        read_truth([row, {**row, "true_person": ""}])
+    assert (refusal.value.code, refusal.value.field, refusal.value.row) == ("field-missing", "true_person", 3)
+    with pytest.raises(Invalid, match="column-missing"):
+        read_truth([{"organisation": "RRV"}])
 
 
 def test_there_are_four_febrl_sets(tmp_path: Path) -> None:
