@@ -59,18 +59,18 @@ IDENTIFICATIONS = frozenset(
 
 SOURCE_KINDS = frozenset(
     {
-        "practice",
         "acute",
         "mental-health",
-        "community",
         "ambulance",
+        "community",
+        "practice",
         "care-home",
-        "social-care",
-        "pharmacy",
-        "hospice",
+        "borough",
+        "neighbour",
         "other",
     }
 )
+"""Settings in which an organisation works, as the directory has them."""
 
 RELATIONSHIP_KINDS = frozenset(
     {

@@ -1,6 +1,6 @@
 """Explanation: an outcome in three voices, from templates without blanks, so that no text can carry a hidden item."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from consent.rules.decision import Decision, Effect, Finding, Outcome, Texts, Verdict
 from consent.rules.policy import Policy
@@ -58,3 +58,16 @@ def _is_told(effect: Effect, verdict: Verdict) -> bool:
 
 def _join(sentences: list[str]) -> str:
     return " ".join(dict.fromkeys(sentence for sentence in sentences if sentence))
+
+
+def compose_from_reasons(outcome: Outcome, reasons: Sequence[str], policy: Policy) -> Texts:
+    """Write the texts again from what an audit row kept: the outcome, and the reasons that may be told, in order."""
+    first = policy.outcomes[outcome.value]
+    if outcome is Outcome.NOT_FOUND:
+        return first
+    texts = [policy.reasons[reason] for reason in reasons if reason in policy.reasons]
+    return Texts(
+        staff=_join([first.staff, *(t.staff for t in texts)]),
+        officer=_join([first.officer, *(t.officer for t in texts)]),
+        patient=_join([first.patient, *(t.patient for t in texts)]),
+    )

@@ -52,6 +52,8 @@ def lifts(permission: Directive, objection: Directive) -> bool:
     """
     if permission.standing != "upheld" or permission.scope.kind not in _KNOWN_SCOPES:
         return False
+    if permission.via_task and not objection.via_task:
+        return False  # an unproven second half may bring a no, and never take one away
     if (permission.effective_at, permission.recorded_at) <= (objection.effective_at, objection.recorded_at):
         return False
     if objection.directive_id in permission.lifts:

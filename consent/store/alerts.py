@@ -31,6 +31,22 @@ def insert_alert(tx: Connection, raised: Alert) -> None:
     tx.execute(insert(alert), {name: getattr(raised, name) for name in Alert.__slots__})
 
 
+def has_open_alert(tx: Connection, code: str, person_id: int, user_id: str, organisation: str) -> bool:
+    """Whether this matter of this user and person waits for the privacy officer already."""
+    statement = (
+        select(alert.c.alert_id)
+        .where(
+            alert.c.person_id == person_id,
+            alert.c.code == code,
+            alert.c.user_id == user_id,
+            alert.c.organisation == organisation,
+            alert.c.state == "open",
+        )
+        .limit(1)
+    )
+    return tx.execute(statement).first() is not None
+
+
 def list_alerts(tx: Connection, organisations: list[str] | None, *, after: int, limit: int) -> list[Alert]:
     """Return alerts in order of id; ``organisations`` None means all."""
     statement = select(alert).where(alert.c.alert_id > after).order_by(alert.c.alert_id).limit(limit)

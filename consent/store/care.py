@@ -1,12 +1,12 @@
-"""Relationships, emergency grants, opt-out evidence and settings of sources."""
+"""Relationships, emergency grants and opt-out evidence."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
 from consent.facts import EmergencyGrant, OptOutEvidence, Relationship
-from consent.store.tables import emergency_grant, opt_out_evidence, relationship, source_setting
+from consent.store.tables import emergency_grant, opt_out_evidence, relationship
 from foundation.database import upsert
 
 
@@ -142,33 +142,7 @@ def read_opt_out(tx: Connection, record_ids: Collection[int]) -> OptOutEvidence 
     return None if row is None else OptOutEvidence(row.state, row.checked_at)
 
 
-def write_source_setting(
-    tx: Connection,
-    organisation: str,
-    *,
-    excluded_categories: Iterable[str],
-    excluded_labels: Iterable[str],
-    membership_label: str | None,
-) -> None:
-    row = {
-        "organisation": organisation,
-        "excluded_categories": sorted(excluded_categories),
-        "excluded_labels": sorted(excluded_labels),
-        "membership_label": membership_label,
-    }
-    upsert(tx, source_setting, [row], ["organisation"], [name for name in row if name != "organisation"])
-
-
-def read_source_settings(
-    tx: Connection, organisations: Collection[str]
-) -> dict[str, tuple[frozenset[str], frozenset[str], str | None]]:
-    """Return excluded categories, excluded labels and the label of membership, of those that have settings."""
-    found = tx.execute(select(source_setting).where(source_setting.c.organisation.in_(list(organisations))))
-    return {
-        row.organisation: (
-            frozenset(row.excluded_categories),
-            frozenset(row.excluded_labels),
-            row.membership_label,
-        )
-        for row in found
-    }
+def read_grant_reason(tx: Connection, grant_id: int) -> str | None:
+    """The words in which an emergency was claimed; for the officer, and to see that a renewal has new ones."""
+    statement = select(emergency_grant.c.reason).where(emergency_grant.c.grant_id == grant_id)
+    return tx.execute(statement).scalar_one_or_none()

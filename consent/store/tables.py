@@ -143,17 +143,6 @@ opt_out_evidence = Table(
     CheckConstraint("state in ('clear', 'opted-out')", name="state_is_known"),
 )
 
-source_setting = Table(
-    "source_setting",
-    metadata,
-    Column("organisation", String(20), primary_key=True),
-    Column("excluded_categories", Json, nullable=False),
-    Column("excluded_labels", Json, nullable=False),
-    Column(
-        "membership_label", String(12)
-    ),  # under which "this organisation knows them" is told; None: by its kind
-)
-
 release_ticket = Table(
     "release_ticket",
     metadata,

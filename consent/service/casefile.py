@@ -1,0 +1,145 @@
+"""Reading a case file: every fact that a decision may depend on, in statements that come after the person's lock."""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from consent.facts import (
+    Actor,
+    CaseFile,
+    Directive,
+    Request,
+    Subject,
+)
+from consent.service.context import Consent
+from consent.store import agreements as agreement_store
+from consent.store import care as care_store
+from consent.store.directives import read_directives_of
+from consent.store.organisations import Organisations, read_organisations
+from mpi.service.life import life_of
+from mpi.service.persons import Resolution, bound_with, resolve_person
+
+log = logging.getLogger(__name__)
+
+FORM_SYSTEM = "consent"
+"""The system of records built from forms: they identify, and hold nothing that could be shared."""
+
+_HOPPING = ("objection", "permission")
+"""What a task carries over to the other person: the patient's own words. A source speaks for its own items only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A case file, with what is worth keeping of how it was read."""
+
+    case: CaseFile
+    organisations: Organisations = field(repr=False)
+    is_bound_too_widely: bool = False
+
+    def versions(self) -> dict[str, object]:
+        """The ids and versions of the facts, from which the case can be told again."""
+        case = self.case
+        return {
+            "directives": [str(d.directive_id) for d in case.directives],
+            "agreements": [[str(a.agreement_id), a.version] for a in case.agreements],
+            "relationships": [str(r.relationship_id) for r in case.relationships],
+            "grant": str(case.emergency.grant_id) if case.emergency else None,
+            "unreadable": sorted(case.unreadable),
+        }
+
+
+def sources_of(resolution: Resolution) -> tuple[str, ...]:
+    """The organisations that hold something of a person."""
+    return tuple(
+        sorted({member.organisation for member in resolution.members if member.system != FORM_SYSTEM})
+    )
+
+
+def read_case(
+    tx: Connection, consent: Consent, resolution: Resolution, actor: Actor, request: Request, asked_id: int
+) -> Reading:
+    """Read the facts. The caller holds the person's lock and resolved the person after taking it.
+
+    A fact that cannot be read is named in ``unreadable`` and leads to a denial: silence is not permission.
+    """
+    nothing_known = CaseFile(
+        at=consent.clock.now(),
+        subject=Subject(resolution.person_id or asked_id, resolution.state, resolution.epoch),
+        actor=actor,
+        request=request,
+        unreadable=frozenset({"facts"}),
+    )
+    try:
+        # A savepoint, so that a failed read leaves a transaction in which the denial can still be audited.
+        with tx.begin_nested():
+            return _read(tx, consent, resolution, nothing_known)
+    except Exception as error:  # whatever the fault, the answer is a denial
+        log.error("facts unreadable", extra={"fault": type(error).__name__})
+        return Reading(nothing_known, Organisations())
+
+
+def _read(tx: Connection, consent: Consent, resolution: Resolution, bare: CaseFile) -> Reading:
+    actor, request, at = bare.actor, bare.request, bare.at
+    sources = {cell.source for cell in request.cells}
+    organisations = read_organisations(tx, {actor.organisation, *sources})
+    common = {
+        "at": at,
+        "actor": actor,
+        "request": request,
+        "sources": organisations.settings,
+        "lineages": organisations.lineages,
+    }
+    if not resolution.is_current or resolution.person_id is None:
+        subject = Subject(bare.subject.person_id, resolution.state)
+        return Reading(CaseFile(subject=subject, **common), organisations)  # type: ignore[arg-type]
+    members = resolution.record_ids
+    consumer = organisations.lineages[actor.organisation]
+    directives, is_bound_too_widely = _directives(tx, resolution.person_id, members)
+    life = life_of(tx, consent.mpi, resolution.person_id, at.date())
+    return Reading(
+        CaseFile(
+            subject=Subject(
+                person_id=resolution.person_id,
+                state="current",
+                epoch=resolution.epoch,
+                is_restricted=resolution.restricted,
+                is_deceased=life.is_deceased,
+                age_years=life.age_years,
+                warned_sources=frozenset(sources) if resolution.held else frozenset(),
+            ),
+            directives=directives,
+            agreements=agreement_store.read_agreements_for(tx, consumer, at),
+            relationships=care_store.read_relationships(tx, members, consumer),
+            opt_out=care_store.read_opt_out(tx, members),
+            emergency=care_store.read_grant(
+                tx,
+                members,
+                resolution.person_id,
+                user_id=actor.user_id,
+                organisation=actor.organisation,
+            ),
+            **common,  # type: ignore[arg-type]
+        ),
+        organisations,
+        is_bound_too_widely,
+    )
+
+
+def _directives(
+    tx: Connection, person_id: int, members: Collection[int]
+) -> tuple[tuple[Directive, ...], bool]:
+    """Every directive that binds the person: anchored to its own records, or one hop away over an open task."""
+    own = {d.row.directive_id: d.as_fact() for d in read_directives_of(tx, members)}
+    binding = bound_with(tx, person_id)
+    far: set[int] = set()
+    for other in binding.person_ids:
+        if other != person_id:
+            far.update(resolve_person(tx, other).record_ids)
+    hopping = {
+        d.row.directive_id: d.as_fact(via_task=True)
+        for d in read_directives_of(tx, far)
+        if d.row.kind in _HOPPING and d.row.directive_id not in own
+    }
+    return (*own.values(), *hopping.values()), binding.alarm

@@ -1,0 +1,152 @@
+"""Decide: may this be seen? One transaction, one audit row, then the answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Connection
+
+from consent import rules
+from consent.facts import Actor, Cell, Request
+from consent.rules import Decision
+from consent.service import trail
+from consent.service.asking import Ask, acting_principal, actor_of, request_of
+from consent.service.casefile import Reading, read_case, sources_of
+from consent.service.context import Consent
+from consent.service.order import decide_under_lock
+from foundation.ids import format_id, new_id
+from foundation.principal import Principal
+from mpi.service.persons import Resolution
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decision that was audited. ``shown`` are the permitted cells that the caller may be told of by source."""
+
+    decision_id: int
+    decision: Decision
+    shown: tuple[Cell, ...]
+    leaf_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision inside its transaction, not yet audited."""
+
+    decision_id: int
+    decision: Decision
+    shown: tuple[Cell, ...]
+    reading: Reading = field(repr=False)
+
+
+def decide(consent: Consent, ask: Ask, by: Principal) -> Answer:
+    """Decide one question about one person.
+
+    A denial is an answer. A person who is not there, and one who must not be known of, get the same one.
+
+    Raises:
+        Invalid, Forbidden: the caller may not speak so (see ``actor_of``).
+        Unavailable: ``audit-unavailable``, ``person-moving``, ``database-busy``; nothing was decided.
+    """
+    actor = actor_of(by, ask.user, consent.policy)
+
+    def act(tx: Connection, resolution: Resolution) -> Answer:
+        decided = decide_in(tx, consent, resolution, ask, actor)
+        receipt = audit_decision(tx, consent, resolution, ask, actor, by, decided)
+        return Answer(decided.decision_id, decided.decision, decided.shown, receipt)
+
+    return decide_under_lock(consent, ask.person_id, act)
+
+
+def decide_in(
+    tx: Connection,
+    consent: Consent,
+    resolution: Resolution,
+    ask: Ask,
+    actor: Actor,
+    *,
+    sources: tuple[str, ...] | None = None,
+) -> Decided:
+    """Read the facts and decide, in a transaction that holds the person's lock."""
+    chosen = sources if sources is not None else ask.sources
+    are_named = bool(chosen)
+    request = request_of(ask, chosen or sources_of(resolution))
+    reading = read_case(tx, consent, resolution, actor, request, ask.person_id)
+    decision = rules.decide(reading.case, consent.policy)
+    shown = decision.permitted if are_named else _tellable(consent, decision, reading)
+    return Decided(new_id(), decision, shown, reading)
+
+
+def redecide_in(
+    tx: Connection, consent: Consent, resolution: Resolution, actor: Actor, request: Request, asked_id: int
+) -> Decided:
+    """Decide an earlier question again, over the facts of this moment."""
+    reading = read_case(tx, consent, resolution, actor, request, asked_id)
+    decision = rules.decide(reading.case, consent.policy)
+    return Decided(new_id(), decision, decision.permitted, reading)
+
+
+def _tellable(consent: Consent, decision: Decision, reading: Reading) -> tuple[Cell, ...]:
+    """Leave out sources that were not named by the caller and whose knowing the person may not be told."""
+    labels = reading.organisations.membership_labels
+    guarded = {
+        Cell("membership", labels[source], source)
+        for source in {cell.source for cell in decision.permitted}
+        if labels.get(source, "N") != "N"
+    }
+    if not guarded:
+        return decision.permitted
+    case = replace(reading.case, request=replace(reading.case.request, cells=tuple(guarded)))
+    open_sources = {cell.source for cell in rules.decide(case, consent.policy).permitted}
+    closed = {cell.source for cell in guarded} - open_sources
+    return tuple(cell for cell in decision.permitted if cell.source not in closed)
+
+
+def audit_decision(
+    tx: Connection,
+    consent: Consent,
+    resolution: Resolution,
+    ask: Ask,
+    actor: Actor,
+    by: Principal,
+    decided: Decided,
+    *,
+    kind: str = "decision",
+    more: Mapping[str, object] | None = None,
+) -> str:
+    """Append the decision's audit row and raise its alerts; return the leaf hash."""
+    decision = decided.decision
+    detail = trail.decision_detail(decided.decision_id, decision, decided.reading.versions())
+    detail |= {
+        "asked": format_id(ask.person_id),
+        "action": ask.action[:16],
+        "identified_by": ask.identified_by[:32],
+        **({"reason_code": ask.reason_code[:32]} if ask.reason_code else {}),
+        **({"incident": ask.incident_id} if ask.incident_id else {}),
+        **(more or {}),
+    }
+    receipt = trail.append(
+        tx,
+        kind,
+        acting_principal(by, actor),
+        decision.evaluated_at,
+        outcome=trail.outcome_of(decision),
+        person_id=resolution.person_id,
+        purpose=ask.purpose,
+        reasons=trail.told_reasons(decision),
+        detail=detail,
+    )
+    found = set(decision.alerts)
+    if decided.reading.is_bound_too_widely:
+        found.add("bound-too-widely")
+    if found and resolution.person_id is not None:
+        trail.raise_alerts(
+            tx,
+            consent,
+            found,
+            person_id=resolution.person_id,
+            actor=actor,
+            decision_id=decided.decision_id,
+            reason_code=ask.reason_code,
+            reason=ask.reason,
+        )
+    return receipt.leaf_hash

@@ -1,0 +1,413 @@
+"""Directives: recorded for a known person or from a form for someone unknown, withdrawn, decided, told; never changed or lost."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from consent.facts import Scope, codes
+from consent.service import trail
+from consent.service.context import Consent
+from consent.service.order import bound_by, taken_again, write_under_locks
+from consent.store.directives import (
+    DirectiveRow,
+    EventRow,
+    StandingDirective,
+    insert_directive,
+    insert_event,
+    read_directive,
+    read_directives_of,
+)
+from foundation.directory import find_organisation
+from foundation.errors import Conflict, Forbidden, Invalid, NotFound
+from foundation.ids import format_id, new_id
+from foundation.outbox import emit
+from foundation.principal import Principal
+from mpi.records import RecordKey, SourceRecord
+from mpi.service.link import link_record
+from mpi.service.persons import (
+    Resolution,
+    bound_with,
+    raise_epochs,
+    resolve_person,
+    resolve_records,
+)
+from mpi.service.receive import store_record
+
+FORM_SYSTEM = "consent"
+CALDICOTT_GUARDIAN = "R5105"
+
+COVERED = "From now on this directive is kept to in every decision about the shared record."
+NOT_COVERED = (
+    "Each care organisation keeps its own notes and its own rules. National opt-outs are separate. What was printed, exported or "
+    "seen before cannot be called back."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewDirective:
+    """What was asked for, by whom, and how it was decided.
+
+    ``person_id`` names a known person (any record's id will do); ``form`` holds the demographics of someone who may not be known yet.
+    At least one of them is there. ``standing`` is ``upheld``, ``refused`` (kept, with its reason, and never binding), or ``pending``.
+    """
+
+    kind: str
+    scope: Scope
+    received_by: str
+    person_id: int | None = None
+    form: SourceRecord | None = field(default=None, repr=False)
+    standing: str = "upheld"
+    may_override: bool = True
+    lifts: tuple[int, ...] = ()
+    capacity: str = "patient"
+    channel: str = "in-person"
+    evidence: str | None = field(default=None, repr=False)
+    reason: str | None = field(default=None, repr=False)
+    wording_digest: str | None = None
+    review_at: datetime | None = None
+    effective_at: datetime | None = None
+    ends_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the patient takes home. ``state``: ``binding``; ``waiting`` until the index knows the person; ``kept`` for a refused one."""
+
+    directive_id: int
+    state: str
+    person_id: int | None
+    epoch: int
+    recorded_at: datetime
+    leaf_hash: str
+    covered: str = COVERED
+    not_covered: str = NOT_COVERED
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A directive that bears on a person. ``via_task``: only while an open task joins them to the one who gave it."""
+
+    directive: StandingDirective
+    via_task: bool
+
+
+def record_directive(consent: Consent, new: NewDirective, by: Principal) -> Receipt:
+    """Record a directive; it binds every decision that begins after this returns.
+
+    Raises:
+        Invalid: naming the field. NotFound: ``person-unknown``. Forbidden: ``organisation-not-yours``, ``role-not-allowed``.
+        Unavailable: ``audit-unavailable``, ``person-moving``; nothing was recorded.
+    """
+    _check(consent, new, by)
+    directive_id = new_id()
+
+    if new.person_id is None:
+        receipt, record_id = _record_from_form(consent, new, directive_id, by)
+    else:
+        receipt, record_id = _record_for_person(consent, new, directive_id, by)
+    if record_id is None:
+        return receipt
+    # T2 locks and raises the epochs of the persons it touches. If it fails here, a worker finishes it.
+    link_record(consent.mpi, record_id)
+    with consent.db.read() as tx:
+        home = resolve_person(tx, new.person_id or record_id)
+    if not home.is_current:
+        return receipt
+    state = "kept" if new.standing == "refused" else "binding"
+    return replace(receipt, state=state, person_id=home.person_id, epoch=home.epoch)
+
+
+def withdraw_directive(consent: Consent, directive_id: int, reason: str, by: Principal) -> Receipt:
+    """Withdraw a directive at the patient's wish; it stays on record.
+
+    Raises:
+        NotFound: ``directive-unknown``. Conflict: ``directive-withdrawn``. Forbidden: ``role-not-allowed``, ``organisation-not-yours``.
+    """
+    return _change(consent, directive_id, "withdrawn", reason, by)
+
+
+def decide_directive(
+    consent: Consent, directive_id: int, verdict: str, reason: str, by: Principal
+) -> Receipt:
+    """Uphold or refuse a pending directive, or mark one as entered in error, for which a second person is needed.
+
+    Raises:
+        Invalid: ``verdict-unknown``, ``reason-missing``. NotFound, Conflict, Forbidden: as ``withdraw_directive``, and
+        ``second-person-needed``.
+    """
+    if verdict not in ("upheld", "refused", "entered-in-error"):
+        raise Invalid("verdict-unknown", field="verdict")
+    return _change(consent, directive_id, verdict, reason, by)
+
+
+def list_directives(consent: Consent, person_id: int, by: Principal) -> tuple[Held, ...]:
+    """Return every directive that bears on a person, refused and withdrawn ones too; the reading is audited.
+
+    Raises:
+        NotFound: ``person-unknown``.
+    """
+
+    def take(tx: Connection) -> tuple[Held, ...]:
+        resolution = _resolved(tx, person_id)
+        own = read_directives_of(tx, resolution.record_ids or (person_id,))
+        held = [Held(directive, False) for directive in own]
+        if resolution.person_id is not None:
+            others = set(bound_with(tx, resolution.person_id).person_ids) - {resolution.person_id}
+            far = {number for other in sorted(others) for number in resolve_person(tx, other).record_ids}
+            known = {directive.row.directive_id for directive in own}
+            held += [
+                Held(directive, True)
+                for directive in read_directives_of(tx, far)
+                if directive.row.directive_id not in known
+                and directive.row.kind in ("objection", "permission")
+            ]
+        trail.append(
+            tx,
+            "directives-read",
+            by,
+            consent.clock.now(),
+            person_id=resolution.person_id,
+            detail={"directives": len(held)},
+        )
+        return tuple(held)
+
+    return taken_again(consent, take)
+
+
+# Recording -----------------------------------------------------------------------------------------------------------
+
+
+def _record_for_person(
+    consent: Consent, new: NewDirective, directive_id: int, by: Principal
+) -> tuple[Receipt, int | None]:
+    asked_id = new.person_id or 0
+
+    def whom(tx: Connection) -> frozenset[int]:
+        resolution = _resolved(tx, asked_id)
+        return frozenset() if resolution.person_id is None else frozenset((resolution.person_id,))
+
+    def act(tx: Connection, bound: frozenset[int]) -> tuple[Receipt, int | None]:
+        resolution = _resolved(tx, asked_id)
+        record_id = _store_form(tx, consent, new, directive_id, by)
+        anchors = {*(resolution.record_ids or (asked_id,)), *((record_id,) if record_id else ())}
+        _check_lifts(tx, new, anchors)
+        row = _row(consent, new, directive_id, resolution.person_id or asked_id, by)
+        insert_directive(tx, row, anchors)
+        epochs = raise_epochs(tx, bound)
+        leaf = _leave(tx, consent, row, "recorded", epochs, by, resolution.person_id)
+        state = "kept" if new.standing == "refused" else "binding" if bound else "waiting"
+        epoch = epochs.get(resolution.person_id or 0, 0)
+        return Receipt(directive_id, state, resolution.person_id, epoch, row.recorded_at, leaf), record_id
+
+    return write_under_locks(consent, _with_hops(whom), act)
+
+
+def _record_from_form(
+    consent: Consent, new: NewDirective, directive_id: int, by: Principal
+) -> tuple[Receipt, int | None]:
+    def take(tx: Connection) -> tuple[Receipt, int | None]:
+        record_id = _store_form(tx, consent, new, directive_id, by)
+        assert record_id is not None  # _check saw a form
+        row = _row(consent, new, directive_id, record_id, by)
+        insert_directive(tx, row, [record_id])
+        leaf = _leave(tx, consent, row, "recorded", {}, by, None)
+        state = "kept" if new.standing == "refused" else "waiting"
+        return Receipt(directive_id, state, None, 0, row.recorded_at, leaf), record_id
+
+    return taken_again(consent, take)
+
+
+def _store_form(
+    tx: Connection, consent: Consent, new: NewDirective, directive_id: int, by: Principal
+) -> int | None:
+    """Keep the form as a source record: it links like any other, so the directive finds whoever it was meant for."""
+    if new.form is None:
+        return None
+    key = RecordKey(new.received_by, FORM_SYSTEM, format_id(directive_id))
+    return store_record(tx, consent.mpi, replace(new.form, key=key), by).record_id
+
+
+def _row(
+    consent: Consent, new: NewDirective, directive_id: int, identity_id: int, by: Principal
+) -> DirectiveRow:
+    now = consent.clock.now()
+    return DirectiveRow(
+        directive_id=directive_id,
+        kind=new.kind,
+        scope_kind=new.scope.kind,
+        scope_code=new.scope.code,
+        identity_id=identity_id,
+        standing=new.standing,
+        may_override=new.may_override,
+        lifts=new.lifts,
+        capacity=new.capacity,
+        received_by=new.received_by,
+        channel=new.channel,
+        evidence=new.evidence,
+        reason=new.reason,
+        decided_by=None if new.standing == "pending" else by.id,
+        wording_digest=new.wording_digest,
+        review_at=new.review_at,
+        effective_at=new.effective_at or now,
+        ends_at=new.ends_at,
+        recorded_at=now,
+        recorded_by=by.id,
+    )
+
+
+# Changing ------------------------------------------------------------------------------------------------------------
+
+
+def _change(consent: Consent, directive_id: int, kind: str, reason: str, by: Principal) -> Receipt:
+    if not reason.strip():
+        raise Invalid("reason-missing", field="reason")
+
+    def whom(tx: Connection) -> frozenset[int]:
+        holders = resolve_records(tx, _known(tx, directive_id).anchors).values()
+        return frozenset(number for number in holders if number is not None)
+
+    def act(tx: Connection, bound: frozenset[int]) -> Receipt:
+        directive = _known(tx, directive_id)
+        _check_change(directive, kind, by)
+        now = consent.clock.now()
+        insert_event(tx, EventRow(new_id(), directive_id, kind, reason, now, by.id))
+        epochs = raise_epochs(tx, bound)
+        home = resolve_person(tx, directive.row.identity_id).person_id
+        leaf = _leave(tx, consent, directive.row, kind, epochs, by, home)
+        state = "binding" if kind == "upheld" else kind
+        return Receipt(directive_id, state, home, epochs.get(home or 0, 0), now, leaf)
+
+    return write_under_locks(consent, _with_hops(whom), act)
+
+
+def _check_change(directive: StandingDirective, kind: str, by: Principal) -> None:
+    _check_kind(directive.row.kind, Scope(directive.row.scope_kind, directive.row.scope_code), by)
+    if directive.withdrawn_at is not None or directive.standing == "entered-in-error":
+        raise Conflict("directive-withdrawn")
+    if kind in ("upheld", "refused") and directive.standing != "pending":
+        raise Conflict("directive-decided")
+    if kind == "entered-in-error" and by.id == directive.row.recorded_by:
+        raise Forbidden("second-person-needed")
+
+
+def _known(tx: Connection, directive_id: int) -> StandingDirective:
+    found = read_directive(tx, directive_id)
+    if found is None:
+        raise NotFound("directive-unknown")
+    return found
+
+
+# Shared --------------------------------------------------------------------------------------------------------------
+
+
+def _with_hops(whom: Callable[[Connection], frozenset[int]]) -> Callable[[Connection], frozenset[int]]:
+    return lambda tx: bound_by(tx, whom(tx))
+
+
+def _resolved(tx: Connection, person_id: int) -> Resolution:
+    resolution = resolve_person(tx, person_id)
+    if resolution.state not in ("current", "unlinked"):
+        raise NotFound("person-unknown")
+    return resolution
+
+
+def _leave(
+    tx: Connection,
+    consent: Consent,
+    row: DirectiveRow,
+    act: str,
+    epochs: dict[int, int],
+    by: Principal,
+    person_id: int | None,
+) -> str:
+    """Leave the audit row, and an event for each person that the directive binds."""
+    now = consent.clock.now()
+    receipt = trail.append(
+        tx,
+        f"directive-{act}",
+        by,
+        now,
+        person_id=person_id,
+        detail={
+            "directive_id": format_id(row.directive_id),
+            "kind": row.kind,
+            "standing": row.standing if act == "recorded" else act,
+            "scope": [row.scope_kind, row.scope_code],
+            "may_override": row.may_override,
+            "effective_at": row.effective_at.isoformat(),
+            "bound": [format_id(number) for number in sorted(epochs)],
+            "epoch": max(epochs.values(), default=0),
+            "wording": row.wording_digest,
+        },
+    )
+    for number, epoch in sorted(epochs.items()):
+        payload = {
+            "person_id": format_id(number),
+            "epoch": epoch,
+            "directive_id": format_id(row.directive_id),
+            "act": act,
+        }
+        emit(tx, "directive.changed", number, payload)
+    return receipt.leaf_hash
+
+
+def _check(consent: Consent, new: NewDirective, by: Principal) -> None:
+    if new.kind not in codes.DIRECTIVE_KINDS:
+        raise Invalid("directive-kind-unknown", field="kind")
+    if new.standing not in ("pending", "upheld", "refused"):
+        raise Invalid("standing-unknown", field="standing")
+    if new.capacity not in codes.CAPACITIES:
+        raise Invalid("capacity-unknown", field="capacity")
+    if new.standing == "refused" and not (new.reason or "").strip():
+        raise Invalid("reason-missing", field="reason")
+    if new.lifts and new.kind != "permission":
+        raise Invalid("lifts-without-permission", field="lifts")
+    if new.ends_at is not None and new.ends_at <= (new.effective_at or consent.clock.now()):
+        raise Invalid("end-before-start", field="ends_at")
+    if new.person_id is None and new.form is None:
+        raise Invalid("person-or-form-missing", field="person_id")
+    if new.form is not None and not _identifies(new.form):
+        raise Invalid("form-too-thin", field="form")
+    if not by.may_act_for(new.received_by):
+        raise Forbidden("organisation-not-yours", field="received_by")
+    _check_kind(new.kind, new.scope, by)
+    with consent.db.read() as tx:
+        _check_scope(tx, new.scope)
+        if find_organisation(tx, new.received_by) is None:
+            raise Invalid("organisation-unknown", field="received_by")
+
+
+def _identifies(form: SourceRecord) -> bool:
+    has_name = any(name.family and name.given for name in form.names)
+    return bool(form.birth_date and (has_name or form.nhs_number))
+
+
+def _check_kind(kind: str, scope: Scope, by: Principal) -> None:
+    if kind in ("dissent", "seal"):
+        if scope.kind != "organisation":
+            raise Invalid("scope-not-a-source", field="scope")
+        if not by.may_act_for(scope.code):
+            raise Forbidden("organisation-not-yours", field="scope")
+    if kind == "statutory-bar" and by.role != CALDICOTT_GUARDIAN:
+        raise Forbidden("role-not-allowed")
+
+
+def _check_scope(tx: Connection, scope: Scope) -> None:
+    is_known = (
+        (scope.kind == "everything" and scope.code == "")
+        or (scope.kind == "organisation" and find_organisation(tx, scope.code) is not None)
+        or (scope.kind == "category" and scope.code in codes.CATEGORIES)
+        or (scope.kind == "purpose" and scope.code in codes.PURPOSES)
+    )
+    if not is_known:
+        raise Invalid("scope-unknown", field="scope")
+
+
+def _check_lifts(tx: Connection, new: NewDirective, anchors: Iterable[int]) -> None:
+    if not new.lifts:
+        return
+    theirs = {directive.row.directive_id for directive in read_directives_of(tx, set(anchors))}
+    if not set(new.lifts) <= theirs:
+        raise Invalid("lifts-unknown", field="lifts")

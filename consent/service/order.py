@@ -1,0 +1,84 @@
+"""The one order of every act: lock the person as a statement of its own, resolve again, read, decide, audit, commit, answer."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from consent.service.context import Consent
+from foundation.database import is_retryable
+from foundation.errors import Unavailable
+from mpi.service.persons import Resolution, bound_with, lock_persons, resolve_person
+
+T = TypeVar("T")
+_ATTEMPTS = 8
+
+
+class Moved(Exception):
+    """The person is not where it was when its lock was taken: start over."""
+
+
+def decide_under_lock(consent: Consent, person_id: int, act: Callable[[Connection, Resolution], T]) -> T:
+    """Run ``act`` in one transaction that holds the person shared: directives and membership stand still, other readers do not wait.
+
+    Facts must be read by later statements than the lock: in the same statement they would be those of before an objection
+    that was waited for.
+
+    Raises:
+        Unavailable: ``person-moving`` when the person moves again and again, ``database-busy``.
+    """
+
+    def take(tx: Connection) -> T:
+        first = resolve_person(tx, person_id)
+        if first.person_id is not None:
+            lock_persons(tx, [first.person_id], shared=True)
+        again = resolve_person(tx, person_id)
+        if again.person_id != first.person_id:
+            raise Moved
+        return act(tx, again)
+
+    return taken_again(consent, take)
+
+
+def write_under_locks(
+    consent: Consent,
+    person_ids: Callable[[Connection], frozenset[int]],
+    act: Callable[[Connection, frozenset[int]], T],
+) -> T:
+    """Run ``act`` in one transaction that holds alone every person whom a directive binds.
+
+    ``person_ids`` says who those are; it is asked before and after the locks, and only if nobody new has come is ``act`` run.
+
+    Raises:
+        Unavailable: ``person-moving``, ``database-busy``.
+    """
+
+    def take(tx: Connection) -> T:
+        locked = person_ids(tx)
+        lock_persons(tx, sorted(locked), shared=False)
+        bound = person_ids(tx)
+        if not bound <= locked:
+            raise Moved
+        return act(tx, bound)
+
+    return taken_again(consent, take)
+
+
+def bound_by(tx: Connection, person_ids: frozenset[int]) -> frozenset[int]:
+    """These persons and everyone whom an open task binds to them: one hop."""
+    return person_ids.union(*(bound_with(tx, number).person_ids for number in sorted(person_ids)))
+
+
+def taken_again(consent: Consent, take: Callable[[Connection], T]) -> T:
+    """Take a transaction, and again from the start when a person moved or the database broke a deadlock."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            with consent.db.write() as tx:
+                return take(tx)
+        except Moved:
+            continue
+        except DBAPIError as error:
+            if not is_retryable(error) or attempt == _ATTEMPTS - 1:
+                raise
+    raise Unavailable("person-moving")

@@ -1,0 +1,155 @@
+"""Who saw my record: the accesses to one person, read from the audit log, told to officers and to patients; and the alerts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from consent.rules import Outcome
+from consent.rules.decision import Texts
+from consent.rules.explain import compose_from_reasons
+from consent.service import trail
+from consent.service.context import Consent
+from consent.service.order import taken_again
+from consent.store import alerts as alert_store
+from consent.store.alerts import Alert
+from foundation.audit import AuditEvent, events_about
+from foundation.errors import NotFound
+from foundation.principal import Principal
+from mpi.service.persons import resolve_person
+
+_WORDS = {
+    "decision": "asked",
+    "release": "asked",
+    "redemption": "saw",
+    "redemption-repeated": "saw again",
+    "redemption-replayed": "replayed",
+    "release-inspected": "looked up by the record's holder",
+    "ticket-refused": "refused",
+    "emergency-opened": "opened emergency access",
+    "emergency-renewed": "renewed emergency access",
+    "emergency-refused": "asked for emergency access",
+    "gate": "read identity",
+    "directives-read": "read directives",
+    "directive-recorded": "recorded a directive",
+    "directive-withdrawn": "withdrew a directive",
+    "directive-upheld": "upheld a directive",
+    "directive-refused": "refused a directive",
+    "directive-entered-in-error": "struck out a directive",
+    "access-report": "read this report",
+}
+"""The kinds of audit rows that a report tells, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenItem:
+    item_id: str
+    category: str
+    label: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One act that touched the person's record."""
+
+    event_id: int
+    at: datetime
+    kind: str
+    act: str
+    outcome: str
+    organisation: str | None
+    user_id: str | None = field(repr=False)
+    role: str | None
+    client_id: str | None
+    purpose: str | None
+    is_emergency: bool
+    items: tuple[SeenItem, ...]
+    request_id: str | None
+    texts: Texts
+    leaf_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessReport:
+    person_id: int
+    made_at: datetime
+    since: datetime | None
+    until: datetime | None
+    accesses: tuple[Access, ...]
+
+
+def access_report(
+    consent: Consent,
+    person_id: int,
+    by: Principal,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> AccessReport:
+    """Tell who asked for and saw a person's record, oldest first; the making of the report is audited too.
+
+    Accesses made under any id that is now part of this person are told. Texts never name what was hidden.
+
+    Raises:
+        NotFound: ``person-unknown``.
+    """
+
+    def take(tx: Connection) -> AccessReport:
+        resolution = resolve_person(tx, person_id)
+        if resolution.person_id is None:
+            raise NotFound("person-unknown")
+        now = consent.clock.now()
+        rows = events_about(tx, {resolution.person_id, *resolution.record_ids}, since, until)
+        accesses = tuple(_access(consent, row) for row in rows if row.kind in _WORDS)
+        trail.append(
+            tx,
+            "access-report",
+            by,
+            now,
+            person_id=resolution.person_id,
+            detail={"accesses": len(accesses)},
+        )
+        return AccessReport(resolution.person_id, now, since, until, accesses)
+
+    return taken_again(consent, take)
+
+
+def list_alerts(consent: Consent, by: Principal, *, after: int = 0, limit: int = 100) -> Sequence[Alert]:
+    """Return the alerts of the officer's organisations, in order of id; the reading is audited."""
+    theirs = None if by.may_act_for("*") else sorted({by.organisation, *by.organisations})
+
+    def take(tx: Connection) -> Sequence[Alert]:
+        found = alert_store.list_alerts(tx, theirs, after=after, limit=limit)
+        trail.append(tx, "alerts-read", by, consent.clock.now(), detail={"alerts": len(found)})
+        return found
+
+    return taken_again(consent, take)
+
+
+def _access(consent: Consent, row: AuditEvent) -> Access:
+    detail = row.detail or {}
+    told = detail.get("outcome")
+    outcome = Outcome(str(told)) if told in Outcome.__members__ else None
+    if outcome is not None and row.kind.startswith("redemption") and row.outcome == "denied":
+        outcome = Outcome.DENY
+    return Access(
+        event_id=row.event_id,
+        at=row.at,
+        kind=row.kind,
+        act=_WORDS[row.kind],
+        outcome=outcome.value if outcome is not None else row.outcome,
+        organisation=row.organisation,
+        user_id=row.actor_id,
+        role=row.actor_role,
+        client_id=row.client_id,
+        purpose=row.purpose,
+        is_emergency=row.purpose == "BTG",
+        items=tuple(SeenItem(*map(str, item)) for item in detail.get("items", ())),
+        request_id=row.request_id,
+        texts=compose_from_reasons(outcome, row.reasons, consent.policy)
+        if outcome is not None
+        else Texts("", "", ""),
+        leaf_hash=row.leaf_hash,
+    )

@@ -1,0 +1,141 @@
+"""What the consent wing leaves behind in the act's own transaction: the audit row, alerts, events. No audit, no act."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from consent.facts import Actor, Cell, codes
+from consent.rules import Decision, Outcome
+from consent.rules.explain import visible_findings
+from consent.service.context import Consent
+from consent.store.alerts import Alert, has_open_alert, insert_alert
+from foundation import audit
+from foundation.audit import AuditReceipt
+from foundation.database import is_retryable
+from foundation.errors import Unavailable
+from foundation.ids import new_id
+from foundation.principal import Principal
+
+RANKS = {
+    "deceased-without-relationship": 0,
+    "emergency-renewed": 1,
+    "emergency-opened": 2,
+    "ticket-replayed": 2,
+    "bound-too-widely": 2,
+    "self-claim": 4,
+    "facts-unreadable": 3,
+    "rule-failed": 1,
+}
+"""Codes of alerts, worst first."""
+
+_TOLD_ELSEWHERE = {"break-glass-used"}  # its opening raised the alert; each use is in the audit log
+
+
+def append(
+    tx: Connection,
+    kind: str,
+    by: Principal,
+    at: datetime,
+    *,
+    outcome: str = "success",
+    person_id: int | None = None,
+    purpose: str | None = None,
+    reasons: Sequence[str] = (),
+    detail: Mapping[str, Any] | None = None,
+) -> AuditReceipt:
+    """Add the audit row of an act that was done, denied or failed.
+
+    Raises:
+        Unavailable: ``audit-unavailable``; the caller's transaction ends without having done anything.
+    """
+    try:
+        return audit.append(
+            tx,
+            audit.entry_by(
+                by,
+                at,
+                kind,
+                outcome=outcome,
+                person_id=person_id,
+                purpose=purpose[:16] if purpose else None,
+                reasons=reasons,
+                detail=detail,
+            ),
+        )
+    except SQLAlchemyError as error:
+        if isinstance(error, DBAPIError) and is_retryable(error):
+            raise
+        raise Unavailable("audit-unavailable") from error
+
+
+def outcome_of(decision: Decision) -> str:
+    """The audit's word for a decision; its own outcome stands in the detail."""
+    return "success" if decision.outcome.is_permit else "denied"
+
+
+def decision_detail(decision_id: int, decision: Decision, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a decision that a report needs, and the versions of facts from which the rest can be recomputed."""
+    return {
+        "decision_id": str(decision_id),
+        "outcome": decision.outcome.value,
+        "policy": [decision.policy_name, decision.policy_version, decision.policy_revision],
+        "epoch": decision.epoch,
+        "determining": [f.rule_id for f in decision.determining],
+        "permitted": grouped(decision.permitted),
+        "obligations": [o.code for o in decision.obligations],
+        "facts": dict(facts),
+    }
+
+
+def told_reasons(decision: Decision) -> list[str]:
+    """The reasons that may be told, in order of tier; those of hidden cells are among the determining rules only."""
+    if decision.outcome is Outcome.NOT_FOUND:
+        return []
+    return list(dict.fromkeys(finding.reason for finding in visible_findings(decision)))
+
+
+def grouped(cells: Collection[Cell]) -> dict[str, dict[str, list[str]]]:
+    """Cells as source → label → categories, so that a row stays narrow."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for cell in sorted(cells):
+        found.setdefault(cell.source, {}).setdefault(cell.label, []).append(cell.category)
+    return found
+
+
+def raise_alerts(
+    tx: Connection,
+    consent: Consent,
+    found: Collection[str],
+    *,
+    person_id: int,
+    actor: Actor,
+    decision_id: int,
+    reason_code: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Raise what a decision found, once for each open matter of one user and one person."""
+    for code in sorted(set(found) - _TOLD_ELSEWHERE):
+        if has_open_alert(tx, code, person_id, actor.user_id, actor.organisation):
+            continue
+        kind = codes.SELF_CLAIM_REASONS.get(reason_code or "") if code == "self-claim" else None
+        insert_alert(
+            tx,
+            Alert(
+                alert_id=new_id(),
+                code=code,
+                alert_type=kind[0] if kind else None,
+                alert_reason=kind[1] if kind else None,
+                rank=RANKS.get(code, 5),
+                person_id=person_id,
+                organisation=actor.organisation,
+                user_id=actor.user_id,
+                decision_id=decision_id,
+                grant_id=None,
+                reason=reason,
+                state="open",
+                raised_at=consent.clock.now(),
+            ),
+        )

@@ -1,0 +1,410 @@
+"""Decisions, releases and redemptions on both databases, one act at a time."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
+
+import consent.service.casefile as casefile
+import consent.service.trail as trail
+from consent.facts import Cell, Scope
+from consent.rules import Outcome
+from consent.service.emergency import open_emergency_access
+from consent.service.release import Item, inspect_release
+from consent.service.report import access_report, list_alerts
+from foundation.audit import audit_event, events_about
+from foundation.errors import Conflict, Forbidden, Gone, Invalid, Unavailable
+from tests.service.consent_world import (
+    AMBULANCE,
+    APP,
+    DOCTOR,
+    ITEMS,
+    LETTER,
+    MEDICATION,
+    NOTE,
+    OFFICER,
+    PRACTICE,
+    PROVIDER,
+    SLAM,
+    UCLH,
+    User,
+    World,
+    a_system,
+    a_world,
+)
+
+
+@pytest.fixture
+def world(db, clock) -> World:
+    return a_world(db, clock)
+
+
+def rows(world: World, kind: str) -> list:
+    with world.db.read() as tx:
+        return [row for row in events_about(tx, [world.she]) if row.kind == kind]
+
+
+def count(world: World) -> int:
+    with world.db.read() as tx:
+        return tx.execute(select(func.count()).select_from(audit_event)).scalar_one()
+
+
+def test_a_paramedic_on_the_incident_sees_all_but_what_her_role_may_not(world):
+    answer = world.ask()
+
+    assert answer.decision.outcome is Outcome.PERMIT_FILTERED
+    assert {MEDICATION, LETTER} <= set(answer.shown)
+    assert NOTE not in answer.shown
+
+
+def test_a_decision_leaves_one_audit_row_whose_leaf_the_caller_holds(world):
+    answer = world.ask()
+
+    found = rows(world, "decision")
+    assert [row.leaf_hash for row in found] == [answer.leaf_hash]
+    assert found[0].detail["decision_id"] == str(answer.decision_id)
+    assert (found[0].actor_id, found[0].organisation, found[0].actor_role) == (
+        "paramedic-1",
+        AMBULANCE,
+        "R1070",
+    )
+
+
+def test_denials_are_audited_in_equal_detail(world):
+    world.ask()
+    world.object()
+    world.ask()
+
+    permitted, denied = rows(world, "decision")
+    assert set(permitted.detail) == set(denied.detail)
+    assert (permitted.outcome, denied.outcome) == ("success", "denied")
+    assert denied.detail["facts"]["directives"]
+
+
+def test_sources_that_were_not_named_are_told_only_if_knowing_them_may_be_told(world):
+    answer = world.ask(sources=())
+
+    assert {cell.source for cell in answer.shown} == {UCLH, PRACTICE}
+
+
+def test_nobody_and_a_person_without_relationship_of_any_kind_are_told_apart_from_neither_side(world):
+    absent = world.ask(person_id=123456789)
+
+    assert absent.decision.outcome is Outcome.NOT_FOUND
+    assert absent.shown == ()
+
+
+def test_no_audit_means_no_answer_and_nothing_done(world, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise OperationalError("insert", {}, Exception("disk full"))
+
+    before = count(world)
+    monkeypatch.setattr(trail.audit, "append", broken)
+
+    for act in (world.ask, world.release, world.object):
+        with pytest.raises(Unavailable, match="audit-unavailable"):
+            act()
+
+    monkeypatch.undo()
+    assert count(world) == before
+    assert (
+        world.ask().decision.outcome.is_permit
+    )  # and the objection that could not be audited does not stand
+
+
+def test_directives_that_cannot_be_read_are_a_denial_with_an_alert_and_an_audit_row(world, monkeypatch):
+    def broken(tx, _ids):
+        return tx.execute(text("select * from no_such_table"))
+
+    monkeypatch.setattr(casefile, "read_directives_of", broken)
+
+    answer = world.ask()
+
+    assert answer.decision.outcome is Outcome.DENY
+    assert "facts-unavailable" in rows(world, "decision")[-1].reasons
+    assert [alert.code for alert in list_alerts(world.consent, a_system("ambulance-app"))] == [
+        "facts-unreadable"
+    ]
+
+
+def test_a_caller_that_has_seen_a_newer_epoch_is_not_answered_from_an_older_one(world):
+    epoch = world.ask().decision.epoch
+
+    assert world.ask(min_epoch=epoch).decision.outcome.is_permit
+    assert world.ask(min_epoch=epoch + 1).decision.outcome is Outcome.DENY
+
+
+def test_a_system_may_not_speak_for_another_organisation(world):
+    with pytest.raises(Forbidden, match="organisation-not-yours"):
+        world.ask(user=User("someone", DOCTOR, UCLH, assurance=2))
+
+
+# Releases ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_ticket_names_permitted_cells_only_and_no_local_id(world):
+    issued = world.release()
+
+    claims = world.consent.keys.read(issued.ticket)
+    body = issued.ticket.split(".")[1]
+    import base64
+    import json
+
+    payload = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    assert claims.redeemer == "record-service"
+    assert ["notes", "PSY", SLAM] not in payload["cells"]
+    assert ["medication", "N", PRACTICE] in payload["cells"]
+    assert not [value for value in payload.values() if "p-0" in str(value)]
+
+
+def test_a_ticket_says_nothing_of_who_knows_the_person(world):
+    held = world.release(sources=())
+    world.she = world.receive(_someone_else())
+    world.is_caring()
+
+    unknown = world.release(sources=())
+
+    assert held.answer.shown == unknown.answer.shown
+
+
+def _someone_else():
+    from mpi.records import Address, HumanName
+    from tests.service.consent_world import a_record
+
+    return a_record(
+        AMBULANCE,
+        "other",
+        nhs_number=None,
+        nhs_number_status=None,
+        names=(HumanName("usual", None, ("Gwendoline",), "Thistlethwaite"),),
+        birth_date="1931-12-30",
+        gender="female",
+        addresses=(Address("home", ("2 Quince Court",), "London", "N1 9GU"),),
+    )
+
+
+def test_a_redemption_says_which_items_may_be_shown_and_audits_each(world):
+    issued = world.release()
+
+    answer = world.redeem(issued.ticket).answer
+
+    assert (answer["released"], answer["withheld"]) == (["item-1", "item-2"], ["item-3"])
+    assert rows(world, "redemption")[0].detail["items"] == [
+        ["item-1", "medication", "N", PRACTICE],
+        ["item-2", "letters", "N", UCLH],
+    ]
+
+
+def test_the_redeeming_client_learns_its_own_ids_by_inspection_which_does_not_use_the_ticket_up(world):
+    issued = world.release()
+
+    seen = inspect_release(world.consent, issued.ticket, PROVIDER)
+
+    assert {one.local_id for one in seen.local_ids} == {"p-0", "p-1", "p-2"}
+    assert world.redeem(issued.ticket).answer["released"]
+
+
+@pytest.mark.parametrize(
+    "act", [lambda w, t, by: inspect_release(w.consent, t, by), lambda w, t, by: w.redeem(t, by=by)]
+)
+def test_a_ticket_is_for_one_client(world, act):
+    issued = world.release()
+
+    with pytest.raises(Forbidden, match="ticket-not-yours"):
+        act(world, issued.ticket, a_system("slam-records"))
+
+
+def test_a_lost_reply_can_be_given_again(world):
+    issued = world.release()
+    first = world.redeem(issued.ticket)
+
+    again = world.redeem(issued.ticket, *reversed(ITEMS))
+
+    assert again == first
+    assert [row.detail["items"] for row in rows(world, "redemption-repeated")] == [[]]
+
+
+def test_a_lost_reply_is_not_given_again_after_an_objection(world):
+    issued = world.release()
+    world.redeem(issued.ticket)
+    world.object()
+
+    again = world.redeem(issued.ticket)
+
+    assert again.answer["released"] == []
+
+
+def test_another_use_of_the_same_ticket_is_a_replay(world):
+    issued = world.release()
+    world.redeem(issued.ticket)
+
+    with pytest.raises(Conflict, match="ticket-replayed"):
+        world.redeem(issued.ticket, Item("item-9", MEDICATION))
+
+    assert len(rows(world, "redemption-replayed")) == 1
+
+
+def test_a_ticket_dies_after_a_minute(world):
+    issued = world.release()
+    world.clock.advance(timedelta(seconds=60))
+
+    with pytest.raises(Gone, match="ticket-expired"):
+        world.redeem(issued.ticket)
+    with pytest.raises(Gone, match="ticket-expired"):
+        inspect_release(world.consent, issued.ticket, PROVIDER)
+
+
+def test_a_ticket_of_other_keys_or_with_a_changed_byte_is_refused(world):
+    from consent.service.tickets import TicketKeys
+
+    issued = world.release()
+    head, body, signature = issued.ticket.split(".")
+    other = TicketKeys.fresh("http://test")
+
+    for wrong in (f"{head}.{body[:-4]}AAAA.{signature}", "nonsense", f"{head}.{body}.", ""):
+        with pytest.raises(Invalid, match="ticket-invalid"):
+            world.redeem(wrong)
+    with pytest.raises(Invalid, match="ticket-invalid"):
+        other.read(issued.ticket)
+
+
+def test_an_objection_kills_an_unredeemed_ticket(world):
+    issued = world.release()
+    world.object()
+
+    answer = world.redeem(issued.ticket).answer
+
+    assert (answer["outcome"], answer["released"]) == ("DENY", [])
+    assert "sharing preferences" in answer["text"]
+
+
+def test_an_item_under_a_cell_that_was_not_promised_stays(world):
+    issued = world.release(categories=("medication",))
+
+    answer = world.redeem(
+        issued.ticket, Item("a", MEDICATION), Item("b", LETTER), Item("c", Cell("notes", "N", "RAL"))
+    ).answer
+
+    assert answer["released"] == ["a"]
+
+
+def test_a_denied_release_gives_no_ticket(world):
+    world.object()
+
+    issued = world.release()
+
+    assert issued.ticket is None
+    assert issued.answer.decision.outcome is Outcome.DENY_OVERRIDABLE
+
+
+def test_a_redeemer_that_is_not_registered_and_a_source_that_is_not_its_own_are_refused(world):
+    from consent.service.release import issue_release
+
+    with pytest.raises(Invalid, match="redeemer-unknown"):
+        issue_release(world.consent, world.question(), "nobody", APP)
+    with pytest.raises(Invalid, match="source-not-of-redeemer"):
+        issue_release(world.consent, world.question(sources=(AMBULANCE,)), "record-service", APP)
+
+
+# Emergency -----------------------------------------------------------------------------------------------------------
+
+
+def test_break_glass_opens_what_an_objection_closed_for_this_user_only_and_for_four_hours(world):
+    world.object()
+
+    opened = open_emergency_access(world.consent, _emergency(world), APP)
+
+    assert opened.grant is not None
+    assert world.ask(purpose="BTG").decision.outcome.is_permit
+    other = User("paramedic-2", "R1070", AMBULANCE, assurance=2)
+    assert not world.ask(purpose="BTG", user=other).decision.outcome.is_permit
+    world.clock.advance(timedelta(hours=4))
+    assert not world.ask(purpose="BTG").decision.outcome.is_permit
+
+
+def test_break_glass_raises_an_alert_and_tells_the_patient_later(world):
+    world.object()
+    open_emergency_access(world.consent, _emergency(world), APP)
+
+    alerts = list_alerts(world.consent, APP)
+
+    assert [(a.code, a.alert_type, a.alert_reason) for a in alerts] == [("emergency-opened", 2, 5)]
+
+
+def test_break_glass_is_not_opened_where_the_refusal_was_upheld_for_emergencies(world):
+    world.object(may_override=False)
+
+    opened = open_emergency_access(world.consent, _emergency(world), APP)
+
+    assert (opened.grant, opened.decision.outcome) == (None, Outcome.DENY)
+    assert "also holds in an emergency" in opened.decision.texts.staff
+
+
+def test_a_renewal_needs_a_new_reason_and_ranks_higher(world):
+    world.object()
+    open_emergency_access(world.consent, _emergency(world), APP)
+
+    with pytest.raises(Invalid, match="reason-repeated"):
+        open_emergency_access(world.consent, _emergency(world), APP)
+    open_emergency_access(world.consent, _emergency(world, reason="Still unconscious, on the way"), APP)
+
+    ranks = {alert.code: alert.rank for alert in list_alerts(world.consent, APP)}
+    assert ranks["emergency-renewed"] < ranks["emergency-opened"]
+
+
+def _emergency(world: World, **changes):
+    return world.question(
+        **{
+            "purpose": "BTG",
+            "reason_code": "emergency-care",
+            "reason": "Found unconscious at home",
+            **changes,
+        }
+    )
+
+
+# Reports -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_report_says_who_saw_what(world):
+    world.redeem(world.release().ticket)
+    world.object()
+    world.ask()
+
+    report = access_report(world.consent, world.she, OFFICER)
+
+    saw = [access for access in report.accesses if access.kind == "redemption"][0]
+    assert (saw.organisation, saw.user_id, saw.purpose) == (AMBULANCE, "paramedic-1", "TREAT")
+    assert [(item.category, item.source) for item in saw.items] == [
+        ("medication", PRACTICE),
+        ("letters", UCLH),
+    ]
+    denied = [access for access in report.accesses if access.kind == "decision"][-1]
+    assert "Your sharing preference was kept to" in denied.texts.patient
+    assert "directive in force" in denied.texts.officer
+
+
+def test_making_the_report_is_in_the_next_report(world):
+    access_report(world.consent, world.she, OFFICER)
+
+    again = access_report(world.consent, world.she, OFFICER)
+
+    assert [access.user_id for access in again.accesses if access.kind == "access-report"] == ["officer-1"]
+
+
+def test_every_released_item_is_in_exactly_one_row(world):
+    issued = world.release()
+    for _ in range(3):
+        world.redeem(issued.ticket)
+
+    report = access_report(world.consent, world.she, OFFICER)
+
+    assert sorted(item.item_id for access in report.accesses for item in access.items) == ["item-1", "item-2"]
+
+
+def test_an_objection_to_one_category_leaves_the_rest(world):
+    world.object(scope=Scope("category", "letters"))
+
+    assert LETTER not in world.ask().shown
+    assert MEDICATION in world.ask().shown
