@@ -302,3 +302,36 @@ def restricted_persons(tx: Connection, person_ids: Collection[int]) -> frozenset
         .distinct()
     )
     return frozenset(tx.scalars(statement))
+
+
+def scan_records(tx: Connection, after: int, limit: int) -> list[RecordRow]:
+    """Return records in order of id, from the one after ``after``."""
+    statement = (
+        select(*_COLUMNS)
+        .where(source_record.c.record_id > after)
+        .order_by(source_record.c.record_id)
+        .limit(limit)
+    )
+    return [_record(row) for row in tx.execute(statement)]
+
+
+def scan_groups(tx: Connection) -> list[tuple[int, RecordKey]]:
+    """Return (person id, record key) of every linked record, in order of person."""
+    columns = (
+        source_record.c.person_id,
+        source_record.c.organisation,
+        source_record.c.system,
+        source_record.c.local_id,
+    )
+    statement = (
+        select(*columns)
+        .where(source_record.c.person_id.is_not(None))
+        .order_by(source_record.c.person_id, source_record.c.record_id)
+    )
+    return [(row[0], RecordKey(row[1], row[2], row[3])) for row in tx.execute(statement)]
+
+
+def keys_held(tx: Connection, pairs: Collection[tuple[int, int]]) -> int:
+    """Count how many of these pairs of key and record id are stored."""
+    found = search_all(tx, {key for key, _ in pairs})
+    return len(set(pairs) & {(one.key, one.record_id) for one in found})

@@ -1,0 +1,515 @@
+"""The ``mpi`` command: load, link, train, evaluate, match and look; ``app.py`` composes the index that it works on."""
+
+import csv
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import click
+
+from foundation.clock import SystemClock
+from foundation.database import Database, metadata
+from foundation.directory import Organisation, put_organisation
+from foundation.errors import Invalid, ServiceError
+from foundation.ids import format_id, parse_id
+from foundation.principal import Principal
+from foundation.settings import Settings
+from mpi.feeds.delimited import check_encoding, read_map, read_rows
+from mpi.matching import Model, load_model
+from mpi.records import Address, HumanName, RecordKey, SourceRecord
+from mpi.service.census import count_index, current_records, index_groups, verify_index
+from mpi.service.context import Mpi
+from mpi.service.link import link_waiting
+from mpi.service.load import LoadReport, Reject, load_records
+from mpi.service.match import match_person
+from mpi.service.people import get_person, lookup_persons
+from mpi.service.review import get_task, list_tasks
+
+FAILED = 1
+WITH_REJECTS = 3
+
+OPERATOR = Principal(
+    kind="system",
+    id="mpi-cli",
+    organisation="MPI",
+    scopes=frozenset({"match", "match:reasons", "persons:read", "tasks:read"}),
+    organisations=frozenset({"*"}),
+    client_id="mpi-cli",
+)
+"""Who works at the command line: an operator with the database in hand. The release gate still stands before members."""
+
+
+class Composition(Protocol):
+    """What ``app.py`` gives the command: settings, and the index made of them."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def mpi(self) -> Mpi: ...
+
+
+as_json = click.option("--json", "is_json", is_flag=True, help="Answer in JSON, for machines.")
+needs_index = click.pass_obj
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Who is this? Load source records, link them, and ask the index."""
+
+
+@contextmanager
+def _telling(is_json: bool) -> Iterator[None]:
+    """Turn a refusal into one clear line and a failing exit."""
+    try:
+        yield
+    except ServiceError as fault:
+        _fail(fault, is_json)
+
+
+def _fail(fault: ServiceError, is_json: bool) -> NoReturn:
+    if is_json:
+        answer = {"error": fault.code, "field": fault.field, "row": fault.row, "detail": fault.detail}
+        click.echo(json.dumps({name: value for name, value in answer.items() if value is not None}))
+    else:
+        click.echo(f"mpi: {fault}", err=True)
+    sys.exit(FAILED)
+
+
+def _say(answer: Mapping[str, Any], is_json: bool, lines: Iterator[str] | list[str]) -> None:
+    if is_json:
+        click.echo(json.dumps(answer))
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+@contextmanager
+def _progress(length: int, label: str, is_json: bool) -> Iterator[Callable[[int], None]]:
+    """Show a bar on the terminal's error stream; none for machines and logs."""
+    if is_json or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield bar.update
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--map",
+    "map_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='Other headings, as JSON: {"Their heading": "our_column", "Not wanted": null}.',
+)
+@click.option("--rejects", type=click.Path(dir_okay=False, path_type=Path), help="Where bad rows are listed.")
+@click.option("--dry-run", is_flag=True, help="Check every row and store nothing.")
+@click.option("--no-link", is_flag=True, help="Keep the records; a worker or `mpi link` links them.")
+@as_json
+@needs_index
+def load(
+    composition: Composition,
+    file: Path,
+    map_file: Path | None,
+    rejects: Path | None,
+    dry_run: bool,
+    no_link: bool,
+    is_json: bool,
+) -> None:
+    """Load FILE, a CSV in UTF-8, and link its records. Exit status 3 says that rows were set aside.
+
+    Columns come in any order. A bad row stops nothing: it is listed with row, field and reason, never with its values.
+    """
+    with _telling(is_json):
+        report = load_file(
+            composition.mpi, file, map_file, rejects, dry_run=dry_run, link=not no_link, is_json=is_json
+        )
+    where = rejects or _rejects_of(file)
+    answer: dict[str, Any] = {**report.as_json(), "dry_run": dry_run}
+    if report.rejected:
+        answer["rejects"] = str(where)
+    verb = "Checked" if dry_run else "Loaded"
+    lines = [f"{verb} {report.rows} rows: " + ", ".join(_counts(report))]
+    if report.rejected:
+        lines.append(f"Set aside {report.rejected} rows; see {where}")
+    _say(answer, is_json, lines)
+    if report.rejected:
+        sys.exit(WITH_REJECTS)
+
+
+def _counts(report: LoadReport) -> list[str]:
+    counts = report.as_json()
+    return [f"{counts[name]} {name}" for name in counts if name not in ("rows", "rejected")]
+
+
+def _rejects_of(file: Path) -> Path:
+    return file.with_name(file.name + ".rejects.csv")
+
+
+def load_file(
+    mpi: Mpi,
+    file: Path,
+    map_file: Path | None = None,
+    rejects: Path | None = None,
+    *,
+    dry_run: bool = False,
+    link: bool = True,
+    is_json: bool = True,
+) -> LoadReport:
+    """Load a file and list its bad rows beside it; the list is there only if there is one."""
+    mapping = read_map(map_file) if map_file else None
+    lines = check_encoding(file)
+    where = rejects or _rejects_of(file)
+    with _Rejects(where) as listed, _progress(max(1, lines - 1), "Loading", is_json) as progress:
+        return load_records(
+            mpi,
+            read_rows(file, mpi.clock.now().date(), mapping),
+            reject=listed.add,
+            progress=progress,
+            dry_run=dry_run,
+            link=link,
+        )
+
+
+class _Rejects:
+    """The list of rows that were set aside, written as they come; an older list of the same name goes first."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: Any = None
+        self._writer: Any = None
+
+    def __enter__(self) -> "_Rejects":
+        self._path.unlink(missing_ok=True)
+        return self
+
+    def add(self, reject: Reject) -> None:
+        if self._file is None:
+            self._file = self._path.open("w", encoding="utf-8", newline="")
+            self._writer = csv.writer(self._file, lineterminator="\n")
+            self._writer.writerow(("row", "field", "code"))
+        self._writer.writerow((reject.row, reject.field or "", reject.code))
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+@cli.command()
+@click.option("--limit", default=1_000_000_000, show_default="all", help="At most this many records.")
+@as_json
+@needs_index
+def link(composition: Composition, limit: int, is_json: bool) -> None:
+    """Link records that were left waiting, by a crash or by `mpi load --no-link`."""
+    with _telling(is_json):
+        waiting = count_index(composition.mpi)["waiting"]
+        with _progress(min(limit, waiting), "Linking", is_json) as progress:
+            taken = link_waiting(composition.mpi, limit, progress=progress)
+        counts = count_index(composition.mpi)
+    _say({"linked": taken, **counts}, is_json, [f"Linked {taken} records; {counts['persons']} persons"])
+
+
+# Models --------------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--name", required=True, help="What the model is called.")
+@click.option("--seed", default=0, show_default=True, help="The same records and seed give the same model.")
+@click.option(
+    "--population", default=1_000_000, show_default=True, help="How many people the index is to hold."
+)
+@click.option(
+    "--to", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where to write it."
+)
+@as_json
+@needs_index
+def train(composition: Composition, name: str, seed: int, population: int, to: Path, is_json: bool) -> None:
+    """Learn a match model from the records in the index, and write it to a file; set MPI_MODEL to use it."""
+    from mpi.training import train as train_model  # heavy: only where it is asked for
+
+    with _telling(is_json):
+        trained = train_model(current_records(composition.mpi), name=name, seed=seed, population=population)
+        trained.write(to)
+    answer = {"revision": trained.model.revision, "file": str(to), **trained.report}
+    _say(answer, is_json, [f"Wrote {to}: model {name}, revision {trained.model.revision}"])
+
+
+@cli.command()
+@click.argument("truth", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--model/--no-model",
+    "with_model",
+    default=True,
+    show_default=True,
+    help="Also judge the model by itself, at live and at even odds.",
+)
+@as_json
+@needs_index
+def evaluate(composition: Composition, truth: Path, with_model: bool, is_json: bool) -> None:
+    """Compare the index with labels: TRUTH is a CSV of organisation, system, local_id and true_person."""
+    with _telling(is_json):
+        answer = evaluation(composition.mpi, read_truth(truth), with_model=with_model)
+    _say(answer, is_json, _evaluation_lines(answer))
+
+
+def read_truth(path: Path) -> dict[RecordKey, str]:
+    """Read labels.
+
+    Raises:
+        Invalid: ``column-missing``.
+    """
+    truth = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            for name in ("organisation", "system", "local_id", "true_person"):
+                if row.get(name) is None:
+                    raise Invalid("column-missing", field=name, row=1)
+            truth[RecordKey(row["organisation"], row["system"], row["local_id"])] = row["true_person"]
+    return truth
+
+
+def evaluation(mpi: Mpi, truth: Mapping[RecordKey, str], *, with_model: bool) -> dict[str, Any]:
+    """Judge the index's persons, and if wanted the model on the same records in memory."""
+    from mpi.training import evaluate as evaluate_model
+    from mpi.training import evaluate_groups
+
+    groups = index_groups(mpi)
+    present = {key for group in groups for key in group}
+    labelled = {key: person for key, person in truth.items() if key in present}
+    answer: dict[str, Any] = {
+        "model": {"name": mpi.model.name, "revision": mpi.model.revision},
+        "labels": len(truth),
+        "index": evaluate_groups(groups, labelled).as_json(),
+    }
+    if with_model:
+        judged = evaluate_model(current_records(mpi), labelled, mpi.model)
+        answer["live"] = judged.live.as_json()
+        answer["balanced"] = judged.balanced.as_json()
+        answer["blocking"] = judged.blocking.as_json()
+    return answer
+
+
+def _evaluation_lines(answer: Mapping[str, Any]) -> list[str]:
+    lines = [f"Model {answer['model']['name']}, revision {answer['model']['revision']}"]
+    for name, words in (
+        ("index", "Index as linked"),
+        ("live", "Model at the live threshold"),
+        ("balanced", "Model at even odds"),
+    ):
+        if name in answer:
+            pairs, persons = answer[name]["pairs"], answer[name]["persons"]
+            lines.append(
+                f"{words}: pairs precision {pairs['precision']:.4f}, recall {pairs['recall']:.4f}, "
+                f"F1 {pairs['f1']:.4f}; whole persons F1 {persons['f1']:.4f}"
+            )
+    if "blocking" in answer:
+        lines.append(f"Blocking finds {answer['blocking']['recall']:.4f} of the true pairs")
+    return lines
+
+
+@cli.command()
+@click.argument("number", type=click.IntRange(1, 4))
+@click.option("--model", "model_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+@click.pass_context
+def febrl(context: click.Context, number: int, model_file: Path | None, is_json: bool) -> None:
+    """Load, link and evaluate FEBRL set NUMBER (1 to 4) in a database of its own, which is thrown away."""
+    from mpi.training import write_febrl
+
+    chosen: Model | None = load_model(model_file) if model_file else None
+    if chosen is None and context.obj is not None:
+        chosen = load_model(context.obj.settings.model_path)
+    with _telling(is_json), tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        write_febrl(number, home / "load.csv", home / "truth.csv")
+        with scratch_index(home, chosen or load_model(), ["FEBRL"]) as mpi:
+            report = load_file(mpi, home / "load.csv", is_json=is_json)
+            answer = evaluation(mpi, read_truth(home / "truth.csv"), with_model=True)
+    answer = {"set": number, "load": report.as_json(), **answer}
+    lines = [f"FEBRL {number}: " + ", ".join(_counts(report)), *_evaluation_lines(answer)]
+    _say(answer, is_json, lines)
+
+
+@contextmanager
+def scratch_index(home: Path, model: Model, organisations: list[str]) -> Iterator[Mpi]:
+    """Give an index in a SQLite file of its own, with these organisations in its directory."""
+    database = Database(f"sqlite:///{home / 'scratch.sqlite3'}", pool_size=2)
+    try:
+        with database.write() as tx:
+            metadata.create_all(tx)
+            for code in organisations:
+                put_organisation(tx, Organisation(code, code, "other"))
+        yield Mpi(database, SystemClock(), model)
+    finally:
+        database.close()
+
+
+# Questions -----------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--family", help="Family name.")
+@click.option("--given", multiple=True, help="Given name; again for further ones.")
+@click.option("--birth-date", help="Such as 1990-02-14, 1990-02 or 1990.")
+@click.option("--gender")
+@click.option("--nhs-number")
+@click.option("--address", multiple=True, help="A line of the address; again for further ones.")
+@click.option("--postcode")
+@click.option("--limit", default=10, show_default=True)
+@click.option("--reasons", is_flag=True, help="Say for each field whether it agrees.")
+@as_json
+@needs_index
+def match(
+    composition: Composition,
+    family: str | None,
+    given: tuple[str, ...],
+    birth_date: str | None,
+    gender: str | None,
+    nhs_number: str | None,
+    address: tuple[str, ...],
+    postcode: str | None,
+    limit: int,
+    reasons: bool,
+    is_json: bool,
+) -> None:
+    """Ask who a description may mean. What is typed stays in the shell's history: use made-up people to try it."""
+    names = (HumanName(use="usual", given=given, family=family),) if family or given else ()
+    addresses = (Address(use="home", lines=address, postcode=postcode),) if address or postcode else ()
+    query = SourceRecord(
+        key=RecordKey("MPI", "query", "query"),
+        names=names,
+        birth_date=birth_date,
+        gender=gender,
+        nhs_number=nhs_number,
+        addresses=addresses,
+    )
+    with _telling(is_json):
+        found = match_person(composition.mpi, query, OPERATOR, limit=limit, reasons=reasons)
+    answer = {
+        "search_complete": found.search_complete,
+        "candidates": [
+            {
+                "person_id": format_id(one.person_id),
+                "weight_millibits": one.weight_millibits,
+                "probability": round(one.probability, 6),
+                "grade": one.grade.value,
+                **({"reasons": dict(one.reasons)} if one.reasons else {}),
+            }
+            for one in found.candidates
+        ],
+    }
+    lines = [
+        f"{one.person_id}  {one.grade.value:<9} {one.weight_millibits / 1000:8.3f} bits  {one.probability:.4f}"
+        for one in found.candidates
+    ]
+    if not found.search_complete:
+        lines.append("The search was cut short: nobody is certain.")
+    _say(answer, is_json, lines or ["Nobody."])
+
+
+@cli.command()
+@click.argument("number", required=False)
+@click.option("--identifier", nargs=2, metavar="SYSTEM VALUE", help="Look up by identifier instead.")
+@as_json
+@needs_index
+def person(
+    composition: Composition, number: str | None, identifier: tuple[str, str] | None, is_json: bool
+) -> None:
+    """Say which person an id, or an identifier, stands for now."""
+    if (number is None) == (identifier is None):
+        raise click.UsageError("Give an id or --identifier.")
+    with _telling(is_json):
+        if identifier:
+            found = lookup_persons(composition.mpi, *identifier, OPERATOR)
+        else:
+            found = (get_person(composition.mpi, parse_id(number or ""), OPERATOR),)
+    answer = {
+        "persons": [
+            {
+                "person_id": format_id(one.person_id),
+                "epoch": one.epoch,
+                "identity_warning": one.has_identity_warning,
+            }
+            for one in found
+        ]
+    }
+    lines = [
+        f"{one.person_id}  epoch {one.epoch}"
+        + ("  identity warning: an update is held" if one.has_identity_warning else "")
+        for one in found
+    ]
+    _say(answer, is_json, lines or ["Nobody."])
+
+
+@cli.command()
+@click.argument("number", required=False)
+@click.option("--kind", help="Only tasks of this kind.")
+@click.option("--limit", default=20, show_default=True)
+@as_json
+@needs_index
+def tasks(composition: Composition, number: str | None, kind: str | None, limit: int, is_json: bool) -> None:
+    """List the review queue, worst first; with NUMBER, show one task."""
+    with _telling(is_json):
+        if number is None:
+            found = list_tasks(composition.mpi, OPERATOR, limit=limit, kind=kind).tasks
+        else:
+            found = (get_task(composition.mpi, parse_id(number), OPERATOR).task,)
+    answer = {
+        "tasks": [
+            {
+                "task_id": format_id(one.task_id),
+                "kind": one.kind,
+                "state": one.state,
+                "reason": one.reason,
+                "weight_millibits": one.weight_millibits,
+                "opened_at": one.opened_at.isoformat(),
+                "claimed_by": one.claimed_by,
+                "sides": [[format_id(record) for record in side] for side in one.sides],
+            }
+            for one in found
+        ]
+    }
+    lines = [
+        f"{one.task_id}  {one.kind:<22} {one.state:<8} {one.reason:<22} "
+        + " | ".join(f"{len(side)} records" for side in one.sides)
+        for one in found
+    ]
+    _say(answer, is_json, lines or ["Nothing to do."])
+
+
+@cli.command()
+@as_json
+@needs_index
+def verify(composition: Composition, is_json: bool) -> None:
+    """Look again at every record: is each person what its records, edges and decisions make it? Exit status 1 if not."""
+    with _telling(is_json):
+        total = count_index(composition.mpi)["records"]
+        with _progress(total, "Verifying", is_json) as progress:
+            found = verify_index(composition.mpi, progress)
+    lines = [
+        f"{found.records} records, {found.waiting} waiting: " + ("sound" if found.is_sound else "NOT sound")
+    ]
+    lines += [f"misplaced: record {number}" for number in found.misplaced]
+    lines += [f"without its keys: record {number}" for number in found.unfindable]
+    _say(found.as_json(), is_json, lines)
+    if not found.is_sound:
+        sys.exit(FAILED)
+
+
+@cli.command()
+@as_json
+@needs_index
+def status(composition: Composition, is_json: bool) -> None:
+    """Count records, records that wait, and persons."""
+    with _telling(is_json):
+        counts = count_index(composition.mpi)
+    model = composition.mpi.model
+    answer = {**counts, "model": {"name": model.name, "revision": model.revision}}
+    lines = [f"{name}: {count}" for name, count in counts.items()]
+    _say(answer, is_json, [*lines, f"model: {model.name}, revision {model.revision}"])
