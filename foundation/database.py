@@ -181,6 +181,8 @@ def insert_ignore(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]
         return 0
     insert = sqlite_insert if tx.dialect.name == "sqlite" else postgresql_insert
     statement = insert(table).on_conflict_do_nothing(index_elements=list(key))
+    # Without the option SQLAlchemy leaves the count of an INSERT unread on PostgreSQL, and says -1.
+    statement = statement.execution_options(preserve_rowcount=True)
     if len(rows) == 1:
         return tx.execute(statement, dict(rows[0])).rowcount
     return tx.execute(statement, [dict(row) for row in rows]).rowcount
