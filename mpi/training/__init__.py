@@ -1,5 +1,6 @@
 """Offline: pairs, comparison vectors, estimate, evaluation. The home of pandas and recordlinkage."""
 
+from mpi.training.card import model_card
 from mpi.training.evaluate import (
     Evaluation,
     GroupQuality,
@@ -21,6 +22,7 @@ __all__ = [
     "evaluate",
     "evaluate_groups",
     "febrl_records",
+    "model_card",
     "read_truth",
     "train",
     "write_febrl",

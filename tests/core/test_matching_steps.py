@@ -26,6 +26,7 @@ from mpi.matching import (
     score,
     search_keys,
 )
+from mpi.matching.explain import NAMES, REASONS, RIVALS, WORDS
 from mpi.matching.model import fingerprint
 from mpi.records import SourceRecord
 from tests.core.matching_builders import MODEL, ONE_NUMBER, a_normalised, a_source_record, source_records
@@ -300,3 +301,24 @@ def test_no_text_at_all_stops_the_pipeline(text: str, other: str) -> None:
 
     assert len(keys) < 200
     assert isinstance(result.weight, int)
+
+
+def test_every_level_of_the_model_has_words_and_one_reason() -> None:
+    levels = {level for names in MODEL.parts.values() for level in names}
+    said = [level for listed in REASONS.values() for level in listed]
+
+    assert levels <= set(WORDS)
+    assert sorted(levels | {"missing"}) == sorted(set(said)) == sorted(said)
+    assert set(NAMES) == {*FIELDS, "prior"}
+    assert set(RIVALS) == set(MODEL.rivals)
+
+
+def test_an_explanation_says_no_value() -> None:
+    one, other = a_normalised(phone="07700 900123"), a_normalised("2", given="Amarah", phone="07700 900123")
+    comparison = compare(one, other, MODEL)
+
+    told = [reason.words for reason in explain(score(comparison, MODEL), MODEL)]
+
+    assert told[0].startswith("Starting odds: against ")
+    assert "Phone: shares a mobile number" in told
+    assert not [words for words in told if "amara" in words.lower() or "900123" in words]

@@ -9,7 +9,16 @@ import pytest
 from foundation.errors import Invalid
 from mpi.matching import build_model
 from mpi.records import RecordKey, SourceRecord
-from mpi.training import Trained, evaluate, evaluate_groups, febrl_records, read_truth, train, write_febrl
+from mpi.training import (
+    Trained,
+    evaluate,
+    evaluate_groups,
+    febrl_records,
+    model_card,
+    read_truth,
+    train,
+    write_febrl,
+)
 from mpi.training.pairs import Population, blocked_pairs, components, random_pairs
 from mpi.training.starting import CHAINS, RIVALS, read_nicknames, starting_document
 from tests.core.matching_builders import MODEL, a_source_record, shuffled
@@ -207,3 +216,14 @@ def test_a_truth_file_is_read_and_its_gaps_are_named() -> None:
 def test_there_are_four_febrl_sets(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1 to 4"):
         write_febrl(5, tmp_path / "load.csv", tmp_path / "truth.csv")
+
+
+def test_a_model_card_tells_levels_and_counts_but_no_names(learned: Trained) -> None:
+    card = model_card(learned.document, learned.report)
+
+    names = list(learned.document["frequency"]["family"]["values"])
+    assert learned.model.revision in card
+    assert "two strangers" in card
+    assert "different, verified on both sides" in card
+    assert names
+    assert not [name for name in names if f" {name} " in card]
