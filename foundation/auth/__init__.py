@@ -1,0 +1,1 @@
+"""Who may ask: registered clients with their keys, people with their accounts and sessions, and our own signing keys."""

@@ -1,0 +1,96 @@
+"""What scopes there are, and which of them a person's national job role brings. The one place for both."""
+
+from foundation.errors import Invalid
+
+SCOPES = frozenset(
+    {
+        "agreements:write",
+        "alerts:read",
+        "decisions",
+        "directives:read",
+        "directives:write",
+        "directory:read",
+        "directory:write",
+        "emergency",
+        "match",
+        "match:reasons",
+        "metrics",
+        "persons:read",
+        "records:read",
+        "records:write",
+        "redeem",
+        "relationships:write",
+        "releases",
+        "reports:read",
+        "tasks:read",
+        "tasks:work",
+    }
+)
+
+_CLINICIAN = frozenset({"match", "persons:read", "decisions", "directory:read", "emergency"})
+_CLERK = frozenset({"match", "persons:read", "directives:read", "directives:write", "directory:read"})
+_DATA_QUALITY = frozenset(
+    {"match", "match:reasons", "persons:read", "records:read", "tasks:read", "tasks:work", "directory:read"}
+)
+_PRIVACY = frozenset(
+    {"persons:read", "reports:read", "alerts:read", "directives:read", "directory:read", "decisions"}
+)
+_ADMINISTRATOR = _CLERK | {"agreements:write", "directory:write", "relationships:write"}
+
+# National job role code: what it is called, and the scopes that it brings.
+ROLES: dict[str, tuple[str, frozenset[str]]] = {
+    "R0001": ("Privacy Officer", _PRIVACY),
+    "R5105": ("Caldicott Guardian", _PRIVACY),
+    "R5110": ("Demographic Administrator", _DATA_QUALITY),
+    "R1984": ("Health Records Administrator", _DATA_QUALITY),
+    "R8013": ("Health Records Manager", _DATA_QUALITY),
+    "R1751": ("Administrator (Sensitive Records)", _DATA_QUALITY),
+    "R0008": ("Supervisor", _ADMINISTRATOR),
+    "R8015": ("Systems Support", frozenset({"directory:read", "metrics"})),
+    "R8012": ("Information Officer", frozenset({"directory:read"})),
+    "R8008": ("Admin/Clinical Support", _CLERK),
+    "R8009": ("Receptionist", _CLERK),
+    "R8010": ("Clerical", _CLERK),
+    "R8000": ("Clinical Practitioner", _CLINICIAN),
+    "R8001": ("Nurse", _CLINICIAN),
+    "R8002": ("Nurse Manager", _CLINICIAN),
+    "R8003": ("Health Professional", _CLINICIAN),
+    "R8014": ("Social Worker", _CLINICIAN - {"emergency"}),
+    "R8016": ("Midwife", _CLINICIAN),
+    "R0050": ("Consultant", _CLINICIAN),
+    "R0260": ("General Medical Practitioner", _CLINICIAN),
+    "R0270": ("Salaried General Practitioner", _CLINICIAN),
+    "R1070": ("Paramedic", _CLINICIAN),
+    "R1290": ("Pharmacist", _CLINICIAN - {"emergency"}),
+}
+
+
+def parse_role(text: str) -> str:
+    """Read a role code. Of ``S8000:G8000:R8000`` only the last part counts.
+
+    Raises:
+        Invalid: ``role-unknown``.
+    """
+    role = text.rsplit(":", 1)[-1]
+    if role not in ROLES:
+        raise Invalid("role-unknown", field="role")
+    return role
+
+
+def role_name(role: str | None) -> str:
+    return ROLES[role][0] if role in ROLES else "No role"
+
+
+def scopes_of_role(role: str | None) -> frozenset[str]:
+    return ROLES[role][1] if role in ROLES else frozenset()
+
+
+def check_scopes(scopes: frozenset[str]) -> frozenset[str]:
+    """Return the scopes given.
+
+    Raises:
+        Invalid: ``scope-unknown``.
+    """
+    if scopes - SCOPES:
+        raise Invalid("scope-unknown", field="scopes")
+    return scopes

@@ -1,0 +1,288 @@
+"""The token endpoint's rules: OAuth 2 client credentials with a signed JWT (RS512), and the access tokens that it gives.
+
+Statuses and texts are those of the NHS identity service, so that a trust can use the client code that it has.
+"""
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+from sqlalchemy import Connection
+
+from foundation import audit
+from foundation.auth.clients import (
+    Client,
+    check_public_key,
+    find_client,
+    is_kid_known,
+    keys_of,
+    use_assertion,
+)
+from foundation.auth.keys import read_signed, sign
+from foundation.clock import Clock
+from foundation.database import Database
+from foundation.errors import Invalid, Unauthenticated
+from foundation.ids import format_id, new_id
+from foundation.metrics import TOKENS
+from foundation.principal import Principal
+
+LIFE_SECONDS = 599
+_TYPE = "at+jwt"
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_LONGEST_SECONDS = 300
+_SKEW_SECONDS = 10
+_LONGEST_ASSERTION = 16_384
+_FETCH_SECONDS = 3
+_FETCH_BYTES = 65_536
+_FETCHED_FOR_SECONDS = 300
+_FAILED_FOR_SECONDS = 10
+
+
+class TokenRefused(Exception):
+    """A refusal of the token endpoint, with the status, code and text of the table."""
+
+    def __init__(self, status: int, error: str, description: str) -> None:
+        self.status = status
+        self.error = error
+        self.description = description
+        super().__init__(f"{error}: {description}")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token to hand out, once."""
+
+    access_token: str = field(repr=False)
+    expires_in: int
+    client_id: str
+
+
+Fetch = Callable[[str], Mapping[str, Any]]
+"""Reads a JWK set from a registered address; raises OSError or ValueError when it cannot."""
+
+
+def fetch_jwks(url: str) -> Mapping[str, Any]:
+    """Read a JWK set over HTTP: 3 seconds, 64 KiB, no redirects."""
+    with requests.get(url, timeout=_FETCH_SECONDS, allow_redirects=False, stream=True) as answer:
+        if answer.status_code != 200:
+            raise ValueError("not a key set")
+        body = answer.raw.read(_FETCH_BYTES + 1, decode_content=True)
+    if len(body) > _FETCH_BYTES:
+        raise ValueError("too large for a key set")
+    found = json.loads(body)
+    if not isinstance(found, dict):
+        raise ValueError("not a key set")
+    return found
+
+
+class TokenIssuer:
+    """Gives access tokens for assertions, and reads them again."""
+
+    def __init__(self, db: Database, clock: Clock, public_url: str, fetch: Fetch = fetch_jwks) -> None:
+        self._db = db
+        self._clock = clock
+        self._issuer = public_url
+        self._audience = f"{public_url}/oauth2/token"
+        self._fetch = fetch
+        self._fetched: dict[str, tuple[float, dict[str, dict[str, Any]] | None]] = {}
+        self._lock = threading.Lock()
+
+    def issue(self, form: Mapping[str, str]) -> Token:
+        """Answer a token request.
+
+        Raises:
+            TokenRefused: as the table says. An assertion that was refused for another reason is not used up.
+        """
+        try:
+            token = self._issue(form)
+        except TokenRefused:
+            TOKENS.labels("refused").inc()
+            raise
+        TOKENS.labels("issued").inc()
+        return token
+
+    def _issue(self, form: Mapping[str, str]) -> Token:
+        assertion = _assertion_of(form)
+        header, claims = _parts(assertion)
+        if header.get("alg") != "RS512":
+            raise _bad(
+                "Invalid 'alg' header in client_assertion JWT - unsupported JWT algorithm - must be 'RS512'"
+            )
+        if header.get("typ") != "JWT":
+            raise _bad("Invalid 'typ' header in client_assertion JWT - must be 'JWT'")
+        kid = header.get("kid")
+        if not isinstance(kid, str) or not kid or not kid.isprintable():
+            raise _bad("Missing 'kid' header in client_assertion JWT")
+        with self._db.read() as tx:
+            client, jwk = self._registered(tx, claims, kid)
+        if jwk is None:
+            jwk = self._published(client, kid)
+        now = int(self._clock.now().timestamp())
+        expires = self._check_claims(claims, now)
+        try:
+            jws.deserialize_compact(assertion.encode(), RSAKey.import_key(jwk), algorithms=["RS512"])
+        except (JoseError, ValueError) as error:
+            raise TokenRefused(401, "public_key error", "JWT signature verification failed") from error
+        return self._grant(client, claims["jti"], expires, now)
+
+    @staticmethod
+    def _registered(
+        tx: Connection, claims: Mapping[str, Any], kid: str
+    ) -> tuple[Client, dict[str, Any] | None]:
+        """Return the client that the assertion speaks of, and its key of this id if it is registered here."""
+        issuer = claims.get("iss")
+        is_named = isinstance(issuer, str) and issuer != "" and issuer == claims.get("sub")
+        client = find_client(tx, str(issuer)) if is_named and str(issuer).isprintable() else None
+        if client is not None and not client.is_active:
+            client = None
+        keys = {} if client is None else keys_of(tx, client.client_id)
+        if client is not None and not keys and client.jwks_url is None:
+            raise TokenRefused(
+                403,
+                "public_key error",
+                "You need to register a public key to use this authentication method"
+                " - please contact support to configure",
+            )
+        if kid not in keys and (client is None or client.jwks_url is None):
+            if client is not None or not is_kid_known(tx, kid):
+                raise _no_matching_key()
+        if not is_named:
+            raise _bad("Missing or non-matching 'iss'/'sub' claims in client_assertion JWT")
+        if client is None:
+            raise _bad("Invalid 'iss'/'sub' claims in client_assertion JWT", 401)
+        return client, keys.get(kid)
+
+    def _published(self, client: Client, kid: str) -> dict[str, Any]:
+        """Return the client's key of this id from its own address, read at most every few minutes."""
+        assert client.jwks_url is not None
+        keys = self._read_published(client.jwks_url)
+        if keys is None:
+            raise TokenRefused(
+                403, "public_key error", "The JWKS endpoint, for your client_assertion can't be reached"
+            )
+        if kid not in keys:
+            raise _no_matching_key()
+        return keys[kid]
+
+    def _read_published(self, url: str) -> dict[str, dict[str, Any]] | None:
+        with self._lock:
+            held = self._fetched.get(url)
+        if held is not None and time.monotonic() < held[0]:
+            return held[1]
+        keys: dict[str, dict[str, Any]] | None = {}
+        try:
+            for jwk in self._fetch(url).get("keys", ()):
+                try:
+                    public = check_public_key(jwk)
+                except (Invalid, AttributeError):
+                    continue  # a set may hold keys for other uses
+                keys[public["kid"]] = public  # type: ignore[index]
+        except (OSError, ValueError, TypeError):
+            keys = None
+        keeps = _FETCHED_FOR_SECONDS if keys else _FAILED_FOR_SECONDS
+        with self._lock:
+            self._fetched[url] = (time.monotonic() + keeps, keys)
+        return keys
+
+    def _check_claims(self, claims: Mapping[str, Any], now: int) -> int:
+        if claims.get("aud") not in (self._audience, [self._audience]):
+            raise _bad("Missing or invalid 'aud' claim in client_assertion JWT", 401)
+        if "jti" not in claims:
+            raise _bad("Missing 'jti' claim in client_assertion JWT")
+        if not isinstance(claims["jti"], str) or not claims["jti"].strip():
+            raise _bad(
+                "Invalid 'jti' claim in client_assertion JWT - must be a unique string value such as a GUID"
+            )
+        if "exp" not in claims:
+            raise _bad("Missing 'exp' claim in client_assertion JWT")
+        expires = claims["exp"]
+        if not isinstance(expires, int) or isinstance(expires, bool):
+            raise _bad("Invalid 'exp' claim in client_assertion JWT - must be an integer")
+        if expires <= now:
+            raise _bad("Invalid 'exp' claim in client_assertion JWT - JWT has expired")
+        if expires > now + _LONGEST_SECONDS + _SKEW_SECONDS:
+            raise _bad("Invalid 'exp' claim in client_assertion JWT - more than 5 minutes in future")
+        return expires
+
+    def _grant(self, client: Client, jti: str, expires: int, now: int) -> Token:
+        claims = {
+            "iss": self._issuer,
+            "aud": self._issuer,
+            "sub": client.client_id,
+            "client_id": client.client_id,
+            "org": client.organisation,
+            "scope": " ".join(sorted(client.scopes)),
+            "iat": now,
+            "exp": now + LIFE_SECONDS,
+            "jti": format_id(new_id()),
+        }
+        at = self._clock.now()
+        with self._db.write() as tx:
+            if not use_assertion(tx, client.client_id, jti, datetime.fromtimestamp(expires, tz=UTC)):
+                raise _bad("Non-unique 'jti' claim in client_assertion JWT")
+            token = sign(tx, at, claims, _TYPE)
+            detail = {"token_id": claims["jti"]}
+            audit.append(tx, audit.entry_by(client.principal(frozenset()), at, "token-issued", detail=detail))
+        return Token(token, LIFE_SECONDS, client.client_id)
+
+    def read(self, tx: Connection, token: str) -> Principal:
+        """Return who an access token speaks for, as the client is registered at this moment.
+
+        Raises:
+            Unauthenticated: ``token-invalid``, ``token-expired`` or ``client-inactive``.
+        """
+        claims = read_signed(tx, self._clock.now(), token, _TYPE)
+        if claims.get("iss") != self._issuer or claims.get("aud") != self._issuer:
+            raise Unauthenticated("token-invalid")
+        client = find_client(tx, str(claims.get("client_id")))
+        if client is None or not client.is_active:
+            raise Unauthenticated("client-inactive")
+        return client.principal(frozenset(str(claims.get("scope", "")).split()))
+
+
+def _assertion_of(form: Mapping[str, str]) -> str:
+    if not form.get("grant_type"):
+        raise _bad("grant_type is missing")
+    if form["grant_type"] != "client_credentials":
+        raise TokenRefused(400, "unsupported_grant_type", "grant_type is invalid")
+    if form.get("client_assertion_type") != _ASSERTION_TYPE:
+        raise _bad(f"Missing or invalid client_assertion_type - must be '{_ASSERTION_TYPE}'")
+    if not form.get("client_assertion"):
+        raise _bad("Missing client_assertion")
+    return form["client_assertion"]
+
+
+def _parts(assertion: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return header and claims, not yet believed."""
+    parts = assertion.split(".")
+    if len(parts) != 3 or len(assertion) > _LONGEST_ASSERTION or not assertion.isascii():
+        raise _bad("Malformed JWT in client_assertion")
+    try:
+        header, claims = (json.loads(_decode(part)) for part in parts[:2])
+        _decode(parts[2])
+    except (ValueError, RecursionError) as error:
+        raise _bad("Malformed JWT in client_assertion") from error
+    if not isinstance(header, dict) or not isinstance(claims, dict):
+        raise _bad("Malformed JWT in client_assertion")
+    return header, claims
+
+
+def _decode(part: str) -> bytes:
+    return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+
+
+def _bad(description: str, status: int = 400) -> TokenRefused:
+    return TokenRefused(status, "invalid_request", description)
+
+
+def _no_matching_key() -> TokenRefused:
+    return _bad("Invalid 'kid' header in client_assertion JWT - no matching public key", 401)

@@ -1,0 +1,240 @@
+"""Accounts of people, kept here where there is no national sign-in: passwords by scrypt, a lock after repeated failures."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Connection, Integer, Row, String, Table, Text, select, update
+from sqlalchemy.exc import IntegrityError
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from foundation import audit
+from foundation.auth.roles import check_scopes, parse_role, scopes_of_role
+from foundation.clock import Clock
+from foundation.database import Database, Id, Json, UtcDateTime, metadata
+from foundation.directory import parse_ods_code
+from foundation.errors import Conflict, Invalid, NotFound, Unauthenticated
+from foundation.ids import format_id, new_id
+from foundation.metrics import SIGN_INS
+from foundation.principal import SYSTEM_ITSELF, Principal
+
+FAILURES_ALLOWED = 5
+LOCKED_FOR = timedelta(minutes=15)
+SHORTEST_PASSWORD = 12
+_LONGEST_PASSWORD = 200
+_USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,63}")
+_METHOD = "scrypt:32768:8:1"
+_ACTIVITY = re.compile(r"B[0-9]{4}")
+
+user_account = Table(
+    "user_account",
+    metadata,
+    Column("user_id", Id, primary_key=True, autoincrement=False),
+    Column("username", String(64), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("organisation", String(10), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("activities", Json, nullable=False),
+    Column("scopes", Json, nullable=False),  # beyond those of the role
+    Column("is_active", Boolean, nullable=False),
+    Column("failed_count", Integer, nullable=False),
+    Column("locked_until", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+# What an unknown name is checked against, so that it takes as long as a known one.
+_NOBODY = generate_password_hash("nobody has this password", _METHOD)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person with an account, one organisation and one role."""
+
+    user_id: int
+    username: str = field(repr=False)
+    name: str = field(repr=False)
+    organisation: str
+    role: str
+    activities: frozenset[str]
+    scopes: frozenset[str]
+    is_active: bool
+
+    def principal(self) -> Principal:
+        return Principal(
+            kind="person",
+            id=self.username,
+            organisation=self.organisation,
+            scopes=scopes_of_role(self.role) | self.scopes,
+            role=self.role,
+            activities=self.activities,
+            assurance=1,  # a password alone
+        )
+
+
+def create_user(
+    tx: Connection,
+    at: datetime,
+    username: str,
+    password: str,
+    organisation: str,
+    role: str,
+    *,
+    name: str | None = None,
+    activities: frozenset[str] = frozenset(),
+    scopes: frozenset[str] = frozenset(),
+) -> User:
+    """Open an account.
+
+    Raises:
+        Invalid: naming the field; a password has 12 to 200 characters and is not the name.
+        Conflict: ``user-exists``.
+    """
+    if not _USERNAME.fullmatch(username):
+        raise Invalid("username-format", field="username")
+    if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD or username in password.lower():
+        raise Invalid(
+            "password-too-weak", field="password", detail="12 to 200 characters, without the user name."
+        )
+    if any(not _ACTIVITY.fullmatch(activity) for activity in activities):
+        raise Invalid("activity-format", field="activities")
+    if name is not None and (not name.strip() or len(name) > 200 or not name.isprintable()):
+        raise Invalid("name-format", field="name")
+    user = User(
+        user_id=new_id(),
+        username=username,
+        name=name or username,
+        organisation=parse_ods_code(organisation),
+        role=parse_role(role),
+        activities=activities,
+        scopes=check_scopes(scopes),
+        is_active=True,
+    )
+    row = {
+        "user_id": user.user_id,
+        "username": username,
+        "name": user.name,
+        "password_hash": generate_password_hash(password, _METHOD),
+        "organisation": user.organisation,
+        "role": user.role,
+        "activities": sorted(activities),
+        "scopes": sorted(scopes),
+        "is_active": True,
+        "failed_count": 0,
+        "locked_until": None,
+        "created_at": at,
+    }
+    try:
+        with tx.begin_nested():
+            tx.execute(user_account.insert(), row)
+    except IntegrityError as error:
+        raise Conflict("user-exists", field="username") from error
+    return user
+
+
+def list_users(tx: Connection) -> list[User]:
+    return [_from_row(row) for row in tx.execute(select(user_account).order_by(user_account.c.username))]
+
+
+def find_user(tx: Connection, user_id: int) -> User | None:
+    row = tx.execute(select(user_account).where(user_account.c.user_id == user_id)).first()
+    return None if row is None else _from_row(row)
+
+
+def set_user_active(tx: Connection, username: str, *, is_active: bool) -> None:
+    """Open or close an account; its sessions end with it. Opening it also takes away a lock.
+
+    Raises:
+        NotFound: ``user-unknown``.
+    """
+    values: dict[str, Any] = {"is_active": is_active, "failed_count": 0, "locked_until": None}
+    if (
+        tx.execute(update(user_account).where(user_account.c.username == username).values(values)).rowcount
+        == 0
+    ):
+        raise NotFound("user-unknown", field="username")
+
+
+def check_password(db: Database, clock: Clock, username: str, password: str) -> User:
+    """Return who signs in with this name and password, and record the attempt.
+
+    Five failures in a row lock the account for a quarter of an hour. Unknown, wrong, closed and locked are answered alike.
+
+    Raises:
+        Unauthenticated: ``sign-in-refused``.
+    """
+    at = clock.now()
+    with db.read() as tx:
+        row = tx.execute(select(user_account).where(user_account.c.username == username)).first()
+    is_right = check_password_hash(
+        _NOBODY if row is None else row.password_hash, password[:_LONGEST_PASSWORD]
+    )
+    if row is None:
+        _record_unknown(db, at)
+        raise Unauthenticated("sign-in-refused")
+    # The hash takes long, so it is done outside; the count is read again under the row's lock, so that no failure is lost.
+    with db.write() as tx:
+        row = tx.execute(
+            select(user_account).where(user_account.c.user_id == row.user_id).with_for_update()
+        ).one()
+        user = _from_row(row)
+        is_locked = row.locked_until is not None and at < row.locked_until
+        reason = _refusal(row, is_locked=is_locked, is_right=is_right)
+        if reason is None:
+            values: dict[str, Any] = {"failed_count": 0, "locked_until": None}
+        elif is_locked or is_right:
+            values = {}
+        else:
+            failed = row.failed_count + 1
+            is_last = failed >= FAILURES_ALLOWED
+            values = {
+                "failed_count": 0 if is_last else failed,
+                "locked_until": at + LOCKED_FOR if is_last else None,
+            }
+        if values:
+            tx.execute(update(user_account).where(user_account.c.user_id == row.user_id).values(values))
+        audit.append(
+            tx,
+            audit.entry_by(
+                user.principal(),
+                at,
+                "sign-in",
+                outcome="success" if reason is None else "denied",
+                reasons=() if reason is None else (reason,),
+                detail={"user_id": format_id(user.user_id)},
+            ),
+        )
+    SIGN_INS.labels(reason or "success").inc()
+    if reason is not None:
+        raise Unauthenticated("sign-in-refused")
+    return user
+
+
+def _refusal(row: Row[Any], *, is_locked: bool, is_right: bool) -> str | None:
+    if is_locked:
+        return "account-locked"
+    if not is_right:
+        return "password-wrong"
+    return None if row.is_active else "account-closed"
+
+
+def _record_unknown(db: Database, at: datetime) -> None:
+    with db.write() as tx:
+        audit.append(
+            tx, audit.entry_by(SYSTEM_ITSELF, at, "sign-in", outcome="denied", reasons=("user-unknown",))
+        )
+    SIGN_INS.labels("user-unknown").inc()
+
+
+def _from_row(row: Row[Any]) -> User:
+    return User(
+        user_id=row.user_id,
+        username=row.username,
+        name=row.name,
+        organisation=row.organisation,
+        role=row.role,
+        activities=frozenset(row.activities),
+        scopes=frozenset(row.scopes),
+        is_active=row.is_active,
+    )
