@@ -30,7 +30,10 @@ class Frequency:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Match weights, in millibits: what goes live, even odds, what a person should see, and what forbids a join."""
+    """In millibits. Of match weights: what goes live, even odds, and what a person should see.
+
+    ``contradiction`` is of evidence (the weight without its starting odds): at or below it two records forbid a join.
+    """
 
     live: int
     balanced: int

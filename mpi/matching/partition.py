@@ -9,7 +9,10 @@ from mpi.matching.normalise import NormalisedRecord
 from mpi.records import RecordKey
 
 Weigh = Callable[[int, int], int]
-"""The match weight of any two members, blocked or not, in millibits."""
+"""The evidence (``Score.evidence``) between any two members, blocked or not, in millibits.
+
+Not the weight: of two records that have no item in common the weight is the starting odds, and missing is no contradiction.
+"""
 
 
 @dataclass(frozen=True, slots=True)

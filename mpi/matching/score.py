@@ -21,6 +21,11 @@ class Score:
     rival: str
 
     @property
+    def evidence(self) -> int:
+        """What the fields say, without the starting odds: below zero they contradict one person, at zero they say nothing."""
+        return self.weight - self.parts[0][2]
+
+    @property
     def probability(self) -> float:
         """The chance of one person, by the model's own estimate."""
         odds = float(2.0 ** (max(-60_000, min(60_000, self.weight)) / 1000))

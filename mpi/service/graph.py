@@ -158,7 +158,7 @@ def settle(
 
     Args:
         forms: normalised forms of the members of components that hold more than one record.
-        weights: pairs that were weighed already; others are added.
+        weights: the evidence of pairs that were weighed already; others are added.
         searched: records that linking takes now; others that belong to nobody yet stay so.
     """
     components = _components(found, model)
@@ -202,7 +202,7 @@ def _partitions(
     def weigh(low: int, high: int) -> int:
         known = weights.get((low, high))
         if known is None:
-            known = weigh_pair(forms[low], forms[high], model).weight_millibits
+            known = weigh_pair(forms[low], forms[high], model).score.evidence
             weights[low, high] = known
         return known
 

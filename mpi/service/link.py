@@ -205,7 +205,7 @@ def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
             if pair in weights or row is None or row.state != "active":
                 continue
             weighed = weigh_pair(form, mpi.forms.of(row), mpi.model)
-            weights[pair] = weighed.weight_millibits
+            weights[pair] = weighed.score.evidence
             if is_edge(weighed, mpi.model):
                 fresh[pair] = edge_row(pair, weighed, mpi.model)
     overlays = tuple(

@@ -230,7 +230,7 @@ def link_records(scored: ScoredPairs, model: Model, *, balanced: bool = False) -
         by_component.setdefault(part_of[edge.low_id], []).append(edge)
 
     def weigh(low: int, high: int) -> int:
-        return score(compare(records[low], records[high], model), model).weight
+        return score(compare(records[low], records[high], model), model).evidence
 
     groups: list[tuple[RecordKey, ...]] = []
     for number, part in enumerate(parts):
