@@ -14,7 +14,7 @@ from foundation.errors import Invalid
 from foundation.ids import format_id, parse_id
 
 LIFE = timedelta(seconds=60)
-_ALGORITHM = "EdDSA"
+_ALGORITHM = "Ed25519"  # RFC 9864: fully specified, where "EdDSA" was not
 _TYPE = "release+jwt"
 
 

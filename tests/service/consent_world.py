@@ -21,6 +21,7 @@ from mpi.matching import load_model
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
 from mpi.service.context import Mpi
 from mpi.service.receive import receive_record
+from mpi.service.review import decide_task, list_tasks
 
 UCLH, SLAM, AMBULANCE, PRACTICE, CARE_HOME = "RRV", "RV5", "RRU", "Y12345", "VL123"
 SETTINGS = {
@@ -144,7 +145,7 @@ def a_world(db: Database, clock: FixedClock) -> World:
         keys=TicketKeys.fresh("http://test"),
         organisations_of=lambda _tx, client: CLIENTS.get(client),
     )
-    world = World(db, clock, replace(mpi, gate=release_gate(consent)), consent)
+    world = World(db, clock, replace(mpi, release_gate=release_gate(consent)), consent)
     record_agreement(consent, the_agreement(clock.now()), FEED)
     for place, organisation in enumerate((UCLH, SLAM, PRACTICE)):
         world.she = world.receive(a_record(organisation, f"p-{place}"))
@@ -163,3 +164,29 @@ def the_agreement(now: datetime) -> NewAgreement:
         legal_basis="direct-care",
         starts_at=now - timedelta(days=400),
     )
+
+
+QUALITY_CLERK = Principal("person", "quality-1", UCLH, frozenset(), role="R1984", assurance=2)
+
+
+def a_possible_duplicate(world: World, organisation: str = CARE_HOME, local_id: str = "maybe") -> int:
+    """Receive a record that may be her and is not linked: no number, a name spelt otherwise, another address."""
+    person_id = world.receive(
+        a_record(
+            organisation,
+            local_id,
+            nhs_number=None,
+            nhs_number_status=None,
+            names=(HumanName("usual", None, ("Rosalynd",), "Applewhite"),),
+            addresses=(Address("home", ("9 Elm Walk",), "Leeds", "LS1 4AP"),),
+        )
+    )
+    assert person_id != world.she
+    return person_id
+
+
+def join(world: World) -> int:
+    """Decide, as someone who works the queue, that the possible match is one person; return the task's id."""
+    (task,) = [task for task in list_tasks(world.mpi, QUALITY_CLERK).tasks if task.is_binding]
+    decide_task(world.mpi, task.task_id, QUALITY_CLERK, verdict="same", reason="patient-confirmed")
+    return task.task_id
