@@ -11,16 +11,17 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.directory import Organisation, put_organisation
 from foundation.principal import Principal
-from mpi.matching import load_model
+from mpi.matching import block, load_model, normalise
 from mpi.records import RecordKey, SourceRecord
 from mpi.service.context import Mpi
+from mpi.service.evidence import weigh_pair
 from mpi.service.gate import GateAnswer, GateRequest
 from mpi.service.persons import Resolution, resolve_person
 from mpi.service.receive import Received, receive_record
 from mpi.service.review import Task, list_tasks
 from tests.core.matching_builders import ONE_NUMBER, OTHER_NUMBER, THIRD_NUMBER, a_source_record
 
-__all__ = ["ONE_NUMBER", "OTHER_NUMBER", "THIRD_NUMBER", "World", "a_source_record", "at"]
+__all__ = ["ONE_NUMBER", "OTHER_NUMBER", "THIRD_NUMBER", "World", "a_doubtful_record", "a_source_record", "at"]
 
 ORGANISATIONS = ("RRV", "RV5", "RRU", "G85001", "VM9001")
 
@@ -38,6 +39,36 @@ def at(hours: int) -> datetime:
 
 def open_gate(_tx: Any, request: GateRequest) -> GateAnswer:
     return GateAnswer(frozenset(request.sources), masks_location=False, code="permit")
+
+
+_ELSEWHERE = {"line": "3 Essex Road", "postcode": "N1 9GU"}
+_DOUBTS: tuple[dict[str, str], ...] = (
+    _ELSEWHERE,
+    {**_ELSEWHERE, "born_on": "1990-02"},
+    {**_ELSEWHERE, "born_on": "1990-02-15"},
+    {**_ELSEWHERE, "born_on": "1990"},
+    {**_ELSEWHERE, "given": "Ama"},
+    {**_ELSEWHERE, "family": "Okafer", "born_on": "1990-02-15"},
+    {**_ELSEWHERE, "born_on": "1990-05-14"},
+)
+
+
+def a_doubtful_record(local_id: str = "2", organisation: str = "RV5", **more: str) -> SourceRecord:
+    """A record that may be of ``a_source_record()``'s person: worth a look and not a link, under whatever model is shipped."""
+    model = load_model()
+    limits = model.thresholds
+
+    def weight(what: dict[str, str]) -> int | None:
+        one, other = (normalise(record, model) for record in (a_source_record(), a_source_record("2", **what)))
+        weighed = weigh_pair(one, other, model)
+        shared = {key.key for key in block(one, model)} & {key.key for key in block(other, model)}
+        is_plain = limits.review < weighed.weight_millibits < limits.live and weighed.conflict is None
+        return weighed.weight_millibits if shared and is_plain else None
+
+    middle = (limits.review + limits.live) / 2
+    found = [(abs(middle - heavy), place) for place, what in enumerate(_DOUBTS) if (heavy := weight(what)) is not None]
+    assert found, "no pair of the list is doubtful under this model"
+    return a_source_record(local_id, organisation=organisation, **(_DOUBTS[min(found)[1]] | more))
 
 
 class World:
