@@ -48,6 +48,8 @@ def compare(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> Compariso
     if given in _WEAK_GIVEN and family in _WEAK_FAMILY and _are_swapped(a, b):
         given, family, given_value, family_value = "swapped", "swapped", "", ""
     birth = "missing" if not a.birth[0] or not b.birth[0] else _dates(a.birth, b.birth)
+    if given_value and birth in _SAME_DECADE:
+        given_value = f"{given_value}|{min(a.birth[0], b.birth[0]) // 10}"
     if family == "differ" and given in _SAME_GIVEN and a.gender == "f" and b.gender == "f":
         family = "changed"
     return Comparison(
@@ -78,6 +80,7 @@ def compare(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> Compariso
 
 _WEAK_GIVEN = frozenset(("differ", "loose", "initial", "missing", "middle"))
 _WEAK_FAMILY = frozenset(("differ", "close", "half"))
+_SAME_DECADE = frozenset(("exact", "january", "swapped", "close", "partial"))
 _SAME_GIVEN = frozenset(("exact", "nickname", "typo", "close", "middle"))
 
 CLOSE = 0.9

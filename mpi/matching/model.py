@@ -17,7 +17,11 @@ Levels = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Frequency:
-    """How much rarer or commoner an agreeing value is than the average one, in millibits."""
+    """How much rarer or commoner an agreeing value is than the average one, in millibits.
+
+    A value may be listed for a decade of birth too, as ``doris|193``: names come and go, and pairs that agree on a birth date
+    are of one decade.
+    """
 
     values: Mapping[str, int] = field(repr=False)
     unlisted: int
@@ -25,7 +29,10 @@ class Frequency:
     against: frozenset[str]
 
     def part(self, value: str) -> int:
-        return self.values.get(value, self.unlisted)
+        listed = self.values.get(value)
+        if listed is None:
+            return self.values.get(value.partition("|")[0], self.unlisted)
+        return listed
 
 
 @dataclass(frozen=True, slots=True)

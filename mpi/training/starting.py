@@ -180,7 +180,7 @@ BLOCKING = {
     "mother": 60,
 }
 
-THRESHOLDS = {"live": 7_500, "balanced": 0, "review": -4_000, "contradiction": -11_000}
+THRESHOLDS = {"live": 7_500, "balanced": 0, "review": -4_000, "contradiction": -14_000}
 
 TITLES = "mr mrs ms miss mx master dr prof professor rev reverend revd fr father sister brother sir dame lord lady hon capt"
 

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -159,23 +158,32 @@ def _frequencies(people: Population, name: str) -> dict[str, Any]:
     """Return how much more a value's agreement says than the average one's, against strangers, in millibits.
 
     Two strangers agree on a value of share p with chance p squared; on any value with the sum of squares. Given the value of one
-    record the other's chance is p, so its part is log2(average / p).
+    record the other's chance is p, so its part is log2(average / p). Given names also get their share within a decade of birth.
     """
-    values = chain.from_iterable(
-        record.given[:1] if name == "given" else record.family[:1] for record in people.records
-    )
-    counts = Counter(values)
+    counts: Counter[str] = Counter()
+    by_decade: Counter[tuple[str, int]] = Counter()
+    decades: Counter[int] = Counter()
+    for record in people.records:
+        for value in (record.given if name == "given" else record.family)[:1]:
+            counts[value] += 1
+            if name == "given" and record.birth[0]:
+                by_decade[value, record.birth[0] // 10] += 1
+                decades[record.birth[0] // 10] += 1
     total = sum(counts.values())
     if not total:
         return {"values": {}, "unlisted": 0}
-    average = sum(count * count for count in counts.values()) / total
-    listed = {value: count for value, count in counts.items() if count >= RARE}
+    average = sum(count * count for count in counts.values()) / total / total
     rare = [count for count in counts.values() if count < RARE]
-    typical = sum(count * count for count in rare) / sum(rare) if rare else RARE
     # Two sources with one slip make a rare value look rarer than it is; hence not below five.
+    typical = max(5.0, sum(count * count for count in rare) / sum(rare)) if rare else RARE
+    shares = {value: count / total for value, count in counts.items() if count >= RARE} | {
+        f"{value}|{decade}": count / decades[decade]
+        for (value, decade), count in by_decade.items()
+        if count >= RARE
+    }
     return {
-        "values": {value: millibits(average / count) for value, count in sorted(listed.items())},
-        "unlisted": millibits(average / max(typical, 5.0)),
+        "values": {value: millibits(average / share) for value, share in sorted(shares.items())},
+        "unlisted": millibits(average * total / typical),
     }
 
 

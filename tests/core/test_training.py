@@ -168,7 +168,7 @@ def test_no_name_seen_less_than_twenty_times_is_listed(
     listed = learned.document["frequency"]["given"]["values"]
 
     assert listed
-    assert all(sent.count(value) >= 20 for value in listed)
+    assert all(sent.count(value.partition("|")[0]) >= 20 for value in listed)
 
 
 def test_a_model_file_is_read_back_as_it_was_written(learned: Trained, tmp_path: Path) -> None:
