@@ -24,10 +24,11 @@ from consent.service.casefile import FORM_SYSTEM
 from consent.service.context import Consent
 from consent.service.decide import Answer, audit_decision, decide_in, redecide_in
 from consent.service.order import decide_under_lock
-from consent.service.tickets import LIFE
+from consent.service.tickets import LIFE, read_ticket_id, sign_ticket
 from consent.store import releases as release_store
 from consent.store.releases import Ticket, Use
-from foundation.errors import Conflict, Forbidden, Gone, Invalid
+from foundation.auth.clients import organisations_of
+from foundation.errors import Conflict, Forbidden, Gone, Invalid, ServiceError
 from foundation.ids import format_id, new_id
 from foundation.principal import Principal
 from mpi.service.persons import Resolution, resolve_person
@@ -92,7 +93,7 @@ def issue_release(consent: Consent, ask: Ask, redeemer: str, by: Principal) -> I
     actor = actor_of(by, ask.user, consent.policy)
 
     def act(tx: Connection, resolution: Resolution) -> Issued:
-        sources = _sources(tx, consent, ask, redeemer)
+        sources = _sources(tx, ask, redeemer)
         decided = decide_in(tx, consent, resolution, ask, actor, sources=sources)
         decision, ticket = decided.decision, None
         if decided.shown and resolution.person_id is not None:
@@ -113,7 +114,7 @@ def issue_release(consent: Consent, ask: Ask, redeemer: str, by: Principal) -> I
         answer = Answer(decided.decision_id, decision, decided.shown, leaf)
         if ticket is None:
             return Issued(answer)
-        return Issued(answer, consent.keys.sign(ticket), ticket.expires_at)
+        return Issued(answer, sign_ticket(tx, consent, ticket), ticket.expires_at)
 
     return decide_under_lock(consent, ask.person_id, act)
 
@@ -277,45 +278,45 @@ def _answer(
 
 def _believed(consent: Consent, token: str, by: Principal) -> Ticket:
     """Return the row of a ticket that is signed by us, alive, and for this client; refusals are audited."""
-    claims = consent.keys.read(token)
     now = consent.clock.now()
+    refusal: ServiceError | None = None
+    ticket: Ticket | None = None
     with consent.db.read() as tx:
-        ticket = release_store.read_ticket(tx, claims.ticket_id)
-    refusal: str | None = None
-    if ticket is None:
-        refusal = "ticket-invalid"
-    elif ticket.redeemer != _client(by) or claims.redeemer != ticket.redeemer:
-        refusal = "ticket-not-yours"
-    elif now >= ticket.expires_at:
-        refusal = "ticket-expired"
-    if refusal is not None:
-        with consent.db.write() as tx:
-            trail.append(
-                tx,
-                "ticket-refused",
-                by,
-                now,
-                outcome="denied",
-                person_id=resolve_person(tx, ticket.person_id).person_id if ticket else None,
-                reasons=[refusal],
-                detail={"ticket": format_id(claims.ticket_id)},
-            )
-    ids = {"ticket": format_id(claims.ticket_id)}
-    if refusal == "ticket-not-yours":
-        raise Forbidden(refusal)
-    if refusal == "ticket-expired":
-        raise Gone(refusal, ids=ids)
-    if ticket is None:
-        raise Invalid("ticket-invalid", field="ticket")
-    return ticket
+        try:
+            ticket = release_store.read_ticket(tx, read_ticket_id(tx, consent, token, now))
+        except (Invalid, Gone) as error:
+            refusal = error
+    if ticket is not None and ticket.redeemer != _client(by):
+        refusal = Forbidden("ticket-not-yours")
+    elif ticket is not None and now >= ticket.expires_at:
+        refusal = Gone("ticket-expired")
+    elif ticket is None and refusal is None:
+        refusal = Invalid("ticket-invalid", field="ticket")
+    if refusal is None and ticket is not None:
+        return ticket
+    assert refusal is not None
+    with consent.db.write() as tx:
+        person_id = resolve_person(tx, ticket.person_id).person_id if ticket is not None else None
+        detail = {"ticket": format_id(ticket.ticket_id)} if ticket is not None else {}
+        trail.append(
+            tx,
+            "ticket-refused",
+            by,
+            now,
+            outcome="denied",
+            person_id=person_id,
+            reasons=[refusal.code],
+            detail=detail,
+        )
+    raise refusal
 
 
 def _client(by: Principal) -> str:
     return by.client_id or by.id
 
 
-def _sources(tx: Connection, consent: Consent, ask: Ask, redeemer: str) -> tuple[str, ...]:
-    theirs = consent.organisations_of(tx, redeemer)
+def _sources(tx: Connection, ask: Ask, redeemer: str) -> tuple[str, ...]:
+    theirs = organisations_of(tx, redeemer)
     if theirs is None:
         raise Invalid("redeemer-unknown", field="redeemer")
     if "*" in theirs:

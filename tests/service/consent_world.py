@@ -12,7 +12,7 @@ from consent.service.directives import NewDirective, Receipt, record_directive
 from consent.service.gate import release_gate
 from consent.service.relationships import NewRelationship, record_relationship
 from consent.service.release import Issued, Item, Redemption, issue_release, redeem_release
-from consent.service.tickets import TicketKeys
+from foundation.auth.clients import create_client
 from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.directory import Organisation, put_organisation
@@ -137,13 +137,22 @@ def a_world(db: Database, clock: FixedClock) -> World:
     with db.write() as tx:
         for code, setting in SETTINGS.items():
             put_organisation(tx, Organisation(code, f"Organisation {code}", setting))
+        for client_id, organisations in CLIENTS.items():
+            create_client(
+                tx,
+                clock.now(),
+                client_id,
+                client_id,
+                min(organisations),
+                frozenset({"redeem", "releases", "decisions", "emergency"}),
+                organisations=organisations,
+            )
     mpi = Mpi(db=db, clock=clock, model=MODEL)
     consent = Consent(
         db=db,
         clock=clock,
         mpi=mpi,
-        keys=TicketKeys.fresh("http://test"),
-        organisations_of=lambda _tx, client: CLIENTS.get(client),
+        issuer="http://test",
     )
     world = World(db, clock, replace(mpi, release_gate=release_gate(consent)), consent)
     record_agreement(consent, the_agreement(clock.now()), FEED)
