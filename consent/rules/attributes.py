@@ -37,7 +37,7 @@ def prepare(case: CaseFile, policy: Policy) -> Prepared:
         "subject": (subject.state,),
         "facts": (_facts_state(case),),
         "request_codes": (_codes_state(case),),
-        "assurance": ("met" if actor.assurance >= policy.least_assurance else "not-met",),
+        "assurance": (_assurance(actor.assurance),),
         "identified_by": (request.identified_by,),
         "role_class": (role_class,),
         "activity": actor.activities,
@@ -162,6 +162,12 @@ def _codes_state(case: CaseFile) -> str:
         )
     )
     return "known" if is_known else "unknown"
+
+
+def _assurance(level: int) -> str:
+    if level < 1:
+        return "none"
+    return "password" if level == 1 else "strong"
 
 
 def _age_band(age_years: int | None, policy: Policy) -> str:

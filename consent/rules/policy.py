@@ -16,7 +16,7 @@ CASE_ATTRIBUTES: Mapping[str, frozenset[str] | None] = {
     "subject": frozenset({"current", "gone", "unknown", "unlinked", "ambiguous"}),
     "facts": frozenset({"readable", "unreadable", "behind"}),
     "request_codes": frozenset({"known", "unknown"}),
-    "assurance": frozenset({"met", "not-met"}),
+    "assurance": frozenset({"none", "password", "strong"}),
     "identified_by": codes.IDENTIFICATIONS,
     "role_class": None,  # checked against the policy's own classes
     "activity": None,  # national activity codes
@@ -106,7 +106,6 @@ class Policy:
     purpose_covers: Mapping[str, frozenset[str]]
     reasons: Mapping[str, Texts]
     outcomes: Mapping[str, Texts]
-    least_assurance: int
     opt_out_days: int
     emergency_hours: int
     emergency_renewals: int
@@ -190,7 +189,6 @@ def _compile(document: Mapping[str, Any]) -> Policy:
         purpose_covers={wide: frozenset(narrow) for wide, narrow in document["purpose_covers"].items()},
         reasons=reasons,
         outcomes={code: Texts(**texts) for code, texts in document["outcomes"].items()},
-        least_assurance=int(settings["least_assurance"]),
         opt_out_days=int(settings["opt_out_days"]),
         emergency_hours=int(settings["emergency_hours"]),
         emergency_renewals=int(settings["emergency_renewals"]),

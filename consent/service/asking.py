@@ -6,11 +6,11 @@ from itertools import product
 from typing import Any
 
 from consent.facts import Actor, Cell, Request, codes
-from consent.rules import Policy
 from foundation.errors import Forbidden, Invalid
 from foundation.principal import Principal
 
 SYSTEM_ROLE = "SYSTEM"
+_KEY_ASSURANCE = 2  # a system proves itself with a private key
 _MOST_CELLS = 2_000
 ORDINARY_CATEGORIES = codes.CATEGORIES - {"membership"}
 
@@ -45,7 +45,7 @@ class Ask:
     min_epoch: int = 0
 
 
-def actor_of(by: Principal, user: User | None, policy: Policy) -> Actor:
+def actor_of(by: Principal, user: User | None) -> Actor:
     """Say who acts: the person signed in, or the user for whom a system speaks, or the system for itself.
 
     Raises:
@@ -57,7 +57,7 @@ def actor_of(by: Principal, user: User | None, policy: Policy) -> Actor:
             raise Invalid("user-not-allowed", field="user")
         return Actor(by.id, by.organisation, by.role, by.assurance, by.activities, by.client_id)
     if user is None:
-        return Actor(by.id, by.organisation, SYSTEM_ROLE, policy.least_assurance, frozenset(), by.client_id)
+        return Actor(by.id, by.organisation, SYSTEM_ROLE, _KEY_ASSURANCE, frozenset(), by.client_id)
     if user.role == SYSTEM_ROLE:
         raise Invalid("role-reserved", field="user.role")
     if not by.may_act_for(user.organisation):

@@ -47,7 +47,7 @@ def decide(consent: Consent, ask: Ask, by: Principal) -> Answer:
         Invalid, Forbidden: the caller may not speak so (see ``actor_of``).
         Unavailable: ``audit-unavailable``, ``person-moving``, ``database-busy``; nothing was decided.
     """
-    actor = actor_of(by, ask.user, consent.policy)
+    actor = actor_of(by, ask.user)
 
     def act(tx: Connection, resolution: Resolution) -> Answer:
         decided = decide_in(tx, consent, resolution, ask, actor)

@@ -50,7 +50,7 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
     if len(words) < 10:
         raise Invalid("reason-missing", field="reason")
     ask = replace(ask, purpose="BTG", action="view")
-    actor = actor_of(by, ask.user, consent.policy)
+    actor = actor_of(by, ask.user)
 
     def act(tx: Connection, resolution: Resolution) -> Opened:
         request = request_of(ask, ask.sources or sources_of(resolution))

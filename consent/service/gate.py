@@ -37,7 +37,7 @@ def _ask(tx: Connection, consent: Consent, request: GateRequest) -> GateAnswer:
     labels = read_organisations(tx, others).membership_labels
     told = {source: _cell(request, labels.get(source, "N"), source) for source in others}
     places = {source: Cell("location", "N", source) for source in others}
-    actor = actor_of(by, None, consent.policy)
+    actor = actor_of(by, None)
     role_class = consent.policy.role_class(actor.role)
     purpose = request.purpose or ("PATADMIN" if role_class in _IDENTITY_ROLES else "TREAT")
     cells = {*told.values(), *(places.values() if request.wanted == "demographics" else ())}

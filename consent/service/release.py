@@ -90,7 +90,7 @@ def issue_release(consent: Consent, ask: Ask, redeemer: str, by: Principal) -> I
         Invalid: ``redeemer-unknown``; ``source-not-of-redeemer`` when a named source is not that client's.
         Unavailable: as ``decide``.
     """
-    actor = actor_of(by, ask.user, consent.policy)
+    actor = actor_of(by, ask.user)
 
     def act(tx: Connection, resolution: Resolution) -> Issued:
         sources = _sources(tx, ask, redeemer)

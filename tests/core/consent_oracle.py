@@ -78,7 +78,7 @@ def oracle(case, policy, *, deeper=True):
             and ask.reason_code in codes.SELF_CLAIM_REASONS
         )
         return {
-            "subject": {subject.state}, "assurance": {"met" if who.assurance >= limits["least_assurance"] else "not-met"},
+            "subject": {subject.state}, "assurance": {"none" if who.assurance < 1 else "password" if who.assurance == 1 else "strong"},
             "facts": {"unreadable" if case.unreadable else "behind" if subject.epoch < ask.min_epoch else "readable"},
             "request_codes": {"known" if listed else "unknown"}, "cell_codes": {"known" if cell_listed else "unknown"},
             "identified_by": {ask.identified_by}, "role_class": {role}, "activity": set(who.activities), "purpose": {ask.purpose},
