@@ -19,6 +19,7 @@ from mpi.service.gate import GateRequest, Wanted
 from mpi.service.graph import settle_again
 from mpi.service.lookup import has_identifier, lookup_key
 from mpi.service.persons import PersonMember, Resolution, resolve_person
+from mpi.service.receive import stored_record
 from mpi.service.review import FieldReason, field_reasons
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
@@ -58,6 +59,37 @@ class Why:
     steps: tuple[Step, ...]
     because: str | None = None
     record_ids: tuple[int, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record as it stands, for the organisation whose it is."""
+
+    record_id: int
+    version: int
+    state: Literal["linked", "waiting", "held"]
+    person_id: int | None
+    record: SourceRecord = field(repr=False)
+
+
+def get_record(mpi: Mpi, key: RecordKey, by: Principal) -> StoredRecord:
+    """Return one's own record as it stands.
+
+    Raises:
+        NotFound: ``record-unknown``, for other organisations' records as well.
+    """
+    if not by.may_act_for(key.organisation):
+        raise NotFound("record-unknown")
+    with mpi.db.read() as tx:
+        row = record_store.find_records(tx, [key]).get(key)
+        if row is None or row.state != "active":
+            raise NotFound("record-unknown")
+        versions = record_store.read_versions(tx, [row.record_id])[row.record_id]
+    current = next(one for one in versions if one.version == row.current_version)
+    state: Literal["linked", "waiting", "held"] = "linked" if row.linked_version is not None else "waiting"
+    if row.held_version is not None:
+        state = "held"
+    return StoredRecord(row.record_id, row.version, state, row.person_id, stored_record(current))
 
 
 # By id ---------------------------------------------------------------------------------------------------------------

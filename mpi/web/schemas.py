@@ -1,0 +1,259 @@
+"""What the index's routes take and give. Values of people come in; ids, grades and codes go out."""
+
+from typing import Any
+
+from marshmallow import fields, validate
+
+from foundation.web import Code, IdText, Instant, PageQuery, QuerySchema, Schema, Text
+from mpi.records.demographics import ADDRESS_USES, NAME_USES
+from mpi.service.match import MOST_CANDIDATES
+from mpi.service.questions import Kind
+from mpi.service.review import MAX_COMMENT, VERDICTS
+from mpi.service.review import REASONS as DECISION_REASONS
+
+_FEW = validate.Length(max=20)
+
+
+class IdentifierSchema(Schema):
+    system = Text(longest=254, required=True)
+    value = Text(longest=254, required=True)
+
+
+class NameSchema(Schema):
+    use = Code(one_of=NAME_USES)
+    prefix = Text(longest=100)
+    given = fields.List(Text(longest=100), validate=_FEW)
+    family = Text(longest=100)
+
+
+class AddressSchema(Schema):
+    use = Code(one_of=ADDRESS_USES)
+    lines = fields.List(Text(longest=200), validate=_FEW)
+    city = Text(longest=200)
+    postcode = Text(longest=16)
+
+
+class TelecomSchema(Schema):
+    system = Code(one_of=("phone", "email"), required=True)
+    value = Text(longest=254, required=True)
+
+
+class DemographicsSchema(Schema):
+    """What is said of one person. Dates may lack day or month: ``1990-02-14``, ``1990-02``, ``1990``."""
+
+    nhs_number = Text(longest=20)
+    nhs_number_status = Text(longest=2)
+    identifiers = fields.List(fields.Nested(IdentifierSchema), validate=_FEW)
+    names = fields.List(fields.Nested(NameSchema), validate=_FEW)
+    birth_date = Text(longest=40)
+    gender = Text(longest=20)
+    addresses = fields.List(fields.Nested(AddressSchema), validate=_FEW)
+    telecoms = fields.List(fields.Nested(TelecomSchema), validate=_FEW)
+    gp_practice = Text(longest=12)
+    mother_nhs_number = Text(longest=20)
+    birth_order = Text(longest=2)
+    death_date = Text(longest=40)
+
+
+class SourceRecordSchema(DemographicsSchema):
+    """A source record without its key, which stands in the URL. ``updated_at`` is the source's own time of the change."""
+
+    restricted = fields.Boolean(truthy={True}, falsy={False})
+    updated_at = Instant()
+
+
+class RecordQuery(QuerySchema):
+    wait = fields.Boolean(load_default=True, metadata={"description": "Link before answering."})
+
+
+class ReceivedSchema(Schema):
+    record_id = IdText()
+    version = fields.Integer()
+    state = Code(one_of=("linked", "waiting", "held", "unchanged"))
+    person_id = IdText(allow_none=True)
+
+
+class StoredRecordSchema(Schema):
+    """A record as it stands, for the organisation whose it is."""
+
+    record_id = IdText()
+    version = fields.Integer()
+    state = Code(one_of=("linked", "waiting", "held"))
+    person_id = IdText(allow_none=True)
+    record = fields.Raw(metadata={"description": "The record as received."})
+
+
+class MatchSchema(DemographicsSchema):
+    limit = fields.Integer(load_default=10, validate=validate.Range(1, MOST_CANDIDATES))
+    reasons = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+
+
+class CandidateSchema(Schema):
+    person_id = IdText()
+    weight_millibits = fields.Integer()
+    probability = fields.Float()
+    grade = Code(one_of=("certain", "probable", "possible", "certainly-not"))
+    reasons = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class MatchAnswerSchema(Schema):
+    search_complete = fields.Boolean()
+    candidates = fields.List(fields.Nested(CandidateSchema))
+
+
+class PersonQuery(QuerySchema):
+    purpose = Code(longest=32, load_default=None)
+
+
+class WhyQuery(PersonQuery):
+    other = fields.String(load_default=None, metadata={"description": "An id to compare with."})
+
+
+class MemberSchema(Schema):
+    record_id = IdText()
+    organisation = fields.String()
+    system = fields.String()
+    local_id = fields.String()
+
+
+class PersonSchema(Schema):
+    person_id = IdText()
+    epoch = fields.Integer()
+    identity_warning = fields.Boolean(attribute="has_identity_warning")
+    restricted = fields.Boolean(attribute="is_restricted")
+
+
+class MembersSchema(PersonSchema):
+    members = fields.List(fields.Nested(MemberSchema))
+
+
+class PersonsSchema(Schema):
+    persons = fields.List(fields.Nested(PersonSchema))
+
+
+class LookupSchema(Schema):
+    """An identifier (``system`` and ``value``), or one's own record (``organisation``, ``system`` and ``local_id``)."""
+
+    system = Text(longest=254, required=True)
+    value = Text(longest=254)
+    organisation = Code(longest=12)
+    local_id = Text(longest=64)
+
+
+class FieldReasonSchema(Schema):
+    field = fields.String()
+    reason = fields.String()
+    weight_millibits = fields.Integer()
+
+
+class StepSchema(Schema):
+    record_ids = fields.Function(
+        lambda step: [str(step.low_id), str(step.high_id)],
+        metadata={"type": "array", "items": {"type": "string"}},
+    )
+    weight_millibits = fields.Integer(allow_none=True)
+    decision_id = IdText(allow_none=True)
+    reasons = fields.List(fields.Nested(FieldReasonSchema))
+
+
+class WhySchema(Schema):
+    answer = Code(one_of=("one-person", "two-persons"))
+    because = fields.String(allow_none=True)
+    record_ids = fields.List(IdText())
+    steps = fields.List(fields.Nested(StepSchema))
+
+
+# Tasks ---------------------------------------------------------------------------------------------------------------
+
+
+class TaskQuery(PageQuery):
+    kind = Code(one_of=[kind.value for kind in Kind], load_default=None)
+    state = Code(one_of=("open", "decided", "closed"), load_default="open")
+
+
+class TaskSchema(Schema):
+    task_id = IdText()
+    kind = fields.String()
+    state = fields.String()
+    version = fields.Integer()
+    reason = fields.String()
+    weight_millibits = fields.Integer(allow_none=True)
+    is_binding = fields.Boolean()
+    opened_at = Instant()
+    changed_at = Instant()
+    claimed_by = fields.String(allow_none=True)
+    claimed_until = Instant(allow_none=True)
+    sides = fields.List(fields.List(IdText()))
+
+
+class TaskPageSchema(Schema):
+    tasks = fields.List(fields.Nested(TaskSchema))
+    next = fields.String(allow_none=True)
+
+
+class TaskSideSchema(Schema):
+    record_ids = fields.List(IdText())
+    person_ids = fields.List(IdText())
+
+
+class TaskEdgeSchema(Schema):
+    record_ids = fields.Function(
+        lambda edge: [str(edge.low_id), str(edge.high_id)],
+        metadata={"type": "array", "items": {"type": "string"}},
+    )
+    weight_millibits = fields.Integer()
+    may_link = fields.Boolean()
+    conflict = fields.String(allow_none=True)
+    reasons = fields.List(fields.Nested(FieldReasonSchema))
+
+
+class CommentSchema(Schema):
+    author = fields.String()
+    comment = fields.String()
+    written_at = Instant()
+
+
+class DecidedSchema(Schema):
+    decision_id = IdText()
+    verdict = fields.String()
+    state = fields.String()
+    reason = fields.String()
+    comment = fields.String(allow_none=True)
+    decided_by = fields.String()
+    decided_at = Instant()
+    seconded_by = fields.String(allow_none=True)
+    undone_by = fields.String(allow_none=True)
+    undone_at = Instant(allow_none=True)
+
+
+class TaskDetailSchema(Schema):
+    task = fields.Nested(TaskSchema)
+    sides = fields.List(fields.Nested(TaskSideSchema))
+    edges = fields.List(fields.Nested(TaskEdgeSchema))
+    comments = fields.List(fields.Nested(CommentSchema))
+    decisions = fields.List(fields.Nested(DecidedSchema))
+    needs_second_reader = fields.Boolean()
+
+
+class DecideSchema(Schema):
+    verdict = Code(one_of=VERDICTS, required=True)
+    reason = Code(one_of=DECISION_REASONS, required=True)
+    comment = Text(longest=MAX_COMMENT)
+
+
+class UndoSchema(Schema):
+    comment = Text(longest=MAX_COMMENT)
+
+
+class NewCommentSchema(Schema):
+    comment = Text(longest=MAX_COMMENT, required=True)
+
+
+class OutcomeSchema(Schema):
+    outcome = fields.String()
+    decision_id = IdText()
+    task = fields.Nested(TaskSchema)
+
+
+Loaded = dict[str, Any]
+"""What a schema read."""
