@@ -2,30 +2,29 @@
 
 from foundation.errors import Invalid
 
-SCOPES = frozenset(
-    {
-        "agreements:write",
-        "alerts:read",
-        "decisions",
-        "directives:read",
-        "directives:write",
-        "directory:read",
-        "directory:write",
-        "emergency",
-        "match",
-        "match:reasons",
-        "metrics",
-        "persons:read",
-        "records:read",
-        "records:write",
-        "redeem",
-        "relationships:write",
-        "releases",
-        "reports:read",
-        "tasks:read",
-        "tasks:work",
-    }
-)
+# Each scope, and what it allows, in words for people.
+SCOPES: dict[str, str] = {
+    "agreements:write": "Record and read sharing agreements",
+    "alerts:read": "Review alerts",
+    "decisions": "Ask whether something may be shared",
+    "directives:read": "Read patients' objections and permissions",
+    "directives:write": "Record patients' objections and permissions",
+    "directory:read": "Read the directory of organisations",
+    "directory:write": "Maintain the directory of organisations",
+    "emergency": "Open emergency access, with a reason",
+    "match": "Find who someone is",
+    "match:reasons": "See which fields agree and differ in a match",
+    "metrics": "Read the service's counters",
+    "persons:read": "Read persons and their members",
+    "records:read": "Read source records of one's own organisations",
+    "records:write": "Send source records",
+    "redeem": "Redeem releases",
+    "relationships:write": "Record relationships of care",
+    "releases": "Ask for releases",
+    "reports:read": "Answer who saw a patient's record",
+    "tasks:read": "Read the review queue",
+    "tasks:work": "Claim and decide review tasks",
+}
 
 _CLINICIAN = frozenset({"match", "persons:read", "decisions", "directory:read", "emergency"})
 _CLERK = frozenset({"match", "persons:read", "directives:read", "directives:write", "directory:read"})
@@ -91,6 +90,6 @@ def check_scopes(scopes: frozenset[str]) -> frozenset[str]:
     Raises:
         Invalid: ``scope-unknown``.
     """
-    if scopes - SCOPES:
+    if scopes - SCOPES.keys():
         raise Invalid("scope-unknown", field="scopes")
     return scopes

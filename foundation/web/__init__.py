@@ -1,30 +1,51 @@
-"""The web shell: what every route shares, whichever wing it belongs to."""
+"""The web shell: who is asking, what went wrong, and the manners that every route keeps; wings add their blueprints to it.
 
-from foundation.web.access import current_principal, open_to_all, request_id, requires
-from foundation.web.idempotency import idempotent
-from foundation.web.paging import PageQuery, read_cursor, write_cursor
-from foundation.web.schema import Code, IdText, Instant, QuerySchema, Schema, Text
-from foundation.web.shell import guards, install, make_blueprint
-from foundation.web.versions import etag, if_match
+blp = make_blueprint("persons", description="Persons of the index")
+
+@blp.get("/persons/<person_id>")
+@requires("persons:read")
+@blp.response(200, PersonSchema)
+def read_person(person_id: str) -> Person: ...
+"""
+
+from foundation.web.access import current_principal, open_to_all, requires
+from foundation.web.body import read_json
+from foundation.web.console import ConsoleLink, add_console_link
+from foundation.web.etags import check_etag, etag, if_match, set_etag
+from foundation.web.idempotency import answers_repeats_itself
+from foundation.web.openapi import make_blueprint, openapi_document, register
+from foundation.web.paging import PageQuery, make_page, page_schema, read_cursor
+from foundation.web.problems import InvalidFields
+from foundation.web.schemas import Closed, IdText, Instant, OdsCode, Schema, Text
+from foundation.web.shell import Shell, install, shell
 
 __all__ = [
-    "Code",
+    "Closed",
+    "ConsoleLink",
     "IdText",
     "Instant",
+    "InvalidFields",
+    "OdsCode",
     "PageQuery",
-    "QuerySchema",
     "Schema",
+    "Shell",
     "Text",
+    "add_console_link",
+    "answers_repeats_itself",
+    "check_etag",
     "current_principal",
     "etag",
-    "guards",
-    "idempotent",
     "if_match",
     "install",
     "make_blueprint",
+    "make_page",
     "open_to_all",
+    "openapi_document",
+    "page_schema",
     "read_cursor",
-    "request_id",
+    "read_json",
+    "register",
     "requires",
-    "write_cursor",
+    "set_etag",
+    "shell",
 ]

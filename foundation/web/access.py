@@ -1,64 +1,78 @@
-"""Who may call a route: every view says its scope, or why it is open; a view that says neither answers nobody."""
+"""What each route asks of its caller. The decorators only mark a view; the shell reads the mark before any input is read."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-import flask
+from flask import Flask, g
 
-from foundation.errors import Forbidden, Unauthenticated
+from foundation.auth.roles import SCOPES
+from foundation.errors import Unauthenticated
 from foundation.principal import Principal
 
-View = TypeVar("View", bound=Callable[..., Any])
-
-SCOPE = "_required_scope"
-OPEN = "_open_because"
+F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "_access"
 
 
-def requires(scope: str) -> Callable[[View], View]:
-    """Let only principals with this scope call the view."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a view asks: all of these scopes of a caller who proved who they are, or nothing at all, for this reason."""
 
-    def mark(view: View) -> View:
-        setattr(view, SCOPE, scope)
+    scopes: frozenset[str]
+    open_reason: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.open_reason is not None
+
+
+def requires(*scopes: str) -> Callable[[F], F]:
+    """Mark a view as one for callers with all of these scopes; with none given, for anyone who is signed in."""
+    unknown = set(scopes) - SCOPES.keys()
+    if unknown:
+        raise ValueError(f"no such scope: {sorted(unknown)}")
+    return _marker(Access(frozenset(scopes)))
+
+
+def open_to_all(reason: str) -> Callable[[F], F]:
+    """Mark a view as one that answers anyone, and say why it may."""
+    return _marker(Access(frozenset(), reason))
+
+
+def _marker(access: Access) -> Callable[[F], F]:
+    def mark(view: F) -> F:
+        setattr(view, _MARK, access)
         return view
 
     return mark
 
 
-def open_to_all(reason: str) -> Callable[[View], View]:
-    """Let anyone call the view, without signing in; ``reason`` says why that is right."""
+def access_of(app: Flask, endpoint: str, method: str) -> Access | None:
+    """Return what a route asks; None for one that was never marked, which answers nobody."""
+    found: Access | None = getattr(handler_of(app, endpoint, method), _MARK, None)
+    return found
 
-    def mark(view: View) -> View:
-        setattr(view, OPEN, reason)
+
+def handler_of(app: Flask, endpoint: str, method: str) -> Callable[..., Any]:
+    """Return the function that serves this method of a route: the view, or the method of its class."""
+    view = app.view_functions[endpoint]
+    view_class = getattr(view, "view_class", None)
+    if view_class is None:
         return view
-
-    return mark
-
-
-def admit(view: Callable[..., Any], authenticate: Callable[[flask.Request], Principal | None]) -> None:
-    """Find out who calls and whether they may; leave the principal for ``current_principal``.
-
-    Raises:
-        Unauthenticated: ``authentication-required``, or what ``authenticate`` raises.
-        Forbidden: ``scope-missing``, naming the scope; ``route-unguarded`` for a view that says nothing.
-    """
-    if getattr(view, OPEN, None):
-        return
-    scope = getattr(view, SCOPE, None)
-    principal = authenticate(flask.request)
-    if principal is None:
-        raise Unauthenticated("authentication-required")
-    if scope is None:
-        raise Forbidden("route-unguarded")
-    if scope not in principal.scopes:
-        raise Forbidden("scope-missing", ids={"scope": scope})
-    flask.g.principal = principal
+    name = method.lower()
+    if name == "head" and not hasattr(view_class, "head"):
+        name = "get"
+    handler: Callable[..., Any] = getattr(view_class, name, view)
+    return handler
 
 
 def current_principal() -> Principal:
-    """Return who calls; only inside a view that requires a scope."""
-    return cast(Principal, flask.g.principal)
+    """Return who is asking.
 
-
-def request_id() -> str:
-    """Return the id of this request, as answered in ``X-Request-ID``."""
-    return cast(str, flask.g.request_id)
+    Raises:
+        Unauthenticated: ``sign-in-needed``, on an open route whose caller did not sign in.
+    """
+    principal: Principal | None = g.get("principal")
+    if principal is None:
+        raise Unauthenticated("sign-in-needed")
+    return principal

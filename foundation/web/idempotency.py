@@ -1,15 +1,16 @@
-"""Idempotency keys: the same request under the same key is done once, and answered the same again."""
+"""Idempotency keys: a write that is sent again with its key is answered as before, and not done again."""
 
-import functools
+import hashlib
 import re
 from collections.abc import Callable
-from datetime import timedelta
-from hashlib import sha256
-from typing import Any, TypeVar, cast
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
-import flask
+from flask import Request, Response
 from sqlalchemy import (
     Column,
+    Connection,
+    Index,
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
@@ -24,114 +25,119 @@ from sqlalchemy import (
 from foundation.clock import Clock
 from foundation.database import Database, UtcDateTime, insert_ignore, metadata
 from foundation.errors import Conflict, Invalid
-from foundation.web.access import current_principal
+from foundation.principal import Principal
 
-View = TypeVar("View", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., Any])
+
+HEADER = "Idempotency-Key"
+KEPT_FOR = timedelta(hours=24)
+_LEASE = timedelta(seconds=60)
+_KEY = re.compile(r"[\x21-\x7e]{1,128}")
+_MARK = "_answers_repeats_itself"
+_KEPT_HEADERS = ("ETag", "Location")
 
 idempotency_key = Table(
     "idempotency_key",
     metadata,
-    Column("caller", String(128), nullable=False),
-    Column("key", String(64), nullable=False),
-    Column("digest", LargeBinary(32), nullable=False),
-    Column("status", Integer),  # null while the first request is under way
-    Column("body", Text),
-    Column("created_at", UtcDateTime, nullable=False),
-    PrimaryKeyConstraint("caller", "key"),
+    Column("caller", String(160), nullable=False),
+    Column("idempotency_key", String(128), nullable=False),
+    Column("request_digest", LargeBinary, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("status", Integer),  # empty while the first request is being served
+    Column("content_type", String(100)),
+    Column("headers", Text),
+    Column("body", LargeBinary),
+    PrimaryKeyConstraint("caller", "idempotency_key"),
+    Index("ix_idempotency_key_started_at", "started_at"),
 )
 
-HEADER = "Idempotency-Key"
-_FORMAT = re.compile(r"[A-Za-z0-9._:-]{8,64}")
-_UNDER_WAY = timedelta(seconds=60)
-KEPT = timedelta(hours=24)
+
+def answers_repeats_itself(view: F) -> F:
+    """Mark a view whose answer to a repeat must be made anew, such as a decision: what was allowed then may be refused now."""
+    setattr(view, _MARK, True)
+    return view
 
 
-def idempotent(view: View) -> View:
-    """Answer a repeated request under the same ``Idempotency-Key`` with the first answer. Stands above ``arguments`` and ``response``.
+def is_left_alone(view: Callable[..., Any]) -> bool:
+    return getattr(view, _MARK, False)
 
-    The key is taken before the act and the answer kept after it. When a crash falls between them, the key is free again after a
-    minute: acts that must not happen twice hold that themselves, by a unique row.
+
+def begin(db: Database, clock: Clock, by: Principal, request: Request) -> tuple[str, str] | Response | None:
+    """Note that this request begins; return its key, or the answer that an equal one was given, or None where it bears no key.
 
     Raises:
         Invalid: ``idempotency-key-format``.
-        Conflict: ``idempotency-key-reused`` for another request; ``idempotency-key-busy`` while the first is under way.
+        Conflict: ``idempotency-key-reused`` for another request under the same key, ``idempotency-key-in-use`` while the first is served.
     """
-
-    @functools.wraps(view)
-    def once(*args: Any, **kwargs: Any) -> Any:
-        key = flask.request.headers.get(HEADER)
-        if key is None:
-            return view(*args, **kwargs)
-        if not _FORMAT.fullmatch(key):
-            raise Invalid("idempotency-key-format", field=HEADER)
-        database, clock = _parts()
-        caller = current_principal().id
-        known = _take(database, clock, caller, key)
-        if known is not None:
-            return known
-        try:
-            response = flask.make_response(view(*args, **kwargs))
-        except BaseException:
-            _free(database, caller, key)
-            raise
-        if response.status_code >= 300:
-            _free(database, caller, key)
-            return response
-        with database.write() as tx:
-            tx.execute(
-                update(idempotency_key)
-                .where(idempotency_key.c.caller == caller, idempotency_key.c.key == key)
-                .values(status=response.status_code, body=response.get_data(as_text=True))
-            )
-        return response
-
-    return cast(View, once)
-
-
-def _parts() -> tuple[Database, Clock]:
-    extensions = flask.current_app.extensions
-    return extensions["database"], extensions["clock"]
+    key = request.headers.get(HEADER)
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise Invalid("idempotency-key-format", detail="1 to 128 visible ASCII characters.")
+    caller = f"{by.kind}:{by.id}"
+    digest = _digest(by, request)
+    now = clock.now()
+    row = {"caller": caller, "idempotency_key": key, "request_digest": digest, "started_at": now}
+    with db.write() as tx:
+        if insert_ignore(tx, idempotency_key, [row], ["caller", "idempotency_key"]):
+            return caller, key
+        held = tx.execute(select(idempotency_key).where(_is(caller, key)).with_for_update()).first()
+        if (
+            held is None
+            or held.started_at < now - KEPT_FOR
+            or (held.status is None and held.started_at < now - _LEASE)
+        ):
+            # Too old to stand for anything, or its first server died on the way.
+            tx.execute(delete(idempotency_key).where(_is(caller, key)))
+            insert_ignore(tx, idempotency_key, [row], ["caller", "idempotency_key"])
+            return caller, key
+    if held.request_digest != digest:
+        raise Conflict("idempotency-key-reused")
+    if held.status is None:
+        raise Conflict("idempotency-key-in-use")
+    answer = Response(held.body, status=held.status, content_type=held.content_type)
+    for line in (held.headers or "").splitlines():
+        name, _, value = line.partition(": ")
+        answer.headers[name] = value
+    answer.headers["Idempotency-Replayed"] = "true"
+    return answer
 
 
-def _digest() -> bytes:
-    request = flask.request
-    parts = (request.method, request.path, request.query_string.decode("latin-1"))
-    return sha256("\n".join(parts).encode() + b"\n" + request.get_data()).digest()
-
-
-def _take(database: Database, clock: Clock, caller: str, key: str) -> flask.Response | None:
-    """Claim a key; return the kept answer if the same request was answered before."""
-    now, digest = clock.now(), _digest()
-    row = {"caller": caller, "key": key, "digest": digest, "created_at": now}
-    is_key = (idempotency_key.c.caller == caller) & (idempotency_key.c.key == key)
-    with database.write() as tx:
-        if insert_ignore(tx, idempotency_key, [row], ["caller", "key"]):
-            return None
-        known = tx.execute(select(idempotency_key).where(is_key).with_for_update()).one()
-        is_over = known.created_at + (KEPT if known.status is not None else _UNDER_WAY) < now
-        if is_over:
-            tx.execute(
-                update(idempotency_key)
-                .where(is_key)
-                .values(digest=digest, status=None, body=None, created_at=now)
-            )
-            return None
-    if bytes(known.digest) != digest:
-        raise Conflict("idempotency-key-reused", field=HEADER)
-    if known.status is None:
-        raise Conflict("idempotency-key-busy", field=HEADER)
-    response = flask.make_response(known.body, known.status)
-    response.content_type = "application/json"
-    response.headers["Idempotent-Replay"] = "true"
-    return response
-
-
-def _free(database: Database, caller: str, key: str) -> None:
-    with database.write() as tx:
-        tx.execute(
-            delete(idempotency_key).where(
-                idempotency_key.c.caller == caller,
-                idempotency_key.c.key == key,
-                idempotency_key.c.status.is_(None),
-            )
+def finish(db: Database, key: tuple[str, str], response: Response) -> None:
+    """Keep the answer for a repeat; one that did nothing frees the key."""
+    with db.write() as tx:
+        if not 200 <= response.status_code < 300:
+            tx.execute(delete(idempotency_key).where(_is(*key)))
+            return
+        headers = "\n".join(
+            f"{name}: {response.headers[name]}" for name in _KEPT_HEADERS if name in response.headers
         )
+        values = {
+            "status": response.status_code,
+            "content_type": response.content_type,
+            "headers": headers,
+            "body": response.get_data(),
+        }
+        tx.execute(update(idempotency_key).where(_is(*key)).values(values))
+
+
+def purge_keys(tx: Connection, at: datetime) -> int:
+    """Remove answers that are kept no longer; return how many."""
+    return tx.execute(delete(idempotency_key).where(idempotency_key.c.started_at < at - KEPT_FOR)).rowcount
+
+
+def _is(caller: str, key: str) -> Any:
+    return (idempotency_key.c.caller == caller) & (idempotency_key.c.idempotency_key == key)
+
+
+def _digest(by: Principal, request: Request) -> bytes:
+    """Digest all that tells one request from another: also the organisation that it is made for."""
+    parts = (
+        request.method,
+        request.full_path,
+        by.organisation,
+        request.headers.get("If-Match", ""),
+        request.mimetype,
+    )
+    body = request.get_data(cache=True)
+    return hashlib.sha256("\n".join(parts).encode() + b"\n\n" + body).digest()

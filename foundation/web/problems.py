@@ -1,177 +1,236 @@
-"""Errors as RFC 9457 problem documents: a stable code, the fields at fault, and never a value."""
+"""Every refusal as problem+json (RFC 9457), in one place: families of errors become statuses, faults name fields, never values."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import flask
-import structlog
+from flask import Flask, Response, g, json
+from marshmallow import ValidationError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from foundation import errors
-
-log = structlog.get_logger("foundation.web")
+from foundation.database import is_retryable
+from foundation.errors import (
+    Conflict,
+    Forbidden,
+    Gone,
+    Invalid,
+    NotFound,
+    ServiceError,
+    TooLarge,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
+from foundation.logs import get_logger
 
 CONTENT_TYPE = "application/problem+json"
-
-_STATUS: tuple[tuple[type[errors.ServiceError], int, str], ...] = (
-    (errors.Unauthenticated, 401, "Who calls is not known"),
-    (errors.Forbidden, 403, "This caller may not do this"),
-    (errors.Gone, 410, "It is no longer there"),
-    (errors.NotFound, 404, "There is nothing of this name"),
-    (errors.Conflict, 409, "The state has moved on"),
-    (errors.TooLarge, 413, "Too large"),
-    (errors.TooMany, 429, "Too many requests"),
-    (errors.Unavailable, 503, "A part of the service is down; nothing was done"),
+_RETRY_SECONDS = 2
+_FAMILIES: tuple[tuple[type[ServiceError], int], ...] = (
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (Gone, 410),
+    (NotFound, 404),
+    (Conflict, 409),
+    (TooLarge, 413),
+    (TooMany, 429),
+    (Unavailable, 503),
 )
-_CODES = {
+_TITLES = {
+    400: "The request could not be read",
+    401: "Sign in first",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed here",
+    406: "No such representation",
+    409: "The state does not allow it",
+    410: "No longer there",
+    411: "Length needed",
+    413: "Too large",
+    414: "Address too long",
+    415: "Not a type that is read here",
+    422: "Some fields are at fault",
+    429: "Too many requests",
+    431: "Headers too large",
+    500: "Something went wrong here",
+    503: "Not available at the moment",
+}
+_HTTP_CODES = {
     400: "request-unreadable",
     404: "route-unknown",
     405: "method-not-allowed",
     406: "not-acceptable",
-    408: "request-timeout",
     411: "length-required",
     413: "body-too-large",
-    414: "uri-too-long",
-    415: "media-type-unsupported",
-    422: "fields-invalid",
-    429: "too-many-requests",
-    503: "unavailable",
+    414: "path-too-long",
+    415: "content-type-unsupported",
+    431: "headers-too-large",
 }
+# marshmallow's sentences, by their beginning, as codes. What is already a code passes as it is.
+_SENTENCES = (
+    ("Missing data for required field", "required"),
+    ("Field may not be null", "null"),
+    ("Unknown field", "unknown-field"),
+    ("Not a valid string", "type-string"),
+    ("Not a valid integer", "type-integer"),
+    ("Not a valid number", "type-number"),
+    ("Not a valid boolean", "type-boolean"),
+    ("Not a valid list", "type-list"),
+    ("Not a valid mapping", "type-object"),
+    ("Invalid input type", "type-object"),
+    ("Invalid type", "type-object"),
+    ("Not a valid date", "date-format"),
+    ("Not a valid datetime", "instant-format"),
+    ("Must be one of", "not-one-of"),
+    ("Must be ", "out-of-range"),
+    ("Longer than maximum", "too-long"),
+    ("Shorter than minimum", "too-short"),
+    ("Length must be", "length"),
+    ("String does not match", "format"),
+)
+_CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}|[0-9]{1,6}")
+
+log = get_logger(__name__)
 
 
-def install(app: flask.Flask) -> None:
-    app.register_error_handler(errors.ServiceError, answer_service_error)
-    app.register_error_handler(HTTPException, answer_http_error)
-    app.register_error_handler(Exception, answer_unexpected)
+class InvalidFields(Invalid):
+    """Several fields at fault, told all at once."""
 
-
-def status_of(error: errors.ServiceError) -> int:
-    return _family(error)[0]
-
-
-def _family(error: errors.ServiceError) -> tuple[int, str]:
-    for kind, status, title in _STATUS:
-        if isinstance(error, kind):
-            return status, title
-    return (422, "A field is at fault") if error.field else (400, "The request cannot be read")
+    def __init__(self, faults: Sequence[Invalid]) -> None:
+        super().__init__("fields-invalid", field=faults[0].field if faults else None)
+        self.faults = tuple(faults)
 
 
 def problem(
     status: int,
     code: str,
-    title: str,
     *,
     detail: str | None = None,
-    faults: list[dict[str, Any]] | None = None,
+    errors: Sequence[Mapping[str, Any]] = (),
     ids: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
-) -> flask.Response:
-    document: dict[str, Any] = {
-        "type": f"urn:mpi:problem:{code}",
-        "title": title,
+) -> Response:
+    """Write a problem."""
+    body: dict[str, Any] = {
+        "type": f"urn:problem:{code}",
+        "title": _TITLES.get(status, "The request was refused"),
         "status": status,
         "code": code,
-        "request_id": flask.g.get("request_id"),
     }
     if detail:
-        document["detail"] = detail
-    if faults:
-        document["errors"] = faults
+        body["detail"] = detail
+    if errors:
+        body["errors"] = list(errors)
     if ids:
-        document["ids"] = dict(ids)
-    response = flask.make_response(flask.jsonify(document), status)
-    response.content_type = CONTENT_TYPE
-    response.headers.update(headers or {})
-    return response
+        body["ids"] = dict(ids)
+    body["request_id"] = g.get("request_id")
+    g.problem_code = code
+    return Response(json.dumps(body), status=status, content_type=CONTENT_TYPE, headers=dict(headers or {}))
 
 
-def answer_service_error(error: errors.ServiceError) -> flask.Response:
-    status, title = _family(error)
-    headers = {}
-    if status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="mpi"'
-    if isinstance(error, errors.TooMany):
+def status_of(error: ServiceError) -> int:
+    for family, status in _FAMILIES:
+        if isinstance(error, family):
+            return status
+    return 400 if error.field is None else 422
+
+
+def answer_service_error(error: ServiceError) -> Response:
+    status = status_of(error)
+    headers: dict[str, str] = {}
+    if isinstance(error, Unauthenticated):
+        fault = (
+            ""
+            if error.code == "sign-in-needed"
+            else f', error="invalid_token", error_description="{error.code}"'
+        )
+        headers["WWW-Authenticate"] = f'Bearer realm="mpi"{fault}'
+    if isinstance(error, TooMany):
         headers["Retry-After"] = str(error.retry_after_seconds)
-    if status == 503:
-        headers["Retry-After"] = "5"
-    fault: dict[str, Any] = {"field": error.field, "code": error.code}
-    if error.row is not None:
-        fault["row"] = error.row
-    faults = [fault] if error.field else None
-    return problem(
-        status, error.code, title, detail=error.detail, faults=faults, ids=error.ids, headers=headers
-    )
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(_RETRY_SECONDS)
+        log.warning("unavailable", code=error.code)
+    faults = error.faults if isinstance(error, InvalidFields) else (error,)
+    errors = [{"field": fault.field, "code": fault.code} for fault in faults if fault.field is not None]
+    return problem(status, error.code, detail=error.detail, errors=errors, ids=error.ids, headers=headers)
 
 
-def answer_http_error(error: HTTPException) -> flask.Response:
-    response = error.get_response()
-    status = error.code or 500
-    if status < 400:
-        return flask.make_response(response)
-    messages = getattr(error, "data", {}).get("messages")
-    faults = list(faults_of(messages)) if isinstance(messages, Mapping) else None
-    if status == 422 and faults is not None and any(fault["code"] == "json-unreadable" for fault in faults):
-        status = 400
-    code = _CODES.get(status, f"http-{status}")
-    headers = {name: value for name, value in response.headers if name in ("Allow", "Retry-After")}
-    return problem(status, code, error.name, faults=faults, headers=headers)
+def answer_validation_error(error: ValidationError) -> Response:
+    errors = [{"field": field, "code": code} for field, code in _faults(_inside_location(error.messages), ())]
+    return problem(422, "fields-invalid", errors=sorted(errors, key=lambda fault: fault["field"]))
 
 
-def answer_unexpected(error: Exception) -> flask.Response:
-    # The type and the place, not the message: a driver's message may quote a row.
-    trace, place = error.__traceback__, "unknown"
-    while trace is not None:
-        place = f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    log.error("request failed", error_type=type(error).__name__, place=place)
-    if flask.current_app.testing and flask.current_app.config.get("RAISE_UNEXPECTED"):
-        raise error
-    return problem(500, "internal-error", "The service failed; the fault is logged under the request's id")
+def _inside_location(messages: Any) -> Any:
+    # webargs puts where it looked ("json", "query", …) around what it found there.
+    if isinstance(messages, dict) and len(messages) == 1:
+        (location, inner), *_ = messages.items()
+        if location in {"json", "query", "form", "headers", "files", "path"}:
+            return inner
+    return messages
 
 
-# Faults of fields -----------------------------------------------------------------------------------------------------
-
-_KEBAB = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]{0,39}")
-_PATTERNS = (
-    (re.compile(r"Missing data"), "required"),
-    (re.compile(r"may not be null"), "null-not-allowed"),
-    (re.compile(r"Unknown field"), "field-unknown"),
-    (re.compile(r"Invalid JSON"), "json-unreadable"),
-    (re.compile(r"Invalid input type"), "object-expected"),
-    (re.compile(r"Not a valid (?:string)"), "text-expected"),
-    (re.compile(r"Not a valid (?:integer|number)"), "number-expected"),
-    (re.compile(r"Not a valid boolean"), "boolean-expected"),
-    (re.compile(r"Not a valid list"), "list-expected"),
-    (re.compile(r"Not a valid (?:mapping|dict)"), "object-expected"),
-    (re.compile(r"Not a valid (?:datetime|aware datetime)"), "instant-expected"),
-    (re.compile(r"Not a valid date"), "date-expected"),
-    (re.compile(r"Must be one of"), "not-in-list"),
-    (re.compile(r"[Ll]ength|Shorter than|Longer than"), "length"),
-    (re.compile(r"Must be (?:greater|less)"), "range"),
-)
-
-
-def faults_of(messages: Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
-    """Flatten marshmallow's messages to (dotted field, code); a name that is not one of ours may be a value, and is not repeated."""
-    if isinstance(messages, Mapping):
+def _faults(messages: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if isinstance(messages, dict):
         for name, inner in messages.items():
-            is_place = not path and name in ("json", "query", "form", "headers", "files")
-            step = () if is_place or name == "_schema" else (_step(name),)
-            yield from faults_of(inner, path + step)
-        return
-    for message in messages if isinstance(messages, (list, tuple)) else [messages]:
-        yield {"field": ".".join(path) or None, "code": _code_of(str(message))}
+            if name == "_schema":
+                yield from _faults(inner, path)
+            else:
+                # A name that the caller made up is told only where it reads like a name.
+                told = str(name) if _FIELD_NAME.fullmatch(str(name)) else "(unnamed)"
+                yield from _faults(inner, (*path, told))
+    elif isinstance(messages, list | tuple):
+        for inner in messages:
+            yield from _faults(inner, path)
+    else:
+        yield ".".join(path) or "(body)", _code(str(messages))
 
 
-def _step(name: Any) -> str:
-    if isinstance(name, int):
-        return str(name)
-    return name if isinstance(name, str) and _NAME.fullmatch(name) else "(name)"
-
-
-def _code_of(message: str) -> str:
-    if _KEBAB.fullmatch(message):
+def _code(message: str) -> str:
+    if _CODE.fullmatch(message):
         return message
-    return next((code for pattern, code in _PATTERNS if pattern.search(message)), "invalid")
+    for start, code in _SENTENCES:
+        if message.startswith(start):
+            return code
+    return "invalid"
+
+
+def answer_http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if 300 <= status < 400:
+        response = error.get_response()
+        assert isinstance(response, Response)
+        return response
+    headers: dict[str, str] = {}
+    if status == 405 and getattr(error, "valid_methods", None):
+        headers["Allow"] = ", ".join(sorted(error.valid_methods))  # type: ignore[attr-defined]
+    return problem(status, _HTTP_CODES.get(status, f"http-{status}"), headers=headers)
+
+
+def answer_unexpected(error: Exception) -> Response:
+    """Answer what nobody foresaw. The log gets its type and the places it passed, without message, values or locals."""
+    if isinstance(error, PoolTimeout):
+        return answer_service_error(Unavailable("database-busy"))
+    if isinstance(error, DBAPIError):
+        if is_retryable(error):
+            return answer_service_error(Unavailable("database-busy"))
+        if isinstance(error, OperationalError):
+            log.error("database unavailable", exc_info=error)
+            return answer_service_error(Unavailable("database-unavailable"))
+    log.error("unexpected error", exc_info=error)
+    return problem(500, "internal-error")
+
+
+def install_problems(app: Flask, shown: Callable[[Response], Any]) -> None:
+    """Let the app answer every error here; ``shown`` may turn a problem into a page."""
+
+    def through(answer: Callable[[Any], Response]) -> Callable[[Exception], Any]:
+        return lambda error: shown(answer(error))
+
+    app.register_error_handler(ServiceError, through(answer_service_error))
+    app.register_error_handler(ValidationError, through(answer_validation_error))
+    app.register_error_handler(HTTPException, through(answer_http_error))
+    app.register_error_handler(Exception, through(answer_unexpected))
+    # A test must see the answer that a caller would see.
+    app.config["PROPAGATE_EXCEPTIONS"] = False

@@ -1,179 +1,250 @@
-"""The web shell around every route: request ids, size limits, strict JSON, who may call, security headers, OpenAPI."""
+"""What surrounds every request: its id, who asks and whether they may, limits, repeats, headers of the answer, one line of log."""
 
-import json
+import hmac
 import re
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import flask
-import structlog
-from flask.json.provider import DefaultJSONProvider
-from flask_smorest import Api, Blueprint
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from flask import Flask, Request, Response, current_app, g, request
 
+from foundation.auth.sessions import Session, find_session, note_session
+from foundation.auth.tokens import TokenIssuer
+from foundation.clock import Clock
+from foundation.database import Database
+from foundation.errors import Forbidden, Invalid, TooLarge, Unauthenticated
+from foundation.limits import Limits
+from foundation.logs import current_request_id, get_logger
+from foundation.metrics import REQUEST_SECONDS, REQUESTS
 from foundation.principal import Principal
 from foundation.settings import Settings
-from foundation.web import problems
-from foundation.web.access import OPEN, SCOPE, admit
-from foundation.web.schema import Problem
+from foundation.web import idempotency
+from foundation.web.access import access_of, handler_of
+from foundation.web.body import StrictJson
+from foundation.web.problems import install_problems
 
-log = structlog.get_logger("foundation.web")
-
-Authenticate = Callable[[flask.Request], Principal | None]
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+REQUESTS_PER_MINUTE = 6_000
+COOKIE = "mpi_session"
+_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_REQUEST_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Permissions-Policy": "geolocation=(), camera=(), microphone=()",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ufffd\ud800-\udfff]")
+_ACT_FOR = "NHSD-End-User-Organisation-ODS"
+_CONTENT_SECURITY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+log = get_logger(__name__)
 
 
-class StrictJson(DefaultJSONProvider):
-    """JSON as its standard has it: no name twice in one object, no NaN, and nothing nested beyond reason."""
+class Extended(Request):
+    """A request that never parses a form into more parts than a form of ours has."""
 
-    sort_keys = False
-    ensure_ascii = False
-
-    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        try:
-            return json.loads(s, object_pairs_hook=_unique, parse_constant=_refuse)
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
+    max_form_parts = 200
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands twice")
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The parts that every route stands on."""
+
+    db: Database
+    clock: Clock
+    settings: Settings
+    tokens: TokenIssuer = field(repr=False)
+    limits: Limits = field(repr=False)
+
+    @property
+    def is_secure(self) -> bool:
+        return self.settings.public_url.startswith("https://")
+
+
+def shell() -> Shell:
+    """Return the parts of the app that serves this request."""
+    found: Shell = current_app.extensions["shell"]
     return found
 
 
-def _refuse(_constant: str) -> Any:
-    raise ValueError("not a number of JSON")
-
-
-class ProblemApi(Api):  # type: ignore[misc]  # flask-smorest has no types
-    """flask-smorest's Api with our own error documents."""
-
-    ERROR_SCHEMA = Problem
-    # Responses that flask-smorest knows by status are those of errors; each view describes its own success.
-    DEFAULT_RESPONSE_CONTENT_TYPE = problems.CONTENT_TYPE
-
-    def _register_error_handlers(self) -> None:
-        """Leave errors to foundation.web.problems."""
-
-
-class JsonBlueprint(Blueprint):  # type: ignore[misc]
-    """A blueprint whose views answer JSON."""
-
-    DEFAULT_RESPONSE_CONTENT_TYPE = "application/json"
-
-
-def make_blueprint(name: str, url_prefix: str, description: str) -> Blueprint:
-    """Return a blueprint whose routes are part of the OpenAPI document."""
-    return JsonBlueprint(name, name, url_prefix=url_prefix, description=description)
-
-
-def install(app: flask.Flask, settings: Settings, authenticate: Authenticate) -> Api:
-    """Put the shell around an application, before any blueprint is registered."""
+def install(app: Flask, parts: Shell, shown: Callable[[Response], Any]) -> None:
+    """Put the shell around an app; ``shown`` may turn a problem into a page."""
+    app.extensions["shell"] = parts
+    app.request_class = Extended
     app.json = StrictJson(app)
-    app.config.update(
-        API_TITLE="Master patient index and consent service",
-        API_VERSION="v1",
-        OPENAPI_VERSION="3.1.0",
-        OPENAPI_URL_PREFIX="/api/v1",
-        OPENAPI_JSON_PATH="openapi.json",
-        MAX_CONTENT_LENGTH=settings.max_body_bytes,
-        MAX_FORM_MEMORY_SIZE=settings.max_body_bytes,
+    app.config["MAX_CONTENT_LENGTH"] = parts.settings.max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = parts.settings.max_body_bytes
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    install_problems(app, shown)
+    app.before_request(_begin)
+    app.before_request(_admit)
+    app.after_request(_finish)
+    app.teardown_request(_forget)
+
+
+def _begin() -> None:
+    g.started = time.perf_counter()
+    given = request.headers.get("X-Request-ID", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+    g.request_token = current_request_id.set(g.request_id)
+
+
+def _admit() -> Response | None:
+    """Let the request in, or answer it."""
+    if request.routing_exception is not None:
+        return None  # no route: Flask raises it next
+    if _UNPRINTABLE.search(request.path) or any(
+        _UNPRINTABLE.search(text) for pair in request.args.items(multi=True) for text in pair
+    ):
+        raise Invalid("path-format")
+    assert request.endpoint is not None
+    access = access_of(current_app._get_current_object(), request.endpoint, request.method)  # type: ignore[attr-defined]
+    if access is None:
+        # Fail closed: a route that somebody forgot to mark answers nobody.
+        log.error("route without a scope", route=_route())
+        raise Forbidden("route-without-scope")
+    parts = shell()
+    length = request.content_length
+    if length is not None and length > parts.settings.max_body_bytes and access.is_open:
+        raise TooLarge("body-too-large")
+    if access.is_open:
+        return None
+    principal = _authenticate(parts)
+    g.principal = principal
+    parts.limits.check("requests", f"{principal.kind}:{principal.id}", REQUESTS_PER_MINUTE)
+    missing = access.scopes - principal.scopes
+    if missing:
+        raise Forbidden("scope-missing", detail=f"Needs the scope {' '.join(sorted(missing))}.")
+    if length is not None and length > parts.settings.max_body_bytes:
+        raise TooLarge("body-too-large")
+    handler = handler_of(current_app._get_current_object(), request.endpoint, request.method)  # type: ignore[attr-defined]
+    if request.method in _WRITES and not idempotency.is_left_alone(handler):
+        begun = idempotency.begin(parts.db, parts.clock, principal, request)
+        if isinstance(begun, Response):
+            return begun
+        g.idempotency = begun
+    return None
+
+
+def _authenticate(parts: Shell) -> Principal:
+    given = request.headers.get("Authorization")
+    if given is not None:
+        kind, _, token = given.partition(" ")
+        if kind.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("token-missing")
+        with parts.db.read() as tx:
+            return _acting_for(parts.tokens.read(tx, token.strip()))
+    session = read_session()
+    if session is None:
+        raise Unauthenticated("sign-in-needed")
+    if request.method in _WRITES:
+        check_form_secret(session)
+    return session.user.principal()
+
+
+def _acting_for(principal: Principal) -> Principal:
+    """Let a client that serves several organisations say for which one it asks."""
+    organisation = request.headers.get(_ACT_FOR)
+    if organisation is None or organisation == principal.organisation:
+        return principal
+    if not principal.may_act_for(organisation):
+        raise Forbidden("organisation-not-allowed")
+    return replace(
+        principal, organisation=organisation, organisations=principal.organisations | {principal.organisation}
     )
-    problems.install(app)
-
-    @app.before_request
-    def begin() -> None:
-        flask.g.began = time.perf_counter()
-        offered = flask.request.headers.get("X-Request-ID", "")
-        flask.g.request_id = offered if _REQUEST_ID.fullmatch(offered) else str(uuid.uuid4())
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=flask.g.request_id)
-        if flask.request.endpoint is None:
-            return
-        view = app.view_functions[flask.request.endpoint]
-        _check_body(settings)
-        admit(view, authenticate)
-
-    @app.after_request
-    def finish(response: flask.Response) -> flask.Response:
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-        if settings.public_url.startswith("https"):
-            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
-        if flask.request.endpoint != "static":
-            response.headers.setdefault("Cache-Control", "no-store")
-        response.headers["X-Request-ID"] = flask.g.get("request_id", "")
-        correlation = flask.request.headers.get("X-Correlation-ID", "")
-        if _CORRELATION_ID.fullmatch(correlation):
-            response.headers["X-Correlation-ID"] = correlation
-        rule = flask.request.url_rule
-        log.info(
-            "request answered",
-            method=flask.request.method,
-            route=rule.rule if rule is not None else "unknown",
-            status=response.status_code,
-            duration_ms=round((time.perf_counter() - flask.g.began) * 1000, 1)
-            if "began" in flask.g
-            else None,
-        )
-        return response
-
-    api = ProblemApi(app)
-    api.spec.components.security_scheme("client", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
-    api.spec.options["security"] = [{"client": []}]
-    _open(app, "api-docs.openapi_json", "a machine must be able to read how to call")
-    _open(app, "static", "style sheets and scripts hold nothing about anyone")
-    return api
 
 
-def _open(app: flask.Flask, endpoint: str, reason: str) -> None:
-    view = app.view_functions.get(endpoint)
-    if view is None:
-        return
-
-    def opened(*args: Any, **kwargs: Any) -> Any:
-        return view(*args, **kwargs)
-
-    setattr(opened, OPEN, reason)
-    app.view_functions[endpoint] = opened
-
-
-def _check_body(settings: Settings) -> None:
-    request = flask.request
-    if (request.content_length or 0) > settings.max_body_bytes:
-        raise RequestEntityTooLarge
-    if not request.path.startswith("/api/") or request.method not in ("POST", "PUT", "PATCH"):
-        return
-    if request.content_length and not request.is_json:
-        raise UnsupportedMediaType
-    if request.content_length:
-        try:
-            # Read once here, strictly: the reader behind a view's arguments lets a name stand twice.
-            flask.current_app.json.loads(request.get_data(cache=True).decode("utf-8"))
-        except ValueError as error:
-            raise BadRequest from error
-
-
-def guards(app: flask.Flask) -> dict[str, tuple[str | None, str | None]]:
-    """Return, for each rule of the URL map, the scope it requires and why it is open; for the guard that walks the map."""
-    found = {}
-    for rule in app.url_map.iter_rules():
-        view = app.view_functions[rule.endpoint]
-        methods = ",".join(sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}))
-        found[f"{methods} {rule.rule}"] = (getattr(view, SCOPE, None), getattr(view, OPEN, None))
+def read_session() -> Session | None:
+    """Return the session of the request's cookie, if it still stands; once a request."""
+    if "session" not in g:
+        token = request.cookies.get(COOKIE)
+        parts = shell()
+        now = parts.clock.now()
+        g.session = None
+        if token and len(token) < 100:
+            with parts.db.read() as tx:
+                g.session = find_session(tx, now, token)
+            if g.session is not None and g.session.needs_noting:
+                with parts.db.write() as tx:
+                    note_session(tx, now, token)
+    found: Session | None = g.session
     return found
+
+
+def check_form_secret(session: Session) -> None:
+    """Refuse a write that comes by cookie without the session's secret: another site could have sent it."""
+    given = request.headers.get("X-CSRF-Token")
+    if given is None and request.mimetype in {"application/x-www-form-urlencoded", "multipart/form-data"}:
+        given = request.form.get("csrf_token")
+    if given is None or not _same(given, session.csrf):
+        raise Forbidden("csrf-token", detail="Load the page again and repeat what you did.")
+
+
+def check_same_site() -> None:
+    """Refuse a form that another site sent; for sign-in, where there is no session yet whose secret could be asked for."""
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "same-site", "none"}:
+        raise Forbidden("cross-site")
+    origin = request.headers.get("Origin")
+    if origin not in {None, request.host_url.rstrip("/"), shell().settings.public_url}:
+        raise Forbidden("cross-site")
+
+
+def _same(left: str, right: str) -> bool:
+    return hmac.compare_digest(left.encode(), right.encode())
+
+
+def _route() -> str:
+    return request.url_rule.rule if request.url_rule is not None else "(none)"
+
+
+def _finish(response: Response) -> Response:
+    key: tuple[str, str] | None = g.pop("idempotency", None)
+    if key is not None:
+        idempotency.finish(shell().db, key, response)
+    headers = response.headers
+    headers["X-Request-ID"] = g.request_id
+    correlation = request.headers.get("X-Correlation-ID", "")
+    if _CORRELATION_ID.fullmatch(correlation):
+        headers["X-Correlation-ID"] = correlation
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["X-Frame-Options"] = "DENY"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    headers["Content-Security-Policy"] = _CONTENT_SECURITY
+    if request.endpoint not in {"console.asset", "console.icon"}:
+        headers["Cache-Control"] = "no-store"
+    if shell().is_secure:
+        headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+    _note(response)
+    return response
+
+
+def _note(response: Response) -> None:
+    seconds = time.perf_counter() - g.started
+    route = _route()
+    REQUESTS.labels(request.method, route, str(response.status_code)).inc()
+    REQUEST_SECONDS.labels(route).observe(seconds)
+    principal: Principal | None = g.get("principal")
+    noted: dict[str, Any] = {
+        "method": request.method,
+        "route": route,
+        "status": response.status_code,
+        "duration_ms": round(seconds * 1000, 1),
+    }
+    if principal is not None:
+        noted["organisation"] = principal.organisation
+        noted["client_id"] = principal.client_id
+    if "problem_code" in g:
+        noted["code"] = g.problem_code
+    log.info("request", **noted)
+
+
+def _forget(_error: BaseException | None) -> None:
+    key: tuple[str, str] | None = g.pop("idempotency", None)
+    if key is not None:  # pragma: no cover - only where writing the answer itself failed
+        idempotency.finish(shell().db, key, Response(status=500))
+    token = g.pop("request_token", None)
+    if token is not None:
+        current_request_id.reset(token)

@@ -1,0 +1,204 @@
+"""The console's frame: templates of NHS.UK frontend, static files, signing in and out, and the first page."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    send_from_directory,
+)
+from jinja2 import ChainableUndefined, ChoiceLoader, FileSystemLoader, PackageLoader
+from werkzeug.wrappers import Response as AnyResponse
+
+from foundation.auth.roles import SCOPES, role_name
+from foundation.auth.sessions import Session, close_session, open_session
+from foundation.auth.users import User, check_password
+from foundation.errors import NotFound, Unauthenticated
+from foundation.web.access import open_to_all
+from foundation.web.shell import COOKIE, check_form_secret, check_same_site, read_session, shell
+
+HERE = Path(__file__).resolve().parent
+_SIGN_INS_PER_MINUTE = 30
+_NOT_PAGES = ("/api/", "/fhir/", "/oauth2/", "/.well-known/", "/health/", "/metrics")
+_KEPT_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleLink:
+    """A page of the console, shown to those whose scopes allow it."""
+
+    title: str
+    url: str
+    scope: str
+    hint: str = ""
+
+
+def add_console_link(app: Flask, link: ConsoleLink) -> None:
+    app.extensions.setdefault("console_links", []).append(link)
+
+
+def prepare_templates(app: Flask) -> None:
+    """Let the app find the console's templates and NHS.UK frontend's components; everything is escaped, whatever its name ends in."""
+    app.jinja_options = {"undefined": ChainableUndefined, "autoescape": True}
+    app.jinja_loader = ChoiceLoader(
+        [FileSystemLoader(HERE / "templates"), PackageLoader("nhsuk_frontend_jinja", "templates")]
+    )
+    app.context_processor(_everywhere)
+
+
+def _everywhere() -> dict[str, Any]:
+    session = read_session() if "session" in g or request.cookies.get(COOKIE) else None
+    return {
+        "session": session,
+        "user": session.user if session else None,
+        "role": role_name(session.user.role) if session else None,
+        "csrf_token": session.csrf if session else "",
+        "links": console_links(session),
+    }
+
+
+def console_links(session: Session | None) -> list[ConsoleLink]:
+    if session is None:
+        return []
+    scopes = session.user.principal().scopes
+    links: list[ConsoleLink] = current_app.extensions.get("console_links", [])
+    return [link for link in links if link.scope in scopes]
+
+
+console = Blueprint("console", __name__)
+
+
+@console.get("/")
+@open_to_all("leads to the sign-in page whoever has not signed in")
+def home() -> str | AnyResponse:
+    session = read_session()
+    if session is None:
+        return redirect("/sign-in")
+    allowed = sorted(SCOPES[scope] for scope in session.user.principal().scopes)
+    return render_template("home.html", allowed=allowed)
+
+
+@console.get("/sign-in")
+@open_to_all("the way in")
+def sign_in_page() -> str:
+    _need_local_sign_in()
+    return render_template("sign_in.html", next=_inside(request.args.get("next")), fault=None)
+
+
+@console.post("/sign-in")
+@open_to_all("the way in")
+def sign_in() -> AnyResponse:
+    _need_local_sign_in()
+    check_same_site()
+    try:
+        _, token = sign_in_with(request.form.get("username", ""), request.form.get("password", ""))
+    except Unauthenticated:
+        page = render_template(
+            "sign_in.html", next=_inside(request.form.get("next")), fault="sign-in-refused"
+        )
+        return make_response(page, 401)
+    return with_cookie(redirect(_inside(request.form.get("next")), 303), token)
+
+
+@console.post("/sign-out")
+@open_to_all("whoever is signed out already is shown the way in")
+def sign_out() -> AnyResponse:
+    leave()
+    return without_cookie(redirect("/sign-in", 303))
+
+
+@console.get("/static/<path:name>", endpoint="asset")
+@open_to_all("style sheets and scripts hold no data")
+def asset(name: str) -> Response:
+    return send_from_directory(HERE / "static", name, max_age=_KEPT_SECONDS)
+
+
+@console.get("/favicon.ico")
+@open_to_all("a picture")
+def icon() -> Response:
+    return send_from_directory(HERE / "static", "icon.svg", max_age=_KEPT_SECONDS)
+
+
+def sign_in_with(username: str, password: str) -> tuple[Session, str]:
+    """Sign someone in; return the session and the token for the cookie.
+
+    Raises:
+        Unauthenticated: ``sign-in-refused``.
+        TooMany: for one address, whoever it tries to be.
+    """
+    parts = shell()
+    parts.limits.check("sign-in", request.remote_addr or "unknown", _SIGN_INS_PER_MINUTE)
+    if len(username) > 64 or not username.isprintable() or "\0" in password:
+        raise Unauthenticated("sign-in-refused")
+    user: User = check_password(parts.db, parts.clock, username, password)
+    old = request.cookies.get(COOKIE)
+    with parts.db.write() as tx:
+        if old:
+            close_session(tx, old)  # a session never passes from one person to the next
+        token, session = open_session(tx, parts.clock.now(), user)
+    return session, token
+
+
+def leave() -> None:
+    """End the request's session, if it has one."""
+    session = read_session()
+    token = request.cookies.get(COOKIE)
+    if session is not None and token:
+        check_form_secret(session)
+        with shell().db.write() as tx:
+            close_session(tx, token)
+
+
+def with_cookie(response: AnyResponse, token: str) -> AnyResponse:
+    response.set_cookie(COOKIE, token, httponly=True, samesite="Lax", secure=shell().is_secure, path="/")
+    return response
+
+
+def without_cookie(response: AnyResponse) -> AnyResponse:
+    response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=shell().is_secure, path="/")
+    return response
+
+
+def _need_local_sign_in() -> None:
+    if not shell().settings.local_sign_in:
+        raise NotFound("local-sign-in-off")
+
+
+def _inside(target: str | None) -> str:
+    """Return where to go after signing in: a page of ours, whatever the address says."""
+    is_ours = (
+        target is not None
+        and target.startswith("/")
+        and not target.startswith(("//", "/\\"))
+        and target.isprintable()
+    )
+    return target if is_ours and target is not None and "\\" not in target else "/"
+
+
+def wants_page() -> bool:
+    """Whether the caller is a browser that asks for a page."""
+    return "text/html" in request.headers.get("Accept", "") and not request.path.startswith(_NOT_PAGES)
+
+
+def page_of_problem(answer: Response) -> AnyResponse:
+    """Turn a problem into what a browser can show: the way to sign in where that mends it, else a page that says what happened."""
+    if not wants_page():
+        return answer
+    if answer.status_code == 401 and request.method == "GET":
+        return redirect("/sign-in?next=" + quote(request.full_path.rstrip("?"), safe="/"))
+    told = answer.get_json(force=True)
+    page = make_response(render_template("problem.html", problem=told), answer.status_code)
+    for name in ("Retry-After", "Allow"):
+        if name in answer.headers:
+            page.headers[name] = answer.headers[name]
+    return page
