@@ -14,19 +14,21 @@ from foundation.web.console import ConsoleLink, add_console_link
 from foundation.web.etags import check_etag, etag, if_match, set_etag
 from foundation.web.idempotency import answers_repeats_itself
 from foundation.web.openapi import make_blueprint, openapi_document, register
-from foundation.web.paging import PageQuery, make_page, page_schema, read_cursor
+from foundation.web.paging import PageQuery, make_page, page_schema, read_cursor, write_cursor
 from foundation.web.problems import InvalidFields
-from foundation.web.schemas import Closed, IdText, Instant, OdsCode, Schema, Text
+from foundation.web.schemas import Closed, Code, IdText, Instant, OdsCode, QuerySchema, Schema, Text
 from foundation.web.shell import Shell, install, shell
 
 __all__ = [
     "Closed",
+    "Code",
     "ConsoleLink",
     "IdText",
     "Instant",
     "InvalidFields",
     "OdsCode",
     "PageQuery",
+    "QuerySchema",
     "Schema",
     "Shell",
     "Text",
@@ -48,4 +50,5 @@ __all__ = [
     "requires",
     "set_etag",
     "shell",
+    "write_cursor",
 ]

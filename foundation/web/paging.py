@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from marshmallow import fields, validate
 
 from foundation.errors import Invalid
-from foundation.web.schemas import Schema, Text
+from foundation.web.schemas import QuerySchema, Schema, Text
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ DEFAULT_LIMIT = 50
 MOST = 200
 
 
-class PageQuery(Schema):
+class PageQuery(QuerySchema):
     """The query arguments of a list; a list with filters inherits it."""
 
     limit = fields.Integer(

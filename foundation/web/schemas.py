@@ -1,5 +1,6 @@
 """The base of every schema at the edge: unknown fields are refused, ids are text, text has a length and no control characters."""
 
+import re
 import unicodedata
 from collections.abc import Collection
 from datetime import datetime
@@ -12,6 +13,8 @@ from foundation.directory import parse_ods_code
 from foundation.errors import Invalid
 from foundation.ids import format_id, parse_id
 
+_CODE = re.compile(r"[\x21-\x7e]+")
+
 
 class Schema(marshmallow.Schema):
     """A schema that refuses what it does not know, and keeps fields in the order in which they are written."""
@@ -20,13 +23,17 @@ class Schema(marshmallow.Schema):
         unknown = RAISE
 
 
-class Text(fields.String):
-    """Text of 1 to ``max_length`` characters without control characters, as received: nothing is trimmed."""
+class QuerySchema(Schema):
+    """The arguments of a query; unknown ones are refused too, as a filter that is not applied would mislead."""
 
-    def __init__(self, max_length: int, *, min_length: int = 1, **kwargs: Any) -> None:
-        metadata = {"maxLength": max_length, "minLength": min_length} | kwargs.pop("metadata", {})
+
+class Text(fields.String):
+    """Text of 1 to ``longest`` characters without control characters, as received: nothing is trimmed."""
+
+    def __init__(self, longest: int, *, shortest: int = 1, **kwargs: Any) -> None:
+        metadata = {"maxLength": longest, "minLength": shortest} | kwargs.pop("metadata", {})
         super().__init__(metadata=metadata, **kwargs)
-        self._least, self._most = min_length, max_length
+        self._least, self._most = shortest, longest
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
@@ -95,15 +102,21 @@ class Instant(fields.AwareDateTime):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-class Closed(fields.String):
-    """One code of a closed list."""
+class Code(Text):
+    """A code: printable text without spaces, one of a closed list where ``one_of`` gives it."""
 
-    def __init__(self, values: Collection[str], **kwargs: Any) -> None:
-        super().__init__(metadata={"enum": list(values)} | kwargs.pop("metadata", {}), **kwargs)
-        self._values = frozenset(values)
+    def __init__(self, one_of: Collection[str] = (), *, longest: int = 64, **kwargs: Any) -> None:
+        metadata = ({"enum": list(one_of)} if one_of else {}) | kwargs.pop("metadata", {})
+        super().__init__(longest, metadata=metadata, **kwargs)
+        self._one_of = frozenset(one_of)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        if text not in self._values:
+        if self._one_of and text not in self._one_of:
             raise ValidationError("not-one-of")
+        if not _CODE.fullmatch(text):
+            raise ValidationError("code-format")
         return text
+
+
+Closed = Code

@@ -6,7 +6,7 @@ from typing import Any
 import flask
 from flask_smorest import Blueprint
 
-from foundation.web import current_principal, etag, idempotent, if_match, make_blueprint, requires
+from foundation.web import current_principal, etag, if_match, make_blueprint, requires
 from mpi.records import RecordKey, SourceRecord
 from mpi.service.context import Mpi
 from mpi.service.people import get_record
@@ -22,7 +22,6 @@ def make(mpi: Mpi) -> Blueprint:
     )
 
     @room.route(_ROUTE, methods=["PUT"])
-    @idempotent
     @room.arguments(RecordQuery, location="query")
     @room.arguments(SourceRecordSchema)
     @room.response(200, ReceivedSchema)

@@ -10,7 +10,6 @@ from foundation.ids import parse_id
 from foundation.web import (
     current_principal,
     etag,
-    idempotent,
     if_match,
     make_blueprint,
     read_cursor,
@@ -64,7 +63,6 @@ def make(mpi: Mpi) -> Blueprint:
         return found, 200, {"ETag": etag(found.task.version)}
 
     @room.route("/<task_id>/claim", methods=["POST"])
-    @idempotent
     @room.response(200, TaskSchema)
     @requires("tasks:work")
     def claim(task_id: str) -> Any:
@@ -73,7 +71,6 @@ def make(mpi: Mpi) -> Blueprint:
         return task, 200, {"ETag": etag(task.version)}
 
     @room.route("/<task_id>/release", methods=["POST"])
-    @idempotent
     @room.response(200, TaskSchema)
     @requires("tasks:work")
     def release(task_id: str) -> Any:
@@ -84,7 +81,6 @@ def make(mpi: Mpi) -> Blueprint:
         return task, 200, {"ETag": etag(task.version)}
 
     @room.route("/<task_id>/comments", methods=["POST"])
-    @idempotent
     @room.arguments(NewCommentSchema)
     @room.response(204)
     @requires("tasks:work")
@@ -93,7 +89,6 @@ def make(mpi: Mpi) -> Blueprint:
         review.comment_task(mpi, parse_id(task_id, "task_id"), current_principal(), body["comment"])
 
     @room.route("/<task_id>/decide", methods=["POST"])
-    @idempotent
     @room.arguments(DecideSchema)
     @room.response(200, OutcomeSchema)
     @requires("tasks:work")
@@ -111,7 +106,6 @@ def make(mpi: Mpi) -> Blueprint:
         return outcome, 200, {"ETag": etag(outcome.task.version)}
 
     @room.route("/<task_id>/undo", methods=["POST"])
-    @idempotent
     @room.arguments(UndoSchema)
     @room.response(200, OutcomeSchema)
     @requires("tasks:work")
