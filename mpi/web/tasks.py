@@ -124,7 +124,7 @@ def make(mpi: Mpi) -> Blueprint:
 
 
 def _place(token: str | None) -> review.Cursor | None:
-    place = read_cursor(token, (int, str, str))
+    place = read_cursor(token, int, str, str)
     if place is None:
         return None
     try:
