@@ -56,7 +56,7 @@ def compare(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> Compariso
         (
             _number(a, b),
             given,
-            _middle(a, b),
+            "missing" if given in _MIDDLE_SPENT else _middle(a, b),
             family,
             birth,
             _gender(a, b, given),
@@ -79,9 +79,10 @@ def compare(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> Compariso
 # Names ---------------------------------------------------------------------------------------------------------
 
 _WEAK_GIVEN = frozenset(("differ", "loose", "initial", "missing", "middle"))
-_WEAK_FAMILY = frozenset(("differ", "close", "half"))
+_WEAK_FAMILY = frozenset(("differ", "loose", "close", "half", "previous"))
+_MIDDLE_SPENT = frozenset(("middle", "reordered"))
 _SAME_DECADE = frozenset(("exact", "january", "swapped", "close", "partial"))
-_SAME_GIVEN = frozenset(("exact", "nickname", "typo", "close", "middle"))
+_SAME_GIVEN = frozenset(("exact", "nickname", "typo", "close", "middle", "reordered"))
 
 CLOSE = 0.9
 LOOSE = 0.8
@@ -105,19 +106,33 @@ def _given(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> tuple[str,
     for name in a.canonical:
         if name in b.canonical and len(name) > 1:
             return "nickname", _commoner(ours[0], theirs[0], model.frequency["given"])
-    for name in a.middle:
-        if name in theirs and len(name) > 1:
-            return "middle", ""
-    for name in b.middle:
-        if name in ours and len(name) > 1:
-            return "middle", ""
+    order = _order(a, b)
+    if order:
+        return order, ""
     best = "differ"
     for mine in ours:
         for other in theirs:
             level = _close_given(mine, other)
             if _RANK[level] > _RANK[best]:
                 best = level
+    if best in ("differ", "loose") and (a.middle or b.middle) and (_near_middle(a, b) or _near_middle(b, a)):
+        return "middle", ""
     return best, _commoner(ours[0], theirs[0], model.frequency["given"]) if best == "typo" else ""
+
+
+def _order(a: NormalisedRecord, b: NormalisedRecord) -> str:
+    """Say whether a first name stands among the other's further names: ``reordered`` both ways, ``middle`` one way."""
+    here = any(name in b.middle for name in a.canonical if len(name) > 1)
+    there = any(name in a.middle for name in b.canonical if len(name) > 1)
+    return "reordered" if here and there else "middle" if here or there else ""
+
+
+def _near_middle(a: NormalisedRecord, b: NormalisedRecord) -> bool:
+    return any(
+        name[0] == middle[0] and (len(name) == 1 or len(middle) > 2 and similarity(name, middle) >= 0.92)
+        for name in a.given
+        for middle in b.middle
+    )
 
 
 _RANK = {"differ": 0, "loose": 1, "initial": 2, "close": 3, "typo": 4}
@@ -128,13 +143,21 @@ def _close_given(mine: str, other: str) -> str:
     if len(short) == 1:
         return "initial" if short == long[0] else "differ"
     alike = similarity(mine, other)
-    if len(short) >= 4 and alike >= 0.75 and jellyfish.damerau_levenshtein_distance(mine, other) == 1:
+    if len(short) >= 3 and alike >= 0.55 and jellyfish.damerau_levenshtein_distance(mine, other) == 1:
         # Twins are given rhyming names; a clerk rarely mistakes the first letter.
-        return "typo" if mine[0] == other[0] else "close"
-    # A shortened form ("Dan", "Danielle") begins like the long one.
-    if alike >= CLOSE or (len(short) >= 3 and long.startswith(short)):
+        return "typo" if mine[0] == other[0] and len(short) > 3 else "close"
+    # A shortened form begins ("Dan", "Danielle") or, as in Yoruba, ends like the long one ("Tunde", "Babatunde").
+    if (
+        alike >= CLOSE
+        or (len(short) >= 3 and long.startswith(short))
+        or (len(short) >= 4 and long.endswith(short))
+    ):
         return "close"
-    return "loose" if alike >= LOOSE else "differ"
+    return "loose" if alike >= LOOSE or _sound_alike(mine, other) else "differ"
+
+
+def _sound_alike(mine: str, other: str) -> bool:
+    return mine[0] == other[0] and jellyfish.soundex(mine) == jellyfish.soundex(other)
 
 
 def _middle(a: NormalisedRecord, b: NormalisedRecord) -> str:
@@ -195,12 +218,12 @@ def _family(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> tuple[str
 
 
 def _are_swapped(a: NormalisedRecord, b: NormalisedRecord) -> bool:
-    return _any_alike(a.given, b.family) and _any_alike(b.given, a.family)
+    return _any_alike(a.given, (*b.family, *b.halves)) and _any_alike(b.given, (*a.family, *a.halves))
 
 
 def _any_alike(given: tuple[str, ...], family: tuple[str, ...]) -> bool:
     return any(
-        name == other or (name[0] == other[0] and similarity(name, other) >= 0.94)
+        name == other or (name[0] == other[0] and similarity(name, other) >= 0.88)
         for name in given
         for other in family
         if len(name) > 1

@@ -27,7 +27,7 @@ class Grading:
     obstacles: tuple[str, ...] = ()
 
 
-_SAME_GIVEN = frozenset(("exact", "nickname", "middle", "swapped", "typo", "close"))
+_SAME_GIVEN = frozenset(("exact", "nickname", "reordered", "middle", "swapped", "typo", "close"))
 _SAME_FAMILY = frozenset(("exact", "previous", "half", "swapped", "close"))
 _SAME_BIRTH = frozenset(("exact", "january", "swapped", "close", "partial"))
 _SAME_MIDDLE = frozenset(("exact", "close"))
@@ -70,7 +70,7 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
         and same_birth
         and (level["family"] in _SAME_FAMILY or level["address"] in _SAME_PLACE)
         and level["identifier"] != "agree"
-        and not (number == "verified" and given == "loose")
+        and not (same_number and given == "loose")
     ):
         found.append("given-names-differ")
     if not same_number and _others(level) - (level["middle"] in _SAME_MIDDLE) < 1:

@@ -11,7 +11,7 @@ REASONS = {
         "exact", "january", "verified", "claimed", "nickname", "previous", "same", "mobile", "landline", "agree", "implied",
     ),
     "close": (
-        "typo", "close", "loose", "middle", "initial", "swapped", "half", "changed", "part", "partial", "year", "street",
+        "typo", "close", "loose", "reordered", "middle", "initial", "swapped", "half", "changed", "part", "partial", "year", "street",
         "postcode", "district", "shared",
     ),
     "differ": ("differ", "differ-verified"),
@@ -45,6 +45,7 @@ WORDS = {
     "claimed": "the same",
     "nickname": "forms of one name",
     "middle": "one's first name is among the other's further names",
+    "reordered": "the same names in another order",
     "initial": "an initial that fits",
     "close": "nearly the same",
     "typo": "one letter apart",

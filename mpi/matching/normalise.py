@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
+import jellyfish
+
 from foundation.errors import Invalid
 from mpi.matching.model import Model, fingerprint
 from mpi.records import (
@@ -227,7 +229,7 @@ def _names(names: Sequence[HumanName], model: Model) -> _Names:
     birth_order, is_placeholder = 0, False
     for name in sorted(names, key=lambda one: one.is_previous):
         words, aliases = _given_words(name.given, model)
-        if words and (words[0] in model.placeholder_given or " ".join(words[:2]) in model.placeholder_given):
+        if words and _is_placeholder(words, model):
             is_placeholder = True
             birth_order = birth_order or _birth_label(words)
             words = []
@@ -254,6 +256,19 @@ def _names(names: Sequence[HumanName], model: Model) -> _Names:
         birth_order,
         is_placeholder and not given,
     )
+
+
+def _is_placeholder(words: Sequence[str], model: Model) -> bool:
+    first = words[0]
+    if first in model.placeholder_given or " ".join(words[:2]) in model.placeholder_given:
+        return True
+    # A slip in "unknown" makes no name of it.
+    return first.startswith(("unk", "ukn", "not")) and any(
+        jellyfish.damerau_levenshtein_distance("".join(words[:2]), said) <= 1 for said in _MISSPELT
+    )
+
+
+_MISSPELT = ("unknown", "notknown", "notgiven", "notstated")
 
 
 def _given_words(given: Sequence[str], model: Model) -> tuple[list[str], list[str]]:
@@ -283,6 +298,8 @@ def _family(text: str, model: Model) -> tuple[str, list[str]]:
     words = fold(text).split()
     if not words or " ".join(words) in model.placeholder_family or words[0].startswith(("zzz", "xxtest")):
         return "", []
+    if len(words) > 1 and words[0] == "baby":  # "Baby Okafor" as a family name
+        words = words[1:]
     if len(words) == 1:
         return words[0], []
     words = [word for word in words if word not in model.suffixes] or words

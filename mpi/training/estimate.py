@@ -36,7 +36,7 @@ KEPT_LEVELS = frozenset((("nhs_number", "close"), ("gender", "implied"), ("ident
 
 REACHED_BY_FEW = frozenset(
     [
-        *(("given", level) for level in ("initial", "middle", "swapped")),
+        *(("given", level) for level in ("initial", "middle", "reordered", "swapped")),
         *(("family", level) for level in ("previous", "swapped")),
         *(("birth_date", level) for level in ("january", "partial")),
     ]
@@ -88,7 +88,7 @@ def pattern_of(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> Patter
     return Pattern(comparison.levels, women, round(_frequency(comparison, model) / 1000))
 
 
-_SAME_GIVEN = frozenset(("exact", "nickname", "typo", "close", "middle"))
+_SAME_GIVEN = frozenset(("exact", "nickname", "typo", "close", "middle", "reordered"))
 
 
 def _frequency(comparison: Comparison, model: Model) -> int:

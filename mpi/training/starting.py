@@ -35,12 +35,13 @@ LEVELS: dict[str, dict[str, tuple[float, ...]]] = {
     "given": {
         "exact": (0.87, 0.005, 0.004, 0.003, 0.95, 0.005),
         "nickname": (0.03, 0.003, 0.003, 0.003, 0.02, 0.003),
-        "middle": (0.012, 0.004, 0.02, 0.006, 0.01, 0.004),
+        "reordered": (0.02, 2e-4, 0.002, 2e-4, 0.005, 2e-4),
+        "middle": (0.03, 0.004, 0.015, 0.004, 0.01, 0.004),
         "typo": (0.03, 0.001, 0.002, 0.006, 0.012, 0.001),
         "close": (0.015, 0.008, 0.012, 0.025, 0.008, 0.008),
         "initial": (0.5, 0.06, 0.06, 0.06, 0.5, 0.06),
         "swapped": (0.012, 2e-6, 1e-4, 1e-4, 0.01, 2e-6),
-        "loose": (0.008, 0.03, 0.05, 0.08, 0.005, 0.03),
+        "loose": (0.01, 0.03, 0.05, 0.06, 0.005, 0.03),
         "differ": (0.012, 0.95, 0.9, 0.87, 0.005, 0.95),
     },
     "middle": {
@@ -121,7 +122,7 @@ CHAINS: dict[str, tuple[tuple[str, ...], ...]] = {
     "given": (
         ("exact", "nickname", "close"),
         ("exact", "typo", "close", "loose", "differ"),
-        ("exact", "middle", "differ"),
+        ("exact", "reordered", "middle", "differ"),
         ("exact", "initial", "differ"),
         ("exact", "swapped", "differ"),
     ),

@@ -230,7 +230,7 @@ def _live(document: Mapping[str, Any], fitted: Estimate, records: int, populatio
 # recordlinkage's estimate --------------------------------------------------------------------------------------
 
 _AGREEING = {
-    "given": ("exact", "nickname", "typo", "close", "middle", "swapped"),
+    "given": ("exact", "nickname", "typo", "close", "reordered", "middle", "swapped"),
     "family": ("exact", "previous", "half", "close", "swapped"),
     "birth_date": ("exact", "january", "swapped", "close", "partial"),
     "gender": ("agree", "implied"),
