@@ -190,6 +190,7 @@ class _Arrival:
         contents = [_content(record) for record in records]
         forms = [self.mpi.normalised(record) for record in records]
         ids = [new_id() for _ in records]
+        key_sets = [all_keys(self.mpi, form, record) for form, record in zip(forms, records, strict=True)]
         rows = [
             {
                 "record_id": record_id,
@@ -201,14 +202,14 @@ class _Arrival:
                 "current_version": 1,
                 "linked_version": None,
                 "held_version": None,
-                **self._derived(form, content.record),
+                **derived_columns(self.mpi, form, content.record, found),
                 "component_id": record_id,
                 "person_id": None,
                 "search_complete": False,
                 "received_at": self.now,
                 "changed_at": self.now,
             }
-            for record_id, content, form in zip(ids, contents, forms, strict=True)
+            for record_id, content, form, found in zip(ids, contents, forms, key_sets, strict=True)
         ]
         inserted = set(ids)
         if record_store.insert_records(self.tx, rows) < len(rows):
@@ -216,12 +217,12 @@ class _Arrival:
         versions: list[dict[str, Any]] = []
         keys: list[tuple[int, int]] = []
         outcomes = {}
-        for row, content, form in zip(rows, contents, forms, strict=True):
+        for row, content, form, found in zip(rows, contents, forms, key_sets, strict=True):
             record_id = row["record_id"]
             if record_id not in inserted:
                 continue
             versions.append(self._version(record_id, 1, "accepted", content))
-            keys.extend((key, record_id) for key in self._keys(form, content.record))
+            keys.extend((key, record_id) for key in found)
             self.mpi.forms.remember(record_id, 1, form)
             outcomes[content.record.key] = Stored(record_id, content.record.key, 1, "new", True)
         record_store.insert_versions(self.tx, versions)
@@ -279,12 +280,6 @@ class _Arrival:
     def _update(self, row: RecordRow, **values: Any) -> None:
         record_store.update_records(self.tx, [{"record_id": row.record_id, **values, "changed_at": self.now}])
 
-    def _derived(self, form: NormalisedRecord, record: SourceRecord) -> dict[str, Any]:
-        return derived_columns(self.mpi, form, record)
-
-    def _keys(self, form: NormalisedRecord, record: SourceRecord) -> tuple[int, ...]:
-        return all_keys(self.mpi, form, record)
-
     def _version(self, record_id: int, version: int, state: str, content: _Content) -> dict[str, Any]:
         source_at = content.record.updated_at
         return {
@@ -332,7 +327,7 @@ def put_current(
                 "record_id": row.record_id,
                 "current_version": current_version,
                 "linked_version": None,
-                **derived_columns(mpi, form, record),
+                **derived_columns(mpi, form, record, keys),
                 "changed_at": mpi.clock.now(),
                 **others,
             }
@@ -345,10 +340,12 @@ def put_current(
     mpi.forms.remember(row.record_id, current_version, form)
 
 
-def derived_columns(mpi: Mpi, form: NormalisedRecord, record: SourceRecord) -> dict[str, Any]:
+def derived_columns(
+    mpi: Mpi, form: NormalisedRecord, record: SourceRecord, keys: Sequence[int]
+) -> dict[str, Any]:
     return {
         "normalised": json.dumps(form.to_payload(), ensure_ascii=False, separators=(",", ":")),
-        "keys": record_store.pack_keys(all_keys(mpi, form, record)),
+        "keys": record_store.pack_keys(keys),
         "model_revision": mpi.model.revision,
         "restricted": record.restricted,
     }

@@ -1,0 +1,261 @@
+"""Matching as a caller meets it: grades, margins, cut searches, what is audited, and people whose location is protected."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from foundation.clock import FixedClock
+from foundation.database import Database
+from foundation.errors import Invalid
+from mpi.matching import Grade
+from mpi.records import RecordKey, SourceRecord
+from mpi.service.match import MatchAnswer, match_person
+from mpi.service.people import explain_person, get_person, lookup_persons
+from tests.service.mpi_world import (
+    ONE_NUMBER,
+    OTHER_NUMBER,
+    READER,
+    World,
+    a_doubtful_record,
+    a_source_record,
+)
+
+
+@pytest.fixture
+def world(db: Database, clock: FixedClock) -> World:
+    return World(db, clock)
+
+
+def ask(world: World, **what: Any) -> MatchAnswer:
+    query: SourceRecord = replace(a_source_record("q", **what), key=RecordKey("RRU", "query", "query"))
+    return match_person(world.mpi, query, READER, reasons=True)
+
+
+def without_ids(answer: MatchAnswer) -> list[tuple[Any, ...]]:
+    return [
+        (one.weight_millibits, one.grade, dict(one.reasons or {}), answer.search_complete)
+        for one in answer.candidates
+    ]
+
+
+def test_a_full_description_finds_its_person_for_certain(world: World) -> None:
+    sent = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+
+    answer = ask(world, nhs_number=ONE_NUMBER)
+
+    (candidate,) = answer.candidates
+    assert (candidate.person_id, candidate.grade) == (sent.record_id, Grade.CERTAIN)
+    assert candidate.probability > 0.999
+
+
+def test_a_person_is_answered_once_however_many_records_it_has(world: World) -> None:
+    sent = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER))
+
+    answer = ask(world, nhs_number=ONE_NUMBER)
+
+    assert [one.person_id for one in answer.candidates] == [sent.record_id]
+
+
+def test_nobody_is_certain_when_two_fit_as_well(world: World) -> None:
+    world.send(a_source_record("1", nhs_number=ONE_NUMBER, status="01"))
+    world.send(a_source_record("2", organisation="RV5", nhs_number=OTHER_NUMBER, status="01"))
+
+    answer = ask(world)
+
+    assert len(answer.candidates) == 2
+    assert all(one.grade is not Grade.CERTAIN for one in answer.candidates)
+
+
+def test_a_cut_search_says_so_and_answers_nobody_as_certain(world: World) -> None:
+    sent = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    caps = dict.fromkeys(world.mpi.model.caps, 1)
+    world.send(a_source_record("2", given="Bola", organisation="RV5"))
+    tight = World.__new__(World)
+    tight.mpi = replace(world.mpi, model=replace(world.mpi.model, caps=caps))
+
+    answer = ask(tight, nhs_number=ONE_NUMBER)
+
+    assert not answer.search_complete
+    (best, *_) = answer.candidates
+    assert (best.person_id, best.grade) == (sent.record_id, Grade.PROBABLE)
+
+
+def test_an_unlinked_record_is_nobody_to_be_found(world: World) -> None:
+    world.send(a_source_record("1", nhs_number=ONE_NUMBER), link=False)
+
+    assert ask(world, nhs_number=ONE_NUMBER).candidates == ()
+
+
+def test_an_answer_is_audited_for_each_person_with_names_of_parameters_only(world: World) -> None:
+    one = world.send(a_source_record("1"))
+    other = world.send(a_doubtful_record("2"))
+
+    answer = ask(world)
+    ask(world, given="Kevin", family="Blackwood", born_on="1951-07-30", line=None, postcode=None)
+
+    rows = world.rows("select person_id, detail from audit_event where kind = 'person-searched' order by 1")
+    assert [row[0] for row in rows] == sorted(candidate.person_id for candidate in answer.candidates)
+    assert {row[0] for row in rows} <= {one.record_id, other.record_id}
+    assert "birth_date" in rows[0][1] and "Amara" not in rows[0][1] and "1990" not in rows[0][1]
+
+
+def test_the_limit_holds_and_has_bounds(world: World) -> None:
+    world.send(a_source_record("1"))
+    world.send(a_doubtful_record("2"))
+
+    query = a_source_record("q")
+    assert len(match_person(world.mpi, query, READER, limit=1).candidates) == 1
+    for limit in (0, 51):
+        with pytest.raises(Invalid):
+            match_person(world.mpi, query, READER, limit=limit)
+
+
+# Protected people ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def protected(world: World) -> World:
+    world.send(a_source_record("1", nhs_number=ONE_NUMBER, phone="07700900111", restricted=True))
+    return world
+
+
+@pytest.mark.parametrize("number", [None, ONE_NUMBER])
+def test_a_right_and_a_wrong_postcode_answer_alike(protected: World, number: str | None) -> None:
+    right = ask(protected, nhs_number=number, line="12 Denmark Hill", postcode="SE5 8AZ", phone="07700900111")
+
+    wrong = ask(protected, nhs_number=number, line="3 Essex Road", postcode="N1 9GU", phone="07700900999")
+    none = ask(protected, nhs_number=number, line=None, postcode=None)
+
+    assert without_ids(right) == without_ids(wrong) == without_ids(none)
+    assert right.candidates
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"family": None, "born_on": None},
+        {"born_on": None},
+        {"given": (), "family": None},
+        {"given": (), "family": None, "born_on": None, "phone": "07700900111"},
+    ],
+    ids=["given name and home", "names and home", "birth date and home", "phone and home"],
+)
+def test_with_less_than_the_minimum_a_protected_person_is_not_there(
+    protected: World, what: dict[str, Any]
+) -> None:
+    try:
+        answer = ask(protected, **what)
+    except Invalid as refusal:
+        assert refusal.code == "match-input-too-little"
+        return
+
+    assert answer.candidates == ()
+    assert protected.rows("select count(*) from audit_event where kind = 'person-searched'") == [(0,)]
+
+
+def test_one_protected_record_protects_its_whole_person(world: World) -> None:
+    world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER, restricted=True))
+
+    right, wrong = ask(world, postcode="SE5 8AZ"), ask(world, postcode="N1 9GU", line="3 Essex Road")
+
+    assert without_ids(right) == without_ids(wrong)
+    assert right.candidates
+
+
+def test_receiving_still_links_a_protected_record_by_its_home(world: World) -> None:
+    first = world.send(a_source_record("1", restricted=True))
+
+    second = world.send(a_source_record("2", organisation="RV5", restricted=True))
+
+    assert world.person_of(second) == first.record_id
+
+
+# By id, by identifier, and why ---------------------------------------------------------------------------------------
+
+
+def test_two_persons_under_one_number_are_both_told(world: World) -> None:
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    other = world.send(
+        a_source_record(
+            "2",
+            organisation="RV5",
+            given="Kevin",
+            family="Blackwood",
+            born_on="1951-07-30",
+            gender="male",
+            line="4 Elm Court",
+            postcode="E8 1EJ",
+            nhs_number=ONE_NUMBER,
+        )
+    )
+
+    found = lookup_persons(world.mpi, "https://fhir.nhs.uk/Id/nhs-number", ONE_NUMBER, READER)
+
+    assert [person.person_id for person in found] == [one.record_id, other.record_id]
+
+
+def test_an_identifier_that_a_record_no_longer_has_finds_nobody(world: World) -> None:
+    world.send(a_source_record("1", identifier="A1"))
+    assert lookup_persons(world.mpi, "card", "a1", READER)
+
+    world.send(a_source_record("1", identifier="B2"))
+
+    assert lookup_persons(world.mpi, "card", "A1", READER) == ()
+    assert lookup_persons(world.mpi, "card", "B2", READER)
+
+
+def test_a_held_update_shows_as_an_identity_warning(world: World) -> None:
+    sent = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    world.send(
+        a_source_record(
+            "1",
+            given="Kevin",
+            family="Blackwood",
+            born_on="1951-07-30",
+            gender="male",
+            line="4 Elm Court",
+            postcode="E8 1EJ",
+            nhs_number=OTHER_NUMBER,
+        )
+    )
+
+    assert get_person(world.mpi, sent.record_id, READER).has_identity_warning
+
+
+def test_why_one_person_is_a_path_of_edges(world: World) -> None:
+    ids = [
+        world.send(a_source_record(str(place), organisation=organisation, nhs_number=ONE_NUMBER)).record_id
+        for place, organisation in enumerate(("RRV", "RV5", "RRU"))
+    ]
+
+    whole = explain_person(world.mpi, ids[0], READER)
+    way = explain_person(world.mpi, ids[1], READER, other=ids[2])
+
+    assert (whole.answer, len(whole.steps), whole.record_ids) == ("one-person", 2, tuple(ids))
+    ends = [number for step in way.steps for number in (step.low_id, step.high_id)]
+    assert {ids[1], ids[2]} <= set(ends)
+
+
+@pytest.mark.parametrize(
+    ("what", "because"),
+    [
+        ({}, "below-threshold"),
+        ({"status": "01", "nhs_number": OTHER_NUMBER}, "verified-numbers-differ"),
+        ({"given": "Kevin", "family": "Blackwood", "born_on": "1951-07-30", "postcode": "E8 1EJ"}, "no-edge"),
+    ],
+    ids=["doubt", "veto", "stranger"],
+)
+def test_why_not_is_the_missing_edge_or_the_veto(world: World, what: dict[str, Any], because: str) -> None:
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER, status="01"))
+    is_doubtful = because == "below-threshold"
+    other = world.send(
+        a_doubtful_record("2") if is_doubtful else a_source_record("2", organisation="RV5", **what)
+    )
+    assert world.person_of(one) != world.person_of(other)
+
+    answer = explain_person(world.mpi, one.record_id, READER, other=other.record_id)
+
+    assert (answer.answer, answer.because) == ("two-persons", because)

@@ -1,0 +1,262 @@
+"""Persons are a function of records, decisions and model: the same whatever the order, the batches, the engine or the number of hands."""
+
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from foundation.clock import FixedClock
+from foundation.database import Database
+from foundation.directory import Organisation, put_organisation
+from mpi.feeds.delimited import Row, read_rows
+from mpi.matching import load_model
+from mpi.records import RecordKey, SourceRecord
+from mpi.sample import write_sample
+from mpi.service.census import index_groups, verify_index
+from mpi.service.context import Mpi
+from mpi.service.link import link_record, link_records, link_waiting
+from mpi.service.load import load_records
+from mpi.service.receive import receive_record
+from mpi.training.evaluate import link_records as link_in_memory
+from mpi.training.evaluate import score_pairs
+from mpi.training.pairs import Population
+from tests.service.mpi_world import FEED, ONE_NUMBER, World, a_source_record
+
+RECORDS = 2_000
+PERMUTATIONS = 50
+
+Groups = frozenset[frozenset[RecordKey]]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> list[SourceRecord]:
+    """2,000 records of a made-up region, with its errors, twins and namesakes."""
+    folder = tmp_path_factory.mktemp("sample")
+    summary = write_sample(folder, RECORDS, seed=7)
+    rows = read_rows(Path(summary.records_path), date(2026, 11, 23))
+    records = [row.record for row in rows if row.record is not None]
+    assert len(records) > RECORDS * 0.95
+    return records
+
+
+@pytest.fixture(scope="module")
+def expected(sample: list[SourceRecord]) -> Groups:
+    """What the pure pipeline makes of the sample."""
+    return in_memory(sample)
+
+
+def in_memory(records: Sequence[SourceRecord]) -> Groups:
+    model = load_model()
+    scored = score_pairs(Population.of(records, model), model)
+    return frozenset(frozenset(group) for group in link_in_memory(scored, model) if len(group) > 1)
+
+
+def an_index(db: Database, clock: FixedClock, records: Sequence[SourceRecord]) -> Mpi:
+    mpi = Mpi(db, clock, load_model())
+    with db.write() as tx:
+        for code in sorted({record.key.organisation for record in records}):
+            put_organisation(tx, Organisation(code, code, "other"))
+    return mpi
+
+
+def joined(mpi: Mpi) -> Groups:
+    return frozenset(frozenset(group) for group in index_groups(mpi) if len(group) > 1)
+
+
+def load(mpi: Mpi, records: Sequence[SourceRecord], chunk: int) -> None:
+    rows = (Row(place, record) for place, record in enumerate(records))
+    report = load_records(mpi, rows, chunk=chunk)
+    assert report.linked == len(records)
+
+
+# Order and batches ---------------------------------------------------------------------------------------------------
+
+
+def test_fifty_permutations_of_the_pure_pipeline_give_the_same_groups(
+    sample: list[SourceRecord], expected: Groups
+) -> None:
+    shuffled = list(sample)
+    for seed in range(PERMUTATIONS):
+        random.Random(seed).shuffle(shuffled)
+
+        assert in_memory(shuffled) == expected, f"seed {seed}"
+
+
+@pytest.mark.parametrize(("seed", "chunk"), [(None, 500), (1, 37), (2, 2_000), (3, 250)])
+def test_the_index_gives_the_groups_of_the_pure_pipeline_in_every_order_and_batch(
+    db: Database,
+    clock: FixedClock,
+    sample: list[SourceRecord],
+    expected: Groups,
+    seed: int | None,
+    chunk: int,
+) -> None:
+    records = list(sample)
+    if seed is not None:
+        random.Random(seed).shuffle(records)
+    mpi = an_index(db, clock, records)
+
+    load(mpi, records, chunk)
+
+    assert joined(mpi) == expected
+    assert verify_index(mpi).is_sound
+
+
+def test_records_sent_one_by_one_end_as_those_that_are_loaded(
+    db: Database, clock: FixedClock, sample: list[SourceRecord]
+) -> None:
+    few = sample[:300]
+    mpi = an_index(db, clock, few)
+    load_records(mpi, (Row(place, record) for place, record in enumerate(few)), link=False)
+    ids = [number for (number,) in _rows(mpi, "select record_id from source_record order by 1")]
+    random.Random(5).shuffle(ids)
+
+    for number in ids:
+        link_record(mpi, number)
+
+    assert joined(mpi) == in_memory(few)
+    assert verify_index(mpi).is_sound
+
+
+def test_a_second_run_of_the_same_records_changes_nothing(
+    db: Database, clock: FixedClock, sample: list[SourceRecord]
+) -> None:
+    few = sample[:400]
+    mpi = an_index(db, clock, few)
+    load(mpi, few, 100)
+    before = _everything(mpi)
+
+    report = load_records(mpi, (Row(place, record) for place, record in enumerate(few)))
+
+    assert report.states == {"unchanged": len(few)}
+    assert report.linked == 0
+    assert _everything(mpi) == before
+
+
+def _everything(mpi: Mpi) -> list[Any]:
+    tables = (
+        "source_record",
+        "record_version",
+        "match_key",
+        "edge",
+        "person",
+        "task",
+        "audit_event",
+        "outbox",
+    )
+    return [_rows(mpi, f"select * from {table} order by 1, 2") for table in tables]
+
+
+def _rows(mpi: Mpi, statement: str) -> list[tuple[Any, ...]]:
+    with mpi.db.read() as tx:
+        return [tuple(row) for row in tx.exec_driver_sql(statement)]
+
+
+# Cost ----------------------------------------------------------------------------------------------------------------
+
+
+class Counter:
+    """Counts the statements that an engine is given."""
+
+    def __init__(self, db: Database) -> None:
+        self.count = 0
+        event.listen(db.engine, "before_cursor_execute", self._add)
+
+    def _add(self, *_: Any) -> None:
+        self.count += 1
+
+
+MOST_STATEMENTS = 60
+
+
+def test_statements_for_one_record_are_bounded_however_full_the_index_is(
+    db: Database, clock: FixedClock, sample: list[SourceRecord]
+) -> None:
+    mpi = an_index(db, clock, sample)
+    load(mpi, sample[:1_000], 500)
+    counter = Counter(db)
+    costs = []
+
+    for record in sample[1_000:1_100]:
+        before = counter.count
+        receive_record(mpi, record, FEED)
+        costs.append(counter.count - before)
+
+    assert max(costs) <= MOST_STATEMENTS, sorted(costs)[-5:]
+
+
+def test_statements_for_a_chunk_do_not_grow_with_its_records(
+    db: Database, clock: FixedClock, sample: list[SourceRecord]
+) -> None:
+    mpi = an_index(db, clock, sample)
+    load_records(mpi, (Row(place, record) for place, record in enumerate(sample[:600])), link=False)
+    ids = [number for (number,) in _rows(mpi, "select record_id from source_record order by 1")]
+    counter = Counter(db)
+
+    link_records(mpi, ids[:50])
+    few = counter.count
+    link_records(mpi, ids[50:600])
+    many = counter.count - few
+
+    # On PostgreSQL each component and person locked is a statement of its own; nothing else may grow.
+    locks = 0 if mpi.db.is_sqlite else 550 * 6
+    assert many <= few + locks + 40
+
+
+# Many hands ----------------------------------------------------------------------------------------------------------
+
+
+def eight_records_of_one_person() -> list[SourceRecord]:
+    return [
+        a_source_record(str(place), organisation=organisation, system=f"s{place}", nhs_number=ONE_NUMBER)
+        for place, organisation in enumerate(("RRV", "RV5", "RRU", "G85001") * 2)
+    ]
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_eight_hands_sending_one_new_person_at_once_make_one_person(
+    db: Database, clock: FixedClock, attempt: int
+) -> None:
+    world = World(db, clock)
+
+    with ThreadPoolExecutor(8) as hands:
+        answers = list(hands.map(world.send, eight_records_of_one_person()))
+
+    assert {answer.state for answer in answers} == {"linked"}
+    assert len({world.person_of(answer) for answer in answers}) == 1
+    assert verify_index(world.mpi).is_sound
+
+
+def test_eight_hands_sending_the_same_record_at_once_keep_it_once(db: Database, clock: FixedClock) -> None:
+    world = World(db, clock)
+
+    with ThreadPoolExecutor(8) as hands:
+        answers = list(hands.map(world.send, [a_source_record("1")] * 8))
+
+    assert len({answer.record_id for answer in answers}) == 1
+    assert world.rows("select count(*) from source_record") == [(1,)]
+    assert world.rows("select count(*) from record_version") == [(1,)]
+
+
+def test_many_hands_on_overlapping_families_give_the_groups_of_one(
+    db: Database, clock: FixedClock, sample: list[SourceRecord]
+) -> None:
+    few = sample[:400]
+    mpi = an_index(db, clock, few)
+    parts = [few[place::4] for place in range(4)]
+
+    def send(part: list[SourceRecord]) -> None:
+        for record in part:
+            receive_record(mpi, record, FEED)
+
+    with ThreadPoolExecutor(4) as hands:
+        list(hands.map(send, parts))
+    link_waiting(mpi)
+
+    assert joined(mpi) == in_memory(few)
+    assert verify_index(mpi).is_sound
