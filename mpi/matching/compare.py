@@ -89,7 +89,12 @@ LOOSE = 0.8
 
 
 def similarity(a: str, b: str) -> float:
-    """Jaro-Winkler, rounded so that every engine puts a pair on the same level."""
+    """Jaro-Winkler, rounded so that every engine puts a pair on the same level; the same whichever stands first.
+
+    Jaro matches letters greedily from its first argument, so that a few pairs differ with the order: the lesser text goes first.
+    """
+    if b < a:
+        a, b = b, a
     return round(jellyfish.jaro_winkler_similarity(a, b), 6)
 
 
@@ -374,8 +379,9 @@ def _places(mine: Place, other: Place) -> str:
         alike = _alike_lines(mine, other)
         if same_code:
             return "same" if alike else "postcode"
-        if alike and (mine.numbers or len(mine.words) > 12):
-            return "same" if not have_codes and mine.numbers else "street"
+        numbered = bool(mine.numbers and other.numbers)
+        if alike and (numbered or min(len(mine.words), len(other.words)) > 12):
+            return "same" if not have_codes and numbered else "street"
     elif same_code:
         return "postcode"
     if have_codes:
