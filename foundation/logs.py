@@ -46,16 +46,6 @@ def configure_logs(level: str = "INFO") -> None:
     root.setLevel(level)
     for noisy in ("werkzeug", "urllib3", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_shared(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
 
 
 def get_logger(name: str) -> Any:
@@ -135,3 +125,16 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple | set | frozenset):
         return all(_is_plain(item) for item in value)
     return False
+
+
+# Until configure_logs() is called, as in tests and in programs that import us, structlog speaks through the standard library alone.
+structlog.configure(
+    processors=[
+        structlog.stdlib.filter_by_level,
+        *_shared(),
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=False,
+)

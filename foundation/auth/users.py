@@ -142,18 +142,18 @@ def find_user(tx: Connection, user_id: int) -> User | None:
     return None if row is None else _from_row(row)
 
 
-def set_user_active(tx: Connection, username: str, *, is_active: bool) -> None:
-    """Open or close an account; its sessions end with it. Opening it also takes away a lock.
+def set_user_active(tx: Connection, username: str, *, is_active: bool) -> int:
+    """Open or close an account and return its id; its sessions end with it. Opening it also takes away a lock.
 
     Raises:
         NotFound: ``user-unknown``.
     """
     values: dict[str, Any] = {"is_active": is_active, "failed_count": 0, "locked_until": None}
-    if (
-        tx.execute(update(user_account).where(user_account.c.username == username).values(values)).rowcount
-        == 0
-    ):
+    statement = update(user_account).where(user_account.c.username == username).values(values)
+    user_id: int | None = tx.execute(statement.returning(user_account.c.user_id)).scalar_one_or_none()
+    if user_id is None:
         raise NotFound("user-unknown", field="username")
+    return user_id
 
 
 def check_password(db: Database, clock: Clock, username: str, password: str) -> User:

@@ -25,6 +25,7 @@ from foundation.auth.sessions import Session, close_session, open_session
 from foundation.auth.users import User, check_password
 from foundation.errors import NotFound, Unauthenticated
 from foundation.web.access import open_to_all
+from foundation.web.pages import cards_for, prepare_pages, said
 from foundation.web.shell import COOKIE, check_form_secret, check_same_site, read_session, shell
 
 HERE = Path(__file__).resolve().parent
@@ -54,6 +55,7 @@ def prepare_templates(app: Flask) -> None:
         [FileSystemLoader(HERE / "templates"), PackageLoader("nhsuk_frontend_jinja", "templates")]
     )
     app.context_processor(_everywhere)
+    prepare_pages(app)
 
 
 def _everywhere() -> dict[str, Any]:
@@ -64,6 +66,7 @@ def _everywhere() -> dict[str, Any]:
         "role": role_name(session.user.role) if session else None,
         "csrf_token": session.csrf if session else "",
         "links": console_links(session),
+        "said": said(),
     }
 
 
@@ -84,8 +87,9 @@ def home() -> str | AnyResponse:
     session = read_session()
     if session is None:
         return redirect("/sign-in")
-    allowed = sorted(SCOPES[scope] for scope in session.user.principal().scopes)
-    return render_template("home.html", allowed=allowed)
+    by = session.user.principal()
+    allowed = sorted(SCOPES[scope] for scope in by.scopes)
+    return render_template("home.html", allowed=allowed, cards=cards_for(by))
 
 
 @console.get("/sign-in")

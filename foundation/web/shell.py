@@ -109,7 +109,7 @@ def _admit() -> Response | None:
         raise TooLarge("body-too-large")
     if access.is_open:
         return None
-    principal = _authenticate(parts)
+    principal = authenticate(parts)
     g.principal = principal
     parts.limits.check("requests", f"{principal.kind}:{principal.id}", REQUESTS_PER_MINUTE)
     missing = access.scopes - principal.scopes
@@ -126,7 +126,13 @@ def _admit() -> Response | None:
     return None
 
 
-def _authenticate(parts: Shell) -> Principal:
+def authenticate(parts: Shell) -> Principal:
+    """Return who asks, by token or by session.
+
+    Raises:
+        Unauthenticated: naming what is wrong with the token, or ``sign-in-needed``.
+        Forbidden: ``csrf-token`` for a write by session without its secret; ``organisation-not-allowed``.
+    """
     given = request.headers.get("Authorization")
     if given is not None:
         kind, _, token = given.partition(" ")

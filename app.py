@@ -1,0 +1,772 @@
+"""The composition root: settings become parts, parts become the web application and the commands. The only room that chooses parts."""
+
+import csv
+import importlib.util
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import Flask, Response, jsonify, request
+from joserfc.jwk import RSAKey
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+import consent.store.tables
+import mpi.cli
+import mpi.store.tables
+from consent.facts import codes
+from consent.service.agreements import NewAgreement, record_agreements
+from consent.service.context import Consent
+from consent.service.gate import release_gate
+from consent.web import make_blueprints as make_consent_blueprints
+from foundation import audit, metrics, outbox
+from foundation.auth import clients, keys, sessions, users
+from foundation.auth.roles import role_name
+from foundation.auth.tokens import TokenIssuer, fetch_jwks
+from foundation.bell import Bell
+from foundation.clock import Clock, SystemClock
+from foundation.database import Database
+from foundation.directory import Organisation, find_organisation, put_organisation
+from foundation.errors import Forbidden, Invalid, ServiceError
+from foundation.ids import format_id
+from foundation.limits import Limits
+from foundation.logs import configure_logs, get_logger
+from foundation.migrations import is_current, upgrade
+from foundation.principal import SYSTEM_ITSELF
+from foundation.redis_link import RedisLink
+from foundation.settings import Settings
+from foundation.web import idempotency, install, make_blueprint, open_to_all, register
+from foundation.web.console import console, page_of_problem, prepare_templates
+from foundation.web.directory import directory
+from foundation.web.openapi import install_api, openapi_document
+from foundation.web.shell import Shell, authenticate, shell
+from foundation.web.sign_in import people, tokens
+from mpi.cli import load_file
+from mpi.matching import load_model
+from mpi.service.census import count_index
+from mpi.service.context import Mpi
+from mpi.service.link import link_waiting
+from mpi.web import make_blueprints as make_mpi_blueprints
+
+VERSION = "0.1.0"
+_TABLES = (mpi.store.tables, consent.store.tables)  # imported so that every table is known
+_SAMPLE_RECORDS = 5_000
+_SAMPLE_SEED = 1
+_LINK_AT_ONCE = 500
+_REST_SECONDS = 2.0
+_TIDY_SECONDS = 60.0
+_EVENTS_KEPT_FOR = timedelta(days=7)
+
+log = get_logger(__name__)
+
+
+class Composition:
+    """The parts of one process, each made when it is first asked for."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database | None = None,
+        clock: Clock | None = None,
+        redis: RedisLink | None = None,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self._database = database
+        self._redis = redis
+
+    @cached_property
+    def db(self) -> Database:
+        return self._database or Database(
+            self.settings.database_url, pool_size=max(4, self.settings.web_threads + 2)
+        )
+
+    @cached_property
+    def redis(self) -> RedisLink | None:
+        if self._redis is not None:
+            return self._redis
+        return RedisLink(self.settings.redis_url) if self.settings.redis_url else None
+
+    @cached_property
+    def bell(self) -> Bell:
+        return Bell(self.redis)
+
+    @cached_property
+    def _wings(self) -> tuple[Mpi, Consent]:
+        index = Mpi(self.db, self.clock, load_model(self.settings.model_path), self.bell)
+        service = Consent(self.db, self.clock, index, self.settings.public_url)
+        # The one upward need: before members, origins or demographics leave, the index asks consent.
+        return replace(index, release_gate=release_gate(service)), service
+
+    @property
+    def mpi(self) -> Mpi:
+        return self._wings[0]
+
+    @property
+    def consent(self) -> Consent:
+        return self._wings[1]
+
+
+# The web application ---------------------------------------------------------------------------------------------------
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    database: Database | None = None,
+    clock: Clock | None = None,
+    redis: RedisLink | None = None,
+    fetch: Callable[[str], Mapping[str, Any]] = fetch_jwks,
+) -> Flask:
+    """Return the application made of these settings; parts given here stand in for the ones that settings would choose."""
+    composition = Composition(
+        settings or Settings.from_environment(), database=database, clock=clock, redis=redis
+    )
+    settings = composition.settings
+    app = Flask("mpi", static_folder=None)
+    issuer = TokenIssuer(composition.db, composition.clock, settings.public_url, fetch)
+    limits = Limits(composition.clock, composition.redis)
+    prepare_templates(app)
+    install(app, Shell(composition.db, composition.clock, settings, issuer, limits), page_of_problem)
+    install_api(app, VERSION)
+    app.extensions["composition"] = composition
+    app.register_blueprint(console)
+    for blueprint in (_health_routes(composition), tokens, people, directory):
+        register(app, blueprint)
+    for blueprint in (*make_mpi_blueprints(composition.mpi), *make_consent_blueprints(composition.consent)):
+        register(app, blueprint)
+    return app
+
+
+def _health_routes(composition: Composition) -> Any:
+    room = make_blueprint("health", url_prefix="", description="For those who watch the service")
+
+    @room.get("/health/live")
+    @open_to_all("a watcher has no credentials")
+    @room.doc(summary="Say that the process answers", responses={"200": {"description": "It does"}})
+    def live() -> Response:
+        return jsonify(status="live", version=VERSION)
+
+    @room.get("/health/ready")
+    @open_to_all("a watcher has no credentials")
+    @room.doc(
+        summary="Say whether requests can be served: database, schema, match model; Redis for information",
+        responses={"200": {"description": "Ready"}, "503": {"description": "Not ready, and why"}},
+    )
+    def ready() -> Response:
+        checks = health(composition)
+        is_ready = all(checks[name] == "ok" for name in ("database", "schema", "model"))
+        answer = jsonify(status="ready" if is_ready else "not-ready", checks=checks)
+        answer.status_code = 200 if is_ready else 503
+        return answer
+
+    @room.get("/api/v1/openapi.json")
+    @open_to_all("the description holds no data")
+    @room.doc(summary="This description", responses={"200": {"description": "An OpenAPI 3.1 document"}})
+    def openapi() -> Response:
+        return jsonify(openapi_document())
+
+    @room.get("/metrics")
+    @open_to_all("asks for the scope itself, unless the caller is on this machine")
+    @room.doc(
+        summary="Counters, in Prometheus' text format", responses={"200": {"description": "The counters"}}
+    )
+    def read_metrics() -> Response:
+        is_here = request.remote_addr in {"127.0.0.1", "::1"} and "X-Forwarded-For" not in request.headers
+        if not is_here and "metrics" not in authenticate(shell()).scopes:
+            raise Forbidden("scope-missing", detail="Needs the scope metrics.")
+        return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+
+    return room
+
+
+def health(composition: Composition) -> dict[str, str]:
+    """Look at each part; ``ok`` or a word for what is wrong. Redis is told, and never makes the service unready."""
+    checks = {"database": "ok", "schema": "ok", "model": "ok"}
+    try:
+        with composition.db.read() as tx:
+            if not is_current(tx):
+                checks["schema"] = "behind"
+    except (SQLAlchemyError, ServiceError, OSError):
+        checks |= {"database": "down", "schema": "unknown"}
+    try:
+        load_model(composition.settings.model_path)
+    except ServiceError as error:
+        checks["model"] = error.code
+    link = composition.redis
+    checks["redis"] = "none" if link is None else "up" if link.is_up() else "down"
+    return checks
+
+
+# Commands --------------------------------------------------------------------------------------------------------------
+
+
+class _Composed(click.Group):
+    """A group that reads the settings for its commands, and turns a refusal into one clear line and a failing exit."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            if ctx.obj is None:
+                ctx.obj = Composition(Settings.from_environment())
+            return super().invoke(ctx)
+        except ServiceError as fault:
+            raise click.ClickException(str(fault)) from fault
+        except SQLAlchemyError as fault:
+            # Its text may hold a row; its type does not.
+            raise click.ClickException(f"the database refused: {type(fault).__name__}") from fault
+
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def _consent_commands() -> dict[str, click.Command]:
+    if importlib.util.find_spec("consent.cli") is None:
+        return {}
+    commands: dict[str, click.Command] = importlib.import_module("consent.cli").cli.commands
+    return commands
+
+
+mpi_command = _Composed(
+    "mpi",
+    commands=mpi.cli.cli.commands,
+    help="Who is this? Serve, load, link, and keep clients, users and keys.",
+    context_settings=_HELP,
+)
+consent_command = _Composed(
+    "consent",
+    commands=_consent_commands(),
+    help="May this be shared? Agreements, directives, audit.",
+    context_settings=_HELP,
+)
+
+
+@mpi_command.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit status 1 says that revisions are pending.")
+@click.pass_obj
+def migrate(composition: Composition, check: bool) -> None:
+    """Bring the schema to its newest version, under MIGRATOR_DATABASE_URL where that is set."""
+    if check:
+        with composition.db.read() as tx:
+            current = is_current(tx)
+        click.echo("The schema is current." if current else "Revisions are pending: run `mpi migrate`.")
+        sys.exit(0 if current else 1)
+    _migrate(composition)
+    click.echo("The schema is current.")
+
+
+def _migrate(composition: Composition) -> None:
+    database = Database(composition.settings.migrator_database_url, pool_size=1)
+    try:
+        upgrade(database)
+    finally:
+        database.close()
+
+
+@mpi_command.command()
+@click.option("--with-worker", is_flag=True, help="Run `mpi worker` beside it; it ends when the server ends.")
+@click.pass_obj
+def serve(composition: Composition, with_worker: bool) -> None:
+    """Serve the API and the console."""
+    configure_logs(composition.settings.log_level)
+    with composition.db.read() as tx:
+        if not is_current(tx):
+            raise click.ClickException("Revisions are pending: run `mpi migrate`.")
+    _serve(composition.settings, with_worker=with_worker)
+
+
+def _serve(settings: Settings, *, with_worker: bool) -> None:
+    from gunicorn.app.base import BaseApplication  # the server is not needed by other commands
+
+    class Server(BaseApplication):
+        def load_config(self) -> None:
+            self.cfg.set("bind", f"{settings.host}:{settings.port}")
+            self.cfg.set("worker_class", "gthread")
+            self.cfg.set("workers", settings.web_processes)
+            self.cfg.set("threads", settings.web_threads)
+            self.cfg.set("timeout", 60)
+            self.cfg.set("graceful_timeout", 20)
+            self.cfg.set("limit_request_line", 4094)
+            self.cfg.set("limit_request_fields", 50)
+            self.cfg.set("control_socket_disable", True)
+            self.cfg.set("logger_class", _gunicorn_logger())
+
+        def load(self) -> Flask:
+            # In the server's own process: connections must not be shared across a fork.
+            configure_logs(settings.log_level)
+            return create_app(settings)
+
+    worker = None
+    if with_worker:
+        # The worker holds the other end of a pipe and ends when it closes, however this process ends.
+        command = [sys.executable, "-c", "import app; app.mpi_command()", "worker", "--until-closed"]
+        worker = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603  our own interpreter and code
+    try:
+        Server().run()
+    finally:
+        if worker is not None and worker.stdin is not None:
+            worker.stdin.close()
+            try:
+                worker.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+
+
+def _gunicorn_logger() -> type:
+    from gunicorn.glogging import Logger
+
+    class Quiet(Logger):
+        """Sends what the server says to the one log, and keeps no access log: the shell's has route templates only."""
+
+        def setup(self, cfg: Any) -> None:
+            self.error_log.propagate = True
+            self.error_log.handlers = []
+
+        def access(self, *_: Any, **__: Any) -> None:
+            return None
+
+    return Quiet
+
+
+@mpi_command.command()
+@click.option("--until-closed", is_flag=True, help="End when standard input closes.")
+@click.option("--once", is_flag=True, help="Do what is waiting, then end.")
+@click.pass_obj
+def worker(composition: Composition, until_closed: bool, once: bool) -> None:
+    """Link what was left over, hand on events, and remove what has expired."""
+    configure_logs(composition.settings.log_level)
+    if once:
+        work(composition)
+        tidy(composition)
+        return
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if until_closed:
+        threading.Thread(target=_stop_when_closed, args=(stop,), daemon=True).start()
+    log.info("worker started")
+    run_worker(composition, stop)
+    log.info("worker ended")
+
+
+def _stop_when_closed(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()
+
+
+def run_worker(composition: Composition, stop: threading.Event) -> None:
+    """Work until told to stop. A failure is logged and tried again; what a crash left is taken again."""
+    tidied = 0.0
+    while not stop.is_set():
+        try:
+            done = work(composition)
+            if time.monotonic() - tidied >= _TIDY_SECONDS:
+                tidy(composition)
+                tidied = time.monotonic()
+        except Exception as error:
+            log.error("worker failed", exc_info=error)
+            stop.wait(_REST_SECONDS)
+            continue
+        if done == 0 and not stop.is_set():
+            composition.bell.wait("link", _REST_SECONDS)
+
+
+def work(composition: Composition) -> int:
+    """Take one round of waiting records and events; return how many were done."""
+    linked = link_waiting(composition.mpi, _LINK_AT_ONCE)
+    sinks = [outbox.to_redis(composition.redis)] if composition.redis is not None else []
+    return linked + outbox.relay(composition.db, composition.clock, sinks)
+
+
+def tidy(composition: Composition) -> None:
+    """Remove what has expired and proves nothing any more."""
+    now = composition.clock.now()
+    with composition.db.write() as tx:
+        clients.purge_assertions(tx, now - timedelta(minutes=1))
+        sessions.purge_sessions(tx, now)
+        idempotency.purge_keys(tx, now)
+        outbox.purge_relayed(tx, now - _EVENTS_KEPT_FOR)
+
+
+@mpi_command.command()
+@click.pass_obj
+def openapi(composition: Composition) -> None:
+    """Print the OpenAPI document."""
+    app = create_app(composition.settings)
+    click.echo(json.dumps(openapi_document(app), indent=2, ensure_ascii=False))
+
+
+@mpi_command.group()
+def client() -> None:
+    """Systems that may ask."""
+
+
+@client.command("add")
+@click.argument("client_id")
+@click.option("--name", required=True)
+@click.option("--organisation", required=True, help="Its ODS code.")
+@click.option(
+    "--for", "organisations", multiple=True, help='Another organisation it speaks for; "*" for all.'
+)
+@click.option("--scope", "scopes", multiple=True, required=True)
+@click.option("--jwks-url", help="Where it publishes its keys.")
+@click.pass_obj
+def client_add(
+    composition: Composition,
+    client_id: str,
+    name: str,
+    organisation: str,
+    organisations: tuple[str, ...],
+    scopes: tuple[str, ...],
+    jwks_url: str | None,
+) -> None:
+    """Register a system as CLIENT_ID."""
+    now = composition.clock.now()
+    with composition.db.write() as tx:
+        _need_organisation(tx, organisation)
+        clients.create_client(
+            tx,
+            now,
+            client_id,
+            name,
+            organisation,
+            frozenset(scopes),
+            organisations=frozenset(organisations),
+            jwks_url=jwks_url,
+        )
+        _audit(tx, now, "client-added", {"client_id": client_id, "scopes": sorted(scopes)})
+    click.echo(f"Registered {client_id}. Give it a key: mpi client key {client_id} PUBLIC.jwk.json")
+
+
+@client.command("key")
+@click.argument("client_id")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def client_key(composition: Composition, client_id: str, file: Path) -> None:
+    """Register the public keys in FILE: a JWK, or a JWK set."""
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+        found = given["keys"] if "keys" in given else [given]
+    except (ValueError, TypeError, KeyError) as error:
+        raise click.ClickException("not a JWK or a JWK set") from error
+    now = composition.clock.now()
+    with composition.db.write() as tx:
+        kids = [clients.add_client_key(tx, now, client_id, jwk) for jwk in found]
+        _audit(tx, now, "client-key-added", {"client_id": client_id, "kids": kids})
+    click.echo("\n".join(f"Registered key {kid}" for kid in kids))
+
+
+@client.command("list")
+@click.option("--json", "is_json", is_flag=True, help="Answer in JSON, for machines.")
+@click.pass_obj
+def client_list(composition: Composition, is_json: bool) -> None:
+    """List registered systems."""
+    with composition.db.read() as tx:
+        found = [(one, sorted(clients.keys_of(tx, one.client_id))) for one in clients.list_clients(tx)]
+    if is_json:
+        rows = [
+            {
+                "client_id": one.client_id,
+                "organisation": one.organisation,
+                "organisations": sorted(one.organisations),
+                "scopes": sorted(one.scopes),
+                "kids": kids,
+                "is_active": one.is_active,
+            }
+            for one, kids in found
+        ]
+        click.echo(json.dumps({"clients": rows}))
+        return
+    for one, kids in found:
+        state = "" if one.is_active else "  CLOSED"
+        click.echo(
+            f"{one.client_id:<24} {one.organisation:<8} {len(kids)} keys  {' '.join(sorted(one.scopes))}{state}"
+        )
+
+
+@client.command("close")
+@click.argument("client_id")
+@click.pass_obj
+def client_close(composition: Composition, client_id: str) -> None:
+    """Keep a system out, from its next request on."""
+    now = composition.clock.now()
+    with composition.db.write() as tx:
+        clients.set_client_active(tx, client_id, is_active=False)
+        _audit(tx, now, "client-closed", {"client_id": client_id})
+    click.echo(f"Closed {client_id}.")
+
+
+@mpi_command.group()
+def user() -> None:
+    """People with an account here."""
+
+
+@user.command("add")
+@click.argument("username")
+@click.option("--organisation", required=True, help="Its ODS code.")
+@click.option("--role", required=True, help="National job role code, such as R8000.")
+@click.option("--name", help="As the console greets them.")
+@click.option("--activity", "activities", multiple=True, help="National activity code, such as B0168.")
+@click.option("--scope", "scopes", multiple=True, help="A scope beyond those of the role.")
+@click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input instead of asking."
+)
+@click.pass_obj
+def user_add(
+    composition: Composition,
+    username: str,
+    organisation: str,
+    role: str,
+    name: str | None,
+    activities: tuple[str, ...],
+    scopes: tuple[str, ...],
+    password_stdin: bool,
+) -> None:
+    """Open an account for USERNAME."""
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    now = composition.clock.now()
+    with composition.db.write() as tx:
+        _need_organisation(tx, organisation)
+        opened = users.create_user(
+            tx,
+            now,
+            username,
+            password,
+            organisation,
+            role,
+            name=name,
+            activities=frozenset(activities),
+            scopes=frozenset(scopes),
+        )
+        _audit(tx, now, "user-added", {"user_id": format_id(opened.user_id), "role": opened.role})
+    click.echo(f"Opened an account for {username}.")
+
+
+@user.command("list")
+@click.pass_obj
+def user_list(composition: Composition) -> None:
+    """List accounts."""
+    with composition.db.read() as tx:
+        found = users.list_users(tx)
+    for one in found:
+        state = "" if one.is_active else "  CLOSED"
+        click.echo(f"{one.username:<24} {one.organisation:<8} {one.role:<6} {role_name(one.role)}{state}")
+
+
+@user.command("close")
+@click.argument("username")
+@click.pass_obj
+def user_close(composition: Composition, username: str) -> None:
+    """Close an account; its sessions end with it."""
+    now = composition.clock.now()
+    with composition.db.write() as tx:
+        closed = users.set_user_active(tx, username, is_active=False)
+        _audit(tx, now, "user-closed", {"user_id": format_id(closed)})
+    click.echo(f"Closed the account of {username}.")
+
+
+@mpi_command.group("keys")
+def keys_group() -> None:
+    """The service's own signing keys."""
+
+
+@keys_group.command("rotate")
+@click.option(
+    "--distrust-old", is_flag=True, help="For a key that leaked: all that it signed is dead at once."
+)
+@click.pass_obj
+def keys_rotate(composition: Composition, distrust_old: bool) -> None:
+    """Sign with a new key; old ones are believed for 15 minutes more."""
+    now = composition.clock.now()
+    with composition.db.write() as tx:
+        kid = keys.rotate_keys(tx, now, distrust_old=distrust_old)
+        _audit(tx, now, "signing-key-rotated", {"kid": kid, "distrust_old": distrust_old})
+    click.echo(f"Signing with {kid}.")
+
+
+def _need_organisation(tx: Connection, code: str) -> None:
+    if find_organisation(tx, code) is None:
+        raise Invalid("organisation-unknown", field="organisation")
+
+
+def _audit(tx: Connection, at: datetime, kind: str, detail: Mapping[str, Any]) -> None:
+    audit.append(tx, audit.entry_by(SYSTEM_ITSELF, at, kind, detail=detail))
+
+
+# The quick start -------------------------------------------------------------------------------------------------------
+
+
+@mpi_command.command()
+@click.option(
+    "--records", default=_SAMPLE_RECORDS, show_default=True, help="Size of the sample in an empty index."
+)
+@click.option("--no-serve", is_flag=True, help="Prepare everything, and do not serve.")
+@click.pass_obj
+def run(composition: Composition, records: int, no_serve: bool) -> None:
+    """Start here: schema, a sample population in an empty index, demonstration accounts; then serve, with a worker."""
+    configure_logs("WARNING")
+    _migrate(composition)
+    if composition.settings.is_production:
+        raise click.ClickException("The quick start loads made-up people; this index is marked production.")
+    if count_index(composition.mpi)["records"] == 0:
+        _load_sample(composition, records)
+    shown = set_up_demonstration(composition)
+    counts = count_index(composition.mpi)
+    composition.db.close()
+    click.echo(f"{counts['records']} source records, {counts['persons']} persons")
+    for line in shown:
+        click.echo(line)
+    if no_serve:
+        return
+    url = composition.settings.public_url
+    click.echo(
+        f"\nConsole      {url}/\nReadiness    {url}/health/ready\nOpenAPI      {url}/api/v1/openapi.json"
+    )
+    click.echo("Stop with Ctrl-C.\n")
+    configure_logs(composition.settings.log_level)
+    _serve(composition.settings, with_worker=True)
+
+
+def _load_sample(composition: Composition, records: int) -> None:
+    from mpi.sample import write_sample  # a population generator is not needed to serve
+
+    folder = composition.settings.home / "sample"
+    click.echo(f"Making a sample of {records} source records in {folder}")
+    summary = write_sample(folder, records, _SAMPLE_SEED)
+    with summary.organisations_path.open(encoding="utf-8", newline="") as file:
+        load_organisations(composition, list(csv.DictReader(file)))
+    report = load_file(composition.mpi, summary.records_path, is_json=False)
+    if report.rejected:
+        click.echo(f"Set aside {report.rejected} rows")
+
+
+def load_organisations(composition: Composition, rows: list[dict[str, str]]) -> None:
+    """Put organisations into the directory, parents before those who name them."""
+    waiting = {row["ods_code"]: row for row in rows}
+    with composition.db.write() as tx:
+        while waiting:
+            ready = [
+                code for code, row in waiting.items() if not row["parent"] or row["parent"] not in waiting
+            ]
+            if not ready:
+                raise Invalid("parent-circular", field="parent")
+            for code in ready:
+                row = waiting.pop(code)
+                put_organisation(
+                    tx, Organisation(code, row["name"], row["setting"], parent=row["parent"] or None)
+                )
+
+
+_DEMONSTRATION_CLIENTS = (
+    (
+        "ambulance-app",
+        "London Ambulance Service app",
+        "RRU",
+        "match match:reasons persons:read decisions releases emergency",
+    ),
+    (
+        "uclh-portal",
+        "UCLH portal",
+        "RRV",
+        "records:write records:read match persons:read decisions releases redeem relationships:write",
+    ),
+    (
+        "slam-portal",
+        "SLaM portal",
+        "RV5",
+        "records:write records:read match persons:read redeem relationships:write",
+    ),
+    ("record-service", "Shared record service", "RRV", "records:read redeem"),
+)
+_DEMONSTRATION_USERS = (
+    ("quality", "Data quality, UCLH", "RRV", "R5110"),
+    ("officer", "Privacy officer, UCLH", "RRV", "R0001"),
+    ("supervisor", "Administrator, UCLH", "RRV", "R0008"),
+    ("doctor", "Doctor, UCLH", "RRV", "R8000"),
+)
+
+
+def set_up_demonstration(composition: Composition) -> list[str]:
+    """Make organisations, systems, accounts and agreements to try the service with, once; return the lines to show.
+
+    Passwords and the systems' private keys are random, and written under the home folder, readable by its owner only.
+    """
+    from mpi.sample import story_organisations
+
+    folder = composition.settings.home / "demonstration"
+    accounts = folder / "accounts.json"
+    now = composition.clock.now()
+    with composition.db.read() as tx:
+        known = {one.username for one in users.list_users(tx)}
+        is_there = known.issuperset(name for name, *_ in _DEMONSTRATION_USERS)
+        missing = [one for one in story_organisations() if find_organisation(tx, one.ods_code) is None]
+    if is_there:
+        return [f"Accounts: see {accounts}"]
+    load_organisations(
+        composition,
+        [{"ods_code": o.ods_code, "name": o.name, "setting": o.setting, "parent": o.parent} for o in missing],
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    passwords = {name: secrets.token_urlsafe(12) for name, *_ in _DEMONSTRATION_USERS if name not in known}
+    with composition.db.write() as tx:
+        for client_id, name, organisation, scopes in _DEMONSTRATION_CLIENTS:
+            if clients.find_client(tx, client_id) is None:
+                clients.create_client(tx, now, client_id, name, organisation, frozenset(scopes.split()))
+            key = RSAKey.generate_key(2048, {"kid": f"{client_id}-1"})
+            clients.add_client_key(tx, now, client_id, key.as_dict(private=False))
+            _write_secret(folder / f"{client_id}.jwk.json", json.dumps(key.as_dict(private=True)))
+        for username, name, organisation, role in _DEMONSTRATION_USERS:
+            if username in passwords:
+                users.create_user(tx, now, username, passwords[username], organisation, role, name=name)
+        _audit(
+            tx, now, "demonstration-set-up", {"users": len(passwords), "clients": len(_DEMONSTRATION_CLIENTS)}
+        )
+    _write_secret(accounts, json.dumps(passwords, indent=2))
+    record_agreements(composition.consent, [_demonstration_agreement(now)], SYSTEM_ITSELF)
+    lines = [f"Accounts (kept in {accounts}, keys of systems beside it):"]
+    return lines + [
+        f"  {username:<12} {passwords[username]:<20} {role_name(role)}"
+        for username, _, _, role in _DEMONSTRATION_USERS
+        if username in passwords
+    ]
+
+
+def _demonstration_agreement(now: datetime) -> NewAgreement:
+    from mpi.sample import story_organisations
+
+    everyone = frozenset(one.ods_code for one in story_organisations() if one.setting != "other")
+    return NewAgreement(
+        name="Direct care in the sample region",
+        providers=everyone,
+        consumers=everyone,
+        role_classes=frozenset(
+            {"doctor", "nurse", "midwife", "paramedic", "allied", "pharmacist", "social-worker"}
+        ),
+        purposes=frozenset({"TREAT", "ETREAT"}),
+        categories=codes.CATEGORIES,
+        legal_basis="direct-care",
+        starts_at=now - timedelta(days=1),
+    )
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file that its owner alone may read, from the first byte on."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text + "\n")
