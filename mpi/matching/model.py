@@ -117,7 +117,7 @@ def build_model(document: Mapping[str, Any]) -> Model:
     """
     if document["format"] != 1:
         raise ValueError("unknown format of match model")
-    rivals = tuple(document["rivals"])
+    rivals = tuple(sorted(document["rivals"]))  # a tie of two rivals must not hang on the order in a file
     lists = document["lists"]
     names = {rival: place for place, rival in enumerate(rivals)}
     return Model(
@@ -143,7 +143,7 @@ def build_model(document: Mapping[str, Any]) -> Model:
             for name, table in document["frequency"].items()
         },
         thresholds=Thresholds(**{name: int(value) for name, value in document["thresholds"].items()}),
-        rules=tuple(document["blocking"]),
+        rules=tuple(sorted(document["blocking"])),
         caps={rule: int(settings["cap"]) for rule, settings in document["blocking"].items()},
         overfull=frozenset(int(key) for key in document["overfull"]),
         shared=frozenset(int(key) for key in document["shared"]),

@@ -43,7 +43,7 @@ REACHED_BY_FEW = frozenset(
 )
 """Levels that only some pairs can reach; an anchored class keeps its first ratio to one person there."""
 
-LEAST_SHARE = 8.0
+LEAST_SHARE = 3.0
 """Made-up people err less than real ones: no level of one person falls below this part of its first guess."""
 
 SELDOM = 30.0

@@ -310,10 +310,13 @@ def _compared(checked: Mapping[str, Mapping[str, float]], ours: Probabilities) -
     return {
         name: {
             "recordlinkage_m": round(probabilities["m"], 4),
-            "our_m": round(
-                sum(ours["person"][name].get(level, 0.0) for level in _AGREEING[name] if level != "implied"),
-                4,
-            ),
+            "our_m": round(_share(ours["person"][name], _AGREEING[name]), 4),
         }
         for name, probabilities in checked.items()
     }
+
+
+def _share(levels: Mapping[str, float], agreeing: tuple[str, ...]) -> float:
+    """Return how much of a field's probability lies on agreeing levels, without what only a given name implies."""
+    said = {level: share for level, share in levels.items() if level != "implied"}
+    return sum(said[level] for level in agreeing if level in said) / sum(said.values())
