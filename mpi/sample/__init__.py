@@ -2,6 +2,7 @@
 
 from mpi.sample.clerk import RECORD_COLUMNS
 from mpi.sample.places import SampleOrganisation
+from mpi.sample.profile import Profile, describe
 from mpi.sample.story import story_organisations
 from mpi.sample.write import (
     MOST_RECORDS,
@@ -25,9 +26,11 @@ __all__ = [
     "RECORD_COLUMNS",
     "TRUTH_COLUMNS",
     "TRUTH_FILE",
+    "Profile",
     "SampleOrganisation",
     "SampleRow",
     "SampleSummary",
+    "describe",
     "generate",
     "organisations",
     "story_organisations",

@@ -7,7 +7,7 @@ from random import Random
 from mpi.sample.names import nicknames, plain, spellings
 from mpi.sample.numbers import near_number
 from mpi.sample.people import TODAY, Home, Person
-from mpi.sample.places import Source
+from mpi.sample.places import Rates, Source
 
 RECORD_COLUMNS = (
     "organisation", "system", "local_id", "nhs_number", "nhs_number_status", "identifier", "identifier_system", "prefix",
@@ -46,7 +46,10 @@ def write_row(
     seen: int,
     updated: int,
     practice: str,
+    hospital: Source,
     stranger: Callable[[Random], str],
+    *,
+    again: bool = False,
 ) -> tuple[Row, list[str]]:
     """Write what an organisation holds of a person, and the kinds of error in it.
 
@@ -54,11 +57,13 @@ def write_row(
         family: the people of the household, the person included.
         seen: the day of which names, address and phones tell; earlier than ``updated`` where nobody asked again.
         practice: the ODS code of the person's practice on that day.
+        hospital: the person's usual hospital, whose number others may quote.
         stranger: draws the NHS number of anyone in the region.
+        again: whether the organisation has registered the person before, and did not find that record.
     """
     draw = rng.random
-    rates = source.rates
-    errors: list[str] = []
+    rates = source.hurried if (hurried := draw() < source.haste) else source.calm
+    errors = ["registered-twice"] if again else []
     row = [""] * len(RECORD_COLUMNS)
     row[ORGANISATION] = source.code
     row[SYSTEM] = system
@@ -104,25 +109,39 @@ def write_row(
         row[GP_PRACTICE] = "V81999"
     if source.setting == "acute":
         if draw() < 0.85:
-            row[IDENTIFIER] = source.hospital_number(person.index)
-            row[IDENTIFIER_SYSTEM] = f"https://{source.code.lower()}.example/hospital-number"
+            row[IDENTIFIER] = source.hospital_number(person.index, second=again)
+            row[IDENTIFIER_SYSTEM] = _numbers_of(source)
+        if source is not hospital and draw() < 0.3:
+            row[IDENTIFIER_2], row[IDENTIFIER_SYSTEM_2] = (
+                hospital.hospital_number(person.index),
+                _numbers_of(hospital),
+            )
         if person.twin and draw() < 0.5:
             row[BIRTH_ORDER] = str(person.birth_order)
+    elif source.setting != "practice" and draw() < 0.06:
+        row[IDENTIFIER], row[IDENTIFIER_SYSTEM] = (
+            hospital.hospital_number(person.index),
+            _numbers_of(hospital),
+        )
     if person.died and person.died < updated:
         row[DEATH_DATE] = _DAYS[person.died - _EPOCH]
     row[UPDATED_AT] = _DAYS[updated - _EPOCH] + _TIMES[int(draw() * len(_TIMES))]
     _conventions(rng, row, person, source, errors)
     if draw() < rates.known_as:
         _known_as(rng, row, person, errors)
-    _write_number(rng, row, source, person, family, stranger, errors)
-    if draw() < rates.error:
-        _err(rng, row, source, errors)
+    _write_number(rng, row, rates, person, family, stranger, errors)
+    if hurried or draw() < rates.error:
+        _err(rng, row, source, hurried, errors)
     if draw() < rates.no_phone:
         row[PHONE] = row[PHONE_2] = ""
     if draw() < rates.no_address:
         _no_address(rng, row, errors)
     _dress(row, source)
     return row, errors
+
+
+def _numbers_of(source: Source) -> str:
+    return f"https://{source.code.lower()}.example/hospital-number"
 
 
 def _write_home(row: Row, source: Source, home: Home) -> None:
@@ -219,6 +238,9 @@ def _conventions(rng: Random, row: Row, person: Person, source: Source, errors: 
     if rule in ("western", "father-middle"):
         if "-" in row[FAMILY] and draw() < 0.14 and (kind := _cut_family(rng, row)):
             errors.append(kind)
+        if ("-" in row[GIVEN] or " " in row[GIVEN]) and draw() < 0.3:
+            _cut_given(row, draw())
+            errors.append("given-cut")
         return
     rough = 1.0 if source.setting == "practice" else 2.6
     lot = draw() / rough
@@ -292,14 +314,13 @@ def _known_as(rng: Random, row: Row, person: Person, errors: list[str]) -> None:
 def _write_number(
     rng: Random,
     row: Row,
-    source: Source,
+    rates: Rates,
     person: Person,
     family: list[Person],
     stranger: Callable[[Random], str],
     errors: list[str],
 ) -> None:
     draw = rng.random
-    rates = source.rates
     number = person.number
     if not number or draw() < rates.no_number:
         row[NHS_NUMBER_STATUS] = ("03", "07", "04", "06", "", "03")[int(draw() * 6)]
@@ -531,6 +552,18 @@ def _cut_family(rng: Random, row: Row) -> str:
     return ""
 
 
+def _cut_given(row: Row, lot: float) -> None:
+    first, second = row[GIVEN].replace("-", " ").split(" ", 1)
+    if lot < 0.35:
+        row[GIVEN] = first
+    elif lot < 0.55:
+        row[GIVEN], row[MIDDLE] = first, f"{second} {row[MIDDLE]}".strip()
+    elif lot < 0.7:
+        row[GIVEN] = first + second.lower()
+    else:
+        row[GIVEN] = f"{first} {second}" if "-" in row[GIVEN] else f"{first}-{second}"
+
+
 def _old_family(rng: Random, row: Row) -> str:
     if not row[PREVIOUS_FAMILY]:
         return ""
@@ -659,17 +692,15 @@ _SLIPS = (
 )  # fmt: skip
 # The ambulance crew asks in the street: more is missing or guessed.
 _ROADSIDE = (
-    _SLIPS + (_estimate_birth_date,) * 9 + (_missing_name,) * 4 + (_initial_only,) * 4 + (_lose_address,) * 4
+    _SLIPS + (_estimate_birth_date,) * 5 + (_missing_name,) * 2 + (_initial_only,) * 3 + (_lose_address,) * 2
 )
 
 
-def _err(rng: Random, row: Row, source: Source, errors: list[str]) -> None:
-    """Make the errors of a record that has any: one, or, of a hurried clerk, several."""
+def _err(rng: Random, row: Row, source: Source, hurried: bool, errors: list[str]) -> None:
+    """Make the slips of a record that has any: one, or, of a hurried clerk, two to five."""
     draw = rng.random
     slips = _ROADSIDE if source.setting == "ambulance" else _SLIPS
-    wanted = 1
-    if draw() < 0.3:
-        wanted = 2 + int(draw() * draw() * 4)
+    wanted = 2 + int(draw() * draw() * 4) if hurried else 1
     for _ in range(wanted):
         for _ in range(6):
             slip = slips[int(draw() * len(slips))]
@@ -730,13 +761,14 @@ def write_newborn(
     if mother.number and draw() < 0.86:
         row[MOTHER_NHS_NUMBER] = mother.number
     row[GP_PRACTICE] = practice if draw() < 0.5 else ""
-    if draw() < 0.55 and person.number:
+    # The birth notification mostly brings the number within the hour.
+    if draw() < 0.78 and person.number:
         row[NHS_NUMBER], row[NHS_NUMBER_STATUS] = person.number, "01" if draw() < 0.8 else "02"
     else:
         row[NHS_NUMBER_STATUS] = "08"
     if source.setting == "acute" and draw() < 0.8:
         row[IDENTIFIER] = source.hospital_number(person.index)
-        row[IDENTIFIER_SYSTEM] = f"https://{source.code.lower()}.example/hospital-number"
+        row[IDENTIFIER_SYSTEM] = _numbers_of(source)
     updated = min(TODAY, person.born + int(draw() * 4), person.died or TODAY)
     row[UPDATED_AT] = _DAYS[updated - _EPOCH] + _TIMES[int(draw() * len(_TIMES))]
     _dress(row, source)

@@ -22,8 +22,8 @@ class Community:
     """
 
     __slots__ = (
-        "borrow", "code", "family", "female", "female_last", "gendered", "lead", "male", "mother_first", "rule",
-        "share", "syllables", "tail_ends", "tail_share", "tail_starts",
+        "borrow", "code", "family", "female", "female_last", "gendered", "has_compounds", "lead", "male", "mother_first",
+        "rule", "share", "syllables", "tail_ends", "tail_share", "tail_starts",
     )  # fmt: skip
 
     def __init__(self, code: str, data: dict[str, Any]) -> None:
@@ -39,6 +39,7 @@ class Community:
         self.tail_ends: list[str] = tail["ends"].split()
         self.borrow: float = data.get("borrow", 0) / 100
         self.gendered = "gendered" in data
+        self.has_compounds = code in ("english", "irish", "scottish", "welsh", "caribbean")
         self.mother_first = bool(data.get("mother_first", 0))
         self.lead = table(data["lead"], 1) if data.get("lead") else ()
         self.female_last = table(data["female_last"], 1) if data.get("female_last") else ()
@@ -65,6 +66,8 @@ class Community:
             return first + second.lower() if draw() < 0.6 else f"{first} {second}"
         era = 0 if year < _ERAS[0] else 1 if year < _ERAS[1] else 2 if year < _ERAS[2] else 3
         tables = self.male if sex == "m" else self.female
+        if self.has_compounds and draw() < 0.013:
+            return compounds(sex)[int(draw() * _TABLE)]
         if self.borrow and self.rule == "western" and draw() < self.borrow:
             english = communities()[0]
             tables = english.male if sex == "m" else english.female
@@ -104,6 +107,12 @@ def _data() -> dict[str, Any]:
 def communities() -> tuple[Community, ...]:
     """Every community, the English first."""
     return tuple(Community(code, data) for code, data in _data()["communities"].items())
+
+
+@cache
+def compounds(sex: str) -> Table:
+    """Double given names, with a hyphen or a space."""
+    return table(_data()["compounds"][sex], 4)
 
 
 @cache

@@ -110,7 +110,7 @@ class Households:
         draw = rng.random
         self.households += 1
         table = community_table()
-        community = communities()[table[int(draw() * len(table))]]
+        community = communities()[0 if wish.namesake else table[int(draw() * len(table))]]
         borough = self.region.draw_borough(rng)
         kind = _COUPLE_WITH_CHILDREN if wish != NO_WISH else _KINDS[int(draw() * len(_KINDS))]
         if kind <= _LONE_PARENT and kind != _SINGLE:
@@ -150,7 +150,7 @@ class Households:
             age = 24 + int(draw() * 32)
         woman = self._adult(rng, community, age, "f")
         partner = community
-        if draw() < 0.13:
+        if draw() < 0.13 and not wish.namesake:
             table = community_table()
             partner = communities()[table[int(draw() * len(table))]]
         man = self._adult(rng, partner, max(19, age - 3 + int(draw() * 9)), "m")
@@ -171,6 +171,10 @@ class Households:
         elder = self._adult(rng, man.community, int((TODAY - man.born) / YEAR) + 20 + int(draw() * 14), sex)
         if man.community.rule in ("western", "father-middle", "sikh") or sex == "m":
             elder.family_names = [(0, man.community.family_for(man.family_names[0][1], sex))]
+            if man.community.rule == "sikh":
+                elder.middle = "Kaur" if sex == "f" else "Singh"
+                if elder.family_names[0][1] == "Singh":
+                    elder.family_names, elder.middle = [(0, elder.middle)], ""
         return elder
 
     def _marry(self, rng: Random, woman: Person, man: Person, together: int) -> None:
@@ -187,14 +191,18 @@ class Households:
                 married = f"{own}-{new}"
             else:
                 married = man.community.family_for(new, "f")
-            if rule == "sikh" and new == "Singh":
-                married = "Kaur"
-            if married != own:
+            # Without a clan's name there is none to take: she stays Kaur.
+            if married != own and (rule != "sikh" or (own != "Kaur" and new != "Singh")):
                 woman.family_names.append((day, married))
             if rule == "father-middle":
                 woman.middle = man.given
             woman.title = "Mrs"
-        elif rule == "father-family" and draw() < 0.6 and man.community.code == "tamil":
+        elif (
+            rule == "father-family"
+            and draw() < 0.6
+            and man.community.code == "tamil"
+            and man.given != woman.family_names[-1][1]
+        ):
             woman.family_names.append((together, man.given))
             woman.title = "Mrs"
 
@@ -214,7 +222,7 @@ class Households:
             if day > latest:
                 break
             births = 1
-            sexes = ["f" if draw() < 0.49 else "m"]
+            sexes = ["f" if draw() < 0.49 and not wish.namesake else "m"]
             kind = wish.twins if not children else ""
             if kind or draw() < 0.016:
                 kind = kind or ("opposite-sex" if draw() < 0.33 else "same-sex")
@@ -297,7 +305,7 @@ class Households:
         age = (TODAY - person.born) / YEAR
         if age < 1 or draw() > 0.015:
             person.number = self._next_number()
-            if draw() < 0.004:
+            if draw() < 0.0025:
                 # A second registration gave a second number, and nobody has seen it yet.
                 person.second_number = self._next_number()
         risk = 0.32 if age > 86 else 0.13 if age > 75 else 0.03 if age > 60 else 0.004
@@ -442,8 +450,8 @@ def _child_names(rng: Random, child: Person, mother: Person, father: Person) -> 
     elif rule == "two-surnames":
         if draw() < 0.4:
             child.middle = own.draw_given(rng, sex, year)
-        last = -1 if own.mother_first else 0
-        one, other = family.split(" ")[last], mother.family_names[0][1].split(" ")[last]
+        side = -1 if own.mother_first else 0
+        one, other = family.split(" ")[side], mother.family_names[0][1].split(" ")[side]
         family = f"{other} {one}" if own.mother_first else f"{one} {other}"
     child.family_names = [(0, family)]
 

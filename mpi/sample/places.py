@@ -66,11 +66,11 @@ class Rates(NamedTuple):
 RATES = {
     #                      error nonum wrong stale nophn noadr nomid verif knwas unid  dup  email prev  gp    death
     "practice": Rates(       4.5,  0.6, 0.12, 14.0,  9.0,  0.2, 12.0, 94.0,  3.0, 0.0,  0.2, 42.0, 45.0, 96.0, 95.0),
-    "acute": Rates(         12.0,  6.5, 0.60, 24.0, 16.0,  0.8, 38.0, 74.0,  4.0, 0.4,  1.6, 24.0, 14.0, 88.0, 72.0),
+    "acute": Rates(         12.0,  6.5, 0.60, 24.0, 16.0,  0.8, 38.0, 74.0,  4.0, 0.1,  1.6, 24.0, 14.0, 88.0, 72.0),
     "mental-health": Rates( 12.0,  5.5, 0.60, 28.0, 20.0,  1.8, 45.0, 72.0,  8.0, 0.1,  1.4, 18.0, 16.0, 84.0, 60.0),
-    "ambulance": Rates(     30.0, 34.0, 1.10, 12.0, 46.0,  4.0, 88.0, 35.0, 11.0, 2.2,  5.0,  0.0,  1.0, 22.0, 35.0),
+    "ambulance": Rates(     24.0, 30.0, 1.00, 12.0, 46.0,  3.0, 88.0, 38.0, 10.0, 0.6,  5.0,  0.0,  1.0, 22.0, 35.0),
     "community": Rates(     10.0,  4.0, 0.50, 22.0, 15.0,  0.8, 42.0, 74.0,  5.0, 0.0,  1.0, 16.0, 12.0, 86.0, 66.0),
-    "social-care": Rates(   17.0, 27.0, 1.00, 30.0, 26.0,  2.0, 66.0, 22.0, 12.0, 0.0,  2.5, 14.0, 10.0, 42.0, 60.0),
+    "borough": Rates(   17.0, 27.0, 1.00, 30.0, 26.0,  2.0, 66.0, 22.0, 12.0, 0.0,  2.5, 14.0, 10.0, 42.0, 60.0),
     "care-home": Rates(     15.0, 12.0, 0.90,  2.0, 30.0,  0.0, 60.0, 40.0, 16.0, 0.0,  0.3,  3.0,  8.0, 76.0, 90.0),
 }  # fmt: skip
 
@@ -80,24 +80,32 @@ SYSTEMS = {
     "mental-health": ("epr",),
     "ambulance": ("epcr",),
     "community": ("epr",),
-    "social-care": ("cases",),
+    "borough": ("cases",),
     "care-home": ("residents",),
 }
 
 
+_HASTE = 2.5
+"""How much oftener a hurried clerk leaves something out or takes a wrong number."""
+
+
 class Source:
-    """An organisation that sends records, with its style and the rates of its clerks (shares of one)."""
+    """An organisation that sends records, with its style and the rates of its clerks (shares of one).
+
+    Errors come together: a share ``haste`` of the records is made in a hurry, by ``hurried`` rates and with at least one slip; the
+    others by ``calm`` ones, with a slip at a share of ``calm.error``.
+    """
 
     __slots__ = (
-        "address_style", "ascii_only", "code", "counts", "gender_style", "hospital_key", "keys", "local_format",
-        "phone_style", "place", "postcode_style", "quality", "rates", "setting", "upper", "uses_prefix",
+        "address_style", "ascii_only", "calm", "code", "counts", "gender_style", "haste", "hospital_key", "hurried", "keys",
+        "local_format", "phone_style", "place", "postcode_style", "quality", "rates", "setting", "upper", "uses_prefix",
     )  # fmt: skip
 
     def __init__(self, organisation: SampleOrganisation, place: int, seed: int) -> None:
         rng = Random(mix(seed, 3, place))
         pick = rng.random
         self.code = organisation.ods_code
-        self.setting = organisation.setting
+        self.setting = "acute" if organisation.setting == "neighbour" else organisation.setting
         self.place = place
         # From half to about twice the setting's usual rate: every organisation has its own.
         self.quality = 50 + int(pick() * 60) + int(pick() * pick() * 110)
@@ -109,6 +117,14 @@ class Source:
                 for name, rate in zip(Rates._fields, usual, strict=True)
             )
         )
+        self.haste = 0.42 * self.rates.error
+        # Both together give the rates above.
+        ease = 1 / (1 + (_HASTE - 1) * self.haste)
+        rushed = {"no_number", "wrong_number", "no_phone", "no_address"}
+        calm = {name: getattr(self.rates, name) * ease for name in sorted(rushed)}
+        self.calm = self.rates._replace(error=0.58 * self.rates.error / (1 - self.haste), **calm)
+        hurried = {name: min(0.95, rate * _HASTE) for name, rate in calm.items()}
+        self.hurried = self.rates._replace(error=1.0, **hurried)
         self.upper = pick() < (0.1 if self.setting == "practice" else 0.3)
         self.ascii_only = pick() < 0.55
         self.uses_prefix = pick() < 0.6
@@ -128,9 +144,10 @@ class Source:
         self.counts[system] = count + 1
         return self.local_format.format(scattered(count, self.keys[system]))
 
-    def hospital_number(self, person: int) -> str:
-        """Return the number that all systems of this organisation share for one person."""
-        return f"{self.code[-2:]}{scattered(person, self.hospital_key, LOCAL_BITS + 1):09d}"
+    def hospital_number(self, person: int, *, second: bool = False) -> str:
+        """Return the number that all systems of this organisation share for one person, or that of a second registration."""
+        count = person + (second << LOCAL_BITS)
+        return f"{self.code[-2:]}{scattered(count, self.hospital_key, LOCAL_BITS + 1):09d}"
 
 
 class Borough:
@@ -275,7 +292,7 @@ class _Counts:
 
 def _council(name: str, place: int) -> SampleOrganisation:
     title = "Milton Keynes City Council" if name == "Milton Keynes" else f"London Borough of {name}"
-    return SampleOrganisation(f"Y9L{place + 1:02d}", title, "social-care", "")
+    return SampleOrganisation(f"Y9L{place + 1:02d}", title, "borough", "")
 
 
 def _practice(counts: _Counts, board: str, rng: Random) -> SampleOrganisation:

@@ -8,11 +8,14 @@ from mpi.sample.people import TODAY, YEAR, Home, Person
 from mpi.sample.places import Borough, Region, Source
 
 _HORIZON = int(13 * YEAR)  # feeds hold some thirteen years
-MOST_RECORDS = 6
+MOST_PER_PERSON = 6
 
 
 class Registration(NamedTuple):
-    """One record to write: ``seen`` is the day it tells of, ``updated`` the day of its last change."""
+    """One record to write: ``seen`` is the day it tells of, ``updated`` the day of its last change.
+
+    ``kind`` is empty for an ordinary record, else newborn, unidentified, or duplicate: the organisation registered the person again.
+    """
 
     source: Source
     system: str
@@ -63,7 +66,8 @@ def registrations(rng: Random, region: Region, person: Person) -> list[Registrat
             if person.sex == "f" and 22 < age < 42 and draw() < 0.2
             else "pas"
         )
-        _add(rng, found, unit, system, person, 0, end)
+        kind = "unidentified" if system == "ed" and draw() < unit.rates.unidentified * 3 else ""
+        _add(rng, found, unit, system, person, 0, end, kind)
         if draw() < 0.16:
             _add(rng, found, unit, "ed" if system != "ed" else "pas", person, 0, end)
         if draw() < 0.15:
@@ -88,11 +92,11 @@ def registrations(rng: Random, region: Region, person: Person) -> list[Registrat
         _add(rng, found, borough.acute[0], "ed" if draw() < 0.6 else "pas", person, 0, end)
     for one in found[:]:
         if one.kind == "" and draw() < one.source.rates.duplicate:
-            _add(rng, found, one.source, one.system, person, 0, end)
+            _add(rng, found, one.source, one.system, person, 0, end, "duplicate")
     if not found:
         # A life too short for any of it: the hospital knows.
         found.append(Registration(borough.acute[0], "pas", "", end, end))
-    return found[:MOST_RECORDS]
+    return found[:MOST_PER_PERSON]
 
 
 def _borough_on(region: Region, person: Person) -> Borough:

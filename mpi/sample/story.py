@@ -8,9 +8,9 @@ _STORY = (
     SampleOrganisation("RRV", "University College London Hospitals NHS Foundation Trust", "acute", "QMJ"),
     SampleOrganisation("RV5", "South London and Maudsley NHS Foundation Trust", "mental-health", "QKK"),
     SampleOrganisation("RRU", "London Ambulance Service NHS Trust", "ambulance", ""),
-    SampleOrganisation("RD8", "Milton Keynes University Hospital NHS Foundation Trust", "acute", "QHG"),
+    SampleOrganisation("RD8", "Milton Keynes University Hospital NHS Foundation Trust", "neighbour", "QHG"),
     SampleOrganisation("QHG", "Bedfordshire, Luton and Milton Keynes Integrated Care Board", "other", ""),
-    SampleOrganisation("Y9L01", "London Borough of Camden", "social-care", ""),
+    SampleOrganisation("Y9L01", "London Borough of Camden", "borough", ""),
     SampleOrganisation("Y99001", "Story Lane Surgery", "practice", "QMJ"),
     SampleOrganisation("Y9C901", "Story House Care Home", "care-home", ""),
 )

@@ -191,6 +191,7 @@ def _rows(region: Region, records: int, with_rejects: bool, tally: _Tally) -> It
             for person in family:
                 tally.persons += 1
                 known = _truth_of(person)
+                hospital = region.boroughs[person.homes[-1].address.borough].acute[0]
                 for one in registrations(rng, region, person):
                     practice = practice_at(region, person, person.home_on(one.seen)).code
                     if one.kind == "newborn":
@@ -207,7 +208,9 @@ def _rows(region: Region, records: int, with_rejects: bool, tally: _Tally) -> It
                             one.seen,
                             one.updated,
                             practice,
+                            hospital,
                             stranger,
+                            again=one.kind == "duplicate",
                         )
                     if with_rejects and rng.random() < _REJECTS:
                         errors = [*errors, _damage(rng, row)]
