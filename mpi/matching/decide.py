@@ -62,8 +62,10 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
     found = []
     if number in ("differ", "differ-verified"):
         found.append("numbers-differ")
-    if same_number and not same_given and _others(level) < 2:
-        # A number and a birth date can be copied together from the wrong patient.
+    others = _others(level)
+    if same_number and not same_given and others + (number == "verified" and level["gender"] == "agree") < 2:
+        # A number and a birth date can be copied together from the wrong patient. Gender counts only beside a number that
+        # both sides verified: so a newborn's unnamed record joins the child's.
         found.append("number-and-birth-date-alone")
     if (
         given in ("differ", "loose")
@@ -73,7 +75,7 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
         and not (same_number and given == "loose")
     ):
         found.append("given-names-differ")
-    if not same_number and _others(level) - (level["middle"] in _SAME_MIDDLE) < 1:
+    if not same_number and others - (level["middle"] in _SAME_MIDDLE) < 1:
         # Given names and a birth date are shared by chance in a large index, however rare the name is in the tables.
         found.append("family-name-and-place-differ")
     if level["birth_order"] == "differ":
