@@ -3,6 +3,7 @@
 from typing import Any
 
 from alembic import context
+from sqlalchemy import BigInteger
 
 from foundation.database import Json, UtcDateTime, metadata
 
@@ -14,8 +15,9 @@ def _render(kind: str, item: Any, _context: Any) -> str | bool:
     if kind == "type":
         if type(item) in _SPELLED:
             return _SPELLED[type(item)]
-        if repr(item).startswith("BigInteger"):
-            return 'sa.BigInteger().with_variant(sa.Integer(), "sqlite")'
+        if isinstance(item, BigInteger):
+            is_id = "sqlite" in item._variant_mapping
+            return 'sa.BigInteger().with_variant(sa.Integer(), "sqlite")' if is_id else "sa.BigInteger()"
     return False
 
 
