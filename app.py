@@ -38,7 +38,7 @@ from foundation.auth.tokens import TokenIssuer, fetch_jwks
 from foundation.bell import Bell
 from foundation.clock import Clock, SystemClock
 from foundation.database import Database
-from foundation.directory import Organisation, find_organisation, put_organisation
+from foundation.directory import Organisation, find_organisation, list_organisations, put_organisation
 from foundation.errors import Forbidden, Invalid, ServiceError
 from foundation.ids import format_id
 from foundation.limits import Limits
@@ -90,6 +90,9 @@ class Composition:
 
     @cached_property
     def db(self) -> Database:
+        if self._database is None and self.settings.is_embedded:
+            # The file beneath holds records: its folder is its owner's alone.
+            self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._database or Database(
             self.settings.database_url, pool_size=max(4, self.settings.web_threads + 2)
         )
@@ -406,6 +409,37 @@ def openapi(composition: Composition) -> None:
     """Print the OpenAPI document."""
     app = create_app(composition.settings)
     click.echo(json.dumps(openapi_document(app), indent=2, ensure_ascii=False))
+
+
+@mpi_command.group()
+def organisation() -> None:
+    """The directory of organisations."""
+
+
+@organisation.command("load")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def organisation_load(composition: Composition, file: Path) -> None:
+    """Put the organisations of FILE into the directory: a CSV with ods_code, name, setting and parent (may be empty)."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    for number, row in enumerate(rows, start=2):
+        if missing := {"ods_code", "name", "setting", "parent"} - {
+            name for name, text in row.items() if text is not None
+        }:
+            raise Invalid("column-missing", field=min(missing), row=number)
+    load_organisations(composition, rows)
+    click.echo(f"{len(rows)} organisations are in the directory.")
+
+
+@organisation.command("list")
+@click.pass_obj
+def organisation_list(composition: Composition) -> None:
+    """List the directory."""
+    with composition.db.read() as tx:
+        found = list_organisations(tx)
+    for one in found:
+        click.echo(f"{one.ods_code:<10} {one.setting:<14} {one.name}")
 
 
 @mpi_command.group()
