@@ -3,7 +3,9 @@
 from mpi.records import check_digit
 
 MASK = (1 << 64) - 1
-PEOPLE_IN_999 = 900_000
+PEOPLE_IN_999 = 899_999
+"""Nine numbers for each of a hundred thousand stems, but for the last of all: ten nines stand for "several people"."""
+
 _PEOPLE_IN_9 = 9 * 9_900_000
 LOCAL_BITS = 27
 
@@ -34,7 +36,7 @@ def scattered(count: int, key: int, bits: int = LOCAL_BITS) -> int:
 def nhs_number(index: int, seed: int) -> str:
     """Return the NHS number of the index-th person: no two alike, in no order, and nobody's.
 
-    The first 900,000 start with 999, the rest with 9. Each eight digits have at least nine ninth digits whose check digit is not
+    The first 899,999 start with 999, the rest with 9. Each eight digits have at least nine ninth digits whose check digit is not
     10, so nine are used of each.
     """
     if index < PEOPLE_IN_999:
@@ -68,6 +70,6 @@ def near_number(number: str, first: int, second: int, digit: int) -> str:
             nine[second] = str((int(number[second]) + shift) % 10)
             if check_digit("".join(nine)) == int(number[9]):
                 found = "".join(nine) + number[9]
-                if found != number:
+                if found not in (number, "9999999999"):
                     return found
     raise AssertionError("two free digits always find a number")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mpi.records import parse_nhs_number
 from mpi.sample import describe
+from mpi.sample.numbers import PEOPLE_IN_999, nhs_number
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = 1_000_000
@@ -65,3 +66,11 @@ def test_a_million_records_are_streamed_and_every_one_is_somebodys(tmp_path: Pat
     assert all(one.records for one in profile.by_setting.values())
     falling = [profile.communities[code] for code in ("english", "west_african", "gujarati", "welsh")]
     assert all(more > less for more, less in pairwise(falling))
+
+
+def test_no_two_of_the_first_people_share_a_number_and_none_has_ten_nines():
+    numbers = {nhs_number(index, 11) for index in range(PEOPLE_IN_999)}
+
+    assert len(numbers) == PEOPLE_IN_999
+    # Ten nines pass the check and stand for "several people".
+    assert "9999999999" not in numbers
