@@ -202,6 +202,82 @@ class _Rejects:
 
 
 @cli.command()
+@click.argument("records", type=click.IntRange(1, 10_000_000))
+@click.option(
+    "--to", type=click.Path(file_okay=False, path_type=Path), required=True, help="A folder for the files."
+)
+@click.option("--seed", default=1, show_default=True, help="The same seed and size give the same bytes.")
+@click.option("--with-rejects", is_flag=True, help="Damage some rows so that a loader must refuse them.")
+@as_json
+def sample(records: int, to: Path, seed: int, with_rejects: bool, is_json: bool) -> None:
+    """Make up RECORDS source records of a region like London: records.csv, organisations.csv, and truth.csv apart."""
+    from mpi.sample import write_sample
+
+    with _telling(is_json), _progress(records, "Making up", is_json) as progress:
+        written = 0
+
+        def told(so_far: int) -> None:
+            nonlocal written
+            progress(so_far - written)
+            written = so_far
+
+        made = write_sample(to, records, seed, told, with_rejects=with_rejects)
+    answer = {
+        "records": made.records,
+        "persons": made.persons,
+        "households": made.households,
+        "organisations": made.organisations,
+        "seed": made.seed,
+        "folder": str(to),
+    }
+    lines = [
+        f"Wrote {made.records} records of {made.persons} persons at {made.organisations} organisations to {to}"
+    ]
+    _say(answer, is_json, lines)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+@needs_index
+def organisations(composition: Composition, file: Path, is_json: bool) -> None:
+    """Put the organisations of FILE (ods_code, name, setting, parent) into the directory; records of others are refused."""
+    with _telling(is_json):
+        count = load_organisations(composition.mpi.db, file)
+    _say({"organisations": count}, is_json, [f"{count} organisations are in the directory"])
+
+
+def load_organisations(database: Database, file: Path) -> int:
+    """Read a file of organisations into the directory, all or none, parents before those who name them; return how many.
+
+    Raises:
+        Invalid: ``column-missing``, ``parent-circular``, or a fault of an organisation, naming the row.
+    """
+    waiting: dict[str, tuple[int, dict[str, str]]] = {}
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        for number, row in enumerate(csv.DictReader(text), start=2):
+            for name in ("ods_code", "name", "setting"):
+                if not row.get(name):
+                    raise Invalid("column-missing", field=name, row=number)
+            waiting[row["ods_code"]] = (number, row)
+    count = len(waiting)
+    with database.write() as tx:
+        while waiting:
+            ready = [code for code, (_, row) in waiting.items() if row.get("parent") not in waiting]
+            if not ready:
+                raise Invalid("parent-circular", field="parent")
+            for code in ready:
+                number, row = waiting.pop(code)
+                try:
+                    put_organisation(
+                        tx, Organisation(code, row["name"], row["setting"], parent=row.get("parent") or None)
+                    )
+                except Invalid as fault:
+                    raise Invalid(fault.code, field=fault.field, row=number) from fault
+    return count
+
+
+@cli.command()
 @click.option("--limit", default=1_000_000_000, show_default="all", help="At most this many records.")
 @as_json
 @needs_index

@@ -187,14 +187,18 @@ def _parted(heading: str) -> tuple[str, int] | None:
 def _layout(header: Sequence[str], mapping: Mapping[str, str | None]) -> _Layout:
     single: dict[str, int] = {}
     numbered: dict[str, dict[int, dict[str, int]]] = {name: {} for name in NUMBERED}
-    for place, heading in enumerate(header):
-        named = mapping.get(heading, mapping.get(heading.strip(), heading.strip().lower().replace(" ", "_")))
+    names = [
+        mapping.get(heading, mapping.get(heading.strip(), heading.strip().lower().replace(" ", "_")))
+        for heading in header
+    ]
+    has_ours = "organisation" in names and "local_id" in names
+    for place, named in enumerate(names):
         if named is None:
             continue
         parted = _parted(named)
         if parted is None:
-            # The first line may be a person's row: only a word like a heading is repeated.
-            plain = named if re.fullmatch(r"[a-z][a-z_]{1,39}(_[0-9]{1,2})?", named) else None
+            # The first line may be a person's row: a word is repeated only among headings of ours.
+            plain = named if has_ours and re.fullmatch(r"[a-z][a-z_]{1,39}(_[0-9]{1,2})?", named) else None
             raise Invalid(
                 "column-unknown",
                 field=plain,
