@@ -30,9 +30,14 @@ _OPEN_LOGGERS = ("gunicorn", "alembic")  # they speak of sockets, processes and 
 
 def configure_logs(level: str = "INFO") -> None:
     """Send structlog and the standard library's logging to standard error as JSON lines."""
+    logging.raiseExceptions = (
+        False  # a line that could not be written must not be printed whole, with its values
+    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
+            use_get_message=False,
+            pass_foreign_args=True,
             foreign_pre_chain=[_keep_the_template, structlog.stdlib.ExtraAdder(), *_shared()],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -74,9 +79,10 @@ def _keep_the_template(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """Show a library's message without the values that it was filled with: a database's may hold a row."""
+    values = event.pop("positional_args", None)
     record: logging.LogRecord | None = event.get("_record")
-    if record is not None and record.args and not record.name.startswith(_OPEN_LOGGERS):
-        event["event"] = str(record.msg)
+    if values and record is not None and record.name.startswith(_OPEN_LOGGERS):
+        event["event"] = str(record.msg) % values
     return event
 
 

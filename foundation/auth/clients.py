@@ -211,7 +211,8 @@ def check_public_key(jwk: Mapping[str, Any]) -> dict[str, Any]:
     try:
         public = {name: jwk[name] for name in ("kty", "kid", "n", "e")}
         bits = int.from_bytes(base64.urlsafe_b64decode(public["n"] + "=="), "big").bit_length()
-        RSAKey.import_key(public)
+        if bits >= _LEAST_BITS:
+            RSAKey.import_key(public)
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise Invalid("key-format", field="jwk") from error
     if bits < _LEAST_BITS:

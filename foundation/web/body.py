@@ -9,7 +9,7 @@ from webargs import missing
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import UnsupportedMediaType
 
-from foundation.errors import Invalid
+from foundation.errors import Invalid, TooLarge
 
 _DEEPEST = 32
 _UNREAD = object()
@@ -86,6 +86,7 @@ def read_json() -> Any:
 
     Raises:
         Invalid: as ``parse_json``, and ``body-missing``.
+        TooLarge: ``body-too-large``.
         UnsupportedMediaType: for a body that does not call itself JSON.
     """
     found = g.get("json_body", _UNREAD)
@@ -93,6 +94,8 @@ def read_json() -> Any:
         raw = request.get_data(cache=True)
         if not raw:
             raise Invalid("body-missing")
+        if request.content_length is None and len(raw) >= (request.max_content_length or len(raw) + 1):
+            raise TooLarge("body-too-large")  # sent in chunks, and cut off at the limit
         if not request.is_json:
             raise UnsupportedMediaType
         found = g.json_body = parse_json(raw)
