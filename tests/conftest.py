@@ -22,7 +22,7 @@ from psycopg import sql
 
 from foundation.clock import FixedClock
 from foundation.database import Database
-from foundation.migrations import SCRIPTS, upgrade
+from foundation.migrations import upgrade
 from tests.engines import APPLICATION, MIGRATOR, EngineMissing, Keeper, ask
 
 ENGINES = ("sqlite", "postgresql")
@@ -220,43 +220,9 @@ def postgresql_template(postgresql_server: PostgresqlServer) -> str:
 def _migrate(url: str) -> None:
     database = Database(url)
     try:
-        if any((SCRIPTS / "versions").glob("*.py")):
-            upgrade(database)
-        else:
-            _create_what_no_revision_makes_yet(database)
+        upgrade(database)
     finally:
         database.close()
-
-
-def _create_what_no_revision_makes_yet(database: Database) -> None:
-    import importlib
-    import pkgutil
-    import warnings
-
-    from sqlalchemy import text
-
-    from foundation.database import metadata
-
-    for room in ("foundation", "mpi.store", "consent.store"):
-        try:
-            package = importlib.import_module(room)
-        except ImportError:
-            continue
-        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
-            try:
-                importlib.import_module(module.name)
-            except Exception as error:
-                warnings.warn(f"no tables of {module.name}: {error}", stacklevel=1)
-    with database.write() as tx:
-        metadata.create_all(tx)
-        if not database.is_sqlite:
-            tx.execute(
-                text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {APPLICATION}")
-            )
-            tx.execute(text(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {APPLICATION}"))
-            for name in metadata.tables:
-                if name.startswith("audit_"):
-                    tx.execute(text(f"REVOKE UPDATE, DELETE ON {name} FROM {APPLICATION}"))
 
 
 # -- the rest ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Clients and a record service that use the public interfaces only."""

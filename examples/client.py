@@ -1,0 +1,98 @@
+"""A small client of the service: OAuth 2 with a signed assertion, then JSON. It uses the public interface only."""
+
+import time
+import uuid
+from typing import Any
+
+import requests
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+class Refused(Exception):
+    """The service answered with a problem document; ``code`` says which, ``status`` is HTTP's."""
+
+    def __init__(self, status: int, code: str, document: dict[str, Any]) -> None:
+        super().__init__(f"{status} {code}")
+        self.status = status
+        self.code = code
+        self.document = document
+
+
+class ServiceClient:
+    """One registered system. ``key`` is its private RSA key; the service knows the public half."""
+
+    def __init__(self, base_url: str, client_id: str, key: RSAKey, *, timeout_seconds: float = 30) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._client_id = client_id
+        self._key = key
+        self._timeout = timeout_seconds
+        self._session = requests.Session()
+        self._token = ""
+        self._renew_at = 0.0
+
+    def get(self, path: str, **query: str) -> Any:
+        return self._call("GET", path, params=query)
+
+    def post(self, path: str, body: dict[str, Any] | None = None, **headers: str) -> Any:
+        return self._call("POST", path, json=body, headers=_named(headers))
+
+    def put(self, path: str, body: dict[str, Any], **headers: str) -> Any:
+        return self._call("PUT", path, json=body, headers=_named(headers))
+
+    def _call(self, method: str, path: str, *, headers: dict[str, str] | None = None, **more: Any) -> Any:
+        response = self._session.request(
+            method,
+            self._base_url + path,
+            headers={"Authorization": f"Bearer {self._bearer()}", **(headers or {})},
+            timeout=self._timeout,
+            **more,
+        )
+        document = response.json() if response.content else None
+        if response.status_code >= 400:
+            raise Refused(response.status_code, document.get("code", "unknown"), document)
+        return document
+
+    def _bearer(self) -> str:
+        if time.monotonic() >= self._renew_at:
+            token_url = f"{self._base_url}/oauth2/token"
+            now = int(time.time())
+            assertion = jwt.encode(
+                {"alg": "RS512", "typ": "JWT", "kid": self._key.kid},
+                {
+                    "iss": self._client_id,
+                    "sub": self._client_id,
+                    "aud": token_url,
+                    "jti": str(uuid.uuid4()),
+                    "exp": now + 240,
+                },
+                self._key,
+                algorithms=["RS512"],
+            )
+            response = self._session.post(
+                token_url,
+                data={
+                    "grant_type": "client_credentials",
+                    "client_assertion_type": ASSERTION_TYPE,
+                    "client_assertion": assertion,
+                },
+                timeout=self._timeout,
+            )
+            document = response.json()
+            if response.status_code != 200:
+                raise Refused(response.status_code, document["error"], document)
+            self._token = document["access_token"]
+            self._renew_at = time.monotonic() + int(document["expires_in"]) - 60
+        return self._token
+
+
+def _named(headers: dict[str, str]) -> dict[str, str]:
+    """Read keyword arguments as header names: ``if_match`` is If-Match."""
+    return {name.replace("_", "-").title(): value for name, value in headers.items()}
+
+
+def fresh_key(client_id: str) -> RSAKey:
+    """Make a key pair of 2,048 bits for a client, named after it."""
+    return RSAKey.generate_key(2048, {"kid": f"{client_id}-{uuid.uuid4().hex[:8]}"})
