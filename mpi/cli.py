@@ -27,6 +27,7 @@ from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
 from mpi.service.match import match_person
 from mpi.service.people import get_person, lookup_persons
+from mpi.service.renew import renew_index
 from mpi.service.review import get_task, list_tasks
 
 FAILED = 1
@@ -289,6 +290,19 @@ def link(composition: Composition, limit: int, is_json: bool) -> None:
             taken = link_waiting(composition.mpi, limit, progress=progress)
         counts = count_index(composition.mpi)
     _say({"linked": taken, **counts}, is_json, [f"Linked {taken} records; {counts['persons']} persons"])
+
+
+@cli.command()
+@as_json
+@needs_index
+def renew(composition: Composition, is_json: bool) -> None:
+    """After a change of model (MPI_MODEL), normalise and link every record anew. Run it with writers at rest."""
+    with _telling(is_json):
+        total = count_index(composition.mpi)["records"]
+        with _progress(total, "Renewing", is_json) as progress:
+            renewed = renew_index(composition.mpi, progress)
+        counts = count_index(composition.mpi)
+    _say({"renewed": renewed, **counts}, is_json, [f"Renewed {renewed} records; {counts['persons']} persons"])
 
 
 # Models --------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from mpi.matching import veto
 from mpi.matching.explain import REASONS as WORDS_OF
 from mpi.service import trail
 from mpi.service.context import Mpi
-from mpi.service.link import Change, Linked, link_in, repartition, taken_again
+from mpi.service.link import Change, Linked, Moved, link_in, repartition, taken_again
 from mpi.service.questions import Kind
 from mpi.service.receive import put_current, stored_record
 from mpi.store import graph as graph_store
@@ -344,6 +344,17 @@ def _check(row: TaskRow, now: datetime, by: Principal, if_match: int | None) -> 
         raise Conflict("task-claimed", ids=ids)
 
 
+def _hold(tx: Connection, row: TaskRow) -> None:
+    """Hold a task's row; what was read before must still be so.
+
+    Raises:
+        Moved: someone else changed the task meanwhile.
+    """
+    held = task_store.read_task(tx, row.task_id, for_update=True)
+    if held is None or held.version != row.version:
+        raise Moved
+
+
 def _set(tx: Connection, mpi: Mpi, row: TaskRow, by: Principal, kind: str, **values: Any) -> Task:
     task_store.update_task(tx, row.task_id, {**values, "version": row.version + 1})
     trail.note(tx, by, mpi.clock.now(), kind, detail={"task_id": str(row.task_id)})
@@ -391,6 +402,7 @@ def decide_task(
         state = "proposed" if needs_second else "standing"
         decision_id = _insert(tx, mpi, row, by, verdict, reason, comment, state)
         if needs_second:
+            _hold(tx, row)
             task = _set(
                 tx,
                 mpi,
@@ -442,7 +454,10 @@ def undo_decision(
             if row.kind == Kind.OVERLAY.value:
                 _hold_again(tx, mpi, decision)
             _repartition(tx, mpi, row, change)
-        task = _task(_read(tx, task_id), now)
+            task = _task(_read(tx, task_id), now)
+        else:
+            _hold(tx, row)
+            task = _set(tx, mpi, row, by, "task-proposal-undone", changed_at=now)
         return TaskOutcome(task, "undone", decision.decision_id)
 
     outcome = taken_again(mpi, take)
@@ -492,6 +507,7 @@ def _second(
     if comment:
         task_store.insert_comment(tx, new_id(), row.task_id, by.id, comment, now)
     if verdict != "same":
+        _hold(tx, row)
         graph_store.update_decision(
             tx, proposal.decision_id, state="declined", undone_by=by.id, undone_at=now
         )

@@ -1,8 +1,10 @@
 """Persons are a function of records, decisions and model: the same whatever the order, the batches, the engine or the number of hands."""
 
+import json
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,15 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.directory import Organisation, put_organisation
 from mpi.feeds.delimited import Row, read_rows
-from mpi.matching import load_model
+from mpi.matching import build_model, load_model
 from mpi.records import RecordKey, SourceRecord
 from mpi.sample import write_sample
 from mpi.service.census import index_groups, verify_index
-from mpi.service.context import Mpi
+from mpi.service.context import Forms, Mpi
 from mpi.service.link import link_record, link_records, link_waiting
 from mpi.service.load import load_records
 from mpi.service.receive import receive_record
+from mpi.service.renew import renew_index
 from mpi.training.evaluate import link_records as link_in_memory
 from mpi.training.evaluate import score_pairs
 from mpi.training.pairs import Population
@@ -155,6 +158,26 @@ def _everything(mpi: Mpi) -> list[Any]:
 def _rows(mpi: Mpi, statement: str) -> list[tuple[Any, ...]]:
     with mpi.db.read() as tx:
         return [tuple(row) for row in tx.exec_driver_sql(statement)]
+
+
+def test_a_new_model_gives_the_groups_that_it_would_have_given_from_the_start(
+    db: Database, clock: FixedClock, sample: list[SourceRecord]
+) -> None:
+    few = sample[:300]
+    old = load_model()
+    document = json.loads(json.dumps(dict(old.document)))
+    document["thresholds"]["live"] += 8_000
+    strict = build_model(document)
+    mpi = an_index(db, clock, few)
+    load(mpi, few, 100)
+    before = joined(mpi)
+
+    assert renew_index(replace(mpi, model=strict, forms=Forms())) == len(few)
+    under_strict = joined(mpi)
+    assert renew_index(replace(mpi, forms=Forms())) == len(few)
+
+    assert under_strict != before
+    assert joined(mpi) == before
 
 
 # Cost ----------------------------------------------------------------------------------------------------------------

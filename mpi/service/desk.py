@@ -1,0 +1,170 @@
+"""The reader's desk: what waits, and the records of one task side by side with the weight between them in words."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import combinations
+
+from foundation.errors import NotFound
+from foundation.principal import Principal
+from mpi.matching import compare, explain, score, veto
+from mpi.matching.explain import Reason, reasons
+from mpi.records import SourceRecord
+from mpi.service import trail
+from mpi.service.context import Mpi
+from mpi.service.review import Task, TaskDetail, get_task
+from mpi.store import desk as desk_store
+from mpi.store import records as record_store
+from mpi.store.records import RecordRow, VersionRow
+
+MOST_RECORDS = 12
+"""How many records of a side are laid out; an outsized person has more than a reader can compare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What waits for everyone, by kind, and what one reader holds."""
+
+    open_by_kind: Mapping[str, int]
+    mine: tuple[int, ...]
+
+    @property
+    def open_count(self) -> int:
+        return sum(self.open_by_kind.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One source record as its reader sees it.
+
+    ``content`` is the version that stands; of people whose location is protected it comes without location. ``is_held`` marks an
+    update that reads like another person and waits for an answer: then ``content`` is that update.
+    """
+
+    record_id: int
+    organisation: str
+    system: str
+    person_id: int | None
+    side: int
+    version: int
+    source_at: datetime
+    received_at: datetime
+    is_restricted: bool
+    is_held: bool
+    content: SourceRecord = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What the model says of two sheets: for each field agree, close, differ or missing; the weight in words; a veto if one stands."""
+
+    left: int
+    right: int
+    weight_millibits: int
+    fields: Mapping[str, str]
+    parts: tuple[Reason, ...]
+    veto: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A task with all that a reader needs in order to decide it. ``likeness`` compares the two sheets that are most alike."""
+
+    detail: TaskDetail
+    sheets: tuple[Sheet, ...]
+    left_out: int
+    likeness: Likeness | None
+
+
+def read_desk(mpi: Mpi, by: Principal) -> Desk:
+    with mpi.db.read() as tx:
+        return Desk(
+            desk_store.count_open(tx), tuple(desk_store.claimed_by(tx, by.id, mpi.clock.now(), limit=50))
+        )
+
+
+def my_tasks(mpi: Mpi, by: Principal) -> tuple[Task, ...]:
+    """Return the tasks that a reader holds."""
+    return tuple(get_task(mpi, task_id, by).task for task_id in read_desk(mpi, by).mine)
+
+
+def read_bench(mpi: Mpi, task_id: int, by: Principal) -> Bench:
+    """Lay out a task's records. Names and dates of birth are shown here, so the reading leaves an audit row for each person.
+
+    Raises:
+        NotFound: ``task-unknown``.
+    """
+    detail = get_task(mpi, task_id, by)
+    with mpi.db.write() as tx:
+        named = [number for side in detail.task.sides for number in side]
+        rows = record_store.read_records(tx, named)
+        if not rows:
+            raise NotFound("task-unknown", ids={"task_id": str(task_id)})
+        versions = record_store.read_versions(tx, list(rows))
+        sheets: list[Sheet] = []
+        left_out = 0
+        for place, side in enumerate(detail.task.sides):
+            present = [number for number in side if number in rows]
+            left_out += max(0, len(present) - MOST_RECORDS)
+            for number in present[:MOST_RECORDS]:
+                sheets += _sheets(
+                    rows[number], versions[number], place, is_overlay=detail.task.kind == "overlay"
+                )
+        likeness = _likeness(mpi, sheets)
+        now = mpi.clock.now()
+        for person_id in sorted({one.person_id for one in sheets if one.person_id is not None}):
+            trail.note(tx, by, now, "task-read", person_id=person_id, detail={"task_id": str(task_id)})
+    return Bench(detail, tuple(sheets), left_out, likeness)
+
+
+def _sheets(row: RecordRow, versions: list[VersionRow], side: int, *, is_overlay: bool) -> list[Sheet]:
+    of_version = {one.version: one for one in versions}
+    found = [_sheet(row, of_version[row.current_version], side, is_held=False)]
+    if is_overlay and row.held_version is not None and side == 0:
+        found.append(_sheet(row, of_version[row.held_version], side, is_held=True))
+    return found
+
+
+def _sheet(row: RecordRow, version: VersionRow, side: int, *, is_held: bool) -> Sheet:
+    content = SourceRecord.from_payload(json.loads(version.payload))
+    is_restricted = row.restricted or content.restricted
+    if is_restricted:
+        content = replace(content, addresses=(), telecoms=(), gp_practice=None)
+    return Sheet(
+        record_id=row.record_id,
+        organisation=row.key.organisation,
+        system=row.key.system,
+        person_id=row.person_id,
+        side=side,
+        version=version.version,
+        source_at=version.source_at,
+        received_at=version.received_at,
+        is_restricted=is_restricted,
+        is_held=is_held,
+        content=content,
+    )
+
+
+def _likeness(mpi: Mpi, sheets: Sequence[Sheet]) -> Likeness | None:
+    """Compare the two sheets most alike: with a held update if there is one, else across the sides, else inside the only one."""
+    everything = list(combinations(range(len(sheets)), 2))
+    across = [pair for pair in everything if sheets[pair[0]].side != sheets[pair[1]].side]
+    with_held = [pair for pair in everything if sheets[pair[0]].is_held != sheets[pair[1]].is_held]
+    forms = [mpi.normalised(one.content) for one in sheets]
+    compared = [
+        (pair, comparison, score(comparison, mpi.model))
+        for pair in with_held or across or everything
+        for comparison in (compare(forms[pair[0]], forms[pair[1]], mpi.model),)
+    ]
+    if not compared:
+        return None
+    (left, right), comparison, scored = max(compared, key=lambda one: one[2].weight)
+    return Likeness(
+        left=left,
+        right=right,
+        weight_millibits=scored.weight,
+        fields=reasons(comparison),
+        parts=explain(scored, mpi.model),
+        veto=veto(forms[left], forms[right], mpi.model),
+    )

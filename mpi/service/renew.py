@@ -1,0 +1,49 @@
+"""After a new model: normalised forms and keys made again from what was received, and every record linked anew."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from mpi.service.context import Mpi
+from mpi.service.link import link_waiting, taken_again
+from mpi.service.receive import put_current, stored_record
+from mpi.store import records as record_store
+
+CHUNK = 200
+
+
+def renew_index(mpi: Mpi, progress: Callable[[int], None] = lambda _: None) -> int:
+    """Bring records that another model revision normalised to the present one, and link them again; return how many there were.
+
+    Persons stand as they were until their records are linked again. A crash leaves some records renewed and some not: run it again.
+    """
+    renewed = after = 0
+    while True:
+        with mpi.db.read() as tx:
+            rows = record_store.scan_records(tx, after, CHUNK)
+        if not rows:
+            break
+        stale = [row.record_id for row in rows if row.model_revision != mpi.model.revision]
+
+        def take(tx: Connection, ids: list[int] = stale) -> int:
+            return _renew(tx, mpi, ids)
+
+        renewed += taken_again(mpi, take) if stale else 0
+        after = rows[-1].record_id
+        progress(len(rows))
+    link_waiting(mpi, limit=1 << 62)
+    return renewed
+
+
+def _renew(tx: Connection, mpi: Mpi, ids: list[int]) -> int:
+    record_store.lock_records(tx, ids)
+    versions = record_store.read_versions(tx, ids)
+    count = 0
+    for number, row in record_store.read_records(tx, ids).items():
+        if row.state != "active" or row.model_revision == mpi.model.revision:
+            continue
+        current = next(one for one in versions[number] if one.version == row.current_version)
+        record = stored_record(current)
+        put_current(tx, mpi, row, row.current_version, record, mpi.normalised(record))
+        count += 1
+    return count
