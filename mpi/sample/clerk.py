@@ -236,7 +236,7 @@ def _conventions(rng: Random, row: Row, person: Person, source: Source, errors: 
     rule = person.community.rule
     draw = rng.random
     if rule in ("western", "father-middle"):
-        if "-" in row[FAMILY] and draw() < 0.14 and (kind := _cut_family(rng, row)):
+        if ("-" in row[FAMILY] or "'" in row[FAMILY]) and draw() < 0.14 and (kind := _cut_family(rng, row)):
             errors.append(kind)
         if ("-" in row[GIVEN] or " " in row[GIVEN]) and draw() < 0.3:
             _cut_given(row, draw())
@@ -311,6 +311,10 @@ def _known_as(rng: Random, row: Row, person: Person, errors: list[str]) -> None:
 # -- NHS numbers --------------------------------------------------------------------------------------------------
 
 
+_TWINS_CONFUSED = 5
+"""How much oftener a twin is given a wrong number: mostly the other's."""
+
+
 def _write_number(
     rng: Random,
     row: Row,
@@ -328,7 +332,7 @@ def _write_number(
             errors.append("number-missing")
         return
     wrong = draw()
-    if wrong < rates.wrong_number:
+    if wrong < rates.wrong_number * (_TWINS_CONFUSED if person.twin else 1):
         kind, number = _wrong_number(rng, person, family, stranger)
         errors.append(kind)
         lot = draw()
@@ -351,6 +355,8 @@ def _wrong_number(
     draw = rng.random
     relatives = [one.number for one in family if one is not person and one.number]
     lot = draw()
+    if lot < 0.8 and (other := _twins_number(person, family)):
+        return "number-of-twin", other
     if relatives and lot < 0.4:
         return "number-of-relative", relatives[int(draw() * len(relatives))]
     if lot < 0.7 and (other := stranger(rng)) != person.number:
@@ -358,6 +364,12 @@ def _wrong_number(
     first = 3 + int(draw() * 6)
     second = 3 + (first - 3 + 1 + int(draw() * 5)) % 6
     return "number-mistyped", near_number(person.number, first, second, int(draw() * 10))
+
+
+def _twins_number(person: Person, family: list[Person]) -> str:
+    if not person.twin:
+        return ""
+    return next((one.number for one in family if one.born == person.born and one is not person), "")
 
 
 # -- slips of the pen ---------------------------------------------------------------------------------------------
@@ -729,12 +741,13 @@ _TWIN = ("Twin {}", "TWIN {}", "Baby Twin {}", "Twin {}", "Baby {}")
 
 
 def write_newborn(
-    rng: Random, source: Source, system: str, person: Person, practice: str
+    rng: Random, source: Source, system: str, person: Person, family: list[Person], practice: str
 ) -> tuple[Row, list[str]]:
     """Write a newborn's first record: unnamed, under the mother's surname, with her number."""
     draw = rng.random
     mother = person.mother
     assert mother is not None
+    errors = ["unnamed-newborn"]
     row = [""] * len(RECORD_COLUMNS)
     row[ORGANISATION] = source.code
     row[SYSTEM] = system
@@ -764,6 +777,9 @@ def write_newborn(
     # The birth notification mostly brings the number within the hour.
     if draw() < 0.78 and person.number:
         row[NHS_NUMBER], row[NHS_NUMBER_STATUS] = person.number, "01" if draw() < 0.8 else "02"
+        if (other := _twins_number(person, family)) and draw() < 0.03:
+            row[NHS_NUMBER] = other
+            errors.append("number-of-twin")
     else:
         row[NHS_NUMBER_STATUS] = "08"
     if source.setting == "acute" and draw() < 0.8:
@@ -772,7 +788,7 @@ def write_newborn(
     updated = min(TODAY, person.born + int(draw() * 4), person.died or TODAY)
     row[UPDATED_AT] = _DAYS[updated - _EPOCH] + _TIMES[int(draw() * len(_TIMES))]
     _dress(row, source)
-    return row, ["unnamed-newborn"]
+    return row, errors
 
 
 def write_unidentified(

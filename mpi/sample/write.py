@@ -195,7 +195,7 @@ def _rows(region: Region, records: int, with_rejects: bool, tally: _Tally) -> It
                 for one in registrations(rng, region, person):
                     practice = practice_at(region, person, person.home_on(one.seen)).code
                     if one.kind == "newborn":
-                        row, errors = write_newborn(rng, one.source, one.system, person, practice)
+                        row, errors = write_newborn(rng, one.source, one.system, person, family, practice)
                     elif one.kind == "unidentified":
                         row, errors = write_unidentified(rng, one.source, one.system, person, one.updated)
                     else:

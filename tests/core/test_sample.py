@@ -86,7 +86,7 @@ def test_a_seed_and_a_size_give_the_same_bytes_in_another_process_with_another_h
 def test_the_bytes_are_those_of_every_other_machine(tmp_path: Path):
     # A change of the generator changes this digest, and with it every figure that was measured on a sample: say so in CHANGELOG.md.
     assert a_digest(write_sample(tmp_path, 1000, 7)) == (
-        "cede48d08023ccc4d790fb0e3d1198f3f8fe72b6a70d43b3c5cbf2dfbe4ded25"
+        "9a6b05cdf683a1e2c9ef8025229bb86e0623e56f16040f4e58aeac7d1f17fb2b"
     )
 
 
@@ -521,7 +521,7 @@ def test_a_wrong_number_of_a_relative_is_a_relatives(rows: Rows):
 
 
 def test_newborns_are_written_under_their_mothers_number(rows: Rows):
-    newborns = [record for record, truth in rows if truth["errors"] == "unnamed-newborn"]
+    newborns = [record for record, truth in rows if "unnamed-newborn" in truth["errors"].split()]
     labels = Counter(record["given"].upper().split(" ")[0] for record in newborns)
 
     assert labels["BABY"] > labels["TWIN"] > 0
