@@ -68,11 +68,11 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
         # both sides verified: so a newborn's unnamed record joins the child's.
         found.append("number-and-birth-date-alone")
     if (
-        given in ("differ", "loose")
+        # Twins are given each other's names as further ones, and names alike.
+        (given == "differ" or given in ("loose", "middle") and not same_number)
         and same_birth
         and (level["family"] in _SAME_FAMILY or level["address"] in _SAME_PLACE)
         and level["identifier"] != "agree"
-        and not (same_number and given == "loose")
     ):
         found.append("given-names-differ")
     if not same_number and others - (level["middle"] in _SAME_MIDDLE) < 1:

@@ -31,8 +31,16 @@ ANCHORS = frozenset(
 LIKE_STRANGERS = frozenset(
     (("neighbour", "given"), ("neighbour", "family"), ("neighbour", "birth_date"), ("neighbour", "middle"))
 )
-KEPT_LEVELS = frozenset((("nhs_number", "close"), ("gender", "implied"), ("identifier", "differ")))
-"""Levels whose first guess stands, since a pair can rarely reach them."""
+KEPT_LEVELS = frozenset(
+    [
+        ("nhs_number", "close"),
+        ("gender", "implied"),
+        ("identifier", "differ"),
+        ("birth_order", "agree"),
+        ("birth_order", "differ"),
+    ]
+)
+"""Levels whose first guess stands: few pairs reach them, and unnamed twins look like one newborn but for their order."""
 
 REACHED_BY_FEW = frozenset(
     [
@@ -315,7 +323,8 @@ def _maximise(
             source = table[STRANGER] if (kind, name) in LIKE_STRANGERS else fitted[c]
             for place, level in enumerate(coded.levels[f]):
                 if (name, level) not in KEPT_LEVELS:
-                    least = guesses[f][c, place] / LEAST_SHARE if c == PERSON else 1e-9
+                    is_held = c == PERSON and (name, level) not in REACHED_BY_FEW
+                    least = guesses[f][c, place] / LEAST_SHARE if is_held else 1e-9
                     table[c, place] = max(source[place], least)
 
 

@@ -52,6 +52,7 @@ UNKNOWN: dict[str, Any] = {"given": "Unknown", "family": "Unknown", "born_on": "
         ("newborn under the mother's surname, number claimed", {**CLAIMED, "given": "Baby", "family": "Bello"}, CLAIMED, NOT_LINKED),
         ("newborn of another sex", {**WITH_NUMBER, "given": "Baby", "family": "Bello", "gender": "male"}, WITH_NUMBER, NOT_LINKED),
         ("twins: another given name, all else equal", {}, {"given": "Chidi"}, NOT_LINKED),
+        ("twin called by the other's second name", {"given": ("Amara", "Grace")}, {"given": "Grace"}, NOT_LINKED),
         ("twins who were given one number", WITH_NUMBER, {**WITH_NUMBER, "given": "Chidi"}, NOT_LINKED),
         ("twins with rhyming names", {"given": "Jayden"}, {"given": "Kayden"}, NOT_LINKED),
         ("twins by birth order", {"birth_order": "1"}, {"birth_order": "2"}, NOT_LINKED),
