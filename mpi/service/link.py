@@ -159,16 +159,23 @@ def taken_again(mpi: Mpi, take: Callable[[Connection], T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """What a search found: edges at the searched records, every weight, and the versions that were compared."""
+    """What a search found: edges at the searched records, every weight, and the versions that were compared.
+
+    ``known``: the edges that stood at these records before the search began. Only those may be stale: one that came since is of a record
+    that this search was too early to see.
+    """
 
     fresh: Mapping[Pair, EdgeRow]
     weights: dict[Pair, int]
     versions: Mapping[int, int]
     overlays: tuple[Overlay, ...]
+    known: frozenset[Pair] = frozenset()
 
 
 def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
     """Weigh records against everyone who shares a key with them; no key is cut."""
+    # A statement before the search, on purpose; one writer at a time has nothing to fear.
+    known = frozenset() if mpi.db.is_sqlite else frozenset(graph_store.read_edges(tx, rows))
     forms = mpi.forms_of(rows.values())
     held = {number: _held_form(tx, mpi, row) for number, row in rows.items() if row.held_version is not None}
     keys_of = {
@@ -217,7 +224,8 @@ def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
         for number, form in held.items()
     )
     ends = {number for pair in fresh for number in pair}
-    return _Search(fresh, weights, {number: standing[number].current_version for number in ends}, overlays)
+    versions = {number: standing[number].current_version for number in ends}
+    return _Search(fresh, weights, versions, overlays, known)
 
 
 def _held_form(tx: Connection, mpi: Mpi, row: RecordRow) -> NormalisedRecord:
@@ -303,7 +311,7 @@ def _held_survey(
     lock(tx, LOCK_COMPONENT, locked)
     current = record_store.lock_records(tx, searched)
     around = survey(tx, mpi.model, seeds, search.fresh, searched, named)
-    if not around.components <= locked:
+    if not around.components <= locked or not search.known.issuperset(around.stale):
         raise Moved
     for number, version in search.versions.items():
         row = around.row(number)

@@ -21,7 +21,15 @@ from mpi.service.receive import Received, receive_record
 from mpi.service.review import Task, list_tasks
 from tests.core.matching_builders import ONE_NUMBER, OTHER_NUMBER, THIRD_NUMBER, a_source_record
 
-__all__ = ["ONE_NUMBER", "OTHER_NUMBER", "THIRD_NUMBER", "World", "a_doubtful_record", "a_source_record", "at"]
+__all__ = [
+    "ONE_NUMBER",
+    "OTHER_NUMBER",
+    "THIRD_NUMBER",
+    "World",
+    "a_doubtful_record",
+    "a_source_record",
+    "at",
+]
 
 ORGANISATIONS = ("RRV", "RV5", "RRU", "G85001", "VM9001")
 
@@ -59,14 +67,20 @@ def a_doubtful_record(local_id: str = "2", organisation: str = "RV5", **more: st
     limits = model.thresholds
 
     def weight(what: dict[str, str]) -> int | None:
-        one, other = (normalise(record, model) for record in (a_source_record(), a_source_record("2", **what)))
+        one, other = (
+            normalise(record, model) for record in (a_source_record(), a_source_record("2", **what))
+        )
         weighed = weigh_pair(one, other, model)
         shared = {key.key for key in block(one, model)} & {key.key for key in block(other, model)}
         is_plain = limits.review < weighed.weight_millibits < limits.live and weighed.conflict is None
         return weighed.weight_millibits if shared and is_plain else None
 
     middle = (limits.review + limits.live) / 2
-    found = [(abs(middle - heavy), place) for place, what in enumerate(_DOUBTS) if (heavy := weight(what)) is not None]
+    found = [
+        (abs(middle - heavy), place)
+        for place, what in enumerate(_DOUBTS)
+        if (heavy := weight(what)) is not None
+    ]
     assert found, "no pair of the list is doubtful under this model"
     return a_source_record(local_id, organisation=organisation, **(_DOUBTS[min(found)[1]] | more))
 

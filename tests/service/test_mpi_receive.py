@@ -218,7 +218,8 @@ def test_marriage_and_a_move_are_no_overlay(world: World) -> None:
 
     moved = a_source_record("1", line="3 Essex Road", postcode="N1 9GU")
     married = replace(
-        moved, names=(replace(moved.names[0], family="Bello"), HumanName("maiden", None, ("Amara",), "Okafor"))
+        moved,
+        names=(replace(moved.names[0], family="Bello"), HumanName("maiden", None, ("Amara",), "Okafor")),
     )
     answer = world.send(married, at(2))
 

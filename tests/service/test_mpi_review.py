@@ -101,9 +101,7 @@ def test_one_number_on_two_unlike_people_is_a_number_conflict_and_no_link(world:
 def test_two_numbers_claimed_for_one_person_are_a_number_conflict(world: World) -> None:
     world.send(a_source_record("1", nhs_number=ONE_NUMBER, phone="07700900111"))
 
-    world.send(
-        a_source_record("2", organisation="RV5", nhs_number=OTHER_NUMBER, phone="07700900111")
-    )
+    world.send(a_source_record("2", organisation="RV5", nhs_number=OTHER_NUMBER, phone="07700900111"))
 
     (task,) = world.tasks()
     assert (task.kind, task.reason) == ("number-conflict", "numbers-differ")
@@ -112,9 +110,7 @@ def test_two_numbers_claimed_for_one_person_are_a_number_conflict(world: World) 
 def test_two_verified_numbers_on_look_alikes_open_no_task_and_bind_nobody(world: World) -> None:
     one = world.send(a_source_record("1", nhs_number=ONE_NUMBER, status="01"))
 
-    other = world.send(
-        a_source_record("2", organisation="RV5", nhs_number=OTHER_NUMBER, status="01")
-    )
+    other = world.send(a_source_record("2", organisation="RV5", nhs_number=OTHER_NUMBER, status="01"))
 
     assert world.person_of(one) != world.person_of(other)
     assert world.tasks() == []
@@ -384,9 +380,7 @@ def test_the_queue_comes_in_pages_worst_first_and_each_task_once(world: World) -
         world.clock.advance(timedelta(seconds=1))
         what = {"given": "Kevin", "born_on": "1951-07-30", "family": family, "line": f"4 {family} Court"}
         for local_id in ("1", "2"):
-            world.send(
-                a_source_record(family + local_id, organisation="G85001", nhs_number=number, **what)
-            )
+            world.send(a_source_record(family + local_id, organisation="G85001", nhs_number=number, **what))
     world.send(a_doubtful_record("3"))
     everything = [(task.kind, task.task_id) for task in list_tasks(world.mpi, READER, limit=200).tasks]
 
