@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from foundation.clock import FixedClock
 from foundation.database import Database
@@ -25,6 +25,7 @@ from mpi.service.link import link_record, link_records, link_waiting
 from mpi.service.load import load_records
 from mpi.service.receive import receive_record
 from mpi.service.renew import renew_index
+from mpi.store import records as records_store
 from mpi.training.evaluate import link_records as link_in_memory
 from mpi.training.evaluate import score_pairs
 from mpi.training.pairs import Population
@@ -264,6 +265,33 @@ def test_eight_hands_sending_the_same_record_at_once_keep_it_once(db: Database, 
     assert len({answer.record_id for answer in answers}) == 1
     assert world.rows("select count(*) from source_record") == [(1,)]
     assert world.rows("select count(*) from record_version") == [(1,)]
+
+
+def test_an_edge_that_came_after_the_search_is_not_taken_for_stale(
+    postgresql_url: str, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = Database(postgresql_url)
+    world = World(db, clock)
+    search, calls = records_store.search_all, 0
+
+    def search_and_be_overtaken(tx: Connection, keys: Collection[int]) -> list[records_store.Found]:
+        nonlocal calls
+        calls += 1
+        found = search(tx, keys)
+        if calls == 1:
+            # Another writer keeps and links the same person's other record, whole, before this search is used.
+            world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER))
+        return found
+
+    monkeypatch.setattr(records_store, "search_all", search_and_be_overtaken)
+    first = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    monkeypatch.undo()
+
+    assert world.resolve(first.record_id).record_ids == tuple(
+        number for (number,) in world.rows("select record_id from source_record order by 1")
+    )
+    assert len(world.rows("select 1 from edge")) == 1
+    db.close()
 
 
 def test_many_hands_on_overlapping_families_give_the_groups_of_one(
