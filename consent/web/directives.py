@@ -1,0 +1,92 @@
+"""Directives over HTTP: recorded, read, withdrawn, decided. Each write answers with the patient's receipt."""
+
+from typing import Any
+
+from flask_smorest import Blueprint
+
+from consent.facts import Scope
+from consent.service.context import Consent
+from consent.service.directives import (
+    Held,
+    NewDirective,
+    decide_directive,
+    list_directives,
+    record_directive,
+    withdraw_directive,
+)
+from consent.web.schemas import (
+    DirectiveSchema,
+    DirectivesQuery,
+    HeldsSchema,
+    Loaded,
+    ReasonSchema,
+    ReceiptSchema,
+    VerdictSchema,
+)
+from foundation.ids import parse_id
+from foundation.web import current_principal, make_blueprint, requires
+from mpi.records import RecordKey
+from mpi.web.records import record_of
+
+
+def make(consent: Consent) -> Blueprint:
+    room = make_blueprint("directives", description="What patients and sources asked for")
+
+    @room.post("/directives")
+    @requires("directives:write")
+    @room.arguments(DirectiveSchema)
+    @room.response(201, ReceiptSchema)
+    def record(body: Loaded) -> Any:
+        """Record an objection, a permission, or a source's dissent; it binds every decision that begins after the answer.
+
+        A refused objection is kept with its reason. With ``form`` it can be taken for someone whom the index does not know yet.
+        """
+        form = body["form"]
+        scope = body["scope"]
+        new = NewDirective(
+            **{name: value for name, value in body.items() if name not in ("form", "scope", "lifts")},
+            scope=Scope(scope["kind"], scope["code"]),
+            lifts=tuple(body["lifts"]),
+            form=None if form is None else record_of(RecordKey(body["received_by"], "consent", "form"), form),
+        )
+        return record_directive(consent, new, current_principal())
+
+    @room.get("/directives")
+    @requires("directives:read")
+    @room.arguments(DirectivesQuery, location="query")
+    @room.response(200, HeldsSchema)
+    def read(query: Loaded) -> Any:
+        """Return every directive that bears on a person, refused and withdrawn ones too; the reading is audited."""
+        held = list_directives(consent, query["person_id"], current_principal())
+        return {"directives": [_held(one) for one in held]}
+
+    @room.post("/directives/<directive_id>/withdraw")
+    @requires("directives:write")
+    @room.arguments(ReasonSchema)
+    @room.response(200, ReceiptSchema)
+    def withdraw(body: Loaded, directive_id: str) -> Any:
+        """Withdraw a directive; it stays on record."""
+        number = parse_id(directive_id, "directive_id")
+        return withdraw_directive(consent, number, body["reason"], current_principal())
+
+    @room.post("/directives/<directive_id>/decide")
+    @requires("directives:write")
+    @room.arguments(VerdictSchema)
+    @room.response(200, ReceiptSchema)
+    def decide(body: Loaded, directive_id: str) -> Any:
+        """Uphold or refuse a pending directive, or strike out one entered in error, for which a second person is needed."""
+        number = parse_id(directive_id, "directive_id")
+        return decide_directive(consent, number, body["verdict"], body["reason"], current_principal())
+
+    return room
+
+
+def _held(one: Held) -> Loaded:
+    row = one.directive.row
+    return {
+        **{name: getattr(row, name) for name in row.__slots__},
+        "scope": {"kind": row.scope_kind, "code": row.scope_code},
+        "standing": one.directive.standing,
+        "withdrawn_at": one.directive.withdrawn_at,
+        "via_task": one.via_task,
+    }

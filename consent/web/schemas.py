@@ -1,0 +1,388 @@
+"""What the consent routes take and give. Codes that decide are checked by the rules, where the unknown is a denial."""
+
+from typing import Any
+
+from marshmallow import fields, validate
+
+from consent.facts import codes
+from foundation.web import Closed, IdText, Instant, OdsCode, Schema, Text, page_schema
+from mpi.web.schemas import DemographicsSchema
+
+Loaded = dict[str, Any]
+"""What a schema read."""
+
+_CODE = r"^[A-Za-z0-9][A-Za-z0-9._:-]*$"
+_MOST_CODES = validate.Length(max=40)
+_LIST = validate.Length(min=1, max=500)
+
+
+class Code(fields.String):
+    """A code that the rules will judge: any shape of a code, since an unknown one is a denial and not a fault of form."""
+
+    def __init__(self, longest: int, **kwargs: Any) -> None:
+        shape = {"maxLength": longest, "pattern": _CODE} | kwargs.pop("metadata", {})
+        check = validate.Regexp(rf"{_CODE[:-1]}\Z", error="code-format")
+        limit = validate.Length(min=1, max=longest, error="too-long")
+        super().__init__(metadata=shape, validate=[check, limit], **kwargs)
+
+
+class CellSchema(Schema):
+    category = Code(40, required=True)
+    label = Code(40, required=True)
+    source = OdsCode(required=True)
+
+
+class UserSchema(Schema):
+    """The user at the screen of the calling system, as that system vouches for them."""
+
+    user_id = Text(128, required=True)
+    role = Code(
+        longest=40, required=True, metadata={"description": "The one selected job role, such as R8000."}
+    )
+    organisation = OdsCode(required=True)
+    assurance = fields.Integer(required=True, strict=True, validate=validate.Range(0, 3))
+    activities = fields.List(Code(16), load_default=list, validate=_MOST_CODES)
+
+
+class AskSchema(Schema):
+    """May this be seen? Empty categories or labels mean all that can be shared; empty sources mean all there are."""
+
+    person_id = IdText(required=True)
+    purpose = Code(16, required=True)
+    categories = fields.List(Code(40), load_default=list, validate=_MOST_CODES)
+    labels = fields.List(Code(40), load_default=list, validate=_MOST_CODES)
+    sources = fields.List(OdsCode(), load_default=list, validate=validate.Length(max=100))
+    action = Code(16, load_default="view")
+    identified_by = Code(32, required=True)
+    user = fields.Nested(UserSchema, load_default=None, allow_none=True)
+    claimed_relationship = Code(32, load_default=None, allow_none=True)
+    reason_code = Code(32, load_default=None, allow_none=True)
+    reason = Text(500, load_default=None, allow_none=True)
+    incident_id = Code(64, load_default=None, allow_none=True)
+    min_epoch = fields.Integer(load_default=0, strict=True, validate=validate.Range(0, 2**31 - 1))
+
+
+class ObligationSchema(Schema):
+    code = fields.String()
+    parameters = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class FindingSchema(Schema):
+    rule = fields.String(attribute="rule_id")
+    version = fields.Integer()
+    tier = fields.Integer()
+    effect = fields.String()
+    reason = fields.String()
+
+
+class NearMissSchema(Schema):
+    rule = fields.String(attribute="rule_id")
+    condition = fields.String()
+
+
+class OverrideSchema(Schema):
+    is_possible = fields.Boolean()
+    reasons = fields.List(fields.String())
+
+
+class TextsSchema(Schema):
+    staff = fields.String()
+    officer = fields.String(metadata={"description": "With the scope reports:read only."})
+    patient = fields.String(metadata={"description": "With the scope reports:read only."})
+
+
+class PolicySchema(Schema):
+    name = fields.String()
+    version = fields.Integer()
+    revision = fields.String()
+
+
+class DecisionSchema(Schema):
+    """A decision. What is not under ``permitted`` is withheld; nothing says what that is."""
+
+    decision_id = IdText()
+    outcome = Closed(("PERMIT", "PERMIT_FILTERED", "DENY", "DENY_OVERRIDABLE", "NOT_FOUND"))
+    permitted = fields.List(fields.Nested(CellSchema))
+    obligations = fields.List(fields.Nested(ObligationSchema))
+    determining = fields.List(fields.Nested(FindingSchema))
+    near_misses = fields.List(
+        fields.Nested(NearMissSchema), metadata={"description": "With the scope reports:read only."}
+    )
+    override = fields.Nested(OverrideSchema)
+    texts = fields.Nested(TextsSchema)
+    policy = fields.Nested(PolicySchema)
+    epoch = fields.Integer(allow_none=True)
+    evaluated_at = Instant()
+    leaf_hash = fields.String(metadata={"description": "Of the audit row: evidence that may be kept."})
+
+
+# Releases ------------------------------------------------------------------------------------------------------------
+
+
+class ReleaseSchema(AskSchema):
+    redeemer = Code(64, required=True, metadata={"description": "The provider's client id."})
+
+
+class IssuedSchema(Schema):
+    decision = fields.Nested(DecisionSchema)
+    ticket = fields.String(allow_none=True)
+    expires_at = Instant(allow_none=True)
+
+
+class TicketSchema(Schema):
+    ticket = Text(16_384, required=True)
+
+
+class LocalIdSchema(Schema):
+    organisation = fields.String()
+    system = fields.String()
+    local_id = fields.String()
+
+
+class InspectionSchema(Schema):
+    ticket_id = IdText()
+    person_id = IdText()
+    consumer = fields.String()
+    purpose = fields.String()
+    cells = fields.List(fields.Nested(CellSchema))
+    local_ids = fields.List(fields.Nested(LocalIdSchema))
+    expires_at = Instant()
+
+
+class ItemSchema(CellSchema):
+    id = Code(64, required=True, metadata={"description": "The provider's own id of the item."})
+
+
+class RedeemSchema(TicketSchema):
+    items = fields.List(fields.Nested(ItemSchema), required=True, validate=_LIST)
+
+
+class RedemptionSchema(Schema):
+    redemption_id = IdText()
+    outcome = fields.String()
+    released = fields.List(fields.String())
+    withheld = fields.List(fields.String())
+    obligations = fields.List(fields.Nested(ObligationSchema))
+    text = fields.String()
+    epoch = fields.Integer()
+    evaluated_at = fields.String()
+
+
+class GrantSchema(Schema):
+    grant_id = IdText()
+    reason_code = fields.String()
+    opened_at = Instant()
+    expires_at = Instant()
+    renewals = fields.Integer()
+
+
+class OpenedSchema(Schema):
+    """Emergency access, or (``grant`` null) the denial that says why it was not opened."""
+
+    grant = fields.Nested(GrantSchema, allow_none=True)
+    decision = fields.Nested(DecisionSchema)
+
+
+# Facts ---------------------------------------------------------------------------------------------------------------
+
+
+class ScopeSchema(Schema):
+    kind = Closed(codes.SCOPE_KINDS, required=True)
+    code = fields.String(
+        load_default="", validate=validate.Regexp(r"^[A-Za-z0-9.-]{0,40}\Z", error="code-format")
+    )
+
+
+class FormSchema(DemographicsSchema):
+    """Demographics as the form has them; they link like any other record, so the directive finds whom it was meant for."""
+
+
+class DirectiveSchema(Schema):
+    """What was asked for. ``person_id`` names a known person; ``form`` describes someone who may not be known yet."""
+
+    kind = Closed(codes.DIRECTIVE_KINDS, required=True)
+    scope = fields.Nested(ScopeSchema, required=True)
+    received_by = OdsCode(required=True)
+    person_id = IdText(load_default=None, allow_none=True)
+    form = fields.Nested(FormSchema, load_default=None, allow_none=True)
+    standing = Closed(("pending", "upheld", "refused"), load_default="upheld")
+    may_override = fields.Boolean(truthy={True}, falsy={False}, load_default=True)
+    lifts = fields.List(IdText(), load_default=list, validate=_MOST_CODES)
+    capacity = Closed(codes.CAPACITIES, load_default="patient")
+    channel = Closed(("in-person", "phone", "letter", "form", "online", "other"), load_default="in-person")
+    evidence = Text(200, load_default=None, allow_none=True)
+    reason = Text(500, load_default=None, allow_none=True)
+    wording_digest = fields.String(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Regexp(r"^[0-9a-f]{64}\Z", error="digest-format"),
+    )
+    review_at = Instant(load_default=None, allow_none=True)
+    effective_at = Instant(load_default=None, allow_none=True)
+    ends_at = Instant(load_default=None, allow_none=True)
+
+
+class ReceiptSchema(Schema):
+    """What the patient takes home."""
+
+    directive_id = IdText()
+    state = fields.String()
+    person_id = IdText(allow_none=True)
+    epoch = fields.Integer()
+    recorded_at = Instant()
+    leaf_hash = fields.String()
+    covered = fields.String()
+    not_covered = fields.String()
+
+
+class ReasonSchema(Schema):
+    reason = Text(500, required=True)
+
+
+class VerdictSchema(ReasonSchema):
+    verdict = Closed(("upheld", "refused", "entered-in-error"), required=True)
+
+
+class DirectivesQuery(Schema):
+    person_id = IdText(required=True)
+
+
+class HeldSchema(Schema):
+    directive_id = IdText()
+    kind = fields.String()
+    scope = fields.Nested(ScopeSchema)
+    standing = fields.String()
+    may_override = fields.Boolean(
+        truthy={True},
+        falsy={False},
+    )
+    lifts = fields.List(IdText())
+    capacity = fields.String()
+    received_by = fields.String()
+    channel = fields.String()
+    evidence = fields.String(allow_none=True)
+    reason = fields.String(allow_none=True)
+    decided_by = fields.String(allow_none=True)
+    review_at = Instant(allow_none=True)
+    effective_at = Instant()
+    ends_at = Instant(allow_none=True)
+    recorded_at = Instant()
+    recorded_by = fields.String()
+    withdrawn_at = Instant(allow_none=True)
+    via_task = fields.Boolean()
+
+
+class HeldsSchema(Schema):
+    directives = fields.List(fields.Nested(HeldSchema))
+
+
+class AgreementSchema(Schema):
+    """``*`` among providers or consumers stands for every organisation."""
+
+    name = Text(120, required=True)
+    providers = fields.List(Text(10), required=True, validate=_LIST)
+    consumers = fields.List(Text(10), required=True, validate=_LIST)
+    role_classes = fields.List(Code(40), required=True, validate=_LIST)
+    purposes = fields.List(Code(40), required=True, validate=_LIST)
+    categories = fields.List(Code(40), required=True, validate=_LIST)
+    legal_basis = Code(40, required=True)
+    starts_at = Instant(required=True)
+    ends_at = Instant(load_default=None, allow_none=True)
+
+
+class AgreementRowSchema(AgreementSchema):
+    agreement_id = IdText()
+    version = fields.Integer()
+    recorded_at = Instant()
+    recorded_by = fields.String()
+    state = fields.String()
+
+
+AgreementPage = page_schema(AgreementRowSchema)
+
+
+class RelationshipSchema(Schema):
+    """Evidence of care. ``ends_at`` already holds any grace."""
+
+    person_id = IdText(required=True)
+    kind = Closed(codes.RELATIONSHIP_KINDS, required=True)
+    organisation = OdsCode(required=True)
+    user_id = Text(128, load_default=None, allow_none=True)
+    incident_id = Code(64, load_default=None, allow_none=True)
+    started_at = Instant(load_default=None, allow_none=True)
+    ends_at = Instant(load_default=None, allow_none=True)
+
+
+class RelationshipRowSchema(RelationshipSchema):
+    relationship_id = IdText()
+
+
+class EndSchema(Schema):
+    person_id = IdText(required=True)
+    kind = Closed(codes.RELATIONSHIP_KINDS, required=True)
+    organisation = OdsCode(required=True)
+    ends_at = Instant(required=True)
+
+
+class EndedSchema(Schema):
+    ended = fields.Integer()
+
+
+# Reports -------------------------------------------------------------------------------------------------------------
+
+
+class ReportQuery(Schema):
+    since = Instant(load_default=None)
+    until = Instant(load_default=None)
+
+
+class SeenItemSchema(Schema):
+    item_id = fields.String()
+    category = fields.String()
+    label = fields.String()
+    source = fields.String()
+
+
+class AccessSchema(Schema):
+    event_id = IdText()
+    at = Instant()
+    kind = fields.String()
+    act = fields.String()
+    outcome = fields.String()
+    organisation = fields.String(allow_none=True)
+    user_id = fields.String(allow_none=True)
+    role = fields.String(allow_none=True)
+    client_id = fields.String(allow_none=True)
+    purpose = fields.String(allow_none=True)
+    is_emergency = fields.Boolean()
+    items = fields.List(fields.Nested(SeenItemSchema))
+    request_id = fields.String(allow_none=True)
+    texts = fields.Nested(TextsSchema)
+    leaf_hash = fields.String()
+
+
+class ReportSchema(Schema):
+    person_id = IdText()
+    made_at = Instant()
+    since = Instant(allow_none=True)
+    until = Instant(allow_none=True)
+    accesses = fields.List(fields.Nested(AccessSchema))
+
+
+class AlertSchema(Schema):
+    alert_id = IdText()
+    code = fields.String()
+    alert_type = fields.Integer(allow_none=True)
+    alert_reason = fields.Integer(allow_none=True)
+    rank = fields.Integer()
+    person_id = IdText()
+    organisation = fields.String()
+    user_id = fields.String()
+    decision_id = IdText(allow_none=True)
+    grant_id = IdText(allow_none=True)
+    reason = fields.String(allow_none=True)
+    state = fields.String()
+    raised_at = Instant()
+
+
+AlertPage = page_schema(AlertSchema)
