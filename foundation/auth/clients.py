@@ -210,7 +210,7 @@ def check_public_key(jwk: Mapping[str, Any]) -> dict[str, Any]:
         raise Invalid("key-format", field="jwk", detail="An RSA key with a kid is needed.")
     try:
         public = {name: jwk[name] for name in ("kty", "kid", "n", "e")}
-        bits = int.from_bytes(base64.urlsafe_b64decode(public["n"] + "=="), "big").bit_length()
+        bits = int.from_bytes(_decoded(public["n"]), "big").bit_length()
         if bits >= _LEAST_BITS:
             RSAKey.import_key(public)
     except (JoseError, ValueError, TypeError, KeyError) as error:
@@ -256,3 +256,7 @@ def _from_row(row: Row[Any]) -> Client:
         jwks_url=row.jwks_url,
         is_active=row.is_active,
     )
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
