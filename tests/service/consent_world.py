@@ -17,9 +17,10 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.directory import Organisation, put_organisation
 from foundation.principal import Principal
-from mpi.matching import load_model
+from mpi.matching import block, load_model, normalise
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
 from mpi.service.context import Mpi
+from mpi.service.evidence import weigh_pair
 from mpi.service.receive import receive_record
 from mpi.service.review import decide_task, list_tasks
 
@@ -178,20 +179,32 @@ def the_agreement(now: datetime) -> NewAgreement:
 QUALITY_CLERK = Principal("person", "quality-1", UCLH, frozenset(), role="R1984", assurance=2)
 
 
+_ELSEWHERE = {"addresses": (Address("home", ("9 Elm Walk",), "Leeds", "LS1 4AP"),)}
+_RESPELT = {"names": (HumanName("usual", None, ("Rosalynd",), "Applewhite"),)}
+_DOUBTS: tuple[dict, ...] = (
+    {**_ELSEWHERE, **_RESPELT},
+    {**_ELSEWHERE, "birth_date": "1984-03-08"},
+    {**_ELSEWHERE, "birth_date": "1984"},
+    {**_ELSEWHERE, "birth_date": "1984-07-03"},
+    {**_ELSEWHERE, **_RESPELT, "birth_date": "1984-03-08"},
+    {**_ELSEWHERE, **_RESPELT, "birth_date": "1984-03"},
+)
+
+
 def a_possible_duplicate(world: World, organisation: str = CARE_HOME, local_id: str = "maybe") -> int:
-    """Receive a record that may be her and is not linked: no number, a name spelt otherwise, another address."""
-    person_id = world.receive(
-        a_record(
-            organisation,
-            local_id,
-            nhs_number=None,
-            nhs_number_status=None,
-            names=(HumanName("usual", None, ("Rosalynd",), "Applewhite"),),
-            addresses=(Address("home", ("9 Elm Walk",), "Leeds", "LS1 4AP"),),
-        )
-    )
+    """Receive a record that may be hers and is not linked, under whatever model is shipped: no number, elsewhere, a slip."""
+    doubts = (a_record(organisation, local_id, nhs_number=None, nhs_number_status=None, **d) for d in _DOUBTS)
+    person_id = world.receive(next(record for record in doubts if _is_doubtful(record)))
     assert person_id != world.she
     return person_id
+
+
+def _is_doubtful(record: SourceRecord) -> bool:
+    one, other = normalise(a_record(UCLH, "p-0"), MODEL), normalise(record, MODEL)
+    shared = {key.key for key in block(one, MODEL)} & {key.key for key in block(other, MODEL)}
+    weighed = weigh_pair(one, other, MODEL)
+    is_between = MODEL.thresholds.review < weighed.weight_millibits < MODEL.thresholds.live
+    return bool(shared) and is_between and weighed.conflict is None
 
 
 def join(world: World) -> int:
