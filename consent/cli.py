@@ -1,0 +1,286 @@
+"""The ``consent`` command: agreements, objections, reports and the policy; ``app.py`` composes the service that it works on."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import click
+
+from consent.facts import Scope
+from consent.rules import Policy, default_policy
+from consent.service.agreements import agreement_from_payload, record_agreements
+from consent.service.context import Consent
+from consent.service.directives import NewDirective, list_directives, record_directive, withdraw_directive
+from consent.service.report import access_report
+from foundation.errors import Invalid, ServiceError
+from foundation.ids import format_id, parse_id
+from foundation.principal import Principal
+
+FAILED = 1
+
+OPERATOR = Principal(
+    kind="system",
+    id="consent-cli",
+    organisation="MPI",
+    scopes=frozenset(),
+    organisations=frozenset({"*"}),
+    client_id="consent-cli",
+)
+"""Who works at the command line: an operator with the database in hand, named so in the audit log."""
+
+
+class Composition(Protocol):
+    """What ``app.py`` gives the command."""
+
+    @property
+    def consent(self) -> Consent: ...
+
+
+as_json = click.option("--json", "is_json", is_flag=True, help="Answer in JSON, for machines.")
+needs_service = click.pass_obj
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """May this be shared? Agreements, objections, reports and the policy."""
+
+
+@contextmanager
+def _telling(is_json: bool) -> Iterator[None]:
+    """Turn a refusal into one clear line and a failing exit."""
+    try:
+        yield
+    except ServiceError as fault:
+        _fail(fault, is_json)
+
+
+def _fail(fault: ServiceError, is_json: bool) -> NoReturn:
+    if is_json:
+        answer = {"error": fault.code, "field": fault.field, "row": fault.row, "detail": fault.detail}
+        click.echo(json.dumps({name: value for name, value in answer.items() if value is not None}))
+    else:
+        click.echo(f"consent: {fault}", err=True)
+    sys.exit(FAILED)
+
+
+def _say(is_json: bool, answer: Any, line: str) -> None:
+    click.echo(json.dumps(answer, ensure_ascii=False) if is_json else line)
+
+
+# Agreements ----------------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def agreements() -> None:
+    """Sharing agreements between organisations."""
+
+
+@agreements.command("load")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+@needs_service
+def load_agreements(composition: Composition, file: Path, is_json: bool) -> None:
+    """Load agreements from a JSON list, all or none. The same file again changes nothing."""
+    with _telling(is_json):
+        try:
+            rows = json.loads(file.read_text("utf-8"))
+        except (ValueError, UnicodeDecodeError) as error:
+            raise Invalid("json-syntax") from error
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise Invalid("agreements-not-a-list")
+        new = [agreement_from_payload(row, place) for place, row in enumerate(rows, start=1)]
+        recorded = record_agreements(composition.consent, new, OPERATOR)
+    counts = {state: sum(one.state == state for one in recorded) for state in ("new", "changed", "unchanged")}
+    _say(is_json, counts, " · ".join(f"{count} {state}" for state, count in counts.items()))
+
+
+# Objections ----------------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def objections() -> None:
+    """Patients' objections."""
+
+
+@objections.command("add")
+@click.argument("person_id")
+@click.option("--received-by", required=True, help="ODS code of the organisation that took it.")
+@click.option("--organisation", help="Object to this organisation only.")
+@click.option("--category", help="Object to this category only.")
+@click.option("--purpose", help="Object to this purpose only.")
+@click.option("--refused", "reason_refused", help="Keep it as refused, for this reason.")
+@click.option("--also-in-emergency", is_flag=True, help="Emergency access may not override it.")
+@as_json
+@needs_service
+def add_objection(
+    composition: Composition,
+    person_id: str,
+    received_by: str,
+    organisation: str | None,
+    category: str | None,
+    purpose: str | None,
+    reason_refused: str | None,
+    also_in_emergency: bool,
+    is_json: bool,
+) -> None:
+    """Record an objection of a person; without an option it covers everything."""
+    with _telling(is_json):
+        wanted = [
+            Scope(kind, code)
+            for kind, code in (("organisation", organisation), ("category", category), ("purpose", purpose))
+            if code
+        ]
+        if len(wanted) > 1:
+            raise Invalid("one-scope-only", field="scope")
+        receipt = record_directive(
+            composition.consent,
+            NewDirective(
+                "objection",
+                wanted[0] if wanted else Scope("everything"),
+                received_by,
+                person_id=parse_id(person_id, "person_id"),
+                standing="refused" if reason_refused else "upheld",
+                reason=reason_refused,
+                may_override=not also_in_emergency,
+                channel="other",
+            ),
+            OPERATOR,
+        )
+    answer = {
+        "directive_id": format_id(receipt.directive_id),
+        "state": receipt.state,
+        "epoch": receipt.epoch,
+        "leaf_hash": receipt.leaf_hash,
+    }
+    _say(is_json, answer, f"{answer['directive_id']} · {receipt.state} · epoch {receipt.epoch}")
+
+
+@objections.command("withdraw")
+@click.argument("directive_id")
+@click.option("--reason", required=True)
+@as_json
+@needs_service
+def withdraw(composition: Composition, directive_id: str, reason: str, is_json: bool) -> None:
+    """Withdraw a directive; it stays on record."""
+    with _telling(is_json):
+        number = parse_id(directive_id, "directive_id")
+        receipt = withdraw_directive(composition.consent, number, reason, OPERATOR)
+    answer = {"directive_id": directive_id, "state": receipt.state, "epoch": receipt.epoch}
+    _say(is_json, answer, f"{directive_id} · {receipt.state} · epoch {receipt.epoch}")
+
+
+@objections.command("list")
+@click.argument("person_id")
+@as_json
+@needs_service
+def list_objections(composition: Composition, person_id: str, is_json: bool) -> None:
+    """Tell every directive that bears on a person; the reading is audited."""
+    with _telling(is_json):
+        held = list_directives(composition.consent, parse_id(person_id, "person_id"), OPERATOR)
+    rows = [
+        {
+            "directive_id": format_id(one.directive.row.directive_id),
+            "kind": one.directive.row.kind,
+            "scope": [one.directive.row.scope_kind, one.directive.row.scope_code],
+            "standing": one.directive.standing,
+            "is_withdrawn": one.directive.withdrawn_at is not None,
+            "via_task": one.via_task,
+        }
+        for one in held
+    ]
+    lines = [
+        f"{row['directive_id']}  {row['kind']}  {' '.join(row['scope']).strip()}  {row['standing']}"
+        + ("  withdrawn" if row["is_withdrawn"] else "")
+        + ("  through an open task" if row["via_task"] else "")
+        for row in rows
+    ]
+    _say(is_json, rows, "\n".join(lines) or "No directives.")
+
+
+# Reports and policy --------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("person_id")
+@click.option("--since", type=click.DateTime(), help="From this instant (UTC).")
+@as_json
+@needs_service
+def report(composition: Composition, person_id: str, since: datetime | None, is_json: bool) -> None:
+    """Tell who asked for and saw a person's record; the making of the report is audited."""
+    with _telling(is_json):
+        number = parse_id(person_id, "person_id")
+        since = since.replace(tzinfo=UTC) if since is not None else None
+        made = access_report(composition.consent, number, OPERATOR, since=since)
+    rows = [
+        {
+            "at": one.at.isoformat(),
+            "act": one.act,
+            "outcome": one.outcome,
+            "organisation": one.organisation,
+            "user_id": one.user_id,
+            "role": one.role,
+            "purpose": one.purpose,
+            "items": [[item.item_id, item.category, item.source] for item in one.items],
+            "patient_text": one.texts.patient,
+        }
+        for one in made.accesses
+    ]
+    lines = [
+        f"{row['at']}  {row['organisation']}  {row['user_id']}  {row['act']}  {row['outcome']}"
+        + (f"  {len(row['items'])} items" if row["items"] else "")
+        for row in rows
+    ]
+    _say(is_json, rows, "\n".join(lines) or "Nobody.")
+
+
+@cli.group()
+def policy() -> None:
+    """The rows by which decisions are made."""
+
+
+@policy.command("show")
+@click.option("--markdown", is_flag=True, help="As the table in docs/consent/policy-table.md.")
+def show_policy(markdown: bool) -> None:
+    """Show the rows in force, tier by tier."""
+    click.echo(policy_table(default_policy()) if markdown else _plain(default_policy()))
+
+
+def policy_table(rules: Policy) -> str:
+    """Write the policy as a Markdown page; a test holds the page in docs to it."""
+    lines = [
+        "# The policy, row by row",
+        "",
+        f"Policy `{rules.name}` version {rules.version}, revision `{rules.revision}`. Made by `consent policy show --markdown`;",
+        "how rows are read stands in [semantics.md](semantics.md).",
+    ]
+    for tier in rules.tiers:
+        lines += ["", f"## Tier {tier.number}: {tier.name}", ""]
+        if tier.otherwise is not None:
+            kind = "overridable" if tier.otherwise.is_overridable else "final"
+            lines += [f"Needs a permit; without one: `{tier.otherwise.reason}` ({kind}).", ""]
+        lines += ["| row | effect | when | unless | obligations |", "|---|---|---|---|---|"]
+        for row in tier.rows:
+            marks = [row.effect.value]
+            marks += ["overridable"] * row.is_overridable + ["hides"] * row.is_hidden
+            lines.append(
+                f"| `{row.rule_id}` v{row.version} | {', '.join(marks)} | {_conditions(rules, row.when)} "
+                f"| {_conditions(rules, row.unless)} | {', '.join(row.obligations)} |"
+            )
+    return "\n".join(lines)
+
+
+def _plain(rules: Policy) -> str:
+    lines = [f"{rules.name} version {rules.version} revision {rules.revision}"]
+    for tier in rules.tiers:
+        lines.append(f"{tier.number} {tier.name}")
+        lines += [f"    {row.effect.value:6} {row.rule_id}" for row in tier.rows]
+    return "\n".join(lines)
+
+
+def _conditions(rules: Policy, bits: int) -> str:
+    found = [condition for place, condition in enumerate(rules.conditions) if bits >> place & 1]
+    return "; ".join(f"{one.attribute}: {', '.join(sorted(one.codes))}" for one in found)
