@@ -181,7 +181,7 @@ def list_objections(composition: Composition, person_id: str, is_json: bool) -> 
     """Tell every directive that bears on a person; the reading is audited."""
     with _telling(is_json):
         held = list_directives(composition.consent, parse_id(person_id, "person_id"), OPERATOR)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "directive_id": format_id(one.directive.row.directive_id),
             "kind": one.directive.row.kind,

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from consent.facts import Cell
-from consent.rules import Decision, releasable
+from consent.rules import Decision, Outcome, releasable
 from consent.service import trail
 from consent.service.asking import (
     Ask,
@@ -102,7 +102,8 @@ def issue_release(consent: Consent, ask: Ask, redeemer: str, by: Principal) -> I
                 decision_id=decided.decision_id,
                 person_id=resolution.person_id,
                 redeemer=redeemer,
-                asked_by=ask_to_payload(ask, actor),
+                asked_by=ask_to_payload(ask, actor)
+                | {"has_notice": decision.outcome is Outcome.PERMIT_FILTERED},
                 cells=decided.shown,
                 epoch=decision.epoch,
                 issued_at=decision.evaluated_at,
@@ -208,7 +209,8 @@ def _redeem(
     decided = redecide_in(tx, consent, resolution, actor, request, ticket.person_id)
     allowed = {cell for cell in releasable(ticket.cells, decided.decision) if by.may_act_for(cell.source)}
     released = tuple(item for item in items if item.cell in allowed)
-    answer = _answer(decided.decision_id, decided.decision, items, released)
+    has_notice = bool(ticket.asked_by.get("has_notice"))
+    answer = _answer(decided.decision_id, decided.decision, items, released, has_notice)
     use = Use(ticket.ticket_id, _client(by), digest, decided.decision_id, answer, now)
     is_first = release_store.insert_use(tx, use)
     earlier = None if is_first else release_store.read_use(tx, ticket.ticket_id)
@@ -253,11 +255,15 @@ def _redeem(
         return Redemption(earlier.answer)
     # A fact changed since the first answer: what it now forbids is not said a second time.
     kept = tuple(item for item in released if item.item_id in set(earlier.answer["released"]))
-    return Redemption(_answer(decided.decision_id, decided.decision, items, kept))
+    return Redemption(_answer(decided.decision_id, decided.decision, items, kept, has_notice))
 
 
 def _answer(
-    decision_id: int, decision: Decision, items: Sequence[Item], released: Sequence[Item]
+    decision_id: int,
+    decision: Decision,
+    items: Sequence[Item],
+    released: Sequence[Item],
+    has_notice: bool,
 ) -> dict[str, Any]:
     shown = {item.item_id for item in released}
     return {
@@ -266,7 +272,8 @@ def _answer(
         "released": sorted(shown),
         "withheld": sorted(item.item_id for item in items if item.item_id not in shown),
         "obligations": [
-            {"code": one.code, "parameters": dict(one.parameters)} for one in decision.obligations
+            {"code": _kept_notice(one.code, has_notice), "parameters": dict(one.parameters)}
+            for one in decision.obligations
         ]
         if released
         else [],
@@ -274,6 +281,11 @@ def _answer(
         "epoch": decision.epoch,
         "evaluated_at": decision.evaluated_at.isoformat(),
     }
+
+
+def _kept_notice(code: str, has_notice: bool) -> str:
+    # The second decision asks for promised cells only, so it is the first that knew whether something was withheld.
+    return "WITHHELD_NOTICE" if code == "HIDE_EXISTENCE" and has_notice else code
 
 
 def _believed(consent: Consent, token: str, by: Principal) -> Ticket:
