@@ -70,7 +70,9 @@ def graphs(
         )
         for number in range(draw(st.integers(0, 3)))
     ]
-    weights = dict.fromkeys(draw(st.lists(st.sampled_from(pairs), unique=True, max_size=3)), MODEL.thresholds.contradiction)
+    weights = dict.fromkeys(
+        draw(st.lists(st.sampled_from(pairs), unique=True, max_size=3)), MODEL.thresholds.contradiction
+    )
     return people, edges, decisions, weights
 
 
