@@ -30,7 +30,8 @@ def oracle(case, policy, *, deeper=True):
                 "category": d.scope.code == cell.category, "purpose": d.scope.code in names}.get(d.scope.kind, True)  # fmt: skip
 
     def lifted(o, cell):
-        return any(p.kind == "permission" and (o.via_task or not p.via_task) and covers(p, cell) and p.standing == "upheld" and p.scope.kind in codes.SCOPE_KINDS
+        return any(p.kind == "permission" and p.standing == "upheld" and p.scope.kind in codes.SCOPE_KINDS
+                   and (o.via_task or not p.via_task) and covers(p, cell)
                    and (p.effective_at, p.recorded_at) > (o.effective_at, o.recorded_at)
                    and (o.directive_id in p.lifts or (p.identity == o.identity and (p.scope == o.scope or o.scope.kind == "everything")))
                    for p in held)  # fmt: skip

@@ -37,7 +37,11 @@ def files(pattern: str = "*") -> list[Path]:
 
 def living_numbers(text: str) -> list[str]:
     """Return what reads like a valid NHS number outside the ranges for tests (9…), repeated digits aside."""
-    found = ("".join(match.group(1, 3, 4)) for match in _TEN_DIGITS.finditer(text))
+    # Another script's digits say the same number: "٩" is a nine.
+    found = (
+        "".join(str(int(digit)) for digit in "".join(match.group(1, 3, 4)))
+        for match in _TEN_DIGITS.finditer(text)
+    )
     return [ten for ten in found if ten[0] != "9" and len(set(ten)) > 1 and _passes_modulus_11(ten)]
 
 
