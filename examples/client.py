@@ -46,7 +46,7 @@ class ServiceClient:
         response = self._session.request(
             method,
             self._base_url + path,
-            headers={"Authorization": f"Bearer {self._bearer()}", **(headers or {})},
+            headers={"Authorization": f"Bearer {self.token()}", **(headers or {})},
             timeout=self._timeout,
             **more,
         )
@@ -55,22 +55,11 @@ class ServiceClient:
             raise Refused(response.status_code, document.get("code", "unknown"), document)
         return document
 
-    def _bearer(self) -> str:
+    def token(self) -> str:
+        """Return an access token, a new one a minute before the old one runs out."""
         if time.monotonic() >= self._renew_at:
             token_url = f"{self._base_url}/oauth2/token"
-            now = int(time.time())
-            assertion = jwt.encode(
-                {"alg": "RS512", "typ": "JWT", "kid": self._key.kid},
-                {
-                    "iss": self._client_id,
-                    "sub": self._client_id,
-                    "aud": token_url,
-                    "jti": str(uuid.uuid4()),
-                    "exp": now + 240,
-                },
-                self._key,
-                algorithms=["RS512"],
-            )
+            assertion = signed_assertion(self._client_id, self._key, token_url)
             response = self._session.post(
                 token_url,
                 data={
@@ -86,6 +75,18 @@ class ServiceClient:
             self._token = document["access_token"]
             self._renew_at = time.monotonic() + int(document["expires_in"]) - 60
         return self._token
+
+
+def signed_assertion(client_id: str, key: RSAKey, token_url: str) -> str:
+    """Sign a client's statement that it is itself, good once at this token endpoint and for four minutes (private_key_jwt)."""
+    claims = {
+        "iss": client_id,
+        "sub": client_id,
+        "aud": token_url,
+        "jti": str(uuid.uuid4()),
+        "exp": int(time.time()) + 240,
+    }
+    return jwt.encode({"alg": "RS512", "typ": "JWT", "kid": key.kid}, claims, key, algorithms=["RS512"])
 
 
 def _named(headers: dict[str, str]) -> dict[str, str]:
