@@ -1,6 +1,6 @@
 """Sign in as a registered system from the shell, and print its access token.
 
-    export TOKEN=$(.venv/bin/python -m examples.token uclh-portal)
+    export TOKEN=$(.venv/bin/python -m examples.sign_in uclh-portal)
 
 The private key is read from ``$MPI_HOME/demonstration``, where ``mpi run`` put those of its demonstration clients; ``--key`` names
 another. With ``--assertion`` the signed assertion is printed instead, for whoever wants to send the token request by hand.
@@ -18,7 +18,7 @@ from examples.client import Refused, ServiceClient, signed_assertion
 
 
 def main(words: list[str] | None = None) -> None:
-    ask = argparse.ArgumentParser(prog="python -m examples.token", description="Print an access token.")
+    ask = argparse.ArgumentParser(prog="python -m examples.sign_in", description="Print an access token.")
     ask.add_argument("client_id")
     ask.add_argument("--key", type=Path, help="Its private key, a JWK with a kid.")
     ask.add_argument("--assertion", action="store_true", help="Print the signed assertion, and ask nobody.")
