@@ -58,11 +58,11 @@ def actor_of(by: Principal, user: User | None) -> Actor:
         return Actor(by.id, by.organisation, by.role, by.assurance, by.activities, by.client_id)
     if user is None:
         return Actor(by.id, by.organisation, SYSTEM_ROLE, _KEY_ASSURANCE, frozenset(), by.client_id)
-    if user.role == SYSTEM_ROLE:
+    role = user.role.rsplit(":", 1)[-1]
+    if role == SYSTEM_ROLE:  # read before it is compared: "S0:G0:SYSTEM" is that role too
         raise Invalid("role-reserved", field="user.role")
     if not by.may_act_for(user.organisation):
         raise Forbidden("organisation-not-yours", field="user.organisation")
-    role = user.role.rsplit(":", 1)[-1]
     return Actor(user.user_id, user.organisation, role, user.assurance, user.activities, by.client_id)
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from sqlalchemy import Connection
 
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 FORM_SYSTEM = "consent"
 """The system of records built from forms: they identify, and hold nothing that could be shared."""
+
+CLOCK_TOLERANCE = timedelta(seconds=5)
+"""How far the clocks of two servers may lie apart; a fact of a later future casts doubt on our own clock, and doubt denies."""
 
 _HOPPING = ("objection", "permission")
 """What a task carries over to the other person: the patient's own words. A source speaks for its own items only."""
@@ -81,11 +85,10 @@ def read_case(
 
 
 def _read(tx: Connection, consent: Consent, resolution: Resolution, bare: CaseFile) -> Reading:
-    actor, request, at = bare.actor, bare.request, bare.at
+    actor, request = bare.actor, bare.request
     sources = {cell.source for cell in request.cells}
     organisations = read_organisations(tx, {actor.organisation, *sources})
     common = {
-        "at": at,
         "actor": actor,
         "request": request,
         "sources": organisations.settings,
@@ -93,13 +96,18 @@ def _read(tx: Connection, consent: Consent, resolution: Resolution, bare: CaseFi
     }
     if not resolution.is_current or resolution.person_id is None:
         subject = Subject(bare.subject.person_id, resolution.state)
-        return Reading(CaseFile(subject=subject, **common), organisations)  # type: ignore[arg-type]
+        return Reading(CaseFile(at=bare.at, subject=subject, **common), organisations)  # type: ignore[arg-type]
     members = resolution.record_ids
     consumer = organisations.lineages[actor.organisation]
     directives, is_bound_too_widely = _directives(tx, resolution.person_id, members)
+    # Another server's clock may be ahead: what is on record has been said, so the decision is no earlier than that.
+    at = max([bare.at, *(directive.recorded_at for directive in directives)])
+    is_doubtful = at - bare.at > CLOCK_TOLERANCE
     life = life_of(tx, consent.mpi, resolution.person_id, at.date())
     return Reading(
         CaseFile(
+            at=bare.at if is_doubtful else at,
+            unreadable=frozenset({"clock"} if is_doubtful else ()),
             subject=Subject(
                 person_id=resolution.person_id,
                 state="current",

@@ -1,10 +1,12 @@
 """Directives: recorded for a known person or from a form for someone unknown, withdrawn, decided, told; never changed or lost."""
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from consent.facts import Scope, codes
 from consent.service import trail
@@ -20,7 +22,7 @@ from consent.store.directives import (
     read_directives_of,
 )
 from foundation.directory import find_organisation
-from foundation.errors import Conflict, Forbidden, Invalid, NotFound
+from foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from foundation.ids import format_id, new_id
 from foundation.outbox import emit
 from foundation.principal import Principal
@@ -34,6 +36,8 @@ from mpi.service.persons import (
     resolve_records,
 )
 from mpi.service.receive import store_record
+
+log = logging.getLogger(__name__)
 
 FORM_SYSTEM = "consent"
 CALDICOTT_GUARDIAN = "R5105"
@@ -109,10 +113,15 @@ def record_directive(consent: Consent, new: NewDirective, by: Principal) -> Rece
         receipt, record_id = _record_for_person(consent, new, directive_id, by)
     if record_id is None:
         return receipt
-    # T2 locks and raises the epochs of the persons it touches. If it fails here, a worker finishes it.
-    link_record(consent.mpi, record_id)
-    with consent.db.read() as tx:
-        home = resolve_person(tx, new.person_id or record_id)
+    # T2 locks and raises the epochs of the persons it touches. The directive is on record by now: if T2 fails here, a worker
+    # finishes it, and the receipt says what holds until then.
+    try:
+        link_record(consent.mpi, record_id)
+        with consent.db.read() as tx:
+            home = resolve_person(tx, new.person_id or record_id)
+    except (Unavailable, DBAPIError) as error:
+        log.warning("form waits to be linked", extra={"record_id": record_id, "fault": type(error).__name__})
+        return receipt
     if not home.is_current:
         return receipt
     state = "kept" if new.standing == "refused" else "binding"
@@ -121,6 +130,8 @@ def record_directive(consent: Consent, new: NewDirective, by: Principal) -> Rece
 
 def withdraw_directive(consent: Consent, directive_id: int, reason: str, by: Principal) -> Receipt:
     """Withdraw a directive at the patient's wish; it stays on record.
+
+    The organisation that received it withdraws it; anywhere else the patient can give a permission, which lifts it and names no one.
 
     Raises:
         NotFound: ``directive-unknown``. Conflict: ``directive-withdrawn``. Forbidden: ``role-not-allowed``, ``organisation-not-yours``.
@@ -145,6 +156,8 @@ def decide_directive(
 def list_directives(consent: Consent, person_id: int, by: Principal) -> tuple[Held, ...]:
     """Return every directive that bears on a person, refused and withdrawn ones too; the reading is audited.
 
+    A statutory bar and a seal hide that something exists: they are told only to those who may set them.
+
     Raises:
         NotFound: ``person-unknown``.
     """
@@ -163,6 +176,7 @@ def list_directives(consent: Consent, person_id: int, by: Principal) -> tuple[He
                 if directive.row.directive_id not in known
                 and directive.row.kind in ("objection", "permission")
             ]
+        held = [one for one in held if _may_know(one.directive.row, by)]
         trail.append(
             tx,
             "directives-read",
@@ -192,8 +206,10 @@ def _record_for_person(
         resolution = _resolved(tx, asked_id)
         record_id = _store_form(tx, consent, new, directive_id, by)
         anchors = {*(resolution.record_ids or (asked_id,)), *((record_id,) if record_id else ())}
-        _check_lifts(tx, new, anchors)
-        row = _row(consent, new, directive_id, resolution.person_id or asked_id, by)
+        theirs = read_directives_of(tx, anchors)
+        _check_lifts(new, theirs)
+        latest = max((directive.row.recorded_at for directive in theirs), default=None)
+        row = _row(consent, new, directive_id, resolution.person_id or asked_id, by, after=latest)
         insert_directive(tx, row, anchors)
         epochs = raise_epochs(tx, bound)
         leaf = _leave(tx, consent, row, "recorded", epochs, by, resolution.person_id)
@@ -230,9 +246,18 @@ def _store_form(
 
 
 def _row(
-    consent: Consent, new: NewDirective, directive_id: int, identity_id: int, by: Principal
+    consent: Consent,
+    new: NewDirective,
+    directive_id: int,
+    identity_id: int,
+    by: Principal,
+    *,
+    after: datetime | None = None,
 ) -> DirectiveRow:
+    """The row of a directive, recorded later than ``after``: clocks differ, and what is said last must fold last."""
     now = consent.clock.now()
+    if after is not None and now <= after:
+        now = after + timedelta(microseconds=1)
     return DirectiveRow(
         directive_id=directive_id,
         kind=new.kind,
@@ -283,6 +308,8 @@ def _change(consent: Consent, directive_id: int, kind: str, reason: str, by: Pri
 
 
 def _check_change(directive: StandingDirective, kind: str, by: Principal) -> None:
+    if not by.may_act_for(directive.row.received_by):
+        raise Forbidden("organisation-not-yours")
     _check_kind(directive.row.kind, Scope(directive.row.scope_kind, directive.row.scope_code), by)
     if directive.withdrawn_at is not None or directive.standing == "entered-in-error":
         raise Conflict("directive-withdrawn")
@@ -405,9 +432,12 @@ def _check_scope(tx: Connection, scope: Scope) -> None:
         raise Invalid("scope-unknown", field="scope")
 
 
-def _check_lifts(tx: Connection, new: NewDirective, anchors: Iterable[int]) -> None:
-    if not new.lifts:
-        return
-    theirs = {directive.row.directive_id for directive in read_directives_of(tx, set(anchors))}
-    if not set(new.lifts) <= theirs:
+def _may_know(row: DirectiveRow, by: Principal) -> bool:
+    if row.kind == "statutory-bar":
+        return by.role == CALDICOTT_GUARDIAN or by.may_act_for("*")
+    return row.kind != "seal" or by.may_act_for(row.scope_code)
+
+
+def _check_lifts(new: NewDirective, theirs: Iterable[StandingDirective]) -> None:
+    if not set(new.lifts) <= {directive.row.directive_id for directive in theirs}:
         raise Invalid("lifts-unknown", field="lifts")

@@ -103,7 +103,8 @@ def issue_release(consent: Consent, ask: Ask, redeemer: str, by: Principal) -> I
                 person_id=resolution.person_id,
                 redeemer=redeemer,
                 asked_by=ask_to_payload(ask, actor)
-                | {"has_notice": decision.outcome is Outcome.PERMIT_FILTERED},
+                | {"has_notice": decision.outcome is Outcome.PERMIT_FILTERED}
+                | {"records": _records_of(resolution, decided.shown)},
                 cells=decided.shown,
                 epoch=decision.epoch,
                 issued_at=decision.evaluated_at,
@@ -129,13 +130,12 @@ def inspect_release(consent: Consent, token: str, by: Principal) -> Inspection:
     ticket = _believed(consent, token, by)
 
     def act(tx: Connection, resolution: Resolution) -> Inspection:
-        sources = {cell.source for cell in ticket.cells}
+        # Only records that the ticket was issued over: what joined the person since needs a new ticket.
+        promised = set(ticket.asked_by["records"])
         local_ids = tuple(
             LocalId(member.system, member.local_id, member.organisation)
             for member in resolution.members
-            if member.organisation in sources
-            and by.may_act_for(member.organisation)
-            and member.system != FORM_SYSTEM
+            if member.record_id in promised and by.may_act_for(member.organisation)
         )
         trail.append(
             tx,
@@ -177,9 +177,15 @@ def redeem_release(consent: Consent, token: str, items: Sequence[Item], by: Prin
     digest = items_digest(items)
 
     def act(tx: Connection, resolution: Resolution) -> Redemption | None:
+        # Again, under the lock: it may have run out, or its key been given up, while the lock was waited for.
+        read_ticket_id(tx, consent, token, consent.clock.now())
         return _redeem(tx, consent, resolution, ticket, items, digest, by)
 
-    redemption = decide_under_lock(consent, ticket.person_id, act)
+    try:
+        redemption = decide_under_lock(consent, ticket.person_id, act)
+    except (Invalid, Gone) as refusal:
+        _audit_refusal(consent, refusal, ticket, by)
+        raise
     if redemption is None:
         raise Conflict("ticket-replayed", ids={"ticket": format_id(ticket.ticket_id)})
     return redemption
@@ -202,12 +208,18 @@ def _redeem(
 ) -> Redemption | None:
     """Redeem under the lock; None is a replay, which is audited and then refused."""
     now = consent.clock.now()
-    if now >= ticket.expires_at:  # it may have run out while the lock was waited for
+    if now >= ticket.expires_at:
         raise Gone("ticket-expired", ids={"ticket": format_id(ticket.ticket_id)})
     actor = actor_from_payload(dict(ticket.asked_by))
     request = request_from_payload(dict(ticket.asked_by), ticket.cells)
     decided = redecide_in(tx, consent, resolution, actor, request, ticket.person_id)
-    allowed = {cell for cell in releasable(ticket.cells, decided.decision) if by.may_act_for(cell.source)}
+    # A record that is another person's by now may be among what the items were taken from: then none of them may leave.
+    has_moved = not set(ticket.asked_by["records"]) <= set(resolution.record_ids)
+    allowed = {
+        cell
+        for cell in releasable(ticket.cells, decided.decision)
+        if by.may_act_for(cell.source) and not has_moved
+    }
     released = tuple(item for item in items if item.cell in allowed)
     has_notice = bool(ticket.asked_by.get("has_notice"))
     answer = _answer(decided.decision_id, decided.decision, items, released, has_notice)
@@ -227,6 +239,7 @@ def _redeem(
             for item in (released if is_first else ())
         ],
         "withheld": len(items) - len(released),
+        **({"has_moved": True} if has_moved else {}),
     }
     trail.append(
         tx,
@@ -251,9 +264,11 @@ def _redeem(
         return None
     if earlier is None:
         return Redemption(answer)
-    if set(earlier.answer["released"]) <= set(answer["released"]):
+    if set(earlier.answer["released"]) <= set(answer["released"]) and _duties(answer) <= _duties(
+        earlier.answer
+    ):
         return Redemption(earlier.answer)
-    # A fact changed since the first answer: what it now forbids is not said a second time.
+    # A fact changed since the first answer: what it now forbids is not said a second time, and what it now demands is said.
     kept = tuple(item for item in released if item.item_id in set(earlier.answer["released"]))
     return Redemption(_answer(decided.decision_id, decided.decision, items, kept, has_notice))
 
@@ -283,6 +298,20 @@ def _answer(
     }
 
 
+def _duties(answer: Mapping[str, Any]) -> set[str]:
+    return {one["code"] for one in answer["obligations"]}
+
+
+def _records_of(resolution: Resolution, cells: Sequence[Cell]) -> list[int]:
+    """The records, of the sources promised, that the ticket is about."""
+    sources = {cell.source for cell in cells}
+    return [
+        member.record_id
+        for member in resolution.members
+        if member.organisation in sources and member.system != FORM_SYSTEM
+    ]
+
+
 def _kept_notice(code: str, has_notice: bool) -> str:
     # The second decision asks for promised cells only, so it is the first that knew whether something was withheld.
     return "WITHHELD_NOTICE" if code == "HIDE_EXISTENCE" and has_notice else code
@@ -307,6 +336,11 @@ def _believed(consent: Consent, token: str, by: Principal) -> Ticket:
     if refusal is None and ticket is not None:
         return ticket
     assert refusal is not None
+    _audit_refusal(consent, refusal, ticket, by)
+    raise refusal
+
+
+def _audit_refusal(consent: Consent, refusal: ServiceError, ticket: Ticket | None, by: Principal) -> None:
     with consent.db.write() as tx:
         person_id = resolve_person(tx, ticket.person_id).person_id if ticket is not None else None
         detail = {"ticket": format_id(ticket.ticket_id)} if ticket is not None else {}
@@ -314,13 +348,12 @@ def _believed(consent: Consent, token: str, by: Principal) -> Ticket:
             tx,
             "ticket-refused",
             by,
-            now,
+            consent.clock.now(),
             outcome="denied",
             person_id=person_id,
             reasons=[refusal.code],
             detail=detail,
         )
-    raise refusal
 
 
 def _client(by: Principal) -> str:
