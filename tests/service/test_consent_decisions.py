@@ -7,15 +7,18 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 
 import consent.service.casefile as casefile
+import consent.service.release as release
 import consent.service.trail as trail
 from consent.facts import Cell, Scope
 from consent.rules import Outcome
 from consent.service.emergency import open_emergency_access
+from consent.service.order import decide_under_lock
 from consent.service.release import Item, inspect_release
 from consent.service.report import access_report, list_alerts
 from foundation.audit import audit_event, events_about
 from foundation.auth.keys import rotate_keys
 from foundation.errors import Conflict, Forbidden, Gone, Invalid, Unavailable
+from mpi.service.review import undo_decision
 from tests.service.consent_world import (
     AMBULANCE,
     APP,
@@ -27,12 +30,16 @@ from tests.service.consent_world import (
     OFFICER,
     PRACTICE,
     PROVIDER,
+    QUALITY_CLERK,
     SLAM,
     UCLH,
     User,
     World,
+    a_possible_duplicate,
+    a_record,
     a_system,
     a_world,
+    join,
 )
 
 
@@ -304,6 +311,64 @@ def test_a_redeemer_that_is_not_registered_and_a_source_that_is_not_its_own_are_
         issue_release(world.consent, world.question(), "nobody", APP)
     with pytest.raises(Invalid, match="source-not-of-redeemer"):
         issue_release(world.consent, world.question(sources=(AMBULANCE,)), "record-service", APP)
+
+
+def test_a_ticket_tells_and_releases_nothing_of_a_record_that_was_split_off_since(world):
+    a_possible_duplicate(world, organisation=PRACTICE, local_id="maybe")
+    task_id = join(world)
+    issued = world.release()
+    seen = inspect_release(world.consent, issued.ticket, PROVIDER)
+    assert "maybe" in {one.local_id for one in seen.local_ids}
+
+    undo_decision(world.mpi, task_id, QUALITY_CLERK)
+
+    # The letter may be his whom she was joined with: nothing tells the items of the two records apart.
+    assert world.redeem(issued.ticket).answer["released"] == []
+    assert rows(world, "redemption")[0].detail["has_moved"] is True
+    assert world.redeem(world.release().ticket).answer["released"] == ["item-1", "item-2"]
+
+
+def test_an_inspection_tells_no_record_that_joined_after_the_ticket_was_issued(world):
+    a_possible_duplicate(world, organisation=PRACTICE, local_id="maybe")
+    issued = world.release()
+    join(world)
+
+    seen = inspect_release(world.consent, issued.ticket, PROVIDER)
+
+    assert {one.local_id for one in seen.local_ids} == {"p-0", "p-1", "p-2"}
+    assert world.redeem(issued.ticket).answer["released"] == ["item-1", "item-2"]
+
+
+def test_a_lost_reply_given_again_carries_what_has_become_a_duty_since(world):
+    issued = world.release()
+    world.redeem(issued.ticket)
+    world.receive(a_record(UCLH, "p-0", restricted=True))
+
+    again = world.redeem(issued.ticket).answer
+
+    assert "MASK_LOCATION" in {one["code"] for one in again["obligations"]}
+    assert again["released"] == ["item-1", "item-2"]
+
+
+def test_a_key_given_up_while_a_redemption_waits_for_the_lock_is_believed_no_more(world, monkeypatch):
+    issued = world.release()
+
+    def then(consent, person_id, act):
+        with world.db.write() as tx:
+            rotate_keys(tx, world.clock.now(), distrust_old=True)
+        return decide_under_lock(consent, person_id, act)
+
+    monkeypatch.setattr(release, "decide_under_lock", then)
+
+    with pytest.raises(Invalid, match="ticket-invalid"):
+        world.redeem(issued.ticket)
+    assert [row.reasons for row in rows(world, "ticket-refused")] == [("ticket-invalid",)]
+
+
+@pytest.mark.parametrize("role", ["SYSTEM", "S0:G0:SYSTEM"])
+def test_no_user_may_pass_for_the_system_itself(world, role):
+    with pytest.raises(Invalid, match="role-reserved"):
+        world.ask(user=User("someone", role, AMBULANCE, assurance=2))
 
 
 # Emergency -----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+import consent.service.directives as directives
 from consent.facts import Scope
 from consent.rules import Outcome
 from consent.service.directives import (
@@ -15,9 +16,11 @@ from consent.service.directives import (
     withdraw_directive,
 )
 from consent.service.emergency import open_emergency_access
-from foundation.errors import Conflict, Forbidden, Invalid, NotFound
+from foundation.clock import FixedClock
+from foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from foundation.principal import Principal
 from mpi.records import HumanName
+from mpi.service.link import link_waiting
 from mpi.service.persons import resolve_person
 from mpi.service.review import decide_task, list_tasks, undo_decision
 from tests.service.consent_world import (
@@ -322,3 +325,84 @@ def test_a_statutory_bar_makes_the_person_look_as_if_not_there(world):
     assert hidden.decision.outcome is absent.decision.outcome is Outcome.NOT_FOUND
     assert hidden.decision.texts == absent.decision.texts
     assert hidden.shown == absent.shown == ()
+
+
+# Clocks --------------------------------------------------------------------------------------------------------------
+
+
+def elsewhere(world: World, by: timedelta) -> World:
+    """The same service on another server, whose clock is ahead or behind."""
+    clock = FixedClock(world.clock.now() + by)
+    return replace(world, clock=clock, consent=replace(world.consent, clock=clock))
+
+
+def test_an_objection_recorded_by_a_server_whose_clock_is_ahead_binds_everywhere_at_once(world):
+    elsewhere(world, timedelta(seconds=2)).object()
+
+    assert outcome(world) is DENIED
+
+
+def test_a_fact_from_far_in_the_future_casts_doubt_on_the_clock_and_denies(world):
+    elsewhere(world, timedelta(minutes=10)).object(scope=Scope("category", "letters"))
+
+    answer = world.ask()
+
+    assert answer.decision.outcome is Outcome.DENY
+    assert "facts-unavailable" in {finding.reason for finding in answer.decision.determining}
+
+
+def test_what_is_said_last_folds_last_whatever_the_clocks_say(world):
+    elsewhere(world, timedelta(seconds=2)).object(kind="permission")
+
+    world.object()
+
+    assert outcome(world) is DENIED
+
+
+# A form that waits ---------------------------------------------------------------------------------------------------
+
+
+def test_a_directive_whose_form_cannot_be_linked_at_once_is_answered_as_recorded(world, monkeypatch):
+    def busy(*_args):
+        raise Unavailable("linking-busy")
+
+    monkeypatch.setattr(directives, "link_record", busy)
+    from_form = NewDirective("objection", Scope("everything"), PRACTICE, form=a_form())
+
+    receipt = record_directive(world.consent, from_form, PRACTICE_CLERK)
+
+    assert (receipt.state, receipt.person_id) == ("waiting", None)
+    monkeypatch.undo()
+    link_waiting(world.mpi)
+    assert outcome(world) is DENIED
+
+
+# Whose it is ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_the_organisation_that_received_a_directive_decides_or_withdraws_it(world):
+    receipt = world.object(standing="pending")
+    stranger = Principal("person", "clerk-9", SLAM, frozenset(), role="R8010", assurance=2)
+
+    for verdict in ("upheld", "refused", "entered-in-error"):
+        with pytest.raises(Forbidden, match="organisation-not-yours"):
+            decide_directive(world.consent, receipt.directive_id, verdict, "not wanted here", stranger)
+    with pytest.raises(Forbidden, match="organisation-not-yours"):
+        withdraw_directive(world.consent, receipt.directive_id, "not wanted here", stranger)
+
+    assert outcome(world) is DENIED
+
+
+def test_a_bar_and_a_seal_are_listed_only_to_those_who_may_set_them(world):
+    guardian = Principal("person", "guardian-1", PRACTICE, frozenset(), role="R5105", assurance=2)
+    world.object(kind="seal", scope=Scope("organisation", PRACTICE), capacity="provider")
+    bar = NewDirective("statutory-bar", Scope("category", "letters"), PRACTICE, person_id=world.she)
+    record_directive(world.consent, bar, guardian)
+    stranger = Principal("person", "clerk-9", SLAM, frozenset(), role="R8010", assurance=2)
+
+    def kinds(by: Principal) -> list[str]:
+        return [held.directive.row.kind for held in list_directives(world.consent, world.she, by)]
+
+    assert kinds(stranger) == []
+    assert kinds(PRACTICE_CLERK) == ["seal"]
+    assert kinds(guardian) == ["seal", "statutory-bar"]
