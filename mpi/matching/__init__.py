@@ -1,8 +1,9 @@
 """The verbs: normalise, block, compare, score, decide, partition. Pure: values in, values out."""
 
-from mpi.matching.block import LOCATION_RULES, BlockKey, block, search_keys
-from mpi.matching.compare import FIELDS, Comparison, compare
+from mpi.matching.block import BlockKey, block, search_keys
+from mpi.matching.compare import Comparison, compare
 from mpi.matching.decide import Grade, Grading, decide, has_minimum_input, safety_obstacles
+from mpi.matching.definition import FIELDS, LOCATION_RULES
 from mpi.matching.explain import Reason, explain, reasons
 from mpi.matching.model import Model, Thresholds, build_model, load_model
 from mpi.matching.normalise import NormalisedRecord, normalise

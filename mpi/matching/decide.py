@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from mpi.matching.compare import FIELDS, Comparison
+from mpi.matching.compare import MISSING, Comparison
+from mpi.matching.definition import FIELDS
 from mpi.matching.model import Model
 from mpi.matching.normalise import NormalisedRecord
 from mpi.matching.score import Score
@@ -54,7 +55,7 @@ def decide(score: Score, comparison: Comparison, model: Model, search_complete: 
 
 def safety_obstacles(comparison: Comparison) -> list[str]:
     """Return the codes of the safety rules that forbid to link this pair unseen, whatever its weight."""
-    level = dict(zip(FIELDS, comparison.levels, strict=True))
+    level = dict.fromkeys(FIELDS, MISSING) | dict(zip(comparison.fields, comparison.levels, strict=True))
     number, given = level["nhs_number"], level["given"]
     same_given = given in _SAME_GIVEN
     same_birth = level["birth_date"] in _SAME_BIRTH

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mpi.matching.compare import FIELDS, Comparison
+from mpi.matching.compare import Comparison
 from mpi.matching.model import Model
 from mpi.matching.score import Score
 
@@ -93,7 +93,7 @@ class Reason:
 
 def reasons(comparison: Comparison) -> dict[str, str]:
     """Return for every field ``agree``, ``close``, ``differ`` or ``missing``."""
-    return {name: _REASON_OF[level] for name, level in zip(FIELDS, comparison.levels, strict=True)}
+    return {name: _REASON_OF[level] for name, level in zip(comparison.fields, comparison.levels, strict=True)}
 
 
 def explain(score: Score, model: Model) -> tuple[Reason, ...]:

@@ -1,7 +1,7 @@
 """The match model: a versioned JSON document, read once and compiled into tables of exact integers."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b, sha256
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import Unavailable
+from mpi.matching.definition import FieldSpec, blocker_of, comparer_of, field_specs
 
 DEFAULT_MODEL = Path(__file__).parent / "models" / "default.json"
 
@@ -52,8 +53,8 @@ class Thresholds:
 class Model:
     """A match model. ``priors`` and each tuple of ``parts`` follow the order of ``rivals``; all are millibits.
 
-    A part is log2(m / u): how much the level speaks for one person and against that rival. ``memo`` only saves work: it
-    holds sums that ``score`` would give again.
+    A part is log2(m / u): how much the level speaks for one person and against that rival. ``comparer`` and ``blocker`` are what
+    ``definition`` says of its fields and rules, compiled. ``memo`` only saves work: it holds sums that ``score`` would give again.
     """
 
     name: str
@@ -61,6 +62,9 @@ class Model:
     rivals: tuple[str, ...]
     priors: tuple[int, ...]
     fields: tuple[str, ...]
+    specs: tuple[FieldSpec, ...]
+    comparer: Callable[..., Any] = field(repr=False)
+    blocker: Callable[..., Any] = field(repr=False)
     parts: Mapping[str, Mapping[str, tuple[int, ...]]] = field(repr=False)
     frequency: Mapping[str, Frequency] = field(repr=False)
     thresholds: Thresholds
@@ -117,6 +121,8 @@ def build_model(document: Mapping[str, Any]) -> Model:
     """
     if document["format"] != 1:
         raise ValueError("unknown format of match model")
+    specs = field_specs(document)
+    rules = tuple(sorted(document["blocking"]))
     rivals = tuple(sorted(document["rivals"]))  # a tie of two rivals must not hang on the order in a file
     lists = document["lists"]
     names = {rival: place for place, rival in enumerate(rivals)}
@@ -125,7 +131,10 @@ def build_model(document: Mapping[str, Any]) -> Model:
         revision=revision_of(document),
         rivals=rivals,
         priors=tuple(int(document["rivals"][rival]["prior"]) for rival in rivals),
-        fields=tuple(document["fields"]),
+        fields=tuple(name for name, _, _ in specs),
+        specs=specs,
+        comparer=comparer_of(specs),
+        blocker=blocker_of(rules),
         parts={
             name: {
                 level: tuple(int(logs["person"]) - int(logs[rival]) for rival in names)
@@ -143,7 +152,7 @@ def build_model(document: Mapping[str, Any]) -> Model:
             for name, table in document["frequency"].items()
         },
         thresholds=Thresholds(**{name: int(value) for name, value in document["thresholds"].items()}),
-        rules=tuple(sorted(document["blocking"])),
+        rules=rules,
         caps={rule: int(settings["cap"]) for rule, settings in document["blocking"].items()},
         overfull=frozenset(int(key) for key in document["overfull"]),
         shared=frozenset(int(key) for key in document["shared"]),

@@ -361,13 +361,6 @@ def _postcode(text: str | None) -> str:
     return "" if read.is_pseudo else read.text.replace(" ", "")
 
 
-def outward_of(postcode: str) -> str:
-    """Return the district: the outward part of a UK postcode, all but two characters of another country's."""
-    if len(postcode) >= 5 and postcode[-3].isdigit() and postcode[-2:].isalpha():
-        return postcode[:-3]
-    return postcode[: max(2, len(postcode) - 2)]
-
-
 def _phone(text: str, model: Model) -> str:
     digits = "".join(character for character in text.replace("(0)", "") if character in "0123456789")
     if digits.startswith("0044"):

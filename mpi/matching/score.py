@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-from mpi.matching.compare import FIELDS, Comparison
+from mpi.matching.compare import Comparison
 from mpi.matching.model import Model
 
 Part = tuple[str, str, int]
 """Field, level, millibits. The first part of a score is the prior: ("prior", rival, millibits)."""
 
-_GIVEN, _FAMILY = FIELDS.index("given"), FIELDS.index("family")
 _MEMO_LIMIT = 200_000
 
 
@@ -68,7 +67,7 @@ _Known = tuple[tuple[int, ...], tuple[bool, ...], tuple[bool, ...], tuple[tuple[
 
 def _remember(levels: tuple[str, ...], model: Model) -> _Known:
     """Add up one pattern of levels against every rival, once."""
-    found = [(name, level) for name, level in zip(FIELDS, levels, strict=True) if level != "missing"]
+    found = [(name, level) for name, level in zip(model.fields, levels, strict=True) if level != "missing"]
     weighed = [(name, level, model.parts[name][level]) for name, level in found if level in model.parts[name]]
     columns = tuple(
         (
@@ -79,8 +78,8 @@ def _remember(levels: tuple[str, ...], model: Model) -> _Known:
     )
     known = (
         tuple(sum(part[2] for part in column) for column in columns),
-        _against("given", levels[_GIVEN], model),
-        _against("family", levels[_FAMILY], model),
+        _against("given", levels, model),
+        _against("family", levels, model),
         columns,
     )
     if len(model.memo) >= _MEMO_LIMIT:
@@ -89,8 +88,10 @@ def _remember(levels: tuple[str, ...], model: Model) -> _Known:
     return known
 
 
-def _against(name: str, level: str, model: Model) -> tuple[bool, ...]:
+def _against(name: str, levels: tuple[str, ...], model: Model) -> tuple[bool, ...]:
     frequency = model.frequency.get(name)
-    if frequency is None or level not in frequency.levels:
+    if frequency is None or name not in model.fields:
+        return ()
+    if levels[model.fields.index(name)] not in frequency.levels:
         return ()
     return tuple(rival in frequency.against for rival in model.rivals)
