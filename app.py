@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -90,9 +91,6 @@ class Composition:
 
     @cached_property
     def db(self) -> Database:
-        if self._database is None and self.settings.is_embedded:
-            # The file beneath holds records: its folder is its owner's alone.
-            self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._database or Database(
             self.settings.database_url, pool_size=max(4, self.settings.web_threads + 2)
         )
@@ -230,6 +228,10 @@ class _Composed(click.Group):
         except SQLAlchemyError as fault:
             # Its text may hold a row; its type does not.
             raise click.ClickException(f"the database refused: {type(fault).__name__}") from fault
+        except OSError as fault:
+            raise click.ClickException(
+                ": ".join(str(part) for part in (fault.filename, fault.strerror) if part)
+            ) from fault
 
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -284,32 +286,34 @@ def _migrate(composition: Composition) -> None:
 def serve(composition: Composition, with_worker: bool) -> None:
     """Serve the API and the console."""
     configure_logs(composition.settings.log_level)
+    _need_port(composition.settings)
     with composition.db.read() as tx:
         if not is_current(tx):
             raise click.ClickException("Revisions are pending: run `mpi migrate`.")
     _serve(composition.settings, with_worker=with_worker)
 
 
+def _need_port(settings: Settings) -> None:
+    """See that nobody listens where we would, before any work is done for nothing."""
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, address in found[:1]:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as fault:
+        where = f"{settings.host}, port {settings.port}"
+        raise click.ClickException(
+            f"Cannot listen on {where} ({fault.strerror}). Choose another: MPI_PORT=8081, or MPI_HOST."
+        ) from fault
+
+
 def _serve(settings: Settings, *, with_worker: bool) -> None:
-    from gunicorn.app.base import BaseApplication  # the server is not needed by other commands
+    from foundation.web.server import Server  # the server is not needed by other commands
 
-    class Server(BaseApplication):
-        def load_config(self) -> None:
-            self.cfg.set("bind", f"{settings.host}:{settings.port}")
-            self.cfg.set("worker_class", "gthread")
-            self.cfg.set("workers", settings.web_processes)
-            self.cfg.set("threads", settings.web_threads)
-            self.cfg.set("timeout", 60)
-            self.cfg.set("graceful_timeout", 20)
-            self.cfg.set("limit_request_line", 4094)
-            self.cfg.set("limit_request_fields", 50)
-            self.cfg.set("control_socket_disable", True)
-            self.cfg.set("logger_class", _gunicorn_logger())
-
-        def load(self) -> Flask:
-            # In the server's own process: connections must not be shared across a fork.
-            configure_logs(settings.log_level)
-            return create_app(settings)
+    def load() -> Flask:
+        configure_logs(settings.log_level)
+        return create_app(settings)
 
     worker = None
     if with_worker:
@@ -317,7 +321,7 @@ def _serve(settings: Settings, *, with_worker: bool) -> None:
         command = [sys.executable, "-c", "import app; app.mpi_command()", "worker", "--until-closed"]
         worker = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603  our own interpreter and code
     try:
-        Server().run()
+        Server(settings, load).run()
     finally:
         if worker is not None and worker.stdin is not None:
             worker.stdin.close()
@@ -325,22 +329,6 @@ def _serve(settings: Settings, *, with_worker: bool) -> None:
                 worker.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 worker.kill()
-
-
-def _gunicorn_logger() -> type:
-    from gunicorn.glogging import Logger
-
-    class Quiet(Logger):
-        """Sends what the server says to the one log, and keeps no access log: the shell's has route templates only."""
-
-        def setup(self, cfg: Any) -> None:
-            self.error_log.propagate = True
-            self.error_log.handlers = []
-
-        def access(self, *_: Any, **__: Any) -> None:
-            return None
-
-    return Quiet
 
 
 @mpi_command.command()
@@ -654,9 +642,11 @@ def _audit(tx: Connection, at: datetime, kind: str, detail: Mapping[str, Any]) -
 def run(composition: Composition, records: int, no_serve: bool) -> None:
     """Start here: schema, a sample population in an empty index, demonstration accounts; then serve, with a worker."""
     configure_logs("WARNING")
-    _migrate(composition)
     if composition.settings.is_production:
         raise click.ClickException("The quick start loads made-up people; this index is marked production.")
+    if not no_serve:
+        _need_port(composition.settings)
+    _migrate(composition)
     if count_index(composition.mpi)["records"] == 0:
         _load_sample(composition, records)
     shown = set_up_demonstration(composition)

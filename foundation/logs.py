@@ -49,7 +49,7 @@ def configure_logs(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for noisy in ("werkzeug", "urllib3", "sqlalchemy"):
+    for noisy in ("werkzeug", "urllib3", "sqlalchemy", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

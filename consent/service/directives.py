@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -26,7 +26,7 @@ from foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailabl
 from foundation.ids import format_id, new_id
 from foundation.outbox import emit
 from foundation.principal import Principal
-from mpi.records import RecordKey, SourceRecord
+from mpi.records import RecordKey, SourceRecord, validate
 from mpi.service.link import link_record
 from mpi.service.persons import (
     Resolution,
@@ -395,8 +395,8 @@ def _check(consent: Consent, new: NewDirective, by: Principal) -> None:
         raise Invalid("end-before-start", field="ends_at")
     if new.person_id is None and new.form is None:
         raise Invalid("person-or-form-missing", field="person_id")
-    if new.form is not None and not _identifies(new.form):
-        raise Invalid("form-too-thin", field="form")
+    if new.form is not None:
+        _check_form(new.form, consent.clock.now().date())
     if not by.may_act_for(new.received_by):
         raise Forbidden("organisation-not-yours", field="received_by")
     _check_kind(new.kind, new.scope, by)
@@ -404,6 +404,16 @@ def _check(consent: Consent, new: NewDirective, by: Principal) -> None:
         _check_scope(tx, new.scope)
         if find_organisation(tx, new.received_by) is None:
             raise Invalid("organisation-unknown", field="received_by")
+
+
+def _check_form(form: SourceRecord, today: date) -> None:
+    try:
+        # As strict as for a record that is sent: a number that fails its check was misread, and would bind nobody.
+        validate(form, today, strict_numbers=True)
+    except Invalid as fault:
+        raise Invalid(fault.code, field=f"form.{fault.field}") from None
+    if not _identifies(form):
+        raise Invalid("form-too-thin", field="form")
 
 
 def _identifies(form: SourceRecord) -> bool:

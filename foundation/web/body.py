@@ -1,6 +1,7 @@
 """Reading JSON bodies strictly: one meaning for one text, no depth that could exhaust us, and nothing that a database refuses."""
 
 import json
+import math
 from typing import Any, NoReturn
 
 from flask import g, request
@@ -12,6 +13,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from foundation.errors import Invalid, TooLarge
 
 _DEEPEST = 32
+_LONGEST_INTEGER = 309  # digits and sign, as many as the largest float has
 _UNREAD = object()
 
 
@@ -19,8 +21,8 @@ def parse_json(raw: bytes) -> Any:
     """Read JSON text.
 
     Raises:
-        Invalid: ``json-encoding`` (not UTF-8), ``json-syntax``, ``json-depth``, ``json-duplicate-key`` or ``json-null-character``; without
-            a field, as the text could not be read.
+        Invalid: ``json-encoding`` (not UTF-8), ``json-syntax``, ``json-depth``, ``json-duplicate-key``, ``json-number`` (beyond what we
+            or a database can hold) or ``json-null-character``; without a field, as the text could not be read.
     """
     try:
         text = raw.decode("utf-8")
@@ -28,7 +30,13 @@ def parse_json(raw: bytes) -> Any:
         raise Invalid("json-encoding") from error
     _check_depth(text)
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+            parse_float=_float,
+            parse_int=_integer,
+        )
     except (ValueError, RecursionError) as error:
         raise Invalid("json-syntax") from error
     # Only an escape can bring these in, so a text without one needs no walk.
@@ -70,6 +78,19 @@ def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError("not a number of JSON")
 
 
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise Invalid("json-number")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_INTEGER:
+        raise Invalid("json-number")
+    return int(text)
+
+
 def _is_storable(value: Any) -> bool:
     """Whether no text in it holds a null character or half a surrogate pair."""
     if isinstance(value, str):
@@ -85,13 +106,15 @@ def read_json() -> Any:
     """Return the request's JSON body, read once.
 
     Raises:
-        Invalid: as ``parse_json``, and ``body-missing``.
+        Invalid: as ``parse_json``, ``body-missing``, and ``body-truncated``.
         TooLarge: ``body-too-large``.
         UnsupportedMediaType: for a body that does not call itself JSON.
     """
     found = g.get("json_body", _UNREAD)
     if found is _UNREAD:
         raw = request.get_data(cache=True)
+        if request.content_length is not None and len(raw) < request.content_length:
+            raise Invalid("body-truncated")  # what arrived may read like a whole
         if not raw:
             raise Invalid("body-missing")
         if request.content_length is None and len(raw) >= (request.max_content_length or len(raw) + 1):

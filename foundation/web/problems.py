@@ -50,10 +50,12 @@ _TITLES = {
     413: "Too large",
     414: "Address too long",
     415: "Not a type that is read here",
+    417: "Not an expectation that is met here",
     422: "Some fields are at fault",
     429: "Too many requests",
     431: "Headers too large",
     500: "Something went wrong here",
+    501: "Not a transfer coding that is read here",
     503: "Not available at the moment",
 }
 _HTTP_CODES = {
@@ -65,7 +67,10 @@ _HTTP_CODES = {
     413: "body-too-large",
     414: "path-too-long",
     415: "content-type-unsupported",
+    417: "expectation-unsupported",
     431: "headers-too-large",
+    500: "internal-error",
+    501: "transfer-coding-unsupported",
 }
 # marshmallow's sentences, by their beginning, as codes. What is already a code passes as it is.
 _SENTENCES = (
@@ -75,6 +80,8 @@ _SENTENCES = (
     ("Not a valid string", "type-string"),
     ("Not a valid integer", "type-integer"),
     ("Not a valid number", "type-number"),
+    ("Special numeric values", "type-number"),
+    ("Number too large", "out-of-range"),
     ("Not a valid boolean", "type-boolean"),
     ("Not a valid list", "type-list"),
     ("Not a valid mapping", "type-object"),
@@ -113,12 +120,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Write a problem."""
-    body: dict[str, Any] = {
-        "type": f"urn:problem:{code}",
-        "title": _TITLES.get(status, "The request was refused"),
-        "status": status,
-        "code": code,
-    }
+    body = _body(status, code)
     if detail:
         body["detail"] = detail
     if errors:
@@ -128,6 +130,20 @@ def problem(
     body["request_id"] = g.get("request_id")
     g.problem_code = code
     return Response(json.dumps(body), status=status, content_type=CONTENT_TYPE, headers=dict(headers or {}))
+
+
+def problem_body(status: int, request_id: str) -> dict[str, Any]:
+    """Return a problem's body for a server that has to answer before there is a request."""
+    return _body(status, _http_code(status)) | {"request_id": request_id}
+
+
+def _body(status: int, code: str) -> dict[str, Any]:
+    title = _TITLES.get(status, "The request was refused")
+    return {"type": f"urn:problem:{code}", "title": title, "status": status, "code": code}
+
+
+def _http_code(status: int) -> str:
+    return _HTTP_CODES.get(status, f"http-{status}")
 
 
 def status_of(error: ServiceError) -> int:
@@ -205,7 +221,7 @@ def answer_http_error(error: HTTPException) -> Response:
     headers: dict[str, str] = {}
     if status == 405 and getattr(error, "valid_methods", None):
         headers["Allow"] = ", ".join(sorted(error.valid_methods))  # type: ignore[attr-defined]
-    return problem(status, _HTTP_CODES.get(status, f"http-{status}"), headers=headers)
+    return problem(status, _http_code(status), headers=headers)
 
 
 def answer_unexpected(error: Exception) -> Response:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import marshmallow
@@ -90,7 +90,7 @@ class OdsCode(fields.String):
 
 
 class Instant(fields.AwareDateTime):
-    """An instant with its zone, ISO 8601; one without a zone is refused."""
+    """An instant, ISO 8601, in UTC from here on; one without a zone is refused."""
 
     def __init__(self, **kwargs: Any) -> None:
         messages: dict[str, Any] = {"invalid": "instant-format", "invalid_awareness": "instant-without-zone"}
@@ -99,7 +99,11 @@ class Instant(fields.AwareDateTime):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         if not isinstance(value, str):
             raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE)
-        return super()._deserialize(value, attr, data, **kwargs)
+        at = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return at.astimezone(UTC)
+        except OverflowError:  # the first or last hours of the calendar, in another zone
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from None
 
 
 class Code(Text):

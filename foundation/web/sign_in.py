@@ -16,6 +16,7 @@ from foundation.web.schemas import Instant, Schema, Text
 from foundation.web.shell import read_session, shell
 
 _TOKENS_PER_MINUTE = 600
+_ASKED_ONCE = frozenset({"grant_type", "client_assertion_type", "client_assertion"})
 
 tokens = make_blueprint("tokens", url_prefix="", description="How systems sign in")
 people = make_blueprint("sign-in", description="How people sign in, and who the caller is")
@@ -48,6 +49,10 @@ people = make_blueprint("sign-in", description="How people sign in, and who the 
 def give_token() -> Response:
     shell().limits.check("token", request.remote_addr or "unknown", _TOKENS_PER_MINUTE)
     try:
+        for name, values in request.form.lists():
+            if name in _ASKED_ONCE and len(values) > 1:
+                # RFC 6749, 3.2: another reader of this form might believe the other value.
+                raise TokenRefused(400, "invalid_request", f"{name} is given more than once")
         token = shell().tokens.issue(request.form)
     except TokenRefused as refused:
         g.problem_code = "token-refused"

@@ -11,6 +11,7 @@ from joserfc.jwk import RSAKey
 from foundation.auth import clients
 from foundation.clock import FixedClock
 from foundation.database import Database
+from tests.web.every_row import changed_tables, every_row
 from tests.web.foundation_caller import (
     ASSERTION_TYPE,
     ask_token,
@@ -102,8 +103,16 @@ def replayed(app: Flask) -> Any:
         (saying(signed_by=key(2)), 401, "public_key error", "JWT signature verification failed"),
     ],
 )  # fmt: skip
-def test_a_refusal_is_the_one_of_the_table(app: Flask, ask: Ask, status: int, error: str, description: str):
+def test_a_refusal_is_the_one_of_the_table_and_stores_nothing(
+    app: Flask, db: Database, ask: Ask, status: int, error: str, description: str
+):
+    before = every_row(db)
+
     answer = ask(app)
+
+    # A replay comes after the first use, which was granted.
+    granted = {"used_assertion", "signing_key", "audit_event"} if ask is replayed else set()
+    assert changed_tables(before, every_row(db)) == granted
 
     assert (answer.status_code, answer.json["error"], answer.json["error_description"]) == (
         status,
