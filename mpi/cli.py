@@ -2,19 +2,20 @@
 
 import csv
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TextIO
 
 import click
 
 from foundation.clock import SystemClock
 from foundation.database import Database, metadata
 from foundation.directory import Organisation, put_organisation
-from foundation.errors import Invalid, ServiceError
+from foundation.errors import Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
 from foundation.settings import Settings
@@ -167,6 +168,8 @@ def load_file(
     mapping = read_map(map_file) if map_file else None
     lines = check_encoding(file)
     where = rejects or _rejects_of(file)
+    if any(where.exists() and where.samefile(read) for read in (file, map_file) if read is not None):
+        raise Invalid("rejects-over-input", detail="--rejects names a file that is to be read.")
     with _Rejects(where) as listed, _progress(max(1, lines - 1), "Loading", is_json) as progress:
         return load_records(
             mpi,
@@ -179,27 +182,46 @@ def load_file(
 
 
 class _Rejects:
-    """The list of rows that were set aside, written as they come; an older list of the same name goes first."""
+    """The list of rows that were set aside, written line by line; an older list of the same name goes first.
+
+    Raises:
+        Unavailable: ``rejects-unwritable``, before the load where it can be known, else at the row that could not be listed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: Any = None
-        self._writer: Any = None
+        self._file: TextIO | None = None
 
     def __enter__(self) -> "_Rejects":
-        self._path.unlink(missing_ok=True)
+        try:
+            if self._path.is_file():  # never a device
+                self._path.unlink()
+        except OSError as fault:
+            raise _unwritable(fault) from fault
+        if not os.access(self._path if self._path.exists() else self._path.parent, os.W_OK):
+            raise _unwritable()
         return self
 
     def add(self, reject: Reject) -> None:
-        if self._file is None:
-            self._file = self._path.open("w", encoding="utf-8", newline="")
-            self._writer = csv.writer(self._file, lineterminator="\n")
-            self._writer.writerow(("row", "field", "code"))
-        self._writer.writerow((reject.row, reject.field or "", reject.code))
+        try:
+            if self._file is None:
+                self._file = self._path.open("w", encoding="utf-8", newline="", buffering=1)
+                self._file.write("row,field,code\n")
+            csv.writer(self._file, lineterminator="\n").writerow(
+                (reject.row, reject.field or "", reject.code)
+            )
+        except OSError as fault:
+            raise _unwritable(fault) from fault
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what was not written has been told
+                self._file.close()
+
+
+def _unwritable(fault: OSError | None = None) -> Unavailable:
+    why = f" ({fault.strerror})" if fault is not None and fault.strerror else ""
+    return Unavailable("rejects-unwritable", detail=f"The list of rows set aside cannot be written{why}.")
 
 
 @cli.command()

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -55,6 +56,13 @@ _REPEATED = frozenset(name for names in NUMBERED.values() for name in names)
 _SUFFIX = re.compile(r"([a-z_]+?)_([1-9][0-9]?)")
 _YES, _NO = frozenset({"1", "y", "yes", "true"}), frozenset({"", "0", "n", "no", "false"})
 _LARGEST_FIELD = 65_536
+_LONGEST_LINE = 64 << 20
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "It is compressed with gzip; unpack it first.",
+    b"PK\x03\x04": "It is a workbook or a zip archive; save its sheet as CSV UTF-8.",
+    b"PAR1": "It is a Parquet file; write it as CSV.",
+    b"\xd0\xcf\x11\xe0": "It is a workbook; save its sheet as CSV UTF-8.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,10 @@ class _Layout:
     numbered: Mapping[str, Mapping[int, Mapping[str, int]]]
     continued: frozenset[int]
     """Numbers of addresses that are further lines of the first: those without a city or postcode of their own."""
+    unnamed: tuple[int, ...]
+    """Places at the end that have no heading, as spreadsheets leave them; nothing may stand there."""
+    several_lines: frozenset[int]
+    """Places whose values may be of several lines: addresses."""
 
 
 def read_map(path: Path) -> dict[str, str | None]:
@@ -99,13 +111,24 @@ def check_encoding(path: Path) -> int:
     """Read a file once through; return how many lines it has.
 
     Raises:
-        Invalid: ``file-encoding`` with the row at fault, ``file-empty``.
+        Invalid: ``file-encoding`` with the row at fault, ``file-empty``, ``file-format`` for what is no text, ``file-not-plain`` for a
+            pipe, which cannot be read again, ``line-too-long`` for a file that has no lines.
     """
+    if not path.is_file():
+        raise Invalid("file-not-plain", detail="Give a file: it is read twice, and a pipe can be read once.")
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    lines = 0
+    lines = unbroken = 0
     last = b"\n"
     with path.open("rb") as file:
+        start = file.read(4)
+        for mark, detail in _OTHER_FORMATS.items():
+            if start.startswith(mark):
+                raise Invalid("file-format", detail=detail)
+        file.seek(0)
         while part := file.read(1 << 20):
+            unbroken = 0 if b"\n" in part or b"\r" in part else unbroken + len(part)
+            if unbroken > _LONGEST_LINE:
+                raise Invalid("line-too-long", row=lines + 1)
             try:
                 decoder.decode(part)
             except UnicodeDecodeError as fault:
@@ -137,7 +160,9 @@ def read_rows(path: Path, today: date, mapping: Mapping[str, str | None] | None 
     # A field of several megabytes is a lost quotation mark, not a name.
     csv.field_size_limit(_LARGEST_FIELD)
     with path.open("r", encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(_without_nul(file), strict=True, delimiter=_delimiter(file))
+        delimiter = _delimiter(file)
+        lines = _Lines(file)
+        reader = csv.reader(lines, strict=True, delimiter=delimiter)
         try:
             header = next(reader)
         except (StopIteration, csv.Error) as fault:
@@ -146,15 +171,57 @@ def read_rows(path: Path, today: date, mapping: Mapping[str, str | None] | None 
         number = 1
         while True:
             number += 1
+            lines.begin_row()
             try:
                 values = next(reader)
             except StopIteration:
                 return
             except csv.Error:
+                lines.hand_back()
                 yield Row(number, None, (Invalid("row-unreadable", row=number),))
                 continue
-            if values:
-                yield _row(number, values, layout, today)
+            if not any(value.strip() for value in values):
+                continue
+            if lines.are_several and not _may_be_of_several_lines(values, layout):
+                # A quotation mark was lost, and the rows after this one are not its values.
+                lines.hand_back()
+                yield Row(number, None, (Invalid("row-unreadable", row=number),))
+                continue
+            yield _row(number, values, layout, today)
+
+
+class _Lines:
+    """The lines of a file. Those that a row took after its first can be handed back, to be read as rows of their own."""
+
+    def __init__(self, file: Iterator[str]) -> None:
+        self._file = file
+        self._waiting: deque[str] = deque()
+        self._taken: list[str] = []
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        # csv stops for good at a NUL; as a control character it is refused in its own row.
+        line = self._waiting.popleft() if self._waiting else next(self._file).replace("\x00", "\x01")
+        self._taken.append(line)
+        return line
+
+    @property
+    def are_several(self) -> bool:
+        return len(self._taken) > 1
+
+    def begin_row(self) -> None:
+        self._taken.clear()
+
+    def hand_back(self) -> None:
+        self._waiting.extendleft(reversed(self._taken[1:]))
+
+
+def _may_be_of_several_lines(values: Sequence[str], layout: _Layout) -> bool:
+    return len(values) == layout.width and all(
+        place in layout.several_lines for place, value in enumerate(values) if "\n" in value or "\r" in value
+    )
 
 
 def _delimiter(file: io.TextIOBase) -> str:
@@ -164,11 +231,6 @@ def _delimiter(file: io.TextIOBase) -> str:
     if "," in header:
         return ","
     return next((mark for mark in "\t;|" if mark in header), ",")
-
-
-def _without_nul(lines: Iterator[str]) -> Iterator[str]:
-    # csv stops for good at a NUL; as a control character it is refused in its own row.
-    return (line.replace("\x00", "\x01") for line in lines)
 
 
 # Header --------------------------------------------------------------------------------------------------------------
@@ -192,7 +254,8 @@ def _layout(header: Sequence[str], mapping: Mapping[str, str | None]) -> _Layout
         for heading in header
     ]
     has_ours = "organisation" in names and "local_id" in names
-    for place, named in enumerate(names):
+    named_until = max((place for place, named in enumerate(names, start=1) if named != ""), default=0)
+    for place, named in enumerate(names[:named_until]):
         if named is None:
             continue
         parted = _parted(named)
@@ -218,7 +281,16 @@ def _layout(header: Sequence[str], mapping: Mapping[str, str | None]) -> _Layout
         number for number, places in numbered["address"].items() if number > 1 and set(places) == {"address"}
     )
     ordered = {group: dict(sorted(numbers.items())) for group, numbers in numbered.items()}
-    return _Layout(len(header), single, ordered, continued)
+    return _Layout(
+        len(header),
+        single,
+        ordered,
+        continued,
+        unnamed=tuple(range(named_until, len(header))),
+        several_lines=frozenset(
+            places["address"] for places in ordered["address"].values() if "address" in places
+        ),
+    )
 
 
 def _put(places: dict[str, int], name: str, place: int) -> None:
@@ -233,6 +305,8 @@ def _put(places: dict[str, int], name: str, place: int) -> None:
 def _row(number: int, values: Sequence[str], layout: _Layout, today: date) -> Row:
     if len(values) != layout.width:
         return Row(number, None, (Invalid("column-count", row=number),))
+    if any(values[place].strip() for place in layout.unnamed):
+        return Row(number, None, (Invalid("column-unnamed", row=number),))
     try:
         record = _record(values, layout)
     except Invalid as fault:

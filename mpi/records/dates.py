@@ -13,9 +13,10 @@ _MONTHS = {
     )
 }
 _PART = r"(?:\d{1,2}|\?\?|--|XX|xx)"
-_ISO = re.compile(rf"(\d{{4}})(?:-({_PART})(?:-({_PART}))?)?(?:[T ]\d{{2}}:?\d{{2}}.*)?")
+_TIME = r"(?:[T ]\d{1,2}:?\d{2}.*)?"
+_ISO = re.compile(rf"(\d{{4}})(?:[-/]({_PART})(?:[-/]({_PART}))?)?{_TIME}")
 _COMPACT = re.compile(r"(\d{4})(\d{2})(?:(\d{2})(?:\d{4}(?:\d{2})?)?)?")
-_DAY_FIRST = re.compile(rf"({_PART})[/.\- ]({_PART}|[A-Za-z]{{3,9}})[/.\- ](\d{{4}})")
+_DAY_FIRST = re.compile(rf"({_PART})[/.\- ]({_PART}|[A-Za-z]{{3,9}})[/.\- ](\d{{4}}){_TIME}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def parse_partial_date(text: str, field: str = "birth_date") -> PartialDate:
     """Read a date that may lack its day or month.
 
     Accepts ``1990-02-14``, ``1990-02-??``, ``1990-02``, ``1990``, ``19900214``, ``199002``, ``14/02/1990`` (day first), ``14 Feb
-    1990``, and any of the first with a time after it.
+    1990``, and any of them with a time after it. A day or month of ``00`` is one that is not known.
 
     Raises:
         Invalid: ``date-format`` or ``date-impossible``.
@@ -76,7 +77,7 @@ def _part(text: str | None, field: str) -> int | None:
     if text is None or text in ("??", "--", "XX", "xx"):
         return None
     if text.isdigit():
-        return int(text)
+        return int(text) or None
     if (month := _MONTHS.get(text[:3].lower())) is None:
         raise Invalid("date-format", field=field)
     return month

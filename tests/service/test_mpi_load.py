@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -171,6 +172,73 @@ def test_a_bad_row_is_set_aside_with_its_place_and_stops_nothing(
     assert world.rows("select local_id from source_record") == [("2",)]
 
 
+LOST_QUOTES = [
+    ("before a comma", '1,RRV,pas,"Okafor,Amara,1990-02-14,SE5 8AZ,,', (2,)),
+    ("at the end of a row", '1,RRV,pas,Okafor,Amara,1990-02-14,SE5 8AZ,,"', (2,)),
+    ("never closed, in the last rows", '1,RRV,pas,Okafor,Amara,1990-02-14,"SE5 8AZ,,', (2,)),
+    ("a name of several lines", '1,RRV,pas,"Oka\nfor",Amara,1990-02-14,SE5 8AZ,,', (2, 3)),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "rejected"), [row[1:] for row in LOST_QUOTES], ids=[row[0] for row in LOST_QUOTES]
+)
+def test_a_lost_quotation_mark_swallows_no_other_row(
+    tmp_path: Path, line: str, rejected: tuple[int, ...]
+) -> None:
+    good = [AMARA.replace("1,RRV", f"{number},RRV", 1) for number in range(2, 2_002)]
+    path = a_file(tmp_path, HEADER, line, *good)
+
+    rows = list(read_rows(path, TODAY))
+
+    assert tuple(row.number for row in rows if row.record is None) == rejected
+    assert [row.record.key.local_id for row in rows if row.record] == [
+        str(number) for number in range(2, 2_002)
+    ]
+
+
+def test_one_fault_after_a_lost_quotation_mark_is_told_by_its_own_row(tmp_path: Path) -> None:
+    wrong = AMARA.replace("1990-02-14", "1990-02-31")
+    path = a_file(tmp_path, HEADER, AMARA.replace("Okafor", '"Okafor'), AMARA.replace("1,", "2,", 1), wrong)
+
+    faults = [(row.number, [fault.code for fault in row.faults]) for row in read_rows(path, TODAY)]
+
+    assert faults == [(2, ["row-unreadable"]), (3, []), (4, ["date-impossible"])]
+
+
+def test_an_address_may_be_of_several_lines(tmp_path: Path) -> None:
+    header = "organisation,system,local_id,address,postcode,address_2,postcode_2"
+    path = a_file(
+        tmp_path, header, 'RRV,pas,1,"Flat 2\r\n3 Birch Road",SE5 8AZ,"4 Oak Street\nLeeds",LS1 4AP'
+    )
+
+    (row,) = read_rows(path, TODAY)
+
+    assert row.record is not None
+    assert [address.lines for address in row.record.addresses] == [
+        ("Flat 2", "3 Birch Road"),
+        ("4 Oak Street", "Leeds"),
+    ]
+
+
+def test_what_a_spreadsheet_leaves_at_the_ends_is_no_fault_unless_something_stands_there(
+    tmp_path: Path,
+) -> None:
+    path = a_file(tmp_path, f"{HEADER},,", f"{AMARA},,", ",,,,,,,,,,", "", f"{AMARA}, ,x")
+
+    rows = list(read_rows(path, TODAY))
+
+    assert [(row.number, [fault.code for fault in row.faults]) for row in rows] == [
+        (2, []),
+        (5, ["column-unnamed"]),
+    ]
+
+
+def test_a_heading_may_be_missing_at_the_end_only(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="column-unknown"):
+        list(read_rows(a_file(tmp_path, "organisation,,system,local_id", "RRV,,pas,1"), TODAY))
+
+
 # The command ---------------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +314,81 @@ def test_a_file_that_is_not_utf_8_is_refused_with_the_row_at_fault(
     assert told["error"] == "file-encoding"
     assert told["row"] == (3 if encoding == "latin-1" else 1)
     assert world.rows("select count(*) from source_record") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "file-empty"),
+        (b"\x1f\x8b\x08\x00rest", "file-format"),
+        (b"PK\x03\x04rest", "file-format"),
+        ((HEADER + "\n").encode("utf-16-le"), "column-unknown"),
+    ],
+)
+def test_a_file_of_another_format_is_refused_in_one_line(
+    a_command: Callable[..., Result], tmp_path: Path, content: bytes, code: str
+) -> None:
+    path = tmp_path / "load.csv"
+    path.write_bytes(content)
+
+    answer = a_command("load", str(path), "--json")
+
+    assert (answer.exit_code, json.loads(answer.stdout)["error"]) == (1, code)
+
+
+def test_a_pipe_is_refused_because_it_cannot_be_read_twice(
+    a_command: Callable[..., Result], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    answer = a_command("load", str(tmp_path / "pipe"), "--json")
+
+    assert (answer.exit_code, json.loads(answer.stdout)["error"]) == (1, "file-not-plain")
+
+
+def test_a_header_alone_loads_nothing(a_command: Callable[..., Result], tmp_path: Path) -> None:
+    answer = a_command("load", str(a_file(tmp_path, HEADER)), "--json")
+
+    assert (answer.exit_code, json.loads(answer.stdout)["rows"]) == (0, 0)
+
+
+@pytest.mark.parametrize("which", ["load.csv", "map.json"])
+def test_the_list_of_rejects_never_takes_the_place_of_a_file_that_is_read(
+    a_command: Callable[..., Result], world: World, tmp_path: Path, which: str
+) -> None:
+    path = a_file(tmp_path, HEADER, AMARA)
+    headings = a_file(tmp_path, "{}", name="map.json")
+    before = path.read_bytes(), headings.read_bytes()
+
+    answer = a_command(
+        "load", str(path), "--map", str(headings), "--rejects", str(tmp_path / "." / which), "--json"
+    )
+
+    assert (answer.exit_code, json.loads(answer.stdout)["error"]) == (1, "rejects-over-input")
+    assert (path.read_bytes(), headings.read_bytes()) == before
+    assert world.rows("select count(*) from source_record") == [(0,)]
+
+
+def test_a_list_of_rejects_that_cannot_be_written_is_told_before_the_load(
+    a_command: Callable[..., Result], world: World, tmp_path: Path
+) -> None:
+    path = a_file(tmp_path, HEADER, AMARA)
+
+    answer = a_command("load", str(path), "--rejects", str(tmp_path / "nowhere" / "list.csv"), "--json")
+
+    assert (answer.exit_code, json.loads(answer.stdout)["error"]) == (1, "rejects-unwritable")
+    assert world.rows("select count(*) from source_record") == [(0,)]
+
+
+def test_a_full_disk_under_the_list_of_rejects_is_told_and_a_device_stays(
+    a_command: Callable[..., Result], tmp_path: Path
+) -> None:
+    path = a_file(tmp_path, HEADER, AMARA, "1,RRV,pas")
+
+    answer = a_command("load", str(path), "--rejects", "/dev/full", "--json")
+
+    assert (answer.exit_code, json.loads(answer.stdout)["error"]) == (1, "rejects-unwritable")
+    assert Path("/dev/full").is_char_device()
 
 
 def test_a_byte_order_mark_is_no_fault(
