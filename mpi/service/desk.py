@@ -38,8 +38,8 @@ class Desk:
 class Sheet:
     """One source record as its reader sees it.
 
-    ``content`` is the version that stands; of people whose location is protected it comes without location. ``is_held`` marks an
-    update that reads like another person and waits for an answer: then ``content`` is that update.
+    ``content`` is the version that stands; of people whose location is protected, by whichever of their records, it comes without
+    location. ``is_held`` marks an update that reads like another person and waits for an answer: then ``content`` is that update.
     """
 
     record_id: int
@@ -102,6 +102,7 @@ def read_bench(mpi: Mpi, task_id: int, by: Principal) -> Bench:
         if not rows:
             raise NotFound("task-unknown", ids={"task_id": str(task_id)})
         versions = record_store.read_versions(tx, list(rows))
+        protected = record_store.protected_records(tx, rows)
         sheets: list[Sheet] = []
         left_out = 0
         for place, side in enumerate(detail.task.sides):
@@ -109,7 +110,11 @@ def read_bench(mpi: Mpi, task_id: int, by: Principal) -> Bench:
             left_out += max(0, len(present) - MOST_RECORDS)
             for number in present[:MOST_RECORDS]:
                 sheets += _sheets(
-                    rows[number], versions[number], place, is_overlay=detail.task.kind == "overlay"
+                    rows[number],
+                    versions[number],
+                    place,
+                    is_overlay=detail.task.kind == "overlay",
+                    is_protected=number in protected,
                 )
         likeness = _likeness(mpi, sheets)
         now = mpi.clock.now()
@@ -118,17 +123,20 @@ def read_bench(mpi: Mpi, task_id: int, by: Principal) -> Bench:
     return Bench(detail, tuple(sheets), left_out, likeness)
 
 
-def _sheets(row: RecordRow, versions: list[VersionRow], side: int, *, is_overlay: bool) -> list[Sheet]:
+def _sheets(
+    row: RecordRow, versions: list[VersionRow], side: int, *, is_overlay: bool, is_protected: bool
+) -> list[Sheet]:
     of_version = {one.version: one for one in versions}
-    found = [_sheet(row, of_version[row.current_version], side, is_held=False)]
+    found = [_sheet(row, of_version[row.current_version], side, is_held=False, is_protected=is_protected)]
     if is_overlay and row.held_version is not None and side == 0:
-        found.append(_sheet(row, of_version[row.held_version], side, is_held=True))
+        held = of_version[row.held_version]
+        found.append(_sheet(row, held, side, is_held=True, is_protected=is_protected))
     return found
 
 
-def _sheet(row: RecordRow, version: VersionRow, side: int, *, is_held: bool) -> Sheet:
+def _sheet(row: RecordRow, version: VersionRow, side: int, *, is_held: bool, is_protected: bool) -> Sheet:
     content = SourceRecord.from_payload(json.loads(version.payload))
-    is_restricted = row.restricted or content.restricted
+    is_restricted = is_protected or content.restricted
     if is_restricted:
         content = replace(content, addresses=(), telecoms=(), gp_practice=None)
     return Sheet(

@@ -20,7 +20,7 @@ from mpi.service.graph import settle_again
 from mpi.service.lookup import has_identifier, lookup_key
 from mpi.service.persons import PersonMember, Resolution, resolve_person
 from mpi.service.receive import stored_record
-from mpi.service.review import FieldReason, field_reasons
+from mpi.service.review import FieldReason, field_reasons, without_location
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
 
@@ -52,7 +52,7 @@ class Why:
     """Why records are one person, or why two are not.
 
     ``answer``: ``one-person`` with the steps that join them; ``two-persons`` with the strongest edge between them if there is one, and in
-    ``because`` the veto, ``decided-never``, ``below-threshold`` or ``no-edge``.
+    ``because`` the veto, ``decided-never``, ``below-threshold`` or ``no-edge``; None where one of them has no record that may be named.
     """
 
     answer: Literal["one-person", "two-persons"]
@@ -226,23 +226,30 @@ def _record_of(found: Resolution, number: int) -> int:
 def _steps(tx: Connection, mpi: Mpi, found: Resolution) -> list[Step]:
     """Partition the person's component again, as linking did, and return the joins inside the person."""
     answer, edges = settle_again(tx, mpi.model, mpi.forms, found.record_ids)
+    edges = _told(tx, mpi, edges, found)
     inside = set(found.record_ids)
     return [
-        Step(
-            join.low_id,
-            join.high_id,
-            join.weight,
-            join.decision_id,
-            _edge_reasons(edges, pair_of(join.low_id, join.high_id)) if join.decision_id is None else (),
-        )
+        _edge_step(edges[pair_of(join.low_id, join.high_id)])
+        if join.decision_id is None
+        else Step(join.low_id, join.high_id, None, join.decision_id)
         for join in answer.joins
         if join.low_id in inside and join.high_id in inside
     ]
 
 
-def _edge_reasons(edges: Mapping[Pair, graph_store.EdgeRow], pair: Pair) -> tuple[FieldReason, ...]:
-    edge = edges.get(pair)
-    return field_reasons(edge.parts) if edge is not None else ()
+def _told(
+    tx: Connection, mpi: Mpi, edges: Mapping[Pair, graph_store.EdgeRow], *persons: Resolution
+) -> Mapping[Pair, graph_store.EdgeRow]:
+    """Return edges as they may be told of these persons, of whom one may have a protected location."""
+    protected = {number for person in persons if person.restricted for number in person.record_ids}
+    if not protected:
+        return edges
+    rows = record_store.read_records(tx, {number for person in persons for number in person.record_ids})
+    return without_location(mpi, edges, rows, protected)
+
+
+def _edge_step(edge: graph_store.EdgeRow) -> Step:
+    return Step(edge.low_id, edge.high_id, edge.weight_millibits, None, field_reasons(edge.parts))
 
 
 def _path(steps: list[Step], start: int, end: int) -> list[Step]:
@@ -269,16 +276,21 @@ def _path(steps: list[Step], start: int, end: int) -> list[Step]:
 
 
 def _why_not(tx: Connection, mpi: Mpi, one: Resolution, two: Resolution, visible: set[int]) -> Why:
-    left, right = set(one.record_ids), set(two.record_ids)
-    answer, edges = settle_again(tx, mpi.model, mpi.forms, [*left, *right])
-    crossing = {
-        pair: edge
-        for pair, edge in edges.items()
-        if (pair[0] in left and pair[1] in right) or (pair[0] in right and pair[1] in left)
-    }
-    refused = [one for one in answer.refused if pair_of(one.low_id, one.high_id) in crossing]
-    rows = record_store.read_records(tx, left | right)
-    forms = mpi.forms_of(rows.values())
+    """Say what stands between two persons, from records that may be named alone: of nothing else is anything told."""
+    answer, edges = settle_again(tx, mpi.model, mpi.forms, [*one.record_ids, *two.record_ids])
+    left, right = visible.intersection(one.record_ids), visible.intersection(two.record_ids)
+    told = tuple(sorted(visible))
+    if not left or not right:
+        return Why("two-persons", (), None, told)
+
+    def crosses(pair: Pair) -> bool:
+        return (pair[0] in left and pair[1] in right) or (pair[0] in right and pair[1] in left)
+
+    crossing = {pair: edge for pair, edge in _told(tx, mpi, edges, one, two).items() if crosses(pair)}
+    refused = [
+        row for row in answer.refused if pair_of(row.low_id, row.high_id) in crossing and crosses(row.between)
+    ]
+    forms = mpi.forms_of(record_store.read_records(tx, left | right).values())
     vetoes = sorted(
         {code for a in left for b in right if (code := veto(forms[a], forms[b], mpi.model)) is not None}
     )
@@ -295,10 +307,6 @@ def _why_not(tx: Connection, mpi: Mpi, one: Resolution, two: Resolution, visible
         because = vetoes[0]
     else:
         because = "below-threshold" if crossing else "no-edge"
-    shown = [pair for pair in crossing if pair[0] in visible and pair[1] in visible]
-    strongest = max(shown, key=lambda pair: (crossing[pair].weight_millibits, pair), default=None)
-    steps: tuple[Step, ...] = ()
-    if strongest is not None:
-        edge = crossing[strongest]
-        steps = (Step(*strongest, edge.weight_millibits, None, field_reasons(edge.parts)),)
-    return Why("two-persons", steps, because, tuple(sorted(visible)))
+    strongest = max(crossing, key=lambda pair: (crossing[pair].weight_millibits, pair), default=None)
+    steps = () if strongest is None else (_edge_step(crossing[strongest]),)
+    return Why("two-persons", steps, because, told)

@@ -1,27 +1,28 @@
 """The review queue: tasks are listed, claimed for a while, decided with a reason, and every decision can be undone."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from foundation.errors import Conflict, Invalid, NotFound
+from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.ids import new_id
 from foundation.principal import Principal
 from mpi.matching import veto
 from mpi.matching.explain import REASONS as WORDS_OF
 from mpi.service import trail
 from mpi.service.context import Mpi
+from mpi.service.evidence import Pair, edge_row, weigh_pair
 from mpi.service.link import Change, Linked, Moved, link_in, repartition, taken_again
 from mpi.service.questions import Kind
 from mpi.service.receive import put_current, stored_record
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
-from mpi.store.graph import DecisionRow
+from mpi.store.graph import DecisionRow, EdgeRow
 from mpi.store.records import RecordRow
 from mpi.store.tasks import TaskRow
 
@@ -59,7 +60,7 @@ class FieldReason:
 
 @dataclass(frozen=True, slots=True)
 class TaskEdge:
-    """One pair of records behind a task."""
+    """One pair of records behind a task. Where a location is protected, neither weight nor reasons know of it."""
 
     low_id: int
     high_id: int
@@ -102,7 +103,8 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A question for people. ``version`` is the ETag; ``needs_second_reader`` is set once one reader said *same* over a veto."""
+    """A question for people. ``version`` is the ETag. ``weight_millibits`` is None as well where the weight would tell of a protected
+    location."""
 
     task_id: int
     kind: str
@@ -175,11 +177,12 @@ def list_tasks(
         raise Invalid("task-kind-unknown", field="kind")
     with mpi.db.read() as tx:
         rows = task_store.list_tasks(tx, limit=limit + 1, after=after, states=states, kind=kind)
-    page = rows[:limit]
+        page = rows[:limit]
+        protected = _protected(tx, page)
     last = page[-1] if len(rows) > limit else None
     now = mpi.clock.now()
     return TaskPage(
-        tuple(_task(row, now) for row in page),
+        tuple(_task(row, now, protected) for row in page),
         (last.rank, last.opened_at, last.task_id) if last is not None else None,
     )
 
@@ -197,16 +200,17 @@ def get_task(mpi: Mpi, task_id: int, by: Principal) -> TaskDetail:
         edges = graph_store.read_edges(tx, members)
         comments = task_store.read_comments(tx, task_id)
         decisions = graph_store.read_task_decisions(tx, task_id)
+        protected = _protected(tx, [row])
     inside = set(members)
+    edges = {pair: edge for pair, edge in edges.items() if inside.issuperset(pair)}
     return TaskDetail(
-        task=_task(row, mpi.clock.now()),
+        task=_task(row, mpi.clock.now(), protected),
         sides=tuple(_side(side, records) for side in row.sides),
         edges=tuple(
             TaskEdge(
                 low, high, edge.weight_millibits, edge.may_link, edge.conflict, field_reasons(edge.parts)
             )
-            for (low, high), edge in sorted(edges.items())
-            if low in inside and high in inside
+            for (low, high), edge in sorted(without_location(mpi, edges, records, protected).items())
         ),
         comments=tuple(Comment(one.author, one.comment, one.written_at) for one in comments),
         decisions=tuple(_decided(one) for one in decisions),
@@ -221,7 +225,20 @@ def _read(tx: Connection, task_id: int) -> TaskRow:
     return row
 
 
-def _task(row: TaskRow, now: datetime) -> Task:
+def _protected(tx: Connection, rows: Sequence[TaskRow]) -> frozenset[int]:
+    """Return the records that these tasks name and whose location nobody is told, not even by what a likeness weighs."""
+    return record_store.protected_records(
+        tx, {number for row in rows for side in row.sides for number in side}
+    )
+
+
+def _read_back(tx: Connection, mpi: Mpi, task_id: int) -> Task:
+    row = _read(tx, task_id)
+    return _task(row, mpi.clock.now(), _protected(tx, [row]))
+
+
+def _task(row: TaskRow, now: datetime, protected: frozenset[int] = frozenset()) -> Task:
+    is_hidden = any(not protected.isdisjoint(side) for side in row.sides)
     is_claimed = row.claimed_until is not None and row.claimed_until > now
     return Task(
         task_id=row.task_id,
@@ -229,7 +246,7 @@ def _task(row: TaskRow, now: datetime) -> Task:
         state=row.state,
         version=row.version,
         reason=row.reason,
-        weight_millibits=row.weight_millibits,
+        weight_millibits=None if is_hidden else row.weight_millibits,
         is_binding=row.is_binding,
         opened_at=row.opened_at,
         changed_at=row.changed_at,
@@ -254,6 +271,21 @@ def field_reasons(parts: str) -> tuple[FieldReason, ...]:
         for name, level, weight in json.loads(parts)
         if level in _REASON_OF
     )
+
+
+def without_location(
+    mpi: Mpi, edges: Mapping[Pair, EdgeRow], rows: Mapping[int, RecordRow], protected: Collection[int]
+) -> dict[Pair, EdgeRow]:
+    """Return edges as they may be told: one at a protected record is weighed again as if neither side had told where anyone lives.
+
+    Leaving parts out of the stored weight would not do: where two people live also decides which rival explanation it is against.
+    """
+    told = dict(edges)
+    for pair in edges:
+        if (pair[0] in protected or pair[1] in protected) and pair[0] in rows and pair[1] in rows:
+            one, other = (mpi.forms.of(rows[number]).without_location() for number in pair)
+            told[pair] = edge_row(pair, weigh_pair(one, other, mpi.model), mpi.model)
+    return told
 
 
 def _decided(row: DecisionRow) -> Decided:
@@ -358,7 +390,7 @@ def _hold(tx: Connection, row: TaskRow) -> None:
 def _set(tx: Connection, mpi: Mpi, row: TaskRow, by: Principal, kind: str, **values: Any) -> Task:
     task_store.update_task(tx, row.task_id, {**values, "version": row.version + 1})
     trail.note(tx, by, mpi.clock.now(), kind, detail={"task_id": str(row.task_id)})
-    return _task(_read(tx, row.task_id), mpi.clock.now())
+    return _read_back(tx, mpi, row.task_id)
 
 
 # Decisions -----------------------------------------------------------------------------------------------------------
@@ -384,7 +416,7 @@ def decide_task(
             ``control-character``.
         NotFound: ``task-unknown``.
         Conflict: ``task-stale``, ``task-not-open``, ``task-claimed``, or ``second-reader-same`` for the first reader's own second.
-        Forbidden: ``reader-not-a-person``.
+        Forbidden: ``reader-not-a-person`` where two readers are needed.
     """
     _check_answer(by, verdict, reason, comment)
 
@@ -399,6 +431,8 @@ def decide_task(
         if proposal is not None:
             return _second(tx, mpi, row, proposal, by, verdict, comment)
         needs_second = verdict == "same" and _is_over_veto(tx, mpi, row)
+        if needs_second:
+            _check_reader(by)
         state = "proposed" if needs_second else "standing"
         decision_id = _insert(tx, mpi, row, by, verdict, reason, comment, state)
         if needs_second:
@@ -454,7 +488,7 @@ def undo_decision(
             if row.kind == Kind.OVERLAY.value:
                 _hold_again(tx, mpi, decision)
             _repartition(tx, mpi, row, change)
-            task = _task(_read(tx, task_id), now)
+            task = _read_back(tx, mpi, task_id)
         else:
             _hold(tx, row)
             task = _set(tx, mpi, row, by, "task-proposal-undone", changed_at=now)
@@ -484,6 +518,12 @@ def _check_comment(comment: str | None) -> None:
         raise Invalid("control-character", field="comment")
 
 
+def _check_reader(by: Principal) -> None:
+    """Two readers are two people: a system's word is that of whoever is behind it, who may be the other reader."""
+    if by.kind != "person":
+        raise Forbidden("reader-not-a-person")
+
+
 def _is_out_of_place(row: TaskRow, verdict: Verdict) -> bool:
     """One group cannot be told apart from itself; and a held update stays a question until someone can answer it."""
     if row.kind == Kind.OVERLAY.value:
@@ -504,6 +544,7 @@ def _second(
     now = mpi.clock.now()
     if proposal.decided_by == by.id:
         raise Conflict("second-reader-same", ids={"task_id": str(row.task_id)})
+    _check_reader(by)
     if comment:
         task_store.insert_comment(tx, new_id(), row.task_id, by.id, comment, now)
     if verdict != "same":
@@ -576,7 +617,7 @@ def _apply(
     change = Change("task-decided", by, decision_id, row, answers=True)
     _repartition(tx, mpi, row, change)
     _audit(tx, mpi, by, "task-decided", row, decision_id, verdict)
-    task = _task(_read(tx, row.task_id), mpi.clock.now())
+    task = _read_back(tx, mpi, row.task_id)
     return TaskOutcome(task, "decided" if task.state == "decided" else "refused", decision_id)
 
 

@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, literal_column, select, text, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from foundation.database import insert_ignore
 from mpi.records import RecordKey
@@ -300,6 +312,21 @@ def restricted_persons(tx: Connection, person_ids: Collection[int]) -> frozenset
         select(source_record.c.person_id)
         .where(within(tx, source_record.c.person_id, person_ids), source_record.c.restricted)
         .distinct()
+    )
+    return frozenset(tx.scalars(statement))
+
+
+def protected_records(tx: Connection, record_ids: Collection[int]) -> frozenset[int]:
+    """Return those of these records that are restricted, or whose person has a restricted record."""
+    if not record_ids:
+        return frozenset()
+    other = source_record.alias("other")
+    statement = select(source_record.c.record_id).where(
+        within(tx, source_record.c.record_id, record_ids),
+        or_(
+            source_record.c.restricted,
+            exists().where(other.c.person_id == source_record.c.person_id, other.c.restricted),
+        ),
     )
     return frozenset(tx.scalars(statement))
 

@@ -10,6 +10,7 @@ from foundation.database import Database
 from foundation.errors import Invalid
 from mpi.matching import Grade
 from mpi.records import RecordKey, SourceRecord
+from mpi.service.gate import GateAnswer, GateRequest
 from mpi.service.match import MatchAnswer, match_person
 from mpi.service.people import explain_person, get_person, lookup_persons
 from tests.service.mpi_world import (
@@ -259,3 +260,38 @@ def test_why_not_is_the_missing_edge_or_the_veto(world: World, what: dict[str, A
     answer = explain_person(world.mpi, one.record_id, READER, other=other.record_id)
 
     assert (answer.answer, answer.because) == ("two-persons", because)
+
+
+def test_what_stands_between_two_persons_is_told_of_records_that_may_be_named_alone(world: World) -> None:
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    hidden = world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER, status="01"))
+    other = world.send(a_source_record("3", organisation="RRU", nhs_number=OTHER_NUMBER, status="01"))
+    assert world.person_of(one) == world.person_of(hidden) != world.person_of(other)
+
+    def because(*sources: str) -> str | None:
+        def gate(_tx: Any, request: GateRequest) -> GateAnswer:
+            return GateAnswer(frozenset(sources) & frozenset(request.sources))
+
+        mpi = replace(world.mpi, release_gate=gate)
+        return explain_person(mpi, one.record_id, READER, other=other.record_id).because
+
+    assert because("RRV", "RV5", "RRU") == "verified-numbers-differ"
+    assert because("RRV", "RRU") == "below-threshold"
+    assert because("RRV", "RV5") is None
+    assert because() is None
+
+
+def test_why_says_nothing_of_where_a_protected_person_lives(world: World) -> None:
+    told = []
+    for place, home in enumerate(({}, {"line": "3 Essex Road", "postcode": "N1 9GU"})):
+        number, born_on = (ONE_NUMBER, OTHER_NUMBER)[place], f"1976-02-1{place}"
+        one = world.send(a_source_record(f"1{place}", nhs_number=number, born_on=born_on, restricted=True))
+        two = world.send(
+            a_source_record(f"2{place}", organisation="RV5", nhs_number=number, born_on=born_on, **home)
+        )
+        assert world.person_of(one) == world.person_of(two)
+        (step,) = explain_person(world.mpi, one.record_id, READER).steps
+        told.append((step.weight_millibits, step.reasons))
+
+    assert told[0] == told[1]
+    assert {reason.field for reason in told[0][1]}.isdisjoint({"address", "phone", "practice"})

@@ -1,12 +1,14 @@
 """The review queue: which questions open, who may answer, what an answer does, and that undo leaves no trace in the graph."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from foundation.clock import FixedClock
 from foundation.database import Database
-from foundation.errors import Conflict, Invalid, NotFound
+from foundation.errors import Conflict, Forbidden, Invalid, NotFound
+from mpi.service.desk import read_bench
 from mpi.service.persons import bound_with
 from mpi.service.review import (
     LEASE,
@@ -19,6 +21,7 @@ from mpi.service.review import (
     undo_decision,
 )
 from tests.service.mpi_world import (
+    FEED,
     ONE_NUMBER,
     OTHER_NUMBER,
     READER,
@@ -295,6 +298,23 @@ def test_a_same_over_verified_numbers_waits_for_a_second_reader(world: World) ->
     assert world.standing() == before
 
 
+@pytest.mark.parametrize("place", [0, 1], ids=["first", "second"])
+def test_two_readers_are_two_people(world: World, place: int) -> None:
+    world.send(a_source_record("1", nhs_number=ONE_NUMBER), at(1))
+    world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER), at(1))
+    world.send(a_source_record("1", nhs_number=ONE_NUMBER, status="01"), at(2))
+    world.send(a_source_record("2", organisation="RV5", nhs_number=OTHER_NUMBER, status="01"), at(3))
+    task = world.tasks("split-by-new-evidence")[0]
+    readers = [READER, SECOND]
+    readers[place] = FEED
+
+    with pytest.raises(Forbidden, match="reader-not-a-person"):
+        for reader in readers:
+            decide_task(world.mpi, task.task_id, reader, verdict="same", reason="source-confirmed")
+
+    assert len(world.groups()) == 2
+
+
 def test_a_second_reader_who_disagrees_leaves_the_task_open(world: World) -> None:
     one = world.send(a_source_record("1", nhs_number=ONE_NUMBER), at(1))
     other = world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER), at(1))
@@ -371,6 +391,34 @@ def test_a_task_shows_reasons_field_by_field_and_never_a_value(world: World) -> 
     assert reasons["address"] == "differ"
     assert [one.comment for one in shown.comments] == ["Rang the practice."]
     assert "Amara" not in repr(shown) and "1990" not in repr(shown.edges)
+
+
+@pytest.mark.parametrize("flagged", ["of the pair", "of its person"])
+def test_nothing_in_the_queue_tells_where_a_protected_person_lives(world: World, flagged: str) -> None:
+    """A right and a wrong address of the other record look alike: in weight, in reasons and on the reader's desk."""
+    told = []
+    for place, home in enumerate(({}, {"line": "3 Essex Road", "postcode": "N1 9GU"})):
+        number, born_on = (ONE_NUMBER, OTHER_NUMBER)[place], f"1976-02-1{place}"
+        one = a_source_record(f"1{place}", nhs_number=number, born_on=born_on)
+        world.send(replace(one, restricted=flagged == "of the pair"))
+        if flagged == "of its person":
+            flag = a_source_record(f"2{place}", organisation="RRU", nhs_number=number, born_on=born_on)
+            world.send(replace(flag, restricted=True))
+        stranger = {"given": "Kevin", "family": "Blackwood", "born_on": f"195{place}-07-30", "gender": "male"}
+        sent = world.send(
+            a_source_record(f"3{place}", organisation="RV5", nhs_number=number, **stranger, **home)
+        )
+        (task,) = [task for task in world.tasks() if any(sent.record_id in side for side in task.sides)]
+        detail = get_task(world.mpi, task.task_id, READER)
+        claimed = claim_task(world.mpi, task.task_id, READER)
+        assert (task.weight_millibits, detail.task.weight_millibits, claimed.weight_millibits) == (None,) * 3
+        told.append(sorted((edge.weight_millibits, edge.reasons) for edge in detail.edges))
+        sheets = [sheet for sheet in read_bench(world.mpi, task.task_id, READER).sheets if sheet.side == 0]
+        assert sheets
+        for content in (sheet.content for sheet in sheets):
+            assert (content.addresses, content.telecoms, content.gp_practice) == ((), (), None)
+
+    assert told[0] == told[1] != []
 
 
 def test_the_queue_comes_in_pages_worst_first_and_each_task_once(world: World) -> None:
