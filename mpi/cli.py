@@ -173,7 +173,7 @@ def load_file(
     with _Rejects(where) as listed, _progress(max(1, lines - 1), "Loading", is_json) as progress:
         return load_records(
             mpi,
-            read_rows(file, mpi.clock.now().date(), mapping),
+            read_rows(file, mpi.today(), mapping),
             reject=listed.add,
             progress=progress,
             dry_run=dry_run,

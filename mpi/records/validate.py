@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, timedelta
 
 from foundation.errors import Invalid
 from mpi.records.dates import PartialDate, parse_partial_date
@@ -18,6 +18,8 @@ MAX_LINE = 200
 MAX_VALUE = 254
 MAX_ITEMS = 20
 EARLIEST_YEAR = 1850
+CLOCKS_APART = timedelta(days=1)
+"""How far a source's clock, or its zone, may be ahead."""
 
 _ODS = re.compile(r"[A-Z0-9]{2,12}")
 _SYSTEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
@@ -51,6 +53,9 @@ def faults(record: SourceRecord, today: date, *, strict_numbers: bool = False) -
     yield from _number_faults(record, strict_numbers)
     yield from _item_faults(record)
     yield from _date_faults(record, today)
+    if record.updated_at is not None and (record.updated_at - CLOCKS_APART).date() > today:
+        # A version from the future would stand for good: whatever came after it would be late.
+        yield Invalid("instant-future", field="updated_at")
     if record.gender:
         yield from _raised(parse_gender, record.gender, "gender")
     if record.gp_practice and not _ODS.fullmatch(record.gp_practice.strip().upper()):

@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 
 from foundation.bell import Bell
 from foundation.clock import Clock
@@ -15,7 +16,11 @@ from mpi.store.records import RecordRow
 
 
 class Forms:
-    """Normalised forms that this process has read lately. A version never changes, so nothing here can be stale."""
+    """Normalised forms that this process has read lately.
+
+    A form is found by the text that it was read from, not by its version alone: a version that was rolled back here may since have
+    come with other content through another process.
+    """
 
     def __init__(self, limit: int = 50_000) -> None:
         self._limit = limit
@@ -23,16 +28,16 @@ class Forms:
         self._lock = threading.Lock()
 
     def of(self, row: RecordRow) -> NormalisedRecord:
-        key = (row.record_id, row.current_version)
-        form = self._forms.get(key)
+        # 64 bits, keyed for each process: enough to tell the few texts of one record apart.
+        form = self._forms.get((row.record_id, hash(row.normalised)))
         if form is None:
             form = NormalisedRecord.from_payload(row.normalised)
-            self.remember(row.record_id, row.current_version, form)
+            self.remember(row.record_id, row.normalised, form)
         return form
 
-    def remember(self, record_id: int, version: int, form: NormalisedRecord) -> None:
+    def remember(self, record_id: int, normalised: str, form: NormalisedRecord) -> None:
         with self._lock:
-            self._forms[record_id, version] = form
+            self._forms[record_id, hash(normalised)] = form
             while len(self._forms) > self._limit:
                 self._forms.popitem(last=False)
 
@@ -48,6 +53,10 @@ class Mpi:
     release_gate: ReleaseGate = closed_gate
     forms: Forms = field(default_factory=Forms, repr=False)
     organisations: set[str] = field(default_factory=set, repr=False)
+
+    def today(self) -> date:
+        """Return the civil day that has begun in Britain, which in summer is an hour ahead: a child is born on it already."""
+        return (self.clock.now() + timedelta(hours=1)).date()
 
     def normalised(self, record: SourceRecord) -> NormalisedRecord:
         return normalise(record, self.model)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from foundation.database import LOCK_COMPONENT, is_retryable, lock
-from foundation.errors import NotFound, Unavailable
+from foundation.errors import NotFound, ServiceError, Unavailable
 from foundation.ids import new_id
 from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, search_keys
@@ -125,13 +125,27 @@ def link_waiting(
             ids = record_store.waiting_records(tx, min(chunk, limit - taken), after)
         if not ids:
             break
-        link_records(mpi, ids)
-        taken += len(ids)
+        taken += _linked(mpi, ids)
         # Never the same ones twice in one call: what changed again meanwhile waits for the next.
         after = ids[-1]
         if progress is not None:
             progress(len(ids))
     return taken
+
+
+def _linked(mpi: Mpi, ids: Sequence[int]) -> int:
+    """Link some records; one that cannot be linked is logged and left, and keeps nobody else waiting. Return how many were taken."""
+    try:
+        link_records(mpi, ids)
+    except (DBAPIError, ServiceError):
+        raise
+    except Exception as fault:
+        if len(ids) > 1:
+            return sum(_linked(mpi, [number]) for number in ids)
+        # The type alone: the text of an error may hold a value.
+        log.error("record cannot be linked", extra={"record_id": ids[0], "fault": type(fault).__name__})
+        return 0
+    return len(ids)
 
 
 def taken_again(mpi: Mpi, take: Callable[[Connection], T]) -> T:

@@ -73,7 +73,7 @@ def match_person(
         raise Forbidden("scope-missing", ids={"scope": "match:reasons"})
     if not 1 <= limit <= MOST_CANDIDATES:
         raise Invalid("limit-range", field="limit")
-    validate(query, mpi.clock.now().date(), strict_numbers=True)
+    validate(query, mpi.today(), strict_numbers=True)
     form = mpi.normalised(query)
     _check_minimum(form)
     found, is_complete = _search(mpi, form)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from foundation.errors import Conflict, Forbidden, NotFound
+from foundation.errors import Conflict, Forbidden, NotFound, Unavailable
 from foundation.ids import new_id
 from foundation.principal import Principal
 from mpi.matching import NormalisedRecord, block
@@ -65,20 +66,24 @@ def receive_record(
         Forbidden: ``organisation-not-yours``.
         Conflict: ``version-stale``.
     """
-    validate(record, mpi.clock.now().date(), strict_numbers=True)
+    validate(record, mpi.today(), strict_numbers=True)
     with mpi.db.write() as tx:
         stored = _store(tx, mpi, [record], by, if_match=if_match)[0]
+    is_left = stored.is_waiting
     if stored.is_waiting:
         mpi.bell.ring("link")
         if link:
-            link_record(mpi, stored.record_id)
+            # It is kept, so it is acknowledged: if linking is busy, a worker takes it.
+            with suppress(Unavailable):
+                link_record(mpi, stored.record_id)
+                is_left = False
     with mpi.db.read() as tx:
         person_id = resolve_record(tx, stored.record_id)
     if stored.state == "held":
         return Received(stored.record_id, stored.version, "held", person_id)
     if stored.state in ("unchanged", "late") and not stored.is_waiting:
         return Received(stored.record_id, stored.version, "unchanged", person_id)
-    is_linked = person_id is not None and (link or not stored.is_waiting)
+    is_linked = person_id is not None and not is_left
     return Received(stored.record_id, stored.version, "linked" if is_linked else "waiting", person_id)
 
 
@@ -88,7 +93,7 @@ def store_record(tx: Connection, mpi: Mpi, record: SourceRecord, by: Principal) 
     Raises:
         Invalid, NotFound, Forbidden: as ``receive_record``.
     """
-    validate(record, mpi.clock.now().date())
+    validate(record, mpi.today())
     return _store(tx, mpi, [record], by)[0]
 
 
@@ -141,6 +146,8 @@ def _store(
         # Another writer was first with some of these keys and has committed: ours are later versions of theirs.
         late = [record.key for record in fresh if record.key not in outcomes]
         known |= record_store.find_records(tx, late, for_update=True)
+        if if_match is not None:
+            _check_version(known.get(records[0].key), if_match)
     again = [record for record in records if record.key not in outcomes]
     outcomes |= arrival.fold(again, known)
     kept = [one for one in outcomes.values() if one.state != "unchanged"]
@@ -223,7 +230,7 @@ class _Arrival:
                 continue
             versions.append(self._version(record_id, 1, "accepted", content))
             keys.extend((key, record_id) for key in found)
-            self.mpi.forms.remember(record_id, 1, form)
+            self.mpi.forms.remember(record_id, row["normalised"], form)
             outcomes[content.record.key] = Stored(record_id, content.record.key, 1, "new", True)
         record_store.insert_versions(self.tx, versions)
         record_store.replace_keys(self.tx, (), keys)
@@ -320,6 +327,7 @@ def put_current(
 ) -> None:
     """Let one version stand for a record: its normalised form and keys replace the old ones, and T2 is due."""
     keys = all_keys(mpi, form, record)
+    derived = derived_columns(mpi, form, record, keys)
     record_store.update_records(
         tx,
         [
@@ -327,7 +335,7 @@ def put_current(
                 "record_id": row.record_id,
                 "current_version": current_version,
                 "linked_version": None,
-                **derived_columns(mpi, form, record, keys),
+                **derived,
                 "changed_at": mpi.clock.now(),
                 **others,
             }
@@ -337,7 +345,7 @@ def put_current(
     record_store.replace_keys(
         tx, [(key, row.record_id) for key in old - new], [(key, row.record_id) for key in new - old]
     )
-    mpi.forms.remember(row.record_id, current_version, form)
+    mpi.forms.remember(row.record_id, derived["normalised"], form)
 
 
 def derived_columns(

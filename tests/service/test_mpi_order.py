@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -15,6 +15,7 @@ from sqlalchemy import Connection, event
 from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.directory import Organisation, put_organisation
+from foundation.errors import Conflict
 from mpi.feeds.delimited import Row, read_rows
 from mpi.matching import build_model, load_model
 from mpi.records import RecordKey, SourceRecord
@@ -265,6 +266,46 @@ def test_eight_hands_sending_the_same_record_at_once_keep_it_once(db: Database, 
     assert len({answer.record_id for answer in answers}) == 1
     assert world.rows("select count(*) from source_record") == [(1,)]
     assert world.rows("select count(*) from record_version") == [(1,)]
+
+
+def test_of_eight_hands_that_each_send_the_first_version_one_is_let_in(
+    db: Database, clock: FixedClock
+) -> None:
+    world = World(db, clock)
+
+    def send(place: int) -> str:
+        try:
+            return world.send(a_source_record("1", phone=f"0770090011{place}"), if_match=0).state
+        except Conflict as refusal:
+            return refusal.code
+
+    with ThreadPoolExecutor(8) as hands:
+        answers = sorted(hands.map(send, range(8)))
+
+    assert answers == ["linked", *["version-stale"] * 7]
+    assert world.rows("select count(*) from record_version") == [(1,)]
+
+
+def test_a_first_version_that_was_overtaken_between_look_and_insert_is_refused(
+    postgresql_url: str, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = Database(postgresql_url)
+    world = World(db, clock)
+    insert, calls = records_store.insert_records, 0
+
+    def insert_when_another_has(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            world.send(a_source_record("1", phone="07700900111"))
+        return insert(tx, rows)
+
+    monkeypatch.setattr(records_store, "insert_records", insert_when_another_has)
+    with pytest.raises(Conflict, match="version-stale"):
+        world.send(a_source_record("1"), if_match=0)
+
+    assert world.rows("select count(*) from record_version") == [(1,)]
+    db.close()
 
 
 def test_an_edge_that_came_after_the_search_is_not_taken_for_stale(

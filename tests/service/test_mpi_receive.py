@@ -1,14 +1,18 @@
 """T1 and T2 seen from outside: what a source sends is kept, folded, held when it reads like another person, and linked."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from foundation.clock import FixedClock
 from foundation.database import Database
-from foundation.errors import Conflict, Forbidden, Invalid, NotFound
+from foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from foundation.principal import Principal
 from mpi.records import HumanName
+from mpi.service import link
+from mpi.service.context import Forms
 from mpi.service.link import link_record, link_waiting
 from mpi.service.receive import receive_record, store_record
 from mpi.service.review import decide_task, undo_decision
@@ -297,3 +301,80 @@ def test_a_record_stored_in_a_transaction_that_fails_was_never_there(world: Worl
 
     assert world.rows("select count(*) from source_record") == [(0,)]
     assert world.rows("select count(*) from match_key") == [(0,)]
+
+
+def test_what_a_rolled_back_version_said_is_forgotten_when_another_process_sends_that_version(
+    world: World,
+) -> None:
+    """Each process remembers what it read; only what is stored counts."""
+    elsewhere = replace(world.mpi, forms=Forms())
+    first = world.send(a_source_record("1", nhs_number=ONE_NUMBER), at(1))
+    with pytest.raises(RuntimeError), world.mpi.db.write() as tx:
+        update = replace(a_source_record("1", nhs_number=OTHER_NUMBER), updated_at=at(2))
+        store_record(tx, world.mpi, update, FEED)
+        raise RuntimeError
+    married = replace(a_source_record("1", nhs_number=ONE_NUMBER, family="Mensah"), updated_at=at(2))
+    receive_record(elsewhere, married, FEED)
+
+    second = world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER, family="Mensah"))
+
+    assert world.person_of(second) == first.record_id
+    (parts,) = world.rows("select parts from edge")[0]
+    assert '["nhs_number","claimed"' in parts
+
+
+def test_a_record_that_is_kept_is_acknowledged_though_linking_is_busy(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: Any) -> None:
+        raise Unavailable("linking-busy")
+
+    first = world.send(a_source_record("1"))
+    monkeypatch.setattr("mpi.service.receive.link_record", busy)
+
+    new = world.send(a_source_record("2", organisation="RV5"))
+    changed = world.send(a_source_record("1", phone="07700900111"))
+
+    assert (new.state, changed.state) == ("waiting", "waiting")
+    assert link_waiting(world.mpi) == 2
+    assert world.person_of(new) == world.person_of(changed) == first.record_id
+
+
+def test_a_record_that_cannot_be_linked_keeps_nobody_else_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = [world.send(a_source_record(str(place), given="Zebediah"), link=False) for place in range(3)]
+    weigh = link.repartition
+
+    def stumble(tx: Any, mpi: Any, seeds: Any, *more: Any) -> Any:
+        if sent[1].record_id in seeds:
+            raise ValueError("Zebediah")
+        return weigh(tx, mpi, seeds, *more)
+
+    monkeypatch.setattr(link, "repartition", stumble)
+
+    assert link_waiting(world.mpi) == 2
+
+    assert [world.resolve(one.record_id).state for one in sent] == ["current", "unlinked", "current"]
+    assert "record cannot be linked" in caplog.text and "Zebediah" not in caplog.text
+    monkeypatch.undo()
+    assert link_waiting(world.mpi) == 1
+
+
+def test_a_child_born_after_midnight_in_summer_is_born_today(db: Database) -> None:
+    half_past_midnight_in_britain = FixedClock(datetime(2026, 7, 1, 23, 30, tzinfo=UTC))
+    world = World(db, half_past_midnight_in_britain)
+
+    assert world.send(a_source_record("1", born_on="2026-07-02")).state == "linked"
+    with pytest.raises(Invalid, match="date-future"):
+        world.send(a_source_record("2", born_on="2026-07-03"))
+
+
+def test_a_version_from_the_future_does_not_make_all_that_follow_late(world: World) -> None:
+    now = world.clock.now()
+
+    with pytest.raises(Invalid, match="instant-future"):
+        world.send(a_source_record("1"), now + timedelta(days=365))
+
+    assert world.send(a_source_record("1"), now + timedelta(hours=20)).state == "linked"
+    assert world.rows("select count(*) from record_version") == [(1,)]

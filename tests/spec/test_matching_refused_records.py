@@ -1,7 +1,7 @@
 """Which source records are refused, and by which code."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -31,6 +31,8 @@ TODAY = date(2026, 11, 24)
         ({"death_date": "2026-12-01"}, "date-future", "death_date"),
         ({"death_date": "1990-02-13"}, "death-before-birth", "death_date"),
         ({"death_date": "1989"}, "death-before-birth", "death_date"),
+        ({"updated_at": datetime(2026, 11, 26, tzinfo=UTC)}, "instant-future", "updated_at"),
+        ({"updated_at": datetime(2099, 1, 1, tzinfo=UTC)}, "instant-future", "updated_at"),
         ({"gender": "7"}, "gender-unknown-code", "gender"),
         ({"nhs_number_status": "09"}, "nhs-number-status-unknown", "nhs_number_status"),
         ({"nhs_number": "9" * 21}, "text-too-long", "nhs_number"),
@@ -64,6 +66,7 @@ def test_a_structural_fault_refuses_the_record_and_names_the_field(
     [
         {"birth_date": "2026-11-24"},
         {"birth_date": "2026"},
+        {"updated_at": datetime(2026, 11, 25, 23, 59, tzinfo=UTC)},
         {"birth_date": "1990-02-14", "death_date": "1990-02"},
         {"birth_date": None, "names": (), "addresses": (), "gender": None},
         {"nhs_number": "1234567890"},
