@@ -232,7 +232,16 @@ class _Composed(click.Group):
             raise click.ClickException(
                 ": ".join(str(part) for part in (fault.filename, fault.strerror) if part)
             ) from fault
+        except ModuleNotFoundError as fault:
+            if fault.name not in _TRAINING:
+                raise
+            raise click.ClickException(
+                f"this needs the training packages, and {fault.name} is not here: make install"
+            ) from fault
 
+
+_TRAINING = frozenset({"numpy", "pandas", "recordlinkage"})
+"""What the runtime does without: only models and their evaluation need it."""
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 

@@ -26,7 +26,7 @@ class Settings:
     web_threads: int = 8
     web_processes: int = 1
     max_body_bytes: int = 1_048_576
-    is_production: bool = False  # a production index makes no automatic links under an unapproved model
+    is_production: bool = False  # holds real people: the quick start, which loads made-up ones, is refused
     local_sign_in: bool = True  # accounts kept here; off where OpenID Connect is configured
     model_path: Path | None = None  # a match model other than the shipped one
     log_level: str = "INFO"

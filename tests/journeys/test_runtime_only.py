@@ -1,0 +1,30 @@
+"""What a bare ``make run`` installs is enough to serve; a command that needs more says so in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The training packages are hidden from this process as if they had not been installed.
+_WITHOUT_TRAINING = """
+import sys
+sys.modules.update(dict.fromkeys(["numpy", "pandas", "recordlinkage", "sklearn", "scipy"]))
+import app
+app.mpi_command(sys.argv[1:], prog_name="mpi")
+"""
+
+
+@pytest.mark.parametrize("words", [["febrl", "1"], ["train", "--name", "x", "--to", "model.json"]])
+def test_a_command_that_needs_the_training_packages_says_what_to_install(words: list[str], tmp_path: Path):
+    environment = {"PYTHONPATH": str(ROOT), "MPI_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", _WITHOUT_TRAINING, *words]
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert "make install" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
