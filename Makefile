@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCKS  := runtime training test development
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-long check demo bench lock clean engines
+.PHONY: help run install test test-long check openapi demo bench lock clean engines
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -29,6 +29,9 @@ check: $(VENV)/.development ## Check format, lint, types, import contracts, migr
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --cache-dir $(VENV)/.imports
 	$(BIN)/pytest -q -m "not engines" tests/guards
+
+openapi: $(VENV)/.runtime ## Write the API's description to docs/openapi.json
+	@$(BIN)/mpi openapi --write docs/openapi.json
 
 demo: $(VENV)/.runtime ## Tell the story of one patient from record to release, with readable output
 	@$(BIN)/python examples/demo.py

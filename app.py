@@ -51,7 +51,7 @@ from foundation.settings import Settings
 from foundation.web import idempotency, install, make_blueprint, open_to_all, register
 from foundation.web.console import console, page_of_problem, prepare_templates
 from foundation.web.directory import directory
-from foundation.web.openapi import install_api, openapi_document
+from foundation.web.openapi import answers, install_api, openapi_document
 from foundation.web.shell import Shell, authenticate, shell
 from foundation.web.sign_in import people, tokens
 from mpi.cli import load_file
@@ -152,12 +152,23 @@ def create_app(
     return app
 
 
+_HEALTH = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {
+        "status": {"enum": ["live", "ready", "not-ready"]},
+        "version": {"type": "string"},
+        "checks": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
+
+
 def _health_routes(composition: Composition) -> Any:
     room = make_blueprint("health", url_prefix="", description="For those who watch the service")
 
     @room.get("/health/live")
     @open_to_all("a watcher has no credentials")
-    @room.doc(summary="Say that the process answers", responses={"200": {"description": "It does"}})
+    @room.doc(summary="Say that the process answers", responses={"200": answers("It does", _HEALTH)})
     def live() -> Response:
         return jsonify(status="live", version=VERSION)
 
@@ -165,7 +176,7 @@ def _health_routes(composition: Composition) -> Any:
     @open_to_all("a watcher has no credentials")
     @room.doc(
         summary="Say whether requests can be served: database, schema, match model; Redis for information",
-        responses={"200": {"description": "Ready"}, "503": {"description": "Not ready, and why"}},
+        responses={"200": answers("Ready", _HEALTH), "503": answers("Not ready, and why", _HEALTH)},
     )
     def ready() -> Response:
         checks = health(composition)
@@ -176,14 +187,17 @@ def _health_routes(composition: Composition) -> Any:
 
     @room.get("/api/v1/openapi.json")
     @open_to_all("the description holds no data")
-    @room.doc(summary="This description", responses={"200": {"description": "An OpenAPI 3.1 document"}})
+    @room.doc(
+        summary="This description", responses={"200": answers("An OpenAPI 3.1 document", {"type": "object"})}
+    )
     def openapi() -> Response:
         return jsonify(openapi_document())
 
     @room.get("/metrics")
     @open_to_all("asks for the scope itself, unless the caller is on this machine")
     @room.doc(
-        summary="Counters, in Prometheus' text format", responses={"200": {"description": "The counters"}}
+        summary="Counters, in Prometheus' text format",
+        responses={"200": answers("The counters", {"type": "string"}, metrics.CONTENT_TYPE)},
     )
     def read_metrics() -> Response:
         is_here = request.remote_addr in {"127.0.0.1", "::1"} and "X-Forwarded-For" not in request.headers
@@ -398,14 +412,6 @@ def tidy(composition: Composition) -> None:
         sessions.purge_sessions(tx, now)
         idempotency.purge_keys(tx, now)
         outbox.purge_relayed(tx, now - _EVENTS_KEPT_FOR)
-
-
-@mpi_command.command()
-@click.pass_obj
-def openapi(composition: Composition) -> None:
-    """Print the OpenAPI document."""
-    app = create_app(composition.settings)
-    click.echo(json.dumps(openapi_document(app), indent=2, ensure_ascii=False))
 
 
 @mpi_command.group()
@@ -637,6 +643,29 @@ def _need_organisation(tx: Connection, code: str) -> None:
 
 def _audit(tx: Connection, at: datetime, kind: str, detail: Mapping[str, Any]) -> None:
     audit.append(tx, audit.entry_by(SYSTEM_ITSELF, at, kind, detail=detail))
+
+
+@mpi_command.command()
+@click.option(
+    "--write", "path", type=click.Path(dir_okay=False, path_type=Path), help="Into this file instead."
+)
+@click.pass_obj
+def openapi(composition: Composition, path: Path | None) -> None:
+    """Print the API's description (OpenAPI 3.1), as it is served at /api/v1/openapi.json."""
+    text = openapi_text(composition.settings)
+    if path is None:
+        click.echo(text, nl=False)
+        return
+    path.write_text(text, encoding="utf-8")
+    click.echo(f"Wrote {path}.")
+
+
+def openapi_text(settings: Settings) -> str:
+    """The description as the repository keeps it: the same text whatever the settings, keys in order."""
+    return (
+        json.dumps(openapi_document(create_app(settings)), indent=1, sort_keys=True, ensure_ascii=False)
+        + "\n"
+    )
 
 
 # The quick start -------------------------------------------------------------------------------------------------------

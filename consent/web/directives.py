@@ -53,6 +53,7 @@ def make(consent: Consent) -> Blueprint:
 
     @room.get("/directives")
     @requires("directives:read")
+    @room.doc(responses={"404": {"description": "Nobody of this id"}})
     @room.arguments(DirectivesQuery, location="query")
     @room.response(200, HeldsSchema)
     def read(query: Loaded) -> Any:

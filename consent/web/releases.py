@@ -42,6 +42,7 @@ def make(consent: Consent) -> Blueprint:
     @room.post("/releases/inspect")
     @answers_repeats_itself
     @requires("redeem")
+    @room.doc(responses={"410": {"description": "The ticket has run out"}})
     @room.arguments(TicketSchema)
     @room.response(200, InspectionSchema)
     def inspect(body: Loaded) -> Any:
@@ -51,6 +52,7 @@ def make(consent: Consent) -> Blueprint:
     @room.post("/releases/redeem")
     @answers_repeats_itself
     @requires("redeem")
+    @room.doc(responses={"410": {"description": "The ticket has run out"}})
     @room.arguments(RedeemSchema)
     @room.response(200, RedemptionSchema)
     def redeem(body: Loaded) -> Any:

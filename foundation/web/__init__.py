@@ -13,7 +13,7 @@ from foundation.web.body import read_json
 from foundation.web.console import ConsoleLink, add_console_link
 from foundation.web.etags import check_etag, etag, if_match, set_etag
 from foundation.web.idempotency import answers_repeats_itself
-from foundation.web.openapi import make_blueprint, openapi_document, register
+from foundation.web.openapi import make_blueprint, openapi_document, register, takes_if_match
 from foundation.web.paging import PageQuery, make_page, page_schema, read_cursor, write_cursor
 from foundation.web.problems import InvalidFields
 from foundation.web.schemas import Closed, Code, IdText, Instant, OdsCode, QuerySchema, Schema, Text
@@ -50,5 +50,6 @@ __all__ = [
     "requires",
     "set_etag",
     "shell",
+    "takes_if_match",
     "write_cursor",
 ]

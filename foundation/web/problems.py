@@ -138,8 +138,11 @@ def problem_body(status: int, request_id: str) -> dict[str, Any]:
 
 
 def _body(status: int, code: str) -> dict[str, Any]:
-    title = _TITLES.get(status, "The request was refused")
-    return {"type": f"urn:problem:{code}", "title": title, "status": status, "code": code}
+    return {"type": f"urn:problem:{code}", "title": title_of(status), "status": status, "code": code}
+
+
+def title_of(status: int) -> str:
+    return _TITLES.get(status, "The request was refused")
 
 
 def _http_code(status: int) -> str:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -110,7 +110,9 @@ class Code(Text):
     """A code: printable text without spaces, one of a closed list where ``one_of`` gives it."""
 
     def __init__(self, one_of: Collection[str] = (), *, longest: int = 64, **kwargs: Any) -> None:
-        metadata = ({"enum": list(one_of)} if one_of else {}) | kwargs.pop("metadata", {})
+        # In the order in which they were given; a set has none that lasts.
+        told = sorted(one_of) if isinstance(one_of, Set) else list(one_of)
+        metadata = ({"enum": told} if told else {}) | kwargs.pop("metadata", {})
         super().__init__(longest, metadata=metadata, **kwargs)
         self._one_of = frozenset(one_of)
 

@@ -11,12 +11,29 @@ from foundation.auth.tokens import TokenRefused
 from foundation.errors import NotFound
 from foundation.web.access import current_principal, open_to_all, requires
 from foundation.web.console import leave, sign_in_with, with_cookie, without_cookie
-from foundation.web.openapi import make_blueprint
+from foundation.web.openapi import answers, make_blueprint
 from foundation.web.schemas import Instant, Schema, Text
 from foundation.web.shell import read_session, shell
 
 _TOKENS_PER_MINUTE = 600
 _ASKED_ONCE = frozenset({"grant_type", "client_assertion_type", "client_assertion"})
+
+_TEXT = {"type": "string"}
+_TOKEN = {
+    "type": "object",
+    "required": ["access_token", "expires_in", "token_type"],
+    "properties": {"access_token": _TEXT, "expires_in": _TEXT, "token_type": {"const": "Bearer"}},
+}
+_REFUSED = {
+    "type": "object",
+    "required": ["error", "error_description", "message_id"],
+    "properties": {"error": _TEXT, "error_description": _TEXT, "message_id": _TEXT},
+}
+_KEYS = {
+    "type": "object",
+    "required": ["keys"],
+    "properties": {"keys": {"type": "array", "items": {"type": "object"}}},
+}
 
 tokens = make_blueprint("tokens", url_prefix="", description="How systems sign in")
 people = make_blueprint("sign-in", description="How people sign in, and who the caller is")
@@ -44,7 +61,10 @@ people = make_blueprint("sign-in", description="How people sign in, and who the 
             }
         },
     },
-    responses={"200": {"description": "The token"}, "400": {"description": "Refused, as RFC 6749 says it"}},
+    responses={
+        "200": answers("The token", _TOKEN),
+        **{status: answers("Refused, as RFC 6749 says it", _REFUSED) for status in ("400", "401", "403")},
+    },
 )
 def give_token() -> Response:
     shell().limits.check("token", request.remote_addr or "unknown", _TOKENS_PER_MINUTE)
@@ -67,7 +87,7 @@ def give_token() -> Response:
 
 @tokens.get("/.well-known/jwks.json")
 @open_to_all("public keys are public")
-@tokens.doc(summary="Our public keys", responses={"200": {"description": "A JWK set"}})
+@tokens.doc(summary="Our public keys", responses={"200": answers("A JWK set", _KEYS)})
 def read_jwks() -> Response:
     parts = shell()
     with parts.db.read() as tx:
@@ -96,6 +116,7 @@ class SignedInSchema(Schema):
 
 @people.post("/sign-in")
 @open_to_all("people sign in here")
+@people.doc(responses={"401": {"description": "Refused"}})
 @people.arguments(SignInSchema)
 @people.response(200, SignedInSchema)
 def sign_in(given: dict[str, str]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import flask
 from flask_smorest import Blueprint
 
-from foundation.web import current_principal, etag, if_match, make_blueprint, requires
+from foundation.web import current_principal, etag, if_match, make_blueprint, requires, takes_if_match
 from mpi.records import RecordKey, SourceRecord
 from mpi.service.context import Mpi
 from mpi.service.people import get_record
@@ -28,6 +28,7 @@ def make(mpi: Mpi) -> Blueprint:
     @room.alt_response(201, schema=ReceivedSchema)
     @room.alt_response(202, schema=ReceivedSchema)
     @requires("records:write")
+    @takes_if_match
     def put_record(query: Loaded, body: Loaded, organisation: str, system: str, local_id: str) -> Any:
         """Send a source record, or a later version of it.
 

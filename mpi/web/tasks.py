@@ -14,6 +14,7 @@ from foundation.web import (
     make_blueprint,
     read_cursor,
     requires,
+    takes_if_match,
     write_cursor,
 )
 from mpi.service import review
@@ -65,6 +66,7 @@ def make(mpi: Mpi) -> Blueprint:
     @room.route("/<task_id>/claim", methods=["POST"])
     @room.response(200, TaskSchema)
     @requires("tasks:work")
+    @takes_if_match
     def claim(task_id: str) -> Any:
         """Take a task for half an hour."""
         task = review.claim_task(mpi, parse_id(task_id, "task_id"), current_principal(), if_match=if_match())
@@ -73,6 +75,7 @@ def make(mpi: Mpi) -> Blueprint:
     @room.route("/<task_id>/release", methods=["POST"])
     @room.response(200, TaskSchema)
     @requires("tasks:work")
+    @takes_if_match
     def release(task_id: str) -> Any:
         """Give a claimed task back."""
         task = review.release_task(
@@ -92,6 +95,7 @@ def make(mpi: Mpi) -> Blueprint:
     @room.arguments(DecideSchema)
     @room.response(200, OutcomeSchema)
     @requires("tasks:work")
+    @takes_if_match
     def decide(body: Loaded, task_id: str) -> Any:
         """Answer a task: same, different, or not enough to say."""
         outcome = review.decide_task(
@@ -109,6 +113,7 @@ def make(mpi: Mpi) -> Blueprint:
     @room.arguments(UndoSchema)
     @room.response(200, OutcomeSchema)
     @requires("tasks:work")
+    @takes_if_match
     def undo(body: Loaded, task_id: str) -> Any:
         """Take back the decision on a task; what stood without it stands again."""
         outcome = review.undo_decision(
