@@ -9,14 +9,9 @@ that of this process, CPU of PostgreSQL that of its processes.
 
 import argparse
 import json
-import os
-import platform
 import random
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +21,7 @@ from sqlalchemy import text  # noqa: E402
 
 import consent.store.tables  # noqa: E402, F401
 import mpi.store.tables  # noqa: E402, F401
+from benchmarks.watch import Watch, a_database, machine  # noqa: E402
 from foundation.clock import SystemClock  # noqa: E402
 from foundation.database import Database, metadata  # noqa: E402
 from mpi.cli import load_organisations, read_truth  # noqa: E402
@@ -40,68 +36,16 @@ from mpi.service.receive import receive_record  # noqa: E402
 from mpi.training import evaluate_groups  # noqa: E402
 
 
-class Watch:
-    """CPU seconds of this process and of PostgreSQL, and the wall's, between two looks."""
-
-    def __init__(self, server_pid: int | None) -> None:
-        self._server = server_pid
-        self._before = self._look()
-
-    def _look(self) -> tuple[float, float, float]:
-        server = _cpu_of_family(self._server) if self._server else 0.0
-        return time.process_time(), server, time.perf_counter()
-
-    def read(self, count: int) -> dict[str, float]:
-        client, server, wall = (
-            after - before for after, before in zip(self._look(), self._before, strict=True)
-        )
-        return {
-            "records": count,
-            "client_cpu_s": round(client, 2),
-            "server_cpu_s": round(server, 2),
-            "wall_s": round(wall, 2),
-            "ms_cpu_a_record": round((client + server) * 1000 / max(1, count), 3),
-            "records_a_cpu_s": round(count / max(1e-9, client + server)),
-        }
-
-
-def _cpu_of_family(pid: int) -> float:
-    """Add up the CPU of a process, of its children, and of those children that have ended."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    total = 0
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(folder.name) == pid:
-            total += sum(map(int, fields[11:15]))
-        elif int(fields[1]) == pid:
-            total += sum(map(int, fields[11:13]))
-    return total / ticks
-
-
-@contextmanager
-def an_engine(name: str, folder: Path) -> Iterator[tuple[Database, int | None]]:
-    if name == "sqlite":
-        database = Database(f"sqlite:///{folder / 'bench.sqlite3'}")
-        yield database, None
-        database.close()
-        return
-    from tests.engines import Keeper, ask
-
-    keeper = Keeper()
-    try:
-        answer = ask(keeper.address, "postgresql")
-        database = Database(
-            f"postgresql+psycopg://postgres@{answer['host']}:{answer['port']}/postgres", pool_size=4
-        )
-        yield database, int(answer["pid"])
-        database.close()
-    finally:
-        keeper.stop()
+def figures_of(seconds: dict[str, float], count: int) -> dict[str, float]:
+    spent = seconds["client"] + seconds["server"]
+    return {
+        "records": count,
+        "client_cpu_s": round(seconds["client"], 2),
+        "server_cpu_s": round(seconds["server"], 2),
+        "wall_s": round(seconds["wall"], 2),
+        "ms_cpu_a_record": round(spent * 1000 / max(1, count), 3),
+        "records_a_cpu_s": round(count / max(1e-9, spent)),
+    }
 
 
 def main() -> None:
@@ -117,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = write_sample(folder, chosen.records, chosen.seed)
-        with an_engine(chosen.engine, folder) as (database, server):
+        with a_database(chosen.engine, folder) as (database, server):
             answer = measure(chosen, database, server, made.records_path, folder)
     if chosen.json:
         print(json.dumps(answer))
@@ -147,23 +91,23 @@ def measure(
     last = [row for row in rows if row.record is not None][-chosen.one_by_one :] if chosen.one_by_one else []
     singles: list[SourceRecord] = [row.record for row in last if row.record is not None]
     first = rows[: len(rows) - len(last)]
-    watch = Watch(server)
+    watch = Watch(server=server)
     load_records(index, first)
-    bulk = watch.read(len(first))
+    bulk = figures_of(watch.read(), len(first))
     if server is not None:
         with database.write() as tx:
             tx.execute(text("analyze"))
     random.Random(chosen.seed).shuffle(singles)
-    watch = Watch(server)
+    watch = Watch(server=server)
     for record in singles:
         receive_record(index, record, LOADER)
-    one_by_one = watch.read(len(singles))
+    one_by_one = figures_of(watch.read(), len(singles))
     truth = read_truth(folder / "truth.csv")
     groups = index_groups(index)
     present = {key for group in groups for key in group}
     quality = evaluate_groups(groups, {key: person for key, person in truth.items() if key in present})
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": machine(),
         "engine": chosen.engine,
         "model": index.model.revision,
         "seed": chosen.seed,

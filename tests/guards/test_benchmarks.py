@@ -1,0 +1,62 @@
+"""`make bench` lists and runs what there is; figures are for readers, so nothing here measures."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNNER = ROOT / "benchmarks" / "run.py"
+
+
+@pytest.fixture(scope="module")
+def runner() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmarks_run", RUNNER)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, RUNNER, *words], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_make_bench_runs_the_runner():
+    recipe = (ROOT / "Makefile").read_text().split("\nbench:")[1].split("\n\n")[0]
+
+    assert "benchmarks/run.py" in recipe
+
+
+def test_every_script_of_the_folder_is_on_the_list(runner: ModuleType):
+    scripts = {path.name for path in RUNNER.parent.glob("*.py")} - {"run.py", "watch.py"}
+
+    assert {one.script for one in runner.BENCHMARKS.values()} == scripts
+
+
+def test_the_list_has_a_line_for_each_and_runs_nothing(runner: ModuleType):
+    done = call("--list")
+
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(runner.BENCHMARKS)
+
+
+def test_an_unknown_name_is_refused():
+    done = call("teapot")
+
+    assert done.returncode == 2
+    assert "no benchmark is called teapot" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["beside_recordlinkage.py", "load.py", "over_http.py"])
+def test_a_script_says_how_it_is_called(script: str):
+    done = subprocess.run(
+        [sys.executable, RUNNER.parent / script, "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+
+    assert done.returncode == 0
+    assert "usage:" in done.stdout
