@@ -55,6 +55,16 @@ PEOPLE: Mapping[str, tuple[str, str]] = {
     "privacy-officer": (BOARD, "R0001"),
 }
 
+_NAME_OF = {code: name for code, name, *_ in ORGANISATIONS}
+_FIELD = {
+    "nhs_number": "NHS number",
+    "given": "given name",
+    "middle": "middle name",
+    "family": "family name",
+    "birth_date": "birth date",
+    "practice": "GP practice",
+}
+
 HER_NUMBER, HER_SISTERS_NUMBER = "9990001006", "9990002002"
 _BIRTH = "1946-03-14"
 _HOME = {"use": "home", "lines": ["14 Larkspur Mews"], "city": "London", "postcode": "NW5 2QT"}
@@ -265,13 +275,15 @@ def _send_records(world: World, say: Say, seen: dict[str, Any]) -> None:
     seen["member_organisations"] = sorted(member["organisation"] for member in members["members"])
     why = reader.get(f"/api/v1/persons/{seen['person_id']}/why", purpose="PATADMIN")
     seen["why"] = why
-    told = ", ".join(seen["member_organisations"])
-    say(
-        f"   the queue's reader is told of {told}: that a mental-health trust knows someone is itself withheld"
-    )
+    told = ", ".join(_NAME_OF[code] for code in seen["member_organisations"])
+    say(f"   a reader of the review queue, asking who knows her, is told of {told};")
+    say("   not of SLaM: that a mental-health trust knows someone is itself withheld")
+    say("   and why they are one (one bit more doubles the odds; no value is told):")
     for step in why["steps"]:
-        agreeing = [one["field"] for one in step["reasons"] if one["reason"] == "agree"]
-        say(f"   joined at {step['weight_millibits'] / 1000:.1f} bits: {', '.join(agreeing)} agree")
+        agreeing = [
+            _FIELD.get(one["field"], one["field"]) for one in step["reasons"] if one["reason"] == "agree"
+        ]
+        say(f"      {step['weight_millibits'] / 1000:.1f} bits: {', '.join(agreeing)} agree")
 
 
 # 3. A doubtful one ---------------------------------------------------------------------------------------------------
@@ -366,7 +378,7 @@ def _release_to_ambulance(world: World, say: Say, seen: dict[str, Any]) -> None:
 
     refused = app.post("/api/v1/decisions", _ask(best["person_id"]))
     seen["without_relationship"] = refused["outcome"]
-    say(f"   before the incident is opened: {refused['outcome']}: {refused['texts']['staff']}")
+    say(f"   before the incident is opened, {refused['outcome']}: {refused['texts']['staff']}")
 
     app.post(
         "/api/v1/relationships",
@@ -417,7 +429,7 @@ def _object(world: World, say: Say, seen: dict[str, Any]) -> None:
     denied = app.post("/api/v1/decisions", _ask(seen["person_id"], min_epoch=receipt["epoch"]))
     seen["after_objection"] = denied["outcome"]
     seen["staff_text"] = denied["texts"]["staff"]
-    say(f"   the next decision: {denied['outcome']}: {denied['texts']['staff']}")
+    say(f"   the next decision, {denied['outcome']}: {denied['texts']['staff']}")
 
     status, shown = _show(world, unredeemed["ticket"])
     seen["unredeemed"] = (status, shown.get("items"))
@@ -435,7 +447,9 @@ def _object(world: World, say: Say, seen: dict[str, Any]) -> None:
     )
     covered = app.post("/api/v1/decisions", _ask(seen["possible_person_id"]))
     seen["possible_reasons"] = sorted({finding["reason"] for finding in covered["determining"]})
-    say(f"   her possible duplicate is covered too: {covered['outcome']}")
+    say(
+        f"   her possible duplicate is covered too: {covered['outcome']}, as long as nobody has decided whose it is"
+    )
 
     twin = app.post("/api/v1/decisions", _ask(seen["twin_person_id"]))
     seen["twin_reasons"] = sorted({finding["reason"] for finding in twin["determining"]})
@@ -451,9 +465,10 @@ def _report(world: World, say: Say, seen: dict[str, Any]) -> None:
     report = officer.get(f"/api/v1/persons/{seen['person_id']}/access-report")
     seen["report"] = report
     for access in report["accesses"]:
-        items = ", ".join(f"{one['category']} of {one['source']}" for one in access["items"]) or "nothing"
+        shown = ", ".join(f"{one['category']} of {_NAME_OF[one['source']]}" for one in access["items"])
         say(
-            f"   {access['at'][11:19]} {access['act']} by {access['organisation']} ({access['purpose'] or '-'}): {items}"
+            f"   {access['at'][11:19]}  {_NAME_OF[access['organisation']]}: {access['act']}, {access['outcome']}"
+            + (f"; shown: {shown}" if shown else "")
         )
 
 
