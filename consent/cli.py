@@ -15,6 +15,7 @@ from consent.rules import Policy, default_policy
 from consent.service.agreements import agreement_from_payload, record_agreements
 from consent.service.context import Consent
 from consent.service.directives import NewDirective, list_directives, record_directive, withdraw_directive
+from consent.service.replay import explain_event
 from consent.service.report import access_report
 from foundation.errors import Invalid, ServiceError
 from foundation.ids import format_id, parse_id
@@ -235,6 +236,36 @@ def report(composition: Composition, person_id: str, since: datetime | None, is_
         for row in rows
     ]
     _say(is_json, rows, "\n".join(lines) or "Nobody.")
+
+
+@cli.command()
+@click.argument("event_id")
+@as_json
+@needs_service
+def explain(composition: Composition, event_id: str, is_json: bool) -> None:
+    """Make the decision behind an audit row again, from the facts that it names, and say which rules decided; this is audited."""
+    with _telling(is_json):
+        made = explain_event(composition.consent, parse_id(event_id, "event_id"), OPERATOR)
+    decision = made.decision
+    answer = {
+        "event_id": event_id,
+        "kind": made.event.kind,
+        "outcome": decision.outcome.value,
+        "is_same": made.is_same,
+        "determining": [
+            [one.tier, one.rule_id, one.version, one.effect.value] for one in decision.determining
+        ],
+        "near_misses": [[one.rule_id, one.condition] for one in decision.near_misses],
+        "officer_text": decision.texts.officer,
+    }
+    verdict = "as recorded" if made.is_same else "NOT as recorded"
+    lines = [f"{event_id} · {made.event.kind} · {decision.outcome.value} · {verdict}", decision.texts.officer]
+    lines += [
+        f"tier {one.tier}  {one.effect.value}  {one.rule_id} v{one.version}" for one in decision.determining
+    ]
+    _say(is_json, answer, "\n".join(lines))
+    if not made.is_same:
+        sys.exit(FAILED)
 
 
 @cli.group()

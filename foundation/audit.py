@@ -310,6 +310,12 @@ def events_about(
     return [_event(row) for row in tx.execute(statement)]
 
 
+def read_event(tx: Connection, event_id: int) -> AuditEvent | None:
+    """Return one row of the log, None where there is none of this number."""
+    row = tx.execute(select(audit_event).where(audit_event.c.event_id == event_id)).first()
+    return None if row is None else _event(row)
+
+
 def _event(row: Row[Any]) -> AuditEvent:
     return AuditEvent(
         **{

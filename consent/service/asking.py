@@ -82,18 +82,18 @@ def acting_principal(by: Principal, actor: Actor) -> Principal:
     )
 
 
-def request_of(ask: Ask, sources: Iterable[str]) -> Request:
+def request_of(ask: Ask, sources: Iterable[str], *, are_named: bool) -> Request:
     """Make the request: one cell for each category, label and source that was asked for.
 
     Cells come from the question and from closed lists, never from what the person's record holds, so that no answer tells it.
 
     Raises:
-        Invalid: ``too-many-cells``.
+        Invalid: ``too-many-cells``, when the sources were named: a person who is known in many places must not be told by an error.
     """
     categories = ask.categories or tuple(sorted(ORDINARY_CATEGORIES))
     labels = ask.labels or tuple(sorted(codes.SHAREABLE_LABELS))
     places = tuple(sorted(set(sources)))
-    if len(categories) * len(labels) * len(places) > _MOST_CELLS:
+    if are_named and len(categories) * len(labels) * len(places) > _MOST_CELLS:
         raise Invalid("too-many-cells", field="sources")
     return Request(
         purpose=ask.purpose,

@@ -4,13 +4,16 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import prod
 
 from sqlalchemy import Connection
 
 from consent.facts import (
     Actor,
     CaseFile,
+    Cell,
     Directive,
+    EmergencyGrant,
     Request,
     Subject,
 )
@@ -30,6 +33,8 @@ FORM_SYSTEM = "consent"
 CLOCK_TOLERANCE = timedelta(seconds=5)
 """How far the clocks of two servers may lie apart; a fact of a later future casts doubt on our own clock, and doubt denies."""
 
+_GROWN_UP = 18
+
 _HOPPING = ("objection", "permission")
 """What a task carries over to the other person: the patient's own words. A source speaks for its own items only."""
 
@@ -43,15 +48,85 @@ class Reading:
     is_bound_too_widely: bool = False
 
     def versions(self) -> dict[str, object]:
-        """The ids and versions of the facts, from which the case can be told again."""
-        case = self.case
+        """The ids and versions of the facts, and what is kept in no version, from which the case can be made again."""
+        case, subject, actor, request = self.case, self.case.subject, self.case.actor, self.case.request
         return {
-            "directives": [str(d.directive_id) for d in case.directives],
+            "directives": [_written_directive(d) for d in case.directives if not d.via_task],
+            "through_tasks": [_written_directive(d) for d in case.directives if d.via_task],
             "agreements": [[str(a.agreement_id), a.version] for a in case.agreements],
-            "relationships": [str(r.relationship_id) for r in case.relationships],
-            "grant": str(case.emergency.grant_id) if case.emergency else None,
+            "relationships": [
+                [str(r.relationship_id), r.ends_at.isoformat() if r.ends_at else None]
+                for r in case.relationships
+            ],
+            "grant": _written_grant(case.emergency),
+            "opt_out": [case.opt_out.state, case.opt_out.checked_at.isoformat()] if case.opt_out else None,
             "unreadable": sorted(case.unreadable),
+            "subject": {
+                "person": str(subject.person_id),
+                "state": subject.state,
+                "epoch": subject.epoch,
+                "restricted": subject.is_restricted,
+                "deceased": subject.is_deceased,
+                # No rule tells one grown-up age from another, and an age is nobody's to keep.
+                "age": None if subject.age_years is None else min(subject.age_years, _GROWN_UP),
+                "warned": sorted(subject.warned_sources),
+            },
+            "actor": {
+                "user": actor.user_id,
+                "organisation": actor.organisation,
+                "role": actor.role,
+                "assurance": actor.assurance,
+                "activities": sorted(actor.activities),
+            },
+            "request": {
+                "purpose": request.purpose,
+                "action": request.action,
+                "identified_by": request.identified_by,
+                "claimed": request.claimed_relationship,
+                "reason_code": request.reason_code,
+                "incident": request.incident_id,
+                "min_epoch": request.min_epoch,
+                "cells": written_cells(request.cells),
+            },
+            "organisations": {
+                code: [
+                    case.sources[code].kind if code in case.sources else None,
+                    sorted(case.sources[code].excluded_categories) if code in case.sources else [],
+                    sorted(case.sources[code].excluded_labels) if code in case.sources else [],
+                    sorted(lineage - {code}),
+                ]
+                for code, lineage in sorted(case.lineages.items())
+            },
         }
+
+
+def written_cells(cells: Collection[Cell]) -> object:
+    """Write cells narrowly: as three lists when they are every combination of them, else source by source."""
+    axes = [sorted({getattr(cell, axis) for cell in cells}) for axis in ("category", "label", "source")]
+    if len(set(cells)) == prod(map(len, axes)):
+        return axes
+    return grouped(cells)
+
+
+def grouped(cells: Collection[Cell]) -> dict[str, dict[str, list[str]]]:
+    """Cells as source → label → categories, so that a row stays narrow."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for cell in sorted(cells):
+        found.setdefault(cell.source, {}).setdefault(cell.label, []).append(cell.category)
+    return found
+
+
+def _written_directive(directive: Directive) -> list[object]:
+    """A directive's id, and what its later events had made of it by then."""
+    withdrawn_at = directive.withdrawn_at.isoformat() if directive.withdrawn_at else None
+    return [str(directive.directive_id), directive.standing, withdrawn_at]
+
+
+def _written_grant(grant: EmergencyGrant | None) -> list[object] | None:
+    if grant is None:
+        return None
+    times = grant.opened_at.isoformat(), grant.expires_at.isoformat()
+    return [str(grant.grant_id), grant.reason_code, *times, grant.renewals]
 
 
 def sources_of(resolution: Resolution) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection
 
 from consent import rules
-from consent.facts import Actor, Cell, Request
+from consent.facts import Actor, CaseFile, Cell, Request
 from consent.rules import Decision
 from consent.service import trail
 from consent.service.asking import Ask, acting_principal, actor_of, request_of
@@ -20,7 +20,7 @@ from mpi.service.persons import Resolution
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A decision that was audited. ``shown`` are the permitted cells that the caller may be told of by source."""
+    """A decision that was audited. ``shown`` are the permitted cells."""
 
     decision_id: int
     decision: Decision
@@ -68,12 +68,12 @@ def decide_in(
 ) -> Decided:
     """Read the facts and decide, in a transaction that holds the person's lock."""
     chosen = sources if sources is not None else ask.sources
-    are_named = bool(chosen)
-    request = request_of(ask, chosen or sources_of(resolution))
+    request = request_of(ask, chosen or sources_of(resolution), are_named=bool(chosen))
     reading = read_case(tx, consent, resolution, actor, request, ask.person_id)
+    if not chosen:
+        reading = _without_untold(consent, reading)
     decision = rules.decide(reading.case, consent.policy)
-    shown = decision.permitted if are_named else _tellable(consent, decision, reading)
-    return Decided(new_id(), decision, shown, reading)
+    return Decided(new_id(), decision, decision.permitted, reading)
 
 
 def redecide_in(
@@ -85,20 +85,29 @@ def redecide_in(
     return Decided(new_id(), decision, decision.permitted, reading)
 
 
-def _tellable(consent: Consent, decision: Decision, reading: Reading) -> tuple[Cell, ...]:
-    """Leave out sources that were not named by the caller and whose knowing the person may not be told."""
-    labels = reading.organisations.membership_labels
+def _without_untold(consent: Consent, reading: Reading) -> Reading:
+    """Leave out of the question the sources that the caller did not name and whose knowing the person may not be told.
+
+    So they show in nothing: not in what is permitted, nor in the outcome, the reasons or the obligations. Where nobody else knows the
+    person, the question is that of the knowing itself: nothing is permitted, and the answer says whether an emergency would help.
+    """
+    case, labels = reading.case, reading.organisations.membership_labels
     guarded = {
-        Cell("membership", labels[source], source)
-        for source in {cell.source for cell in decision.permitted}
-        if labels.get(source, "N") != "N"
+        cell.source: Cell("membership", labels[cell.source], cell.source)
+        for cell in case.request.cells
+        if labels.get(cell.source, "N") != "N"
     }
     if not guarded:
-        return decision.permitted
-    case = replace(reading.case, request=replace(reading.case.request, cells=tuple(guarded)))
-    open_sources = {cell.source for cell in rules.decide(case, consent.policy).permitted}
-    closed = {cell.source for cell in guarded} - open_sources
-    return tuple(cell for cell in decision.permitted if cell.source not in closed)
+        return reading
+    knowing = tuple(guarded[source] for source in sorted(guarded))
+    told = {cell.source for cell in rules.decide(_about(case, knowing), consent.policy).permitted}
+    untold = guarded.keys() - told
+    cells = tuple(cell for cell in case.request.cells if cell.source not in untold)
+    return replace(reading, case=_about(case, cells or knowing))
+
+
+def _about(case: CaseFile, cells: tuple[Cell, ...]) -> CaseFile:
+    return replace(case, request=replace(case.request, cells=cells))
 
 
 def audit_decision(
@@ -118,10 +127,6 @@ def audit_decision(
     detail = trail.decision_detail(decided.decision_id, decision, decided.reading.versions())
     detail |= {
         "asked": format_id(ask.person_id),
-        "action": ask.action[:16],
-        "identified_by": ask.identified_by[:32],
-        **({"reason_code": ask.reason_code[:32]} if ask.reason_code else {}),
-        **({"incident": ask.incident_id} if ask.incident_id else {}),
         **(more or {}),
     }
     receipt = trail.append(

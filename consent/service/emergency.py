@@ -53,7 +53,7 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
     actor = actor_of(by, ask.user)
 
     def act(tx: Connection, resolution: Resolution) -> Opened:
-        request = request_of(ask, ask.sources or sources_of(resolution))
+        request = request_of(ask, ask.sources or sources_of(resolution), are_named=bool(ask.sources))
         reading = read_case(tx, consent, resolution, actor, request, ask.person_id)
         now = reading.case.at
         earlier = reading.case.emergency
@@ -70,7 +70,8 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
             expires_at=now + timedelta(hours=consent.policy.emergency_hours),
             renewals=earlier.renewals + 1 if earlier is not None and is_renewal else 0,
         )
-        decision = rules.decide(replace(reading.case, emergency=grant), consent.policy)
+        reading = replace(reading, case=replace(reading.case, emergency=grant))
+        decision = rules.decide(reading.case, consent.policy)
         decision_id = new_id()
         is_open = bool(decision.permitted)
         receipt = trail.append(

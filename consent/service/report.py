@@ -38,6 +38,7 @@ _WORDS = {
     "directive-refused": "refused a directive",
     "directive-entered-in-error": "struck out a directive",
     "access-report": "read this report",
+    "decision-explained": "had a decision explained",
 }
 """The kinds of audit rows that a report tells, in words."""
 

@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from consent.facts import Actor, Cell, codes
+from consent.facts import Actor, codes
 from consent.rules import Decision, Outcome
 from consent.rules.explain import visible_findings
+from consent.service.casefile import grouped
 from consent.service.context import Consent
 from consent.store.alerts import Alert, has_open_alert, insert_alert
 from foundation import audit
@@ -95,14 +96,6 @@ def told_reasons(decision: Decision) -> list[str]:
     if decision.outcome is Outcome.NOT_FOUND:
         return []
     return list(dict.fromkeys(finding.reason for finding in visible_findings(decision)))
-
-
-def grouped(cells: Collection[Cell]) -> dict[str, dict[str, list[str]]]:
-    """Cells as source → label → categories, so that a row stays narrow."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for cell in sorted(cells):
-        found.setdefault(cell.source, {}).setdefault(cell.label, []).append(cell.category)
-    return found
 
 
 def raise_alerts(

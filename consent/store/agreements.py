@@ -79,6 +79,12 @@ def find_agreement(tx: Connection, name: str) -> AgreementRow | None:
     return None if found is None else _row(found)
 
 
+def read_version(tx: Connection, agreement_id: int, version: int) -> Agreement:
+    """One version of an agreement as it was recorded; none is ever removed."""
+    key = and_(agreement.c.agreement_id == agreement_id, agreement.c.version == version)
+    return _fact(tx.execute(select(agreement).where(key)).one())
+
+
 def list_agreements(tx: Connection, *, after: int, limit: int) -> list[AgreementRow]:
     statement = (
         select(agreement)

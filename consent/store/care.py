@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from consent.facts import EmergencyGrant, OptOutEvidence, Relationship
 from consent.store.tables import emergency_grant, opt_out_evidence, relationship
@@ -60,18 +60,25 @@ def read_relationships(
         )
         .order_by(relationship.c.relationship_id)
     )
-    return tuple(
-        Relationship(
-            relationship_id=row.relationship_id,
-            kind=row.kind,
-            organisation=row.organisation,
-            started_at=row.started_at,
-            ends_at=row.ends_at,
-            user_id=row.user_id,
-            incident_id=row.incident_id,
-        )
-        for row in tx.execute(statement)
+    return tuple(_relationship(row) for row in tx.execute(statement))
+
+
+def _relationship(row: Row[tuple[object, ...]]) -> Relationship:
+    return Relationship(
+        relationship_id=row.relationship_id,
+        kind=row.kind,
+        organisation=row.organisation,
+        started_at=row.started_at,
+        ends_at=row.ends_at,
+        user_id=row.user_id,
+        incident_id=row.incident_id,
     )
+
+
+def read_relationship(tx: Connection, relationship_id: int) -> Relationship:
+    """One relationship as it stands now; its end may have been set since."""
+    key = relationship.c.relationship_id == relationship_id
+    return _relationship(tx.execute(select(relationship).where(key)).one())
 
 
 def insert_grant(tx: Connection, grant: EmergencyGrant, *, record_id: int, reason: str) -> None:

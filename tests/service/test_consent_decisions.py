@@ -1,5 +1,6 @@
 """Decisions, releases and redemptions on both databases, one act at a time."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,13 +12,16 @@ import consent.service.release as release
 import consent.service.trail as trail
 from consent.facts import Cell, Scope
 from consent.rules import Outcome
+from consent.rules.explain import staff_view
 from consent.service.emergency import open_emergency_access
 from consent.service.order import decide_under_lock
 from consent.service.release import Item, inspect_release
 from consent.service.report import access_report, list_alerts
 from foundation.audit import audit_event, events_about
 from foundation.auth.keys import rotate_keys
+from foundation.directory import Organisation, put_organisation
 from foundation.errors import Conflict, Forbidden, Gone, Invalid, Unavailable
+from mpi.records import RecordKey
 from mpi.service.review import undo_decision
 from tests.service.consent_world import (
     AMBULANCE,
@@ -94,6 +98,44 @@ def test_sources_that_were_not_named_are_told_only_if_knowing_them_may_be_told(w
     answer = world.ask(sources=())
 
     assert {cell.source for cell in answer.shown} == {UCLH, PRACTICE}
+
+
+def test_a_source_that_may_not_be_told_shows_in_no_part_of_an_answer(world):
+    own_rule = {"excluded_categories": ["medication"]}
+    with world.db.write() as tx:
+        put_organisation(tx, Organisation(SLAM, "SLaM", "mental-health", settings=own_rule))
+
+    without_names = world.ask(sources=(), categories=("medication",), labels=("N",))
+    without_slam = world.ask(sources=(UCLH, PRACTICE), categories=("medication",), labels=("N",))
+    slam_alone = world.ask(sources=(SLAM,), categories=("medication",), labels=("N",))
+
+    assert slam_alone.decision.outcome is Outcome.DENY
+    assert staff_view(without_names.decision) == staff_view(without_slam.decision)
+    assert without_names.decision.outcome is Outcome.PERMIT
+
+
+def test_someone_known_only_where_it_may_not_be_told_is_refused_with_the_offer_of_an_emergency(world):
+    only_there = world.receive(replace(_someone_else(), key=RecordKey(SLAM, "main", "only")))
+    world.is_caring(person_id=only_there)
+
+    answer = world.ask(person_id=only_there, sources=())
+
+    assert (answer.decision.outcome, answer.shown) == (Outcome.DENY_OVERRIDABLE, ())
+
+
+def test_someone_known_in_very_many_places_is_answered_without_naming_them(world):
+    places = [f"X{number:04}" for number in range(20)]
+    with world.db.write() as tx:
+        for place in places:
+            put_organisation(tx, Organisation(place, place, "acute"))
+    for place in places:
+        world.receive(a_record(place, "one"))
+
+    answer = world.ask(sources=(), categories=(), labels=())
+
+    assert set(places) <= {cell.source for cell in answer.shown}
+    with pytest.raises(Invalid, match="too-many-cells"):
+        world.ask(sources=tuple(places), categories=(), labels=())
 
 
 def test_nobody_and_a_person_without_relationship_of_any_kind_are_told_apart_from_neither_side(world):
