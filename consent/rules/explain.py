@@ -15,19 +15,7 @@ def compose(outcome: Outcome, verdicts: tuple[Verdict, ...], policy: Policy) -> 
     first = policy.outcomes[outcome.value]
     if outcome is Outcome.NOT_FOUND:
         return first
-    told = {
-        (finding.tier, finding.reason)
-        for verdict in verdicts
-        if not verdict.is_hidden
-        for finding in verdict.findings
-        if _is_told(finding.effect, verdict)
-    }
-    reasons = [policy.reasons[reason] for _, reason in sorted(told) if reason in policy.reasons]
-    return Texts(
-        staff=_join([first.staff, *(r.staff for r in reasons)]),
-        officer=_join([first.officer, *(r.officer for r in reasons)]),
-        patient=_join([first.patient, *(r.patient for r in reasons)]),
-    )
+    return compose_from_reasons(outcome, _told(verdicts), policy)
 
 
 def staff_view(decision: Decision) -> Mapping[str, object]:
@@ -51,9 +39,27 @@ def visible_findings(decision: Decision) -> tuple[Finding, ...]:
     return tuple(sorted({f for r in decision.rulings if not r.is_hidden for f in r.findings}))
 
 
-def _is_told(effect: Effect, verdict: Verdict) -> bool:
-    # A lifted cell tells of the emergency, not of what it lifted: staff who see the item need no list of refusals.
-    return effect is Effect.LIFT if verdict.is_lifted else True
+def told_reasons(decision: Decision) -> list[str]:
+    """The reasons that may be told, in order of tier: what an audit row keeps, to write the texts from again."""
+    if decision.outcome is Outcome.NOT_FOUND:
+        return []
+    if not decision.rulings:
+        return list(dict.fromkeys(finding.reason for finding in decision.determining))
+    return _told(tuple({id(ruling.verdict): ruling.verdict for ruling in decision.rulings}.values()))
+
+
+def _told(verdicts: tuple[Verdict, ...]) -> list[str]:
+    visible = [verdict for verdict in verdicts if not verdict.is_hidden]
+    # An emergency that lifted a refusal is told in its place: nobody may read that a wish was kept to which was not.
+    lifted = {
+        finding.reason
+        for verdict in visible
+        if verdict.is_lifted
+        for finding in verdict.findings
+        if finding.effect is Effect.DENY
+    }
+    told = {(finding.tier, finding.reason) for verdict in visible for finding in verdict.findings}
+    return list(dict.fromkeys(reason for _, reason in sorted(told) if reason not in lifted))
 
 
 def _join(sentences: list[str]) -> str:

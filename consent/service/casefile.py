@@ -169,22 +169,31 @@ def _read(tx: Connection, consent: Consent, resolution: Resolution, bare: CaseFi
         "sources": organisations.settings,
         "lineages": organisations.lineages,
     }
-    if not resolution.is_current or resolution.person_id is None:
-        subject = Subject(bare.subject.person_id, resolution.state)
-        return Reading(CaseFile(at=bare.at, subject=subject, **common), organisations)  # type: ignore[arg-type]
-    members = resolution.record_ids
+    # Of someone who is not there the same is read, and found empty: how long an answer takes must not tell an absent
+    # person from a hidden one.
+    person_id = resolution.person_id or bare.subject.person_id
+    members = resolution.record_ids or (person_id,)
     consumer = organisations.lineages[actor.organisation]
-    directives, is_bound_too_widely = _directives(tx, resolution.person_id, members)
+    directives, is_bound_too_widely = _directives(tx, person_id, members)
     # Another server's clock may be ahead: what is on record has been said, so the decision is no earlier than that.
     at = max([bare.at, *(directive.recorded_at for directive in directives)])
     is_doubtful = at - bare.at > CLOCK_TOLERANCE
-    life = life_of(tx, consent.mpi, resolution.person_id, at.date())
+    life = life_of(tx, consent.mpi, person_id, at.date())
+    agreements = agreement_store.read_agreements_for(tx, consumer, at)
+    relationships = care_store.read_relationships(tx, members, consumer)
+    opt_out = care_store.read_opt_out(tx, members)
+    emergency = care_store.read_grant(
+        tx, members, person_id, user_id=actor.user_id, organisation=actor.organisation
+    )
+    if not resolution.is_current:
+        nobody = Subject(person_id, resolution.state)
+        return Reading(CaseFile(at=bare.at, subject=nobody, **common), organisations)  # type: ignore[arg-type]
     return Reading(
         CaseFile(
             at=bare.at if is_doubtful else at,
             unreadable=frozenset({"clock"} if is_doubtful else ()),
             subject=Subject(
-                person_id=resolution.person_id,
+                person_id=person_id,
                 state="current",
                 epoch=resolution.epoch,
                 is_restricted=resolution.restricted,
@@ -193,16 +202,10 @@ def _read(tx: Connection, consent: Consent, resolution: Resolution, bare: CaseFi
                 warned_sources=frozenset(sources) if resolution.held else frozenset(),
             ),
             directives=directives,
-            agreements=agreement_store.read_agreements_for(tx, consumer, at),
-            relationships=care_store.read_relationships(tx, members, consumer),
-            opt_out=care_store.read_opt_out(tx, members),
-            emergency=care_store.read_grant(
-                tx,
-                members,
-                resolution.person_id,
-                user_id=actor.user_id,
-                organisation=actor.organisation,
-            ),
+            agreements=agreements,
+            relationships=relationships,
+            opt_out=opt_out,
+            emergency=emergency,
             **common,  # type: ignore[arg-type]
         ),
         organisations,

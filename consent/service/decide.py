@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from consent import rules
 from consent.facts import Actor, CaseFile, Cell, Request
 from consent.rules import Decision
+from consent.rules.explain import told_reasons
 from consent.service import trail
 from consent.service.asking import Ask, acting_principal, actor_of, request_of
 from consent.service.casefile import Reading, read_case, sources_of
@@ -137,7 +138,7 @@ def audit_decision(
         outcome=trail.outcome_of(decision),
         person_id=resolution.person_id,
         purpose=ask.purpose,
-        reasons=trail.told_reasons(decision),
+        reasons=told_reasons(decision),
         detail=detail,
     )
     found = set(decision.alerts)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from consent.facts import Cell
 from consent.rules import Decision, Outcome, releasable
+from consent.rules.explain import told_reasons
 from consent.service import trail
 from consent.service.asking import (
     Ask,
@@ -249,7 +250,7 @@ def _redeem(
         outcome="denied" if is_replay or not released else "success",
         person_id=resolution.person_id,
         purpose=request.purpose,
-        reasons=trail.told_reasons(decided.decision),
+        reasons=told_reasons(decided.decision),
         detail=detail,
     )
     if is_replay:

@@ -8,8 +8,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from consent.facts import Actor, codes
-from consent.rules import Decision, Outcome
-from consent.rules.explain import visible_findings
+from consent.rules import Decision
 from consent.service.casefile import grouped
 from consent.service.context import Consent
 from consent.store.alerts import Alert, has_open_alert, insert_alert
@@ -89,13 +88,6 @@ def decision_detail(decision_id: int, decision: Decision, facts: Mapping[str, An
         "obligations": [o.code for o in decision.obligations],
         "facts": dict(facts),
     }
-
-
-def told_reasons(decision: Decision) -> list[str]:
-    """The reasons that may be told, in order of tier; those of hidden cells are among the determining rules only."""
-    if decision.outcome is Outcome.NOT_FOUND:
-        return []
-    return list(dict.fromkeys(finding.reason for finding in visible_findings(decision)))
 
 
 def raise_alerts(

@@ -39,7 +39,7 @@ _ADMINISTRATOR = _CLERK | {"agreements:write", "directory:write", "relationships
 # National job role code: what it is called, and the scopes that it brings.
 ROLES: dict[str, tuple[str, frozenset[str]]] = {
     "R0001": ("Privacy Officer", _PRIVACY),
-    "R5105": ("Caldicott Guardian", _PRIVACY),
+    "R5105": ("Caldicott Guardian", _PRIVACY | {"directives:write"}),
     "R5110": ("Demographic Administrator", _DATA_QUALITY),
     "R1984": ("Health Records Administrator", _DATA_QUALITY),
     "R8013": ("Health Records Manager", _DATA_QUALITY),
