@@ -23,7 +23,7 @@ from consent.store import care as care_store
 from consent.store.directives import read_directives_of
 from consent.store.organisations import Organisations, read_organisations
 from mpi.service.life import life_of
-from mpi.service.persons import Resolution, bound_with, resolve_person
+from mpi.service.persons import Resolution, bound_with, doubted_organisations, resolve_person
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ def _read(tx: Connection, consent: Consent, resolution: Resolution, bare: CaseFi
                 is_restricted=resolution.restricted,
                 is_deceased=life.is_deceased,
                 age_years=life.age_years,
-                warned_sources=frozenset(sources) if resolution.held else frozenset(),
+                warned_sources=doubted_organisations(tx, resolution),
             ),
             directives=directives,
             agreements=agreements,

@@ -79,6 +79,21 @@ def resolve_person(tx: Connection, number: int) -> Resolution:
     )
 
 
+def doubted_organisations(tx: Connection, resolution: Resolution) -> frozenset[str]:
+    """Return whose part of a person may be another's: all of it while an update is held, and the records whose numbers conflict."""
+    if resolution.held:
+        return frozenset(member.organisation for member in resolution.members)
+    conflict = ("number-conflict", str(resolution.person_id))
+    doubted = {
+        number
+        for task in task_store.read_subjects(tx, [conflict])
+        if task.state == "open"
+        for side in task.sides
+        for number in side
+    }
+    return frozenset(member.organisation for member in resolution.members if member.record_id in doubted)
+
+
 def resolve_record(tx: Connection, record_id: int) -> int | None:
     """Return the id of the person that holds a record; None while it is nobody's."""
     row = record_store.read_records(tx, [record_id]).get(record_id)

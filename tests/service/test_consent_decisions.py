@@ -26,6 +26,7 @@ from mpi.service.review import undo_decision
 from tests.service.consent_world import (
     AMBULANCE,
     APP,
+    CARE_HOME,
     DOCTOR,
     ITEMS,
     LETTER,
@@ -188,6 +189,21 @@ def test_a_caller_that_has_seen_a_newer_epoch_is_not_answered_from_an_older_one(
 def test_a_system_may_not_speak_for_another_organisation(world):
     with pytest.raises(Forbidden, match="organisation-not-yours"):
         world.ask(user=User("someone", DOCTOR, UCLH, assurance=2))
+
+
+def test_what_may_be_another_persons_carries_an_identity_warning(world):
+    def must_warn(*sources: str) -> bool:
+        decision = world.ask(sources=sources).decision
+        assert decision.outcome.is_permit
+        return "SHOW_IDENTITY_WARNING" in {one.code for one in decision.obligations}
+
+    assert not must_warn(UCLH, PRACTICE)
+
+    world.receive(a_record(CARE_HOME, "c-1", nhs_number="9990000026", nhs_number_status="02"))
+    join(world)
+
+    assert must_warn(CARE_HOME)
+    assert must_warn(UCLH, PRACTICE)  # nobody knows yet which of the two numbers is wrong
 
 
 # Releases ------------------------------------------------------------------------------------------------------------
