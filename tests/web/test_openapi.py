@@ -11,7 +11,7 @@ from schemathesis import GenerationMode
 
 from foundation.auth.roles import SCOPES
 from foundation.database import Database
-from tests.web.described import DOCUMENT, NAMES, OPERATIONS, QUESTIONS, Described, ask_at_random, describe
+from tests.web.described import DOCUMENT, NAMES, OPERATIONS, QUESTIONS, Described, expect_answers_as_described, describe
 
 # A run of about a minute; tests/long/test_openapi_long.py asks further, and on both engines.
 EXAMPLES = 8
@@ -30,7 +30,7 @@ def described(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_every_operation_answers_as_it_is_described(
     described: Described, method: str, path: str, mode: GenerationMode
 ):
-    ask_at_random(described, method, path, mode, EXAMPLES)
+    expect_answers_as_described(described, method, path, mode, EXAMPLES)
 
 
 # -- the document -----------------------------------------------------------------------------------------------------
