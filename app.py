@@ -57,7 +57,7 @@ from foundation.web.sign_in import people, tokens
 from mpi.cli import load_file
 from mpi.matching import load_model
 from mpi.service.census import count_index
-from mpi.service.context import Mpi
+from mpi.service.context import Mpi, model_or_late
 from mpi.service.link import link_waiting
 from mpi.web import make_blueprints as make_mpi_blueprints
 
@@ -107,7 +107,7 @@ class Composition:
 
     @cached_property
     def _wings(self) -> tuple[Mpi, Consent]:
-        index = Mpi(self.db, self.clock, load_model(self.settings.model_path), self.bell)
+        index = Mpi(self.db, self.clock, model_or_late(self.settings.model_path), self.bell)
         service = Consent(self.db, self.clock, index, self.settings.public_url)
         # The one upward need: before members, origins or demographics leave, the index asks consent.
         return replace(index, release_gate=release_gate(service)), service

@@ -6,8 +6,8 @@ from itertools import groupby
 
 from mpi.records import RecordKey, SourceRecord
 from mpi.service.context import Mpi
+from mpi.service.fold import stored_record
 from mpi.service.graph import settle, survey
-from mpi.service.receive import stored_record
 from mpi.store import records as record_store
 
 CHUNK = 500

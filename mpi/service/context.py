@@ -1,18 +1,24 @@
 """What every use case of the index is given: database, clock, match model, bell and release gate."""
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, cast
 
 from foundation.bell import Bell
 from foundation.clock import Clock
 from foundation.database import Database
-from mpi.matching import Model, NormalisedRecord, normalise
+from foundation.errors import Unavailable
+from mpi.matching import Model, NormalisedRecord, load_model, normalise
 from mpi.records import SourceRecord
 from mpi.service.gate import ReleaseGate, closed_gate
 from mpi.store.records import RecordRow
+
+log = logging.getLogger(__name__)
 
 
 class Forms:
@@ -40,6 +46,29 @@ class Forms:
             self._forms[record_id, hash(normalised)] = form
             while len(self._forms) > self._limit:
                 self._forms.popitem(last=False)
+
+
+class LateModel:
+    """A match model that could not be read at the start, and is tried again whenever it is needed.
+
+    Raises:
+        Unavailable: ``match-model-unreadable``, from any use of it: records are kept meanwhile, and linking waits.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(load_model(self._path), name)
+
+
+def model_or_late(path: Path | None) -> Model:
+    """Read a match model; one that cannot be read stops what needs it, and nothing else."""
+    try:
+        return load_model(path)
+    except Unavailable as fault:
+        log.error("match model cannot be read: records are kept, linking waits", extra={"code": fault.code})
+        return cast(Model, LateModel(path))
 
 
 @dataclass(frozen=True, slots=True)

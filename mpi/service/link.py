@@ -22,6 +22,7 @@ from mpi.records import SourceRecord
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, Weighed, edge_row, is_edge, pair_of, weigh_pair
+from mpi.service.fold import UNREAD, read_unread
 from mpi.service.graph import Settled, Survey, Unions, settle, survey
 from mpi.service.persons import lock_persons
 from mpi.service.questions import Kind, Overlay, Question, open_questions, splits_of
@@ -90,7 +91,7 @@ def link_record(mpi: Mpi, record_id: int) -> Linked:
 
     Raises:
         NotFound: ``record-unknown``.
-        Unavailable: ``linking-busy`` when others kept moving the same persons; the record waits for a worker.
+        Unavailable: ``linking-busy`` when others kept moving the same persons, ``match-model-unreadable``; the record waits for a worker.
     """
     return link_records(mpi, [record_id])
 
@@ -98,10 +99,14 @@ def link_record(mpi: Mpi, record_id: int) -> Linked:
 def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
     """Link some records in one transaction; the groups are those that linking them one by one, in any order, would give."""
 
-    def take(tx: Connection) -> Linked:
+    def take(tx: Connection) -> Linked | None:
         rows = record_store.read_records(tx, record_ids)
         if len(rows) < len(set(record_ids)):
             raise NotFound("record-unknown")
+        unread = [number for number, row in rows.items() if row.model_revision == UNREAD]
+        if unread:
+            read_unread(tx, mpi, unread)
+            return None
         waiting = {
             number: row
             for number, row in rows.items()
@@ -109,7 +114,8 @@ def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
         }
         return link_in(tx, mpi, waiting, ARRIVAL) if waiting else NOTHING
 
-    linked = taken_again(mpi, take)
+    # What came while no model could be read is read first, in a transaction of its own.
+    linked = taken_again(mpi, take) or taken_again(mpi, take) or NOTHING
     if linked.records:
         mpi.bell.ring("outbox")
     return linked

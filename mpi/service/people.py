@@ -15,11 +15,11 @@ from mpi.records import RecordKey, SourceRecord
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, pair_of
+from mpi.service.fold import stored_record
 from mpi.service.gate import GateRequest, Wanted
 from mpi.service.graph import settle_again
 from mpi.service.lookup import has_identifier, lookup_key
 from mpi.service.persons import PersonMember, Resolution, resolve_person
-from mpi.service.receive import stored_record
 from mpi.service.review import FieldReason, field_reasons, without_location
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store

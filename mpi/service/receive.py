@@ -13,13 +13,20 @@ from sqlalchemy import Connection
 from foundation.errors import Conflict, Forbidden, NotFound, Unavailable
 from foundation.ids import new_id
 from foundation.principal import Principal
-from mpi.matching import NormalisedRecord, block
+from mpi.matching import NormalisedRecord
 from mpi.records import RecordKey, SourceRecord, validate
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import reads_like_another_person
+from mpi.service.fold import (
+    EMPTY,
+    UNREAD,
+    all_keys,
+    derived_columns,
+    is_like_none,
+    put_current,
+)
 from mpi.service.link import link_record
-from mpi.service.lookup import lookup_keys
 from mpi.service.persons import resolve_record
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow, VersionRow
@@ -136,7 +143,7 @@ def _store(
             raise Forbidden("organisation-not-yours", field="organisation")
     if trail.unknown_organisation(tx, mpi.organisations, organisations) is not None:
         raise NotFound("organisation-unknown", field="organisation")
-    arrival = _Arrival(tx, mpi, by, mpi.clock.now())
+    arrival = _Arrival(tx, mpi, by, mpi.clock.now(), _revision(mpi))
     known = record_store.find_records(tx, [record.key for record in records], for_update=True)
     if if_match is not None:
         _check_version(known.get(records[0].key), if_match)
@@ -161,6 +168,13 @@ def _check_version(known: RecordRow | None, if_match: int) -> None:
         raise Conflict("version-stale", ids={"version": str(version)})
 
 
+def _revision(mpi: Mpi) -> str:
+    try:
+        return mpi.model.revision
+    except Unavailable:
+        return UNREAD
+
+
 @dataclass(frozen=True, slots=True)
 class _Content:
     """A record as it will be stored."""
@@ -177,27 +191,30 @@ def _content(record: SourceRecord) -> _Content:
     return _Content(record, payload, blake2b(payload.encode(), digest_size=16).digest())
 
 
-def stored_record(version: VersionRow) -> SourceRecord:
-    """Read a version back as the record that was received."""
-    record = SourceRecord.from_payload(json.loads(version.payload))
-    return replace(record, updated_at=version.source_at) if version.has_source_time else record
-
-
 @dataclass(frozen=True, slots=True)
 class _Arrival:
     tx: Connection
     mpi: Mpi
     by: Principal
     now: datetime
+    revision: str
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether there is no match model to read records with."""
+        return self.revision == UNREAD
 
     def insert(self, records: Sequence[SourceRecord]) -> dict[RecordKey, Stored]:
         """Insert first versions; a key that someone else inserted meanwhile is left out of the answer."""
         if not records:
             return {}
         contents = [_content(record) for record in records]
-        forms = [self.mpi.normalised(record) for record in records]
+        forms = [EMPTY if self.is_blind else self.mpi.normalised(record) for record in records]
         ids = [new_id() for _ in records]
-        key_sets = [all_keys(self.mpi, form, record) for form, record in zip(forms, records, strict=True)]
+        key_sets = [
+            () if self.is_blind else all_keys(self.mpi, form, record)
+            for form, record in zip(forms, records, strict=True)
+        ]
         rows = [
             {
                 "record_id": record_id,
@@ -209,7 +226,7 @@ class _Arrival:
                 "current_version": 1,
                 "linked_version": None,
                 "held_version": None,
-                **derived_columns(self.mpi, form, content.record, found),
+                **derived_columns(form, content.record, found, self.revision),
                 "component_id": record_id,
                 "person_id": None,
                 "search_complete": False,
@@ -255,6 +272,19 @@ class _Arrival:
         if _is_known(content, row, past):
             return Stored(row.record_id, record.key, row.version, "unchanged", is_waiting)
         version = row.version + 1
+        if self.is_blind or row.model_revision == UNREAD:
+            # What it changes is for the model to say: T2 folds it, when there is one.
+            record_store.insert_versions(
+                self.tx, [self._version(row.record_id, version, "accepted", content)]
+            )
+            self._update(
+                row,
+                version=version,
+                linked_version=None,
+                model_revision=UNREAD,
+                restricted=row.restricted or record.restricted,  # a location is protected at once
+            )
+            return Stored(row.record_id, record.key, version, "changed", True)
         form = self.mpi.normalised(record)
         accepted = [one for one in past if one.state == "accepted"]
         current = next(one for one in accepted if one.version == row.current_version)
@@ -278,11 +308,9 @@ class _Arrival:
         return Stored(row.record_id, record.key, version, "changed", True)
 
     def _is_overlay(self, form: NormalisedRecord, row: RecordRow, accepted: list[VersionRow]) -> bool:
-        model = self.mpi.model
-        if not reads_like_another_person(form, {0: self.mpi.forms.of(row)}, model):
+        if not reads_like_another_person(form, {0: self.mpi.forms.of(row)}, self.mpi.model):
             return False
-        earlier = {one.version: self.mpi.normalised(stored_record(one)) for one in accepted}
-        return reads_like_another_person(form, earlier, model)
+        return is_like_none(self.mpi, form, accepted)
 
     def _update(self, row: RecordRow, **values: Any) -> None:
         record_store.update_records(self.tx, [{"record_id": row.record_id, **values, "changed_at": self.now}])
@@ -311,55 +339,3 @@ def _is_known(content: _Content, row: RecordRow, past: list[VersionRow]) -> bool
     return any(
         one.digest == content.digest and one.has_source_time and one.source_at == source_at for one in past
     )
-
-
-# What stands --------------------------------------------------------------------------------------------------------
-
-
-def put_current(
-    tx: Connection,
-    mpi: Mpi,
-    row: RecordRow,
-    current_version: int,
-    record: SourceRecord,
-    form: NormalisedRecord,
-    **others: Any,
-) -> None:
-    """Let one version stand for a record: its normalised form and keys replace the old ones, and T2 is due."""
-    keys = all_keys(mpi, form, record)
-    derived = derived_columns(mpi, form, record, keys)
-    record_store.update_records(
-        tx,
-        [
-            {
-                "record_id": row.record_id,
-                "current_version": current_version,
-                "linked_version": None,
-                **derived,
-                "changed_at": mpi.clock.now(),
-                **others,
-            }
-        ],
-    )
-    old, new = set(row.keys), set(keys)
-    record_store.replace_keys(
-        tx, [(key, row.record_id) for key in old - new], [(key, row.record_id) for key in new - old]
-    )
-    mpi.forms.remember(row.record_id, derived["normalised"], form)
-
-
-def derived_columns(
-    mpi: Mpi, form: NormalisedRecord, record: SourceRecord, keys: Sequence[int]
-) -> dict[str, Any]:
-    return {
-        "normalised": json.dumps(form.to_payload(), ensure_ascii=False, separators=(",", ":")),
-        "keys": record_store.pack_keys(keys),
-        "model_revision": mpi.model.revision,
-        "restricted": record.restricted,
-    }
-
-
-def all_keys(mpi: Mpi, form: NormalisedRecord, record: SourceRecord) -> tuple[int, ...]:
-    """Return the keys under which a record is found: those of the match model, and those of its identifiers."""
-    blocking = (key.key for key in block(form, mpi.model))
-    return tuple(dict.fromkeys((*blocking, *lookup_keys(record, form))))

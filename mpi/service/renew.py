@@ -5,8 +5,8 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from mpi.service.context import Mpi
+from mpi.service.fold import put_current, read_unread, stored_record
 from mpi.service.link import link_waiting, taken_again
-from mpi.service.receive import put_current, stored_record
 from mpi.store import records as record_store
 
 CHUNK = 200
@@ -37,6 +37,7 @@ def renew_index(mpi: Mpi, progress: Callable[[int], None] = lambda _: None) -> i
 
 def _renew(tx: Connection, mpi: Mpi, ids: list[int]) -> int:
     record_store.lock_records(tx, ids)
+    read_unread(tx, mpi, ids)
     versions = record_store.read_versions(tx, ids)
     count = 0
     for number, row in record_store.read_records(tx, ids).items():

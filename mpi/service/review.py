@@ -16,9 +16,9 @@ from mpi.matching.explain import REASONS as WORDS_OF
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, edge_row, weigh_pair
+from mpi.service.fold import put_current, read_unread, stored_record
 from mpi.service.link import Change, Linked, Moved, link_in, repartition, taken_again
 from mpi.service.questions import Kind
-from mpi.service.receive import put_current, stored_record
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -645,6 +645,7 @@ def _held_versions(tx: Connection, record_id: int) -> list[Any]:
 
 def _let_go(tx: Connection, mpi: Mpi, record_id: int, state: Literal["accepted", "rejected"]) -> None:
     """Accept or reject what is held of a record, and fold its versions again."""
+    read_unread(tx, mpi, [record_id])
     held = _held_versions(tx, record_id)
     record_store.set_version_states(tx, record_id, [one.version for one in held], state)
     _fold(tx, mpi, record_id, held_version=None)

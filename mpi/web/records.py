@@ -6,6 +6,7 @@ from typing import Any
 import flask
 from flask_smorest import Blueprint
 
+from foundation.errors import Invalid
 from foundation.web import current_principal, etag, if_match, make_blueprint, requires, takes_if_match
 from mpi.records import RecordKey, SourceRecord
 from mpi.service.context import Mpi
@@ -36,8 +37,9 @@ def make(mpi: Mpi) -> Blueprint:
         lets it in only as the first. The answer waits for linking unless ``wait=false``.
         """
         record = record_of(RecordKey(organisation, system, local_id), body)
-        expected = 0 if flask.request.headers.get("If-None-Match") == "*" else if_match()
-        received = receive_record(mpi, record, current_principal(), link=query["wait"], if_match=expected)
+        received = receive_record(
+            mpi, record, current_principal(), link=query["wait"], if_match=_expected_version()
+        )
         status = 202 if received.state == "waiting" else 201 if received.version == 1 else 200
         if received.state == "unchanged":
             status = 200
@@ -59,6 +61,20 @@ def make(mpi: Mpi) -> Blueprint:
         return answer, 200, {"ETag": etag(found.version)}
 
     return room
+
+
+def _expected_version() -> int | None:
+    """Return the version that the sender believes to be the last: 0 for none, None where it did not say.
+
+    Raises:
+        Invalid: ``if-none-match-format``: a condition that is not understood must not be taken for none; ``if-match-format``.
+    """
+    given = flask.request.headers.get("If-None-Match")
+    if given is None:
+        return if_match()
+    if given.strip() != "*":
+        raise Invalid("if-none-match-format", detail="If-None-Match takes * alone.")
+    return 0
 
 
 def record_of(key: RecordKey, body: Mapping[str, Any]) -> SourceRecord:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +11,27 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from foundation.principal import Principal
+from mpi.matching.model import DEFAULT_MODEL
 from mpi.records import HumanName
 from mpi.service import link
-from mpi.service.context import Forms
+from mpi.service.census import verify_index
+from mpi.service.context import Forms, model_or_late
 from mpi.service.link import link_record, link_waiting
+from mpi.service.match import match_person
 from mpi.service.receive import receive_record, store_record
+from mpi.service.renew import renew_index
 from mpi.service.review import decide_task, undo_decision
 from tests.service.mpi_world import FEED, ONE_NUMBER, OTHER_NUMBER, READER, World, a_source_record, at
+
+ANOTHER_PERSON = a_source_record(
+    "1",
+    given="Kevin",
+    family="Blackwood",
+    born_on="1951-07-30",
+    gender="male",
+    line="9 Mile End Road",
+    postcode="E1 4NS",
+)
 
 
 @pytest.fixture
@@ -378,3 +393,51 @@ def test_a_version_from_the_future_does_not_make_all_that_follow_late(world: Wor
 
     assert world.send(a_source_record("1"), now + timedelta(hours=20)).state == "linked"
     assert world.rows("select count(*) from record_version") == [(1,)]
+
+
+# Without a match model -----------------------------------------------------------------------------------------------
+
+
+def test_without_a_match_model_records_are_kept_and_linked_when_there_is_one(
+    world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.json"
+    first = world.send(a_source_record("1", nhs_number=ONE_NUMBER), at(2))
+    sighted, world.mpi = world.mpi, replace(world.mpi, model=model_or_late(path), forms=Forms())
+
+    moved = world.send(a_source_record("1", nhs_number=ONE_NUMBER, postcode="N1 9GU"), at(3))
+    late = world.send(a_source_record("1", nhs_number=ONE_NUMBER, postcode="E8 1EJ"), at(1))
+    stranger = world.send(ANOTHER_PERSON, at(4))
+    again = world.send(ANOTHER_PERSON, at(4))
+    other = world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER, restricted=True))
+    flagged = world.send(a_source_record("3", given="Kojo", born_on="1961-05-06", line=None, postcode=None))
+    world.send(a_source_record("3", given="Kojo", born_on="1961-05-06", restricted=True))
+
+    assert {one.state for one in (moved, late, stranger, again, other)} == {"waiting"}
+    assert [one.version for one in (moved, late, stranger, again, other)] == [2, 3, 4, 4, 1]
+    assert world.resolve(first.record_id).is_current and world.person_of(other) is None
+    assert world.rows("select restricted from source_record where local_id = '3'")[0][0]
+    for ask in (lambda: link_waiting(world.mpi), lambda: match_person(world.mpi, ANOTHER_PERSON, READER)):
+        with pytest.raises(Unavailable, match="match-model-unreadable"):
+            ask()
+    assert verify_index(sighted).waiting == 3
+
+    path.write_bytes(DEFAULT_MODEL.read_bytes())
+    assert link_waiting(world.mpi) == 3
+
+    rows = world.rows("select version, current_version, held_version from source_record order by record_id")
+    assert rows == [(4, 2, 4), (1, 1, None), (2, 2, None)]
+    assert world.person_of(other) == first.record_id != world.person_of(flagged)
+    assert world.kinds() == ["overlay"]
+    assert verify_index(sighted).is_sound
+
+
+def test_a_new_model_reads_what_came_without_one(world: World, tmp_path: Path) -> None:
+    first = world.send(a_source_record("1", nhs_number=ONE_NUMBER), at(1))
+    blind = replace(world.mpi, model=model_or_late(tmp_path / "none.json"), forms=Forms())
+    receive_record(blind, replace(ANOTHER_PERSON, updated_at=at(2)), FEED)
+
+    renew_index(world.mpi)
+
+    assert world.rows("select current_version, held_version from source_record") == [(1, 2)]
+    assert world.resolve(first.record_id).held

@@ -60,6 +60,9 @@ def test_a_record_is_put_read_back_and_changed_under_its_etag(caller: Caller) ->
     assert (stale.status_code, stale.json["code"]) == (409, "version-stale")
     not_first = caller.put(HERS, AMARA | {"gender": "unknown"}, If_None_Match="*")
     assert (not_first.status_code, not_first.json["code"]) == (409, "version-stale")
+    strange = caller.put(HERS, AMARA | {"gender": "unknown"}, If_None_Match='W/"1"')
+    assert (strange.status_code, strange.json["code"]) == (400, "if-none-match-format")
+    assert caller.get(HERS).json["version"] == 2
 
 
 def test_a_record_that_need_not_wait_is_accepted_unlinked(caller: Caller) -> None:
