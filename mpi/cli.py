@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TextIO
@@ -26,7 +26,7 @@ from mpi.service.census import count_index, current_records, index_groups, verif
 from mpi.service.context import Mpi
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
-from mpi.service.match import match_person
+from mpi.service.match import MOST_CANDIDATES, match_person
 from mpi.service.people import get_person, lookup_persons
 from mpi.service.renew import renew_index
 from mpi.service.review import get_task, list_tasks
@@ -274,15 +274,11 @@ def load_organisations(database: Database, file: Path) -> int:
     """Read a file of organisations into the directory, all or none, parents before those who name them; return how many.
 
     Raises:
-        Invalid: ``column-missing``, ``parent-circular``, or a fault of an organisation, naming the row.
+        Invalid: ``column-missing``, ``field-missing``, ``parent-circular``, a fault of the file or of an organisation, naming the row.
     """
     waiting: dict[str, tuple[int, dict[str, str]]] = {}
-    with file.open(encoding="utf-8-sig", newline="") as text:
-        for number, row in enumerate(csv.DictReader(text), start=2):
-            for name in ("ods_code", "name", "setting"):
-                if not row.get(name):
-                    raise Invalid("column-missing", field=name, row=number)
-            waiting[row["ods_code"]] = (number, row)
+    for number, row in _table(file, ("ods_code", "name", "setting")):
+        waiting[row["ods_code"]] = (number, row)
     count = len(waiting)
     with database.write() as tx:
         while waiting:
@@ -300,8 +296,37 @@ def load_organisations(database: Database, file: Path) -> int:
     return count
 
 
+def _table(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a CSV with their numbers; none of these columns may be missing, or empty in a row.
+
+    Raises:
+        Invalid: ``column-missing``, ``field-missing``, ``row-unreadable``, or a fault of the file, naming the row.
+    """
+    check_encoding(file)
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        reader = csv.DictReader(text)
+        number = 1
+        try:
+            for name in columns:
+                if name not in (reader.fieldnames or ()):
+                    raise Invalid("column-missing", field=name, row=1)
+            for number, row in enumerate(reader, start=2):
+                for name in columns:
+                    if not row.get(name):
+                        raise Invalid("field-missing", field=name, row=number)
+                yield number, row
+        except csv.Error as fault:
+            raise Invalid("row-unreadable", row=number + 1) from fault
+
+
 @cli.command()
-@click.option("--limit", default=1_000_000_000, show_default="all", help="At most this many records.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=1_000_000_000,
+    show_default="all",
+    help="At most this many records.",
+)
 @as_json
 @needs_index
 def link(composition: Composition, limit: int, is_json: bool) -> None:
@@ -374,26 +399,28 @@ def read_truth(path: Path) -> dict[RecordKey, str]:
     """Read labels.
 
     Raises:
-        Invalid: ``column-missing``.
+        Invalid: ``column-missing``, ``field-missing``, or a fault of the file, naming the row.
     """
-    truth = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
-            for name in ("organisation", "system", "local_id", "true_person"):
-                if row.get(name) is None:
-                    raise Invalid("column-missing", field=name, row=1)
-            truth[RecordKey(row["organisation"], row["system"], row["local_id"])] = row["true_person"]
-    return truth
+    return {
+        RecordKey(row["organisation"], row["system"], row["local_id"]): row["true_person"]
+        for _, row in _table(path, ("organisation", "system", "local_id", "true_person"))
+    }
 
 
 def evaluation(mpi: Mpi, truth: Mapping[RecordKey, str], *, with_model: bool) -> dict[str, Any]:
-    """Judge the index's persons, and if wanted the model on the same records in memory."""
+    """Judge the index's persons, and if wanted the model on the same records in memory.
+
+    Raises:
+        Invalid: ``labels-of-nobody``: the index has none of the records that are labelled, so nothing can be said of it.
+    """
     from mpi.training import evaluate as evaluate_model
     from mpi.training import evaluate_groups
 
     groups = index_groups(mpi)
     present = {key for group in groups for key in group}
     labelled = {key: person for key, person in truth.items() if key in present}
+    if not labelled:
+        raise Invalid("labels-of-nobody", detail="No linked record of the index is labelled.")
     answer: dict[str, Any] = {
         "model": {"name": mpi.model.name, "revision": mpi.model.revision},
         "labels": len(truth),
@@ -473,7 +500,7 @@ def scratch_index(home: Path, model: Model, organisations: list[str]) -> Iterato
 @click.option("--nhs-number")
 @click.option("--address", multiple=True, help="A line of the address; again for further ones.")
 @click.option("--postcode")
-@click.option("--limit", default=10, show_default=True)
+@click.option("--limit", type=click.IntRange(1, MOST_CANDIDATES), default=10, show_default=True)
 @click.option("--reasons", is_flag=True, help="Say for each field whether it agrees.")
 @as_json
 @needs_index
@@ -562,7 +589,7 @@ def person(
 @cli.command()
 @click.argument("number", required=False)
 @click.option("--kind", help="Only tasks of this kind.")
-@click.option("--limit", default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True)
 @as_json
 @needs_index
 def tasks(composition: Composition, number: str | None, kind: str | None, limit: int, is_json: bool) -> None:

@@ -27,7 +27,7 @@ _GENDERS = {
     "female": Gender.FEMALE, "f": Gender.FEMALE, "2": Gender.FEMALE,
     "other": Gender.OTHER, "o": Gender.OTHER, "i": Gender.OTHER, "9": Gender.OTHER, "indeterminate": Gender.OTHER, "a": Gender.OTHER,
     "unknown": Gender.UNKNOWN, "u": Gender.UNKNOWN, "0": Gender.UNKNOWN, "x": Gender.UNKNOWN, "n": Gender.UNKNOWN,
-    "not known": Gender.UNKNOWN, "unk": Gender.UNKNOWN,
+    "not known": Gender.UNKNOWN, "not specified": Gender.UNKNOWN, "unk": Gender.UNKNOWN,
 }  # fmt: skip
 
 

@@ -247,6 +247,7 @@ def test_a_pseudo_postcode_is_known_as_one() -> None:
     [
         ("male", Gender.MALE), ("1", Gender.MALE), ("M", Gender.MALE), ("Female", Gender.FEMALE), ("2", Gender.FEMALE),
         ("9", Gender.OTHER), ("X", Gender.UNKNOWN), ("0", Gender.UNKNOWN), ("U", Gender.UNKNOWN),
+        ("Not Specified", Gender.UNKNOWN),
     ],
 )  # fmt: skip
 def test_gender_is_read_in_the_codes_of_all_feeds(text: str, gender: Gender) -> None:

@@ -484,6 +484,62 @@ def test_a_command_that_fails_says_so_in_one_line(
     assert json.loads(machine.stdout)["error"] == told
 
 
+TABLES = [
+    ("organisations", "ods_code,name", "RRV,One", "column-missing", "setting", 1),
+    ("organisations", "ods_code,name,setting", "RRV,,acute", "field-missing", "name", 2),
+    ("organisations", "ods_code,name,setting", 'RRV,"' + "x" * 70_000, "row-unreadable", None, 2),
+    ("organisations", "ods_code,name,setting", "RRV,Ärzte,acute", "file-encoding", None, 2),
+    ("evaluate", "organisation,system,local_id", "", "column-missing", "true_person", 1),
+    ("evaluate", "organisation,system,local_id,true_person", "RRV,pas,1,", "field-missing", "true_person", 2),
+    (
+        "evaluate",
+        "organisation,system,local_id,true_person",
+        "RRV,pas,none,7",
+        "labels-of-nobody",
+        None,
+        None,
+    ),
+    ("evaluate", "organisation,system,local_id,true_person", "", "labels-of-nobody", None, None),
+]
+
+
+@pytest.mark.parametrize(("command", "header", "row", "code", "field", "number"), TABLES)
+def test_a_table_that_cannot_be_used_is_refused_with_its_row_and_field(
+    a_command: Callable[..., Result],
+    tmp_path: Path,
+    command: str,
+    header: str,
+    row: str,
+    code: str,
+    field: str | None,
+    number: int | None,
+) -> None:
+    path = a_file(tmp_path, header, *([row] if row else []), encoding="latin-1")
+
+    answer = a_command(command, str(path), "--json")
+
+    told = json.loads(answer.stdout)
+    assert (answer.exit_code, told["error"], told.get("field"), told.get("row")) == (1, code, field, number)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tasks", "--limit", "0"),
+        ("tasks", "--limit", "-5"),
+        ("link", "--limit", "-1"),
+        ("match", "--limit", "51"),
+    ],
+)
+def test_a_limit_out_of_range_is_a_wrong_use(
+    a_command: Callable[..., Result], words: tuple[str, ...]
+) -> None:
+    answer = a_command(*words)
+
+    assert answer.exit_code == 2
+    assert "not in the range" in answer.stderr
+
+
 def test_a_sample_is_made_loaded_and_evaluated_by_commands(
     a_command: Callable[..., Result], tmp_path: Path
 ) -> None:
