@@ -4,7 +4,7 @@ import pytest
 from schemathesis import GenerationMode
 
 from foundation.database import Database
-from tests.web.described import NAMES, QUESTIONS, expect_answers_as_described, describe
+from tests.web.described import NAMES, QUESTIONS, describe, expect_answers_as_described
 
 EXAMPLES = 150
 

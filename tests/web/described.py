@@ -92,7 +92,9 @@ def describe(db: Database) -> Described:
     return Described(schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app), headers, known)
 
 
-def expect_answers_as_described(described: Described, method: str, path: str, mode: GenerationMode, examples: int) -> None:
+def expect_answers_as_described(
+    described: Described, method: str, path: str, mode: GenerationMode, examples: int
+) -> None:
     """Ask one operation this often, the same questions on every run, and fail where an answer is not as it is described."""
     operation = described.schema[path][method]
     places = sorted(name for name in described.known if f"{{{name}}}" in path)

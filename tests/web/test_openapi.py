@@ -11,7 +11,15 @@ from schemathesis import GenerationMode
 
 from foundation.auth.roles import SCOPES
 from foundation.database import Database
-from tests.web.described import DOCUMENT, NAMES, OPERATIONS, QUESTIONS, Described, expect_answers_as_described, describe
+from tests.web.described import (
+    DOCUMENT,
+    NAMES,
+    OPERATIONS,
+    QUESTIONS,
+    Described,
+    describe,
+    expect_answers_as_described,
+)
 
 # A run of about a minute; tests/long/test_openapi_long.py asks further, and on both engines.
 EXAMPLES = 8
