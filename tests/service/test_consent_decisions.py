@@ -445,6 +445,31 @@ def test_break_glass_opens_what_an_objection_closed_for_this_user_only_and_for_f
     assert not world.ask(purpose="BTG").decision.outcome.is_permit
 
 
+def test_nobody_reads_that_a_wish_was_kept_to_which_an_emergency_lifted(world):
+    world.object()
+    open_emergency_access(world.consent, _emergency(world), APP)
+
+    answer = world.ask(purpose="BTG", labels=("N", "SDV"))
+
+    kept = "Your sharing preference was kept to"
+    assert answer.decision.outcome is Outcome.PERMIT_FILTERED
+    assert kept not in answer.decision.texts.patient
+    told = [one for one in access_report(world.consent, world.she, OFFICER).accesses if one.is_emergency]
+    assert len(told) == 2
+    assert all("Emergency access was used" in one.texts.patient for one in told)
+    assert not [one for one in told if kept in one.texts.patient]
+
+
+def test_emergency_access_is_renewed_three_times_and_is_then_exhausted(world):
+    world.object()
+    opened = [
+        open_emergency_access(world.consent, _emergency(world, reason=f"Still unconscious, hour {hour}"), APP)
+        for hour in range(6)
+    ]
+
+    assert [one.grant.renewals if one.grant else None for one in opened] == [0, 1, 2, 3, None, None]
+
+
 def test_break_glass_raises_an_alert_and_tells_the_patient_later(world):
     world.object()
     open_emergency_access(world.consent, _emergency(world), APP)

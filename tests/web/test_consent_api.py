@@ -15,10 +15,12 @@ from consent.cli import cli, policy_table
 from consent.enforcement import HANDLED_HERE, ReleaseClient
 from consent.rules import default_policy
 from consent.rules.decision import OBLIGATIONS
+from consent.service.decide import decide
 from examples.record_service.app import ALSO_KEEPS
 from examples.record_service.app import create_app as create_record_service
+from foundation.audit import events_about
 from foundation.settings import Settings
-from tests.service.consent_world import AMBULANCE, PRACTICE, SLAM, UCLH, World, a_world
+from tests.service.consent_world import AMBULANCE, APP, PRACTICE, SLAM, UCLH, World, a_world
 from tests.web.mpi_client import Caller
 
 SCOPES = frozenset(
@@ -243,12 +245,29 @@ def test_the_commands_load_agreements_and_record_objections(world, app, tmp_path
     added = run.invoke(cli, ["objections", "add", str(world.she), "--received-by", PRACTICE], obj=composition)
     report = run.invoke(cli, ["report", str(world.she)], obj=composition)
     wrong = run.invoke(cli, ["objections", "add", "x", "--received-by", PRACTICE], obj=composition)
+    decide(composition.consent, world.question(), APP)
+    event_id = str(_last_event(world))
+    explained = run.invoke(cli, ["explain", event_id, "--json"], obj=composition)
+    plain = run.invoke(cli, ["explain", event_id], obj=composition)
+    nothing = run.invoke(cli, ["explain", "1"], obj=composition)
 
     assert "2 new" in first.output
     assert json.loads(again.output)["unchanged"] == 2
     assert "binding" in added.output
     assert "recorded a directive" in report.output
     assert wrong.exit_code == 1
+    assert (json.loads(explained.output)["outcome"], json.loads(explained.output)["is_same"]) == (
+        "DENY_OVERRIDABLE",
+        True,
+    )
+    assert "as recorded" in plain.output
+    assert "tier 4  DENY  objection v1" in plain.output
+    assert (nothing.exit_code, "decision-unknown" in nothing.output) == (1, True)
+
+
+def _last_event(world: World) -> int:
+    with world.db.read() as tx:
+        return events_about(tx, [world.she])[-1].event_id
 
 
 def test_the_policy_page_is_the_policy_in_force():
