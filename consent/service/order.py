@@ -66,8 +66,12 @@ def write_under_locks(
 
 
 def bound_by(tx: Connection, person_ids: frozenset[int]) -> frozenset[int]:
-    """These persons and everyone whom an open task binds to them: one hop."""
-    return person_ids.union(*(bound_with(tx, number).person_ids for number in sorted(person_ids)))
+    """These persons and everyone whom an open task binds to them: one hop.
+
+    Those beyond the limit too: seen from their side this person may be within it, so their decisions may read what is written here.
+    """
+    hops = [bound_with(tx, number) for number in sorted(person_ids)]
+    return person_ids.union(*(hop.person_ids + hop.beyond for hop in hops))
 
 
 def taken_again(consent: Consent, take: Callable[[Connection], T]) -> T:

@@ -129,11 +129,12 @@ def raise_epochs(tx: Connection, ids: Collection[int]) -> dict[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The persons that an objection on one of them binds, that one included. ``alarm``: there were more than may be."""
+    """The persons that an objection on one of them binds, that one included. ``alarm``: there were more than may be, ``beyond``."""
 
     person_ids: tuple[int, ...]
     alarm: bool = False
     task_ids: tuple[int, ...] = ()
+    beyond: tuple[int, ...] = ()
 
 
 def bound_with(tx: Connection, person_id: int) -> Binding:
@@ -149,4 +150,5 @@ def bound_with(tx: Connection, person_id: int) -> Binding:
         person_ids=tuple(sorted(bound)),
         alarm=len(others) + 1 > BINDING_LIMIT,
         task_ids=tuple(sorted({task_id for task_id, other in found if other in bound})),
+        beyond=tuple(sorted(set(others).difference(bound))),
     )

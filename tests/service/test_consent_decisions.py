@@ -353,6 +353,17 @@ def test_an_item_under_a_cell_that_was_not_promised_stays(world):
     assert answer["released"] == ["a"]
 
 
+def test_a_client_that_has_lost_an_organisation_since_is_told_and_gives_nothing_of_it(world):
+    issued = world.release()
+    no_more = a_system("record-service", organisation=UCLH, organisations=frozenset({UCLH}))
+
+    seen = inspect_release(world.consent, issued.ticket, no_more)
+    answer = world.redeem(issued.ticket, by=no_more).answer
+
+    assert {one.organisation for one in seen.local_ids} == {UCLH}
+    assert answer["released"] == ["item-2"]
+
+
 def test_a_denied_release_gives_no_ticket(world):
     world.object()
 

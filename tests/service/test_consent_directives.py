@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 import consent.service.directives as directives
+import mpi.service.persons as persons
 from consent.facts import Scope
 from consent.rules import Outcome
 from consent.service.directives import (
@@ -16,6 +17,7 @@ from consent.service.directives import (
     withdraw_directive,
 )
 from consent.service.emergency import open_emergency_access
+from consent.service.report import list_alerts
 from foundation.clock import FixedClock
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from foundation.principal import Principal
@@ -191,6 +193,18 @@ def test_an_objection_binds_a_possible_duplicate_too_and_raises_both_epochs(worl
     assert outcome(world, other) is DENIED
     assert epoch(world, other) == receipt.epoch > before
     assert [held.via_task for held in list_directives(world.consent, other, PRACTICE_CLERK)] == [True]
+
+
+def test_beyond_the_limit_an_alarm_is_raised_and_the_directive_still_raises_every_epoch(world, monkeypatch):
+    monkeypatch.setattr(persons, "BINDING_LIMIT", 1)
+    other = cared_for(world, a_possible_duplicate(world))
+    before = epoch(world, other)
+
+    receipt = world.object()
+
+    assert epoch(world, other) == receipt.epoch > before
+    outcome(world)
+    assert "bound-too-widely" in {alert.code for alert in list_alerts(world.consent, APP)}
 
 
 def test_an_objection_of_the_duplicate_binds_her_until_they_are_decided_to_be_two(world):
