@@ -16,10 +16,10 @@ run: $(VENV)/.runtime ## Install the runtime, load the sample population, serve 
 install: $(VENV)/.development ## Install everything but Spark; `mpi` and `consent` are then in .venv/bin
 	@echo "Ready: $(BIN)/mpi --help, $(BIN)/consent --help"
 
-test: $(VENV)/.test engines ## Run the tests on SQLite, and on PostgreSQL with Redis
+test: engines $(VENV)/.test ## Run the tests on SQLite, and on PostgreSQL with Redis
 	$(BIN)/pytest -q -n 2 --dist loadfile tests
 
-test-long: $(VENV)/.test engines ## Run the long tests: races, kills, big files
+test-long: engines $(VENV)/.test ## Run the long tests: races, kills, big files
 	$(BIN)/pytest -q tests/long
 
 # The guards that start no server run here too: no drift between tables and revisions, OpenAPI up to date, locks, contracts.

@@ -23,6 +23,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from foundation.auth.roles import SCOPES, role_name
 from foundation.auth.sessions import Session, close_session, open_session
 from foundation.auth.users import User, check_password
+from foundation.directory import find_organisation
 from foundation.errors import NotFound, Unauthenticated
 from foundation.web.access import open_to_all
 from foundation.web.pages import cards_for, prepare_pages, said
@@ -89,7 +90,10 @@ def home() -> str | AnyResponse:
         return redirect("/sign-in")
     by = session.user.principal()
     allowed = sorted(SCOPES[scope] for scope in by.scopes)
-    return render_template("home.html", allowed=allowed, cards=cards_for(by))
+    with shell().db.read() as tx:
+        known = find_organisation(tx, by.organisation)
+    organisation = by.organisation if known is None else f"{known.name} ({by.organisation})"
+    return render_template("home.html", allowed=allowed, cards=cards_for(by), organisation=organisation)
 
 
 @console.get("/sign-in")
@@ -108,7 +112,10 @@ def sign_in() -> AnyResponse:
         _, token = sign_in_with(request.form.get("username", ""), request.form.get("password", ""))
     except Unauthenticated:
         page = render_template(
-            "sign_in.html", next=_inside(request.form.get("next")), fault="sign-in-refused"
+            "sign_in.html",
+            next=_inside(request.form.get("next")),
+            fault="sign-in-refused",
+            username=request.form.get("username", "")[:64],
         )
         return make_response(page, 401)
     return with_cookie(redirect(_inside(request.form.get("next")), 303), token)

@@ -188,9 +188,12 @@ def check_form_secret(session: Session) -> None:
 
 def check_same_site() -> None:
     """Refuse a form that another site sent; for sign-in, where there is no session yet whose secret could be asked for."""
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "same-site", "none"}:
+    site = request.headers.get("Sec-Fetch-Site")
+    if site not in {None, "same-origin", "same-site", "none"}:
         raise Forbidden("cross-site")
     origin = request.headers.get("Origin")
+    if origin == "null" and site == "same-origin":
+        return  # what a browser says of a form whose page sends no referrer
     if origin not in {None, request.host_url.rstrip("/"), shell().settings.public_url}:
         raise Forbidden("cross-site")
 
@@ -214,7 +217,9 @@ def _finish(response: Response) -> Response:
         headers["X-Correlation-ID"] = correlation
     headers["X-Content-Type-Options"] = "nosniff"
     headers["X-Frame-Options"] = "DENY"
-    headers["Referrer-Policy"] = "no-referrer"
+    headers["Referrer-Policy"] = (
+        "same-origin"  # with none at all, a form of ours would come from origin "null"
+    )
     headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
     headers["Cross-Origin-Resource-Policy"] = "same-origin"

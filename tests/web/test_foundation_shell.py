@@ -365,6 +365,33 @@ def test_the_console_signs_in_by_a_form_and_shows_what_the_role_may_do(app: Flas
     assert "Dr Example" in home.text and SCOPES["emergency"] in home.text
 
 
+@pytest.mark.parametrize(
+    ("origin", "site", "status"),
+    [
+        (None, None, 303),
+        ("http://localhost", None, 303),
+        ("http://localhost", "same-origin", 303),
+        ("null", "same-origin", 303),
+        ("null", None, 403),
+        ("null", "cross-site", 403),
+        ("http://localhost", "cross-site", 403),
+        ("https://evil.example", "same-origin", 403),
+        ("https://evil.example", None, 403),
+    ],
+)
+def test_the_form_is_taken_from_our_own_pages_only(
+    app: Flask, origin: str | None, site: str | None, status: int
+):
+    given = {"Origin": origin, "Sec-Fetch-Site": site}
+    headers = {name: text for name, text in given.items() if text is not None}
+
+    answer = app.test_client().post(
+        "/sign-in", data={"username": "doctor", "password": PASSWORD}, headers=headers
+    )
+
+    assert answer.status_code == status
+
+
 def test_without_local_sign_in_there_is_no_such_way(db: Database, clock: FixedClock):
     put_trust(db)
     open_account(db, clock)
