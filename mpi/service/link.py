@@ -181,6 +181,7 @@ def taken_again(mpi: Mpi, take: Callable[[Connection], T]) -> T:
 class _Search:
     """What a search found: edges at the searched records, every weight, and the versions that were compared.
 
+    ``taken``: the searched records' standing and held versions, edges or none: only these may be marked as linked.
     ``known``: the edges that stood at these records before the search began. Only those may be stale: one that came since is of a record
     that this search was too early to see.
     """
@@ -188,6 +189,7 @@ class _Search:
     fresh: Mapping[Pair, EdgeRow]
     weights: dict[Pair, int]
     versions: Mapping[int, int]
+    taken: Mapping[int, tuple[int, int | None]]
     overlays: tuple[Overlay, ...]
     known: frozenset[Pair] = frozenset()
 
@@ -245,7 +247,8 @@ def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
     )
     ends = {number for pair in fresh for number in pair}
     versions = {number: standing[number].current_version for number in ends}
-    return _Search(fresh, weights, versions, overlays, known)
+    taken = {number: (row.current_version, row.held_version) for number, row in rows.items()}
+    return _Search(fresh, weights, versions, taken, overlays, known)
 
 
 def _held_form(tx: Connection, mpi: Mpi, row: RecordRow) -> NormalisedRecord:
@@ -275,7 +278,7 @@ def link_in(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], change: Cha
 
 # Partition and write -------------------------------------------------------------------------------------------------
 
-_NO_SEARCH = _Search({}, {}, {}, ())
+_NO_SEARCH = _Search({}, {}, {}, {}, ())
 
 
 def repartition(
@@ -329,7 +332,7 @@ def _held_survey(
         return around
     locked = around.components
     lock(tx, LOCK_COMPONENT, locked)
-    current = record_store.lock_records(tx, searched)
+    record_store.lock_records(tx, searched)
     around = survey(tx, mpi.model, seeds, search.fresh, searched, named)
     if not around.components <= locked or not search.known.issuperset(around.stale):
         raise Moved
@@ -338,8 +341,11 @@ def _held_survey(
         if row is None or row.current_version != version:
             raise Moved
     for number in searched:
+        # A version that came since was not searched: marked as linked, it never would be.
         row = around.row(number)
-        if row is None or row.current_version != current.get(number) or row.linked_version is not None:
+        if row is None or row.linked_version is not None:
+            raise Moved
+        if (row.current_version, row.held_version) != search.taken[number]:
             raise Moved
     return around
 

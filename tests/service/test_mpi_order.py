@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -20,6 +20,7 @@ from mpi.feeds.delimited import Row, read_rows
 from mpi.matching import build_model, load_model
 from mpi.records import RecordKey, SourceRecord
 from mpi.sample import write_sample
+from mpi.service import link
 from mpi.service.census import index_groups, verify_index
 from mpi.service.context import Forms, Mpi
 from mpi.service.link import link_record, link_records, link_waiting
@@ -30,7 +31,13 @@ from mpi.store import records as records_store
 from mpi.training.evaluate import link_records as link_in_memory
 from mpi.training.evaluate import score_pairs
 from mpi.training.pairs import Population
-from tests.service.mpi_world import FEED, ONE_NUMBER, World, a_source_record
+from tests.service.mpi_world import (
+    FEED,
+    ONE_NUMBER,
+    World,
+    a_source_record,
+    at,
+)
 
 RECORDS = 2_000
 PERMUTATIONS = 50
@@ -333,6 +340,75 @@ def test_an_edge_that_came_after_the_search_is_not_taken_for_stale(
     )
     assert len(world.rows("select 1 from edge")) == 1
     db.close()
+
+
+class Overtaking:
+    """Lets something happen between a T2's search and its first lock."""
+
+    def __init__(self, url: str, clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = World(Database(url), clock)
+        self.then: Callable[[], object] | None = None
+        take = link.lock
+
+        def lock(tx: Connection, space: int, ids: Collection[int], **how: Any) -> None:
+            happening, self.then = self.then, None
+            if happening is not None:
+                happening()
+            take(tx, space, ids, **how)
+
+        monkeypatch.setattr(link, "lock", lock)
+
+
+@pytest.fixture
+def overtaking(
+    postgresql_url: str, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Overtaking]:
+    made = Overtaking(postgresql_url, clock, monkeypatch)
+    yield made
+    made.world.mpi.db.close()
+
+
+MINIMAL = a_source_record("1", given="A", family=None, born_on=None, line=None, postcode=None)
+FULL = a_source_record("1", nhs_number=ONE_NUMBER)
+
+
+def test_a_version_that_came_after_the_search_is_searched_too(overtaking: Overtaking) -> None:
+    world = overtaking.world
+    other = world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER))
+    first = world.send(MINIMAL, at(1), link=False)
+    overtaking.then = lambda: world.send(FULL, at(2), link=False)
+
+    link_record(world.mpi, first.record_id)
+    link_waiting(world.mpi)
+
+    assert world.person_of(first) == other.record_id
+
+
+def test_an_update_that_was_held_after_the_search_is_asked_about(overtaking: Overtaking) -> None:
+    world = overtaking.world
+    first = world.send(FULL, at(1), link=False)
+    stranger = a_source_record("1", given="Kevin", family="Blackwood", born_on="1951-07-30", gender="male")
+    overtaking.then = lambda: world.send(stranger, at(2), link=False)
+
+    link_record(world.mpi, first.record_id)
+    link_waiting(world.mpi)
+
+    assert world.resolve(first.record_id).held
+    assert world.kinds() == ["overlay"]
+
+
+def test_an_edge_is_of_the_versions_that_stand_when_it_is_written(overtaking: Overtaking) -> None:
+    world = overtaking.world
+    one = world.send(FULL, at(1))
+    other = world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER), link=False)
+    moved = a_source_record("1", nhs_number=ONE_NUMBER, line="3 Essex Road", postcode="N1 9GU")
+    overtaking.then = lambda: world.send(moved, at(2))
+
+    link_record(world.mpi, other.record_id)
+
+    assert world.person_of(other) == one.record_id
+    ((parts,),) = world.rows("select parts from edge")
+    assert '"address","same"' not in parts
 
 
 def test_many_hands_on_overlapping_families_give_the_groups_of_one(
