@@ -68,7 +68,7 @@ class Settings:
             is_production=_yes_or_no(env, "MPI_PRODUCTION", default=False),
             local_sign_in=_yes_or_no(env, "MPI_LOCAL_SIGN_IN", default=True),
             model_path=Path(model_path) if model_path else None,
-            log_level=env.get("MPI_LOG_LEVEL", "INFO").upper(),
+            log_level=_log_level(env),
         )
 
 
@@ -89,6 +89,13 @@ def _whole_number(env: Mapping[str, str], name: str, default: int, least: int, m
     if not text.isdecimal() or not least <= int(text) <= most:
         raise Invalid("setting-format", field=name)
     return int(text)
+
+
+def _log_level(env: Mapping[str, str]) -> str:
+    level = env.get("MPI_LOG_LEVEL", "INFO").upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+        raise Invalid("setting-format", field="MPI_LOG_LEVEL")
+    return level
 
 
 def _yes_or_no(env: Mapping[str, str], name: str, *, default: bool) -> bool:

@@ -188,3 +188,14 @@ def test_records_are_for_the_eyes_of_their_owner_alone(tmp_path: Path):
     found = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "home").rglob("*")}
     assert found and set(found.values()) == {0o600}
     assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "name", ["MPI_PORT", "MPI_WEB_THREADS", "MPI_PRODUCTION", "MPI_LOG_LEVEL", "DATABASE_URL"]
+)
+def test_a_setting_that_cannot_be_read_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setenv(name, "nonsense")
+
+    done = CliRunner().invoke(mpi_command, ["serve"])
+
+    assert (done.exit_code, done.output) == (1, f"Error: setting-format · field {name}\n")
