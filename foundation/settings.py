@@ -1,5 +1,6 @@
 """Settings, read once from the environment; with none set, everything runs from one SQLite file."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class Settings:
             is_production=_yes_or_no(env, "MPI_PRODUCTION", default=False),
             local_sign_in=_yes_or_no(env, "MPI_LOCAL_SIGN_IN", default=True),
             model_path=Path(model_path) if model_path else None,
-            log_level=_log_level(env),
+            log_level=_log_level(env.get("MPI_LOG_LEVEL", "INFO")),
         )
 
 
@@ -91,9 +92,9 @@ def _whole_number(env: Mapping[str, str], name: str, default: int, least: int, m
     return int(text)
 
 
-def _log_level(env: Mapping[str, str]) -> str:
-    level = env.get("MPI_LOG_LEVEL", "INFO").upper()
-    if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+def _log_level(text: str) -> str:
+    level = text.upper()
+    if level not in logging.getLevelNamesMapping():
         raise Invalid("setting-format", field="MPI_LOG_LEVEL")
     return level
 
