@@ -188,9 +188,11 @@ class _Rejects:
         Unavailable: ``rejects-unwritable``, before the load where it can be known, else at the row that could not be listed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, heads: tuple[str, ...] = ("row", "field", "code")) -> None:
         self._path = path
+        self._heads = heads
         self._file: TextIO | None = None
+        self.count = 0
 
     def __enter__(self) -> "_Rejects":
         try:
@@ -203,13 +205,14 @@ class _Rejects:
         return self
 
     def add(self, reject: Reject) -> None:
+        self.write(reject.row, reject.field or "", reject.code)
+
+    def write(self, *values: object) -> None:
         try:
             if self._file is None:
                 self._file = self._path.open("w", encoding="utf-8", newline="", buffering=1)
-                self._file.write("row,field,code\n")
-            csv.writer(self._file, lineterminator="\n").writerow(
-                (reject.row, reject.field or "", reject.code)
-            )
+                self._file.write(",".join(self._heads) + "\n")
+            csv.writer(self._file, lineterminator="\n").writerow(values)
         except OSError as fault:
             raise _unwritable(fault) from fault
 
@@ -355,26 +358,140 @@ def renew(composition: Composition, is_json: bool) -> None:
 # Models --------------------------------------------------------------------------------------------------------------
 
 
+an_input = click.Path(exists=True, dir_okay=False, path_type=Path)
+an_output = click.Path(dir_okay=False, path_type=Path)
+
+
 @cli.command()
-@click.option("--name", required=True, help="What the model is called.")
-@click.option("--seed", default=0, show_default=True, help="The same records and seed give the same model.")
+@click.argument("files", nargs=-1, type=an_input)
 @click.option(
-    "--population", default=1_000_000, show_default=True, help="How many people the index is to hold."
+    "--out",
+    "--to",
+    "out",
+    type=an_output,
+    required=True,
+    help="Where to write it; its card goes beside it as .md.",
+)
+@click.option("--name", help="What the model is called; the name of OUT if not given.")
+@click.option("--map", "map_file", type=an_input, help="Other headings, as JSON, as for `mpi load`.")
+@click.option(
+    "--labels",
+    type=an_input,
+    help="What is known: organisation, system, local_id, true_person of some of the records.",
+)
+@click.option("--seed", default=0, show_default=True, help="The same records and seed give the same bytes.")
+@click.option(
+    "--population",
+    type=click.IntRange(2),
+    help="How many records the index is to hold: as many as in FILES, or a million without FILES, if not given.",
 )
 @click.option(
-    "--to", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where to write it."
+    "--random-pairs",
+    type=click.IntRange(1_000),
+    default=600_000,
+    show_default=True,
+    help="How many pairs drawn by chance tell how often strangers agree; fewer is faster and coarser.",
 )
+@click.option("--rejects", type=an_output, help="Where bad rows are listed; beside OUT if not given.")
 @as_json
 @needs_index
-def train(composition: Composition, name: str, seed: int, population: int, to: Path, is_json: bool) -> None:
-    """Learn a match model from the records in the index, and write it to a file; set MPI_MODEL to use it."""
-    from mpi.training import train as train_model  # heavy: only where it is asked for
+def train(
+    composition: Composition,
+    files: tuple[Path, ...],
+    out: Path,
+    name: str | None,
+    map_file: Path | None,
+    labels: Path | None,
+    seed: int,
+    population: int | None,
+    random_pairs: int,
+    rejects: Path | None,
+    is_json: bool,
+) -> None:
+    """Learn a match model from the records of FILES, or of the index, without labels or with some; set MPI_MODEL to use it.
 
-    with _telling(is_json):
-        trained = train_model(current_records(composition.mpi), name=name, seed=seed, population=population)
-        trained.write(to)
-    answer = {"revision": trained.model.revision, "file": str(to), **trained.report}
-    _say(answer, is_json, [f"Wrote {to}: model {name}, revision {trained.model.revision}"])
+    FILES are CSV as for `mpi load`; no database is needed, and organisations need not be known. Exit status 3 says that rows were
+    set aside.
+    """
+    from mpi.training import model_card, read_truth_file  # heavy: only where it is asked for
+    from mpi.training import train as train_model
+
+    where = rejects or out.with_name(out.name + ".rejects.csv")
+    with _telling(is_json), _Rejects(where, ("file", "row", "field", "code")) as listed:
+        if files:
+            records = read_files(files, map_file, listed, is_json=is_json)
+        else:
+            records = list(current_records(composition.mpi))
+            population = population or 1_000_000
+        known = read_truth_file(labels) if labels else None
+        trained = train_model(
+            records,
+            name=name or out.stem,
+            seed=seed,
+            population=population,
+            chance_pairs=random_pairs,
+            labels=known,
+            tell=_steps(is_json),
+        )
+        card = out.with_suffix(".md")
+        trained.write(out)
+        card.write_text(
+            model_card(trained.document, trained.report, SystemClock().now().date()), encoding="utf-8"
+        )
+    answer: dict[str, Any] = {
+        "revision": trained.model.revision,
+        "file": str(out),
+        "card": str(card),
+        "rejected": listed.count,
+        **trained.report,
+    }
+    found = trained.report["pairs_of"]["person"]
+    live = trained.report["thresholds"]["live"] / 1000
+    lines = [
+        f"Learned from {trained.report['records']} records, {trained.report['candidate_pairs']} candidate pairs: "
+        f"about {found:.0f} of one person",
+        f"live at {live:.1f} bits: expected precision {trained.report['expected_precision']:.5f}",
+        *(f"Note: {warning}" for warning in trained.report["warnings"]),
+        f"Wrote {out}: model {name or out.stem}, revision {trained.model.revision}; and {card}",
+    ]
+    if listed.count:
+        answer["rejects"] = str(where)
+        lines.append(f"Set aside {listed.count} rows; see {where}")
+    _say(answer, is_json, lines)
+    if listed.count:
+        sys.exit(WITH_REJECTS)
+
+
+def read_files(
+    files: tuple[Path, ...], map_file: Path | None, listed: "_Rejects", *, is_json: bool
+) -> list[SourceRecord]:
+    """Read the records of load files without a database; bad rows are listed with file, row, field and code.
+
+    Raises:
+        Invalid: about a file as a whole, as ``read_rows``.
+    """
+    mapping = read_map(map_file) if map_file else None
+    today = SystemClock().now().date()
+    records: list[SourceRecord] = []
+    for file in files:
+        lines = check_encoding(file)
+        with _progress(max(1, lines - 1), f"Reading {file.name}", is_json) as progress:
+            for row in read_rows(file, today, mapping):
+                if row.record is not None:
+                    records.append(row.record)
+                for fault in row.faults:
+                    listed.write(file.name, row.number, fault.field or "", fault.code)
+                listed.count += row.record is None
+                if row.number % 1000 == 0:
+                    progress(1000)
+    return records
+
+
+def _steps(is_json: bool) -> Callable[[str], None]:
+    """Say on the terminal's error stream what is being done; nothing for machines and logs."""
+    if is_json or not sys.stderr.isatty():
+        return lambda step: None
+    return lambda step: click.echo(f"{step.capitalize()} …", err=True)
 
 
 @cli.command()

@@ -11,6 +11,7 @@ from mpi.training.evaluate import (
     read_truth,
 )
 from mpi.training.febrl import febrl_records, write_febrl
+from mpi.training.labels import read_truth_file
 from mpi.training.train import Trained, train
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "febrl_records",
     "model_card",
     "read_truth",
+    "read_truth_file",
     "train",
     "write_febrl",
 ]

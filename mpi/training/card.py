@@ -1,18 +1,29 @@
 """The model card: what a model is, what it learned and from what, in Markdown."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from mpi.matching.explain import NAMES, RIVALS, WORDS
 from mpi.matching.model import revision_of
+from mpi.training.train import LIVE_PRECISION, SAFE_PRECISION
 
 
-def model_card(document: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
-    """Return the card of a model document; ``report`` is what training returned beside it.
+def model_card(
+    document: Mapping[str, Any], report: Mapping[str, Any] | None = None, trained_on: date | None = None
+) -> str:
+    """Return the card of a model document.
+
+    Args:
+        report: what training returned beside the document; without it the card tells only what the document itself holds.
+        trained_on: the day on which it was trained, if it should stand in the card.
 
     It holds rates, counts and thresholds. Frequency tables are told by size: names are not printed.
     """
     training = {**document.get("training", {}), **(report or {})}
+    facts = [(_FACTS[name], _plain(training[name])) for name in _FACTS if name in training]
+    if trained_on:
+        facts.insert(0, ("trained on", trained_on.isoformat()))
     lines = [
         f"# Match model: {document['name']}",
         "",
@@ -20,8 +31,10 @@ def model_card(document: Mapping[str, Any], report: Mapping[str, Any] | None = N
         "",
         "## Training",
         "",
-        *_table(("", ""), [(name, _plain(training[name])) for name in _FACTS if name in training]),
+        *_table(("", ""), facts),
         "",
+        *_warned(training),
+        *_cross_check(training),
         "## Thresholds",
         "",
         *_table(
@@ -29,6 +42,8 @@ def model_card(document: Mapping[str, Any], report: Mapping[str, Any] | None = N
             [(name, _bits(value)) for name, value in document["thresholds"].items()],
         ),
         "",
+        *_expected(document, training),
+        *_subgroups(training),
         "## Rival explanations",
         "",
         "The weight of a pair is the least over these of starting odds plus parts. The odds are of one person against the rival.",
@@ -40,7 +55,9 @@ def model_card(document: Mapping[str, Any], report: Mapping[str, Any] | None = N
         "",
         "## What each level is worth",
         "",
-        "m: share of pairs of one person that show the level, where both say something. Then its part in bits against each rival.",
+        "m: share of pairs of one person that show the level, where both say something; u: the same among pairs of strangers. Then the",
+        "level's part in bits, log2(m / u), against each rival. A level that only some pairs can reach (a partial date, a changed surname)",
+        "has its share among those pairs, so a column need not add up to 1.",
         "",
         *_levels(document),
         "",
@@ -64,17 +81,126 @@ def model_card(document: Mapping[str, Any], report: Mapping[str, Any] | None = N
     return "\n".join(lines)
 
 
-_FACTS = (
-    "records",
-    "candidate_pairs",
-    "random_pairs",
-    "seed",
-    "population",
-    "rounds",
-    "patterns",
-    "pairs_of",
-    "cross_check",
-)
+_FACTS = {
+    "records": "records",
+    "data_from": "oldest change in the data",
+    "data_to": "newest change in the data",
+    "known": "share of records that say something",
+    "population": "set for an index of, records",
+    "seed": "seed",
+    "candidate_pairs": "candidate pairs",
+    "random_pairs": "random pairs, for u",
+    "labelled_pairs": "candidate pairs with labels",
+    "patterns": "patterns of levels",
+    "rounds": "rounds of the estimate",
+    "pairs_of": "pairs of each class found",
+}
+
+
+def _warned(training: Mapping[str, Any]) -> list[str]:
+    return [f"**Note:** {warning}" for warning in training.get("warnings", ())] + (
+        [""] if training.get("warnings") else []
+    )
+
+
+def _cross_check(training: Mapping[str, Any]) -> list[str]:
+    checked = training.get("cross_check")
+    if not checked:
+        return []
+    return [
+        "Beside our estimate, recordlinkage's ECM on a sample of the same candidate pairs (two classes, agree or not; a missing item does",
+        "not agree, and ours is counted so here). Its u is that of candidate pairs, not of strangers.",
+        "",
+        *_table(
+            ("field", "m, ECM", "m, ours", "u, ECM", "u, ours"),
+            [
+                (
+                    NAMES.get(name, name),
+                    *(
+                        f"{one[kind]:.4f}"
+                        for kind in ("recordlinkage_m", "our_m", "recordlinkage_u", "our_u")
+                    ),
+                )
+                for name, one in checked.items()
+            ],
+        ),
+        "",
+    ]
+
+
+def _expected(document: Mapping[str, Any], training: Mapping[str, Any]) -> list[str]:
+    if "expected" not in training:
+        return []
+    live = document["thresholds"]["live"]
+    return [
+        f"`live` is the least weight from which the model expects a precision of {LIVE_PRECISION}, where {SAFE_PRECISION} is wanted. The",
+        "margin, less than half of the errors allowed, is for what the expectation leaves out: fields err together in one hurried record,",
+        "relatives whom blocking never brought together, a region that differs from the data. Expectations are of pairs that no safety",
+        f"rule holds back, for an index of {training['population']:,} records; recall is of the true pairs that the estimate found, those",
+        "held back counted as missed. What was measured against labels stands above what was expected: `mpi evaluate`.",
+        "",
+        *_table(
+            ("from, bits", "expected precision", "expected recall", "linked unseen", "left to people"),
+            [
+                (
+                    _bits(one["weight"]) + (" (live)" if one["weight"] == live else ""),
+                    f"{one['precision']:.5f}",
+                    f"{one['recall']:.4f}",
+                    f"{one['linked']:,.0f}",
+                    f"{one['review']:,.0f}",
+                )
+                for one in training["expected"]
+            ],
+        ),
+        "",
+    ]
+
+
+def _subgroups(training: Mapping[str, Any]) -> list[str]:
+    rows = training.get("subgroups")
+    if not rows:
+        return []
+    measured = any("precision" in row for row in rows)
+    heads = (
+        "subgroup",
+        "",
+        "records",
+        "pairs at live",
+        "pairs for review",
+        *(("precision", "recall") if measured else ()),
+    )
+    return [
+        "## Subgroups",
+        "",
+        "Pairs of the training data, each counted to the subgroups of both its records, before persons are made of them."
+        + (
+            " Precision and recall are those of labelled pairs."
+            if measured
+            else " Without labels nothing here says how right they are."
+        ),
+        "",
+        *_table(
+            heads,
+            [
+                (
+                    row["subgroup"],
+                    row["value"],
+                    f"{row['records']:,}",
+                    f"{row['linked']:,}",
+                    f"{row['review']:,}",
+                    *(
+                        (f"{row['precision']:.4f}", f"{row['recall']:.4f}")
+                        if "precision" in row
+                        else ("", "")
+                        if measured
+                        else ()
+                    ),
+                )
+                for row in rows
+            ],
+        ),
+        "",
+    ]
 
 
 def _levels(document: Mapping[str, Any]) -> list[str]:
@@ -82,12 +208,12 @@ def _levels(document: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, levels in document["fields"].items():
         for level, logs in levels.items():
-            share = 2.0 ** (logs["person"] / 1000)
+            m, u = 2.0 ** (logs["person"] / 1000), 2.0 ** (logs["stranger"] / 1000)
             parts = [_bits(logs["person"] - logs[rival]) for rival in rivals]
             rows.append(
-                (NAMES.get(name, name), f"{level}: {WORDS.get(level, level)}", f"{share:.4f}", *parts)
+                (NAMES.get(name, name), f"{level}: {WORDS.get(level, level)}", f"{m:.4f}", f"{u:.3g}", *parts)
             )
-    return _table(("field", "level", "m", *rivals), rows)
+    return _table(("field", "level", "m", "u", *rivals), rows)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -104,5 +230,5 @@ def _bits(millibits: int) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "; ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+        return "; ".join(f"{NAMES.get(name, name)} {_plain(inner)}" for name, inner in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)

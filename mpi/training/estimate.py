@@ -1,5 +1,6 @@
 """The estimate: how often each level is met among pairs of one person and among each kind of pair of two."""
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -81,13 +82,42 @@ class Estimate:
     """Every pattern with its count and the chance that it is one person."""
 
 
-def count_patterns(population: Population, pairs: Iterable[Pair], model: Model) -> Counter[Pattern]:
-    """Compare pairs and count equal patterns."""
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Compared pairs: the different patterns, in order, and for every pair which of them it shows."""
+
+    patterns: tuple[Pattern, ...] = field(repr=False)
+    codes: NDArray[np.int64] = field(repr=False)
+
+    def counts(self, chosen: NDArray[np.bool_] | None = None) -> dict[Pattern, int]:
+        """Count the pairs of each pattern, of the chosen pairs only if given."""
+        codes = self.codes if chosen is None else self.codes[chosen]
+        numbers = np.bincount(codes, minlength=len(self.patterns)).tolist()
+        return {pattern: count for pattern, count in zip(self.patterns, numbers, strict=True) if count}
+
+
+def compare_pairs(population: Population, pairs: Iterable[Pair], model: Model) -> Compared:
+    """Compare pairs."""
     records = population.records
-    found: Counter[Pattern] = Counter()
+    numbers: dict[Pattern, int] = {}
+    codes = array("q")
     for low, high in pairs:
-        found[pattern_of(records[low], records[high], model)] += 1
-    return found
+        codes.append(numbers.setdefault(pattern_of(records[low], records[high], model), len(numbers)))
+    found = np.frombuffer(codes, dtype=np.int64) if codes else np.zeros(0, dtype=np.int64)
+    ordered = sorted(numbers, key=_order)
+    place = np.zeros(len(numbers), dtype=np.int64)
+    for new, pattern in enumerate(ordered):
+        place[numbers[pattern]] = new
+    return Compared(tuple(ordered), place[found])
+
+
+def _order(pattern: Pattern) -> tuple[tuple[str, ...], bool, int]:
+    return pattern.levels, pattern.women, pattern.frequency_bits
+
+
+def count_patterns(population: Population, pairs: Iterable[Pair], model: Model) -> dict[Pattern, int]:
+    """Compare pairs and count equal patterns."""
+    return compare_pairs(population, pairs, model).counts()
 
 
 def pattern_of(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> Pattern:
@@ -176,6 +206,8 @@ def fit(
     first: Probabilities,
     pairs_per_record: Mapping[str, float],
     *,
+    same: Mapping[Pattern, int] | None = None,
+    different: Mapping[Pattern, int] | None = None,
     guesses: Probabilities | None = None,
     unreached: frozenset[tuple[str, str]] = frozenset(),
     rounds: int = 60,
@@ -183,7 +215,11 @@ def fit(
     """Fit the classes to pattern counts by expectation and maximisation, strangers held fixed.
 
     Args:
+        patterns: counts of pairs of which nobody said what they are.
         first: where to start; its strangers are held fixed.
+        same, different: counts of pairs that were labelled. Their class is not guessed: one person, or any of the others. A label
+            may be given because of how a pair looks (the queue shows doubtful ones) and biases nothing, since all that was looked at
+            is in the pattern; the labelled and the unlabelled pairs together are all pairs.
         guesses: the first guesses, which hold levels too rare to be learned; ``first`` if not given.
         unreached: levels whose u keeps its guessed ratio to m, see ``out_of_reach``.
 
@@ -192,9 +228,15 @@ def fit(
 
     Source: Dempster, Laird and Rubin (1977); Winkler (1988) for linkage; several classes after Larsen and Rubin (2001).
     """
-    ordered = sorted(patterns.items(), key=lambda one: (one[0].levels, one[0].women, one[0].frequency_bits))
-    counts: Floats = np.array([count for _, count in ordered], dtype=float)
-    coded = _Coded.of([pattern for pattern, _ in ordered], first)
+    ordered = [
+        (pattern, count, verdict)
+        for found, verdict in ((patterns, None), (same or {}, True), (different or {}, False))
+        for pattern, count in sorted(found.items(), key=lambda one: _order(one[0]))
+    ]
+    counts: Floats = np.array([count for _, count, _ in ordered], dtype=float)
+    is_same = np.array([verdict is True for _, _, verdict in ordered], dtype=bool)
+    is_different = np.array([verdict is False for _, _, verdict in ordered], dtype=bool)
+    coded = _Coded.of([pattern for pattern, _, _ in ordered], first)
     known = guesses or first
     tables, held_up = _tables(first, coded), _tables(known, coded)
     gender = FIELDS.index("gender")
@@ -206,9 +248,12 @@ def fit(
     done = 0
     for done in range(1, rounds + 1):
         logs = np.log(np.maximum(mass, 1e-9))[:, None] + coded.log_likelihood(tables)
+        logs[PERSON, is_different] = -np.inf
         logs -= logs.max(axis=0)
         responsibility = np.exp(logs)
         responsibility /= responsibility.sum(axis=0)
+        responsibility[:, is_same] = 0.0
+        responsibility[PERSON, is_same] = 1.0
         weights = responsibility * counts
         held = weights.sum(axis=1)
         moved = float(np.abs(np.log((held + 1) / (mass + 1)))[_FREE].max())
@@ -233,7 +278,7 @@ def fit(
         patterns=len(counts),
         posterior=tuple(
             (pattern, count, float(chance))
-            for (pattern, count), chance in zip(ordered, responsibility[PERSON], strict=True)
+            for (pattern, count, _), chance in zip(ordered, responsibility[PERSON], strict=True)
         ),
     )
 

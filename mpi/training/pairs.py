@@ -1,5 +1,6 @@
 """Pairs of records to learn from and to evaluate on: those that share a blocking key, and random ones."""
 
+import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,13 +21,28 @@ class Population:
 
     @classmethod
     def of(cls, records: Iterable[SourceRecord], model: Model) -> "Population":
-        """Normalise records; of several versions under one key the last one counts."""
-        by_key = {record.key: normalise(record, model) for record in records}
+        """Normalise records; of several versions under one key the newest counts, see ``newest``."""
+        by_key = newest(records)
         keys = tuple(sorted(by_key))
-        return cls(keys, tuple(by_key[key] for key in keys))
+        return cls(keys, tuple(normalise(by_key[key], model) for key in keys))
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+def newest(records: Iterable[SourceRecord]) -> dict[RecordKey, SourceRecord]:
+    """Return one record a key: the one of the latest ``updated_at``; equal or absent times are settled by content, never by order."""
+    by_key: dict[RecordKey, SourceRecord] = {}
+    for record in records:
+        held = by_key.setdefault(record.key, record)
+        if held is not record and _age(record) > _age(held):
+            by_key[record.key] = record
+    return by_key
+
+
+def _age(record: SourceRecord) -> tuple[float, str]:
+    at = record.updated_at.timestamp() if record.updated_at else float("-inf")
+    return at, json.dumps(record.to_payload(), sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,47 @@
 """From unlabelled records to a match model, the same for the same records and seed."""
 
 import json
+import logging
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mpi.matching import FIELDS, Comparison, Model, build_model, score
+import numpy as np
+from numpy.typing import NDArray
+
+from foundation.errors import Invalid
+from mpi.matching import FIELDS, Comparison, Model, NormalisedRecord, build_model, safety_obstacles
 from mpi.matching.model import fingerprint
 from mpi.records import SourceRecord
 from mpi.training.estimate import (
+    Compared,
     Estimate,
     Pattern,
     Probabilities,
+    compare_pairs,
     count_patterns,
     fit,
     out_of_reach,
     probabilities_of,
     stranger_probabilities,
 )
-from mpi.training.pairs import Population, blocked_pairs, random_pairs
-from mpi.training.starting import CLASSES, PAIRS_PER_RECORD, RIVALS, keep_order, millibits, starting_document
+from mpi.training.evaluate import Truth
+from mpi.training.pairs import Pair, Population, blocked_pairs, newest, random_pairs
+from mpi.training.starting import (
+    CLASSES,
+    PAIRS_PER_RECORD,
+    RIVALS,
+    THRESHOLDS,
+    keep_order,
+    millibits,
+    starting_document,
+)
+from mpi.training.subgroups import subgroups_by_key
 
 RARE = 20
 """A value seen less often than this is never listed: a rare name is personal data."""
@@ -32,8 +51,16 @@ SHARED_BY = {"phone": 12, "email": 6, "place": 24, "postcode": 150}
 
 MOST_BLOCKED_PAIRS = 3_000_000
 RANDOM_PAIRS = 600_000
+SAFE_PRECISION = 0.9995
 LIVE_PRECISION = 0.9998
-"""What the model must expect of itself at ``live``: a margin over 0.9995, since its own estimate is rosy."""
+"""What the model must expect of itself at ``live``: errors less than half of what SAFE_PRECISION allows.
+
+The margin is there because the expectation leaves out what it cannot know: fields err together in one hurried record, relatives
+that blocking did not bring together, and a region that differs from the records learned from.
+"""
+
+FEW_PAIRS = 30
+"""With fewer pairs of one person than this, nearly all of the model is first guesses, and its report says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +86,37 @@ def train(
     *,
     name: str,
     seed: int = 0,
-    population: int = 1_000_000,
+    population: int | None = 1_000_000,
     base: Mapping[str, Any] | None = None,
     cross_check: bool = True,
     chance_pairs: int = RANDOM_PAIRS,
+    labels: Truth | None = None,
+    tell: Callable[[str], None] = lambda step: None,
 ) -> Trained:
-    """Learn a match model from unlabelled records.
+    """Learn a match model from records, with labels or without.
 
     Args:
         name: how the model is called in its card and in answers.
-        seed: of the random pairs; the same records and seed give the same model.
-        population: how many records the index will hold: strangers' pairs grow with it, so the prior is set for this size.
+        seed: of the random pairs; the same records, in any order, and the same seed give the same model.
+        population: how many records the index will hold: strangers' pairs grow with it, so the prior is set for this size. None: as
+            many as there are here.
         base: a model document to take lists and first guesses from; the starting values if not given.
-        chance_pairs: how many random pairs tell how often strangers agree.
+        chance_pairs: how many random pairs tell how often strangers agree; no more than there are.
         cross_check: also fit recordlinkage's ECM on sampled pairs, and report where the two differ.
+        labels: the true person of some of the records. Pairs with a label on both sides are not guessed at.
+        tell: called with the name of each step as it begins.
+
+    Raises:
+        Invalid: nothing can be learned: ``records-missing``, ``record-alone``, ``names-missing``, ``birth-dates-missing``,
+            ``column-constant`` (naming the field), ``pairs-missing``.
     """
+    tell("normalising")
     document: dict[str, Any] = deepcopy(dict(base)) if base is not None else starting_document()
-    sent = list(records)
+    sent = list(newest(records).values())
     people = Population.of(sent, build_model(document))
+    _check_records(people)
+    population = population or len(people)
+    chance_pairs = min(chance_pairs, len(people) * (len(people) - 1) // 2)
     document["shared"] = _shared(people)
     document["frequency"] = {
         field_name: {**table, **_frequencies(people, field_name)}
@@ -84,53 +124,182 @@ def train(
     }
     model = build_model(document)
     people = Population.of(sent, model)
+    tell("blocking")
     blocked = blocked_pairs(people, model)
+    if not blocked.pairs:
+        raise Invalid(
+            "pairs-missing", detail="No two records share a blocking key: there is nothing to compare."
+        )
     document["overfull"] = list(blocked.overfull)
 
+    tell("comparing")
     first = probabilities_of(document)
     by_chance = count_patterns(people, random_pairs(people, chance_pairs, seed), model)
     guesses = deepcopy(first)
     first["stranger"] = stranger_probabilities(by_chance, first)
     step = 1 + len(blocked.pairs) // MOST_BLOCKED_PAIRS
-    patterns = count_patterns(people, blocked.pairs[::step], model)
-    if step > 1:
-        patterns = Counter({pattern: count * step for pattern, count in patterns.items()})
-    checked = _cross_check(patterns, seed) if cross_check else {}
+    pairs = blocked.pairs[::step]
+    compared = compare_pairs(people, pairs, model)
+    verdicts = _verdicts(people, pairs, labels)
+    unlabelled, same, different = (
+        {pattern: count * step for pattern, count in compared.counts(verdicts == verdict).items()}
+        for verdict in (_UNKNOWN, _SAME, _DIFFERENT)
+    )
+    tell("estimating")
+    all_patterns = {pattern: count * step for pattern, count in compared.counts().items()}
+    checked = _cross_check(all_patterns, seed) if cross_check else {}
     fitted = fit(
-        patterns,
+        unlabelled,
         len(people),
         _started(first, checked),
         PAIRS_PER_RECORD,
+        same=same,
+        different=different,
         guesses=guesses,
         unreached=out_of_reach(by_chance),
     )
 
     _enter(document, fitted, len(people), population)
     document["name"] = name
-    document["thresholds"] = {
-        **document["thresholds"],
-        "live": _live(document, fitted, len(people), population),
-    }
+    expected = _Expected.of(document, fitted)
+    live = expected.live()
+    document["thresholds"] = {**document["thresholds"], "live": live}
+    days = sorted(record.updated_at.date() for record in sent if record.updated_at)
     document["training"] = {
         "records": len(people),
         "candidate_pairs": len(blocked.pairs),
         "random_pairs": chance_pairs,
+        "labelled_pairs": int((verdicts != _UNKNOWN).sum()),
         "seed": seed,
         "population": population,
         "rounds": fitted.rounds,
+        "expected_precision": round(expected.at(live)["precision"], 6),
+        **({"data_from": days[0].isoformat(), "data_to": days[-1].isoformat()} if days else {}),
     }
+    tell("reporting")
+    agreement = _compared(checked, fitted)
     report = {
         **document["training"],
         "patterns": fitted.patterns,
-        "pairs_of": {kind: round(pairs, 1) for kind, pairs in fitted.pairs_of.items()},
+        "pairs_of": {kind: round(found, 1) for kind, found in fitted.pairs_of.items()},
         "pairs_by_rule": blocked.pairs_by_rule,
         "overfull_keys": len(blocked.overfull),
         "shared_values": len(document["shared"]),
         "listed_names": {name: len(table["values"]) for name, table in document["frequency"].items()},
         "thresholds": document["thresholds"],
-        "cross_check": _compared(checked, fitted.probabilities),
+        "cross_check": agreement,
+        "known": _known(people),
+        "expected": [expected.at(weight) for weight in sorted({*_STEPS, live})],
+        "subgroups": _subgroups(sent, people, pairs, compared, expected, verdicts, live),
+        "warnings": _warnings(people, fitted, agreement, expected, live),
     }
     return Trained(document, report)
+
+
+# What can be learned from --------------------------------------------------------------------------------------
+
+_UNKNOWN, _SAME, _DIFFERENT = 0, 1, 2
+_VALUES: Mapping[str, Callable[[NormalisedRecord], Any]] = {
+    "nhs_number": lambda record: record.number,
+    "given": lambda record: record.given,
+    "middle": lambda record: record.middle,
+    "family": lambda record: record.family or record.previous,
+    "birth_date": lambda record: record.birth if record.birth[0] else (),
+    "gender": lambda record: record.gender,
+    "address": lambda record: record.places,
+    "phone": lambda record: record.phones,
+    "email": lambda record: record.emails,
+    "identifier": lambda record: record.identifiers,
+    "practice": lambda record: record.practice,
+    "mother": lambda record: record.mother,
+    "birth_order": lambda record: record.birth_order,
+    "death_date": lambda record: record.death if record.death[0] else (),
+}
+
+
+def _check_records(people: Population) -> None:
+    """Refuse what no model can be learned from, in one clear line."""
+    if not people.records:
+        raise Invalid("records-missing", detail="There is no record to learn from.")
+    if len(people) == 1:
+        raise Invalid("record-alone", detail="One record makes no pair.")
+    known = _known(people)
+    if not known["given"] and not known["family"]:
+        raise Invalid(
+            "names-missing", field="family", detail="No record has a name that is not a placeholder."
+        )
+    if not known["birth_date"]:
+        raise Invalid("birth-dates-missing", field="birth_date", detail="No record has a date of birth.")
+    for name in ("given", "family", "birth_date"):
+        if known[name] and name in _constant(people):
+            raise Invalid(
+                "column-constant",
+                field=name,
+                detail="All records have the same value: it tells nobody apart.",
+            )
+
+
+def _known(people: Population) -> dict[str, float]:
+    """Return for each field the share of records that say something."""
+    return {
+        name: round(sum(bool(value(record)) for record in people.records) / len(people), 4)
+        for name, value in _VALUES.items()
+    }
+
+
+def _constant(people: Population) -> list[str]:
+    """Return the fields that have one value throughout, where more than one record says something."""
+    found = []
+    for name, value in _VALUES.items():
+        values = [given for record in people.records if (given := value(record))]
+        if len(values) > 1 and all(one == values[0] for one in values):
+            found.append(name)
+    return found
+
+
+def _verdicts(people: Population, pairs: Iterable[Pair], labels: Truth | None) -> NDArray[np.int8]:
+    """Return for each pair what its labels say; a pair that lacks a label on either side is unknown."""
+    persons = [labels.get(key) for key in people.keys] if labels else [None] * len(people)
+    return np.array(
+        [
+            _UNKNOWN
+            if persons[low] is None or persons[high] is None
+            else _SAME
+            if persons[low] == persons[high]
+            else _DIFFERENT
+            for low, high in pairs
+        ],
+        dtype=np.int8,
+    )
+
+
+def _warnings(
+    people: Population,
+    fitted: Estimate,
+    agreement: Mapping[str, Mapping[str, float]],
+    expected: "_Expected",
+    live: int,
+) -> list[str]:
+    """Return what whoever uses the model should know before, each in a sentence."""
+    found = [f"The field {name} has one value throughout and tells nothing." for name in _constant(people)]
+    if fitted.pairs_of["person"] < FEW_PAIRS:
+        found.append(
+            f"Only about {fitted.pairs_of['person']:.0f} pairs of one person were found: the model is little more than first guesses."
+        )
+    found += [
+        f"recordlinkage's estimate of m for {name} is {one['recordlinkage_m']:.2f}, ours {one['our_m']:.2f}."
+        for name, one in agreement.items()
+        if abs(one["recordlinkage_m"] - one["our_m"]) > DIFFERENCE
+    ]
+    if expected.at(live)["precision"] < LIVE_PRECISION:
+        found.append(
+            "No threshold is expected to be precise enough: live is set where hardly anything is linked unseen."
+        )
+    return found
+
+
+DIFFERENCE = 0.15
+"""Two estimates of an m that differ by more are reported as a warning."""
 
 
 # Lists learned from the records --------------------------------------------------------------------------------
@@ -208,23 +377,138 @@ def _enter(document: dict[str, Any], fitted: Estimate, records: int, population:
     keep_order(document["fields"])
 
 
-def _live(document: Mapping[str, Any], fitted: Estimate, records: int, population: int) -> int:
-    """Return the least weight, in steps of half a bit from 6 bits up, from which the model expects LIVE_PRECISION."""
-    model = build_model(document)
-    weighed = []
-    for pattern, count, _ in fitted.posterior:
-        scored = score(Comparison(pattern.levels), model)
-        # The values are gone; their frequency was kept in whole bits, and counts where strangers are the rival.
-        weight = scored.weight + pattern.frequency_bits * 1000 * (scored.rival == "stranger")
-        chance = 1 / (1 + 2.0 ** (-weight / 1000))
-        weighed.append((weight, count * chance, count * (1 - chance)))
-    weighed.sort(reverse=True)
-    for at in range(6_000, 20_001, 500):
-        right = sum(one[1] for one in weighed if one[0] >= at)
-        wrong = sum(one[2] for one in weighed if one[0] >= at)
-        if right and right / (right + wrong) >= LIVE_PRECISION:
-            return at
-    return 20_000
+# What the model expects of itself -------------------------------------------------------------------------------
+
+_STEPS = tuple(range(-4_000, 20_001, 2_000))
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """Of each pattern: its least weight, whether a safety rule holds it back, its right pairs, and the wrong ones to go with them.
+
+    Right pairs are those that the estimate finds among the records learned from. Wrong pairs are set beside them by the odds of the model
+    document, whose prior is that of the whole index: its strangers are more. The odds are summed over the rivals, not taken from the best.
+    """
+
+    weight_of: Mapping[Pattern, int]
+    weights: NDArray[np.int64]
+    is_free: NDArray[np.bool_]
+    right: NDArray[np.float64]
+    wrong: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], fitted: Estimate) -> "_Expected":
+        model = build_model(document)
+        rows: list[tuple[int, bool, float, float]] = []
+        weight_of: dict[Pattern, int] = {}
+        for pattern, count, chance in fitted.posterior:
+            against = rival_weights(pattern, model)
+            weight_of[pattern] = min(against)
+            right = count * chance
+            odds_of_wrong = sum(2.0 ** (max(-60_000, -weight) / 1000) for weight in against)
+            # A pattern that is nearly surely wrong has next to no right pairs to go by: then its own count is the bound.
+            wrong = (
+                min(right * odds_of_wrong, count * (1 - chance)) if chance < 0.5 else right * odds_of_wrong
+            )
+            rows.append((min(against), not safety_obstacles(Comparison(pattern.levels)), right, wrong))
+        weights, free, rights, wrongs = zip(*rows, strict=True)
+        return cls(
+            weight_of, np.array(weights), np.array(free, dtype=bool), np.array(rights), np.array(wrongs)
+        )
+
+    def at(self, threshold: int) -> dict[str, Any]:
+        """Return what to expect of linking unseen from a weight: precision, recall of the pairs found, and pairs left to people."""
+        linked = self.is_free & (self.weights >= threshold)
+        shown = (self.weights >= THRESHOLDS["review"]) & ~linked
+        right, wrong = float(self.right[linked].sum()), float(self.wrong[linked].sum())
+        return {
+            "weight": threshold,
+            "precision": right / (right + wrong) if right + wrong else 1.0,
+            "recall": right / (float(self.right.sum()) or 1.0),
+            "linked": round(right + wrong, 1),
+            "review": round(float((self.right + self.wrong)[shown].sum()), 1),
+        }
+
+    def live(self) -> int:
+        """Return the least weight, in steps of half a bit from 3 bits up, from which LIVE_PRECISION is expected; else 20 bits."""
+        for weight in range(3_000, 20_001, 500):
+            found = self.at(weight)
+            if found["precision"] >= LIVE_PRECISION and found["linked"]:
+                return weight
+        return 20_000
+
+
+def rival_weights(pattern: Pattern, model: Model) -> list[int]:
+    """Weigh a pattern against every rival, in millibits, with the frequency that was kept of its names in whole bits."""
+    weights = list(model.priors)
+    for name, level in zip(FIELDS, pattern.levels, strict=True):
+        for place, part in enumerate(model.parts.get(name, {}).get(level, ())):
+            weights[place] += part
+    for place, rival in enumerate(model.rivals):
+        # Given and family names were added up: the sum counts where both do.
+        if all(rival in table.against for table in model.frequency.values()):
+            weights[place] += pattern.frequency_bits * 1000
+    return weights
+
+
+def _subgroups(
+    sent: Iterable[SourceRecord],
+    people: Population,
+    pairs: Iterable[Pair],
+    compared: Compared,
+    expected: _Expected,
+    verdicts: NDArray[np.int8],
+    live: int,
+) -> list[dict[str, Any]]:
+    """Return for each subgroup how many records, and how many of their pairs would be linked, or shown to a person.
+
+    A pair counts to the subgroups of both its records. With labels also the measured precision of the pairs at ``live``.
+    """
+    groups = subgroups_by_key(sent)
+    columns = [groups[key] for key in people.keys]
+    weights = np.array([expected.weight_of[pattern] for pattern in compared.patterns])[compared.codes]
+    free = np.array([not safety_obstacles(Comparison(pattern.levels)) for pattern in compared.patterns])[
+        compared.codes
+    ]
+    linked = free & (weights >= live)
+    shown = (weights >= THRESHOLDS["review"]) & ~linked
+    ends = np.array(list(pairs), dtype=np.int64)
+    rows = []
+    for dimension in columns[0]:
+        values = [column[dimension] for column in columns]
+        names = sorted(set(values))
+        if len(names) > MOST_SUBGROUPS:
+            common = {
+                name
+                for name, _ in sorted(Counter(values).items(), key=lambda one: (-one[1], one[0]))[
+                    :MOST_SUBGROUPS
+                ]
+            }
+            values = [value if value in common else "others" for value in values]
+            names = sorted(set(values))
+        place = {name: number for number, name in enumerate(names)}
+        codes = np.array([place[value] for value in values])
+        records = np.bincount(codes, minlength=len(names))
+        for name in names:
+            number = place[name]
+            inside = (codes[ends] == number).any(axis=1)
+            row: dict[str, Any] = {
+                "subgroup": dimension,
+                "value": name,
+                "records": int(records[number]),
+                "linked": int((inside & linked).sum()),
+                "review": int((inside & shown).sum()),
+            }
+            told = inside & linked & (verdicts != _UNKNOWN)
+            if told.any():
+                row["precision"] = round(float((verdicts[told] == _SAME).mean()), 6)
+                same = inside & (verdicts == _SAME)
+                row["recall"] = round(float(linked[same].mean()), 6) if same.any() else 1.0
+            rows.append(row)
+    return rows
+
+
+MOST_SUBGROUPS = 25
 
 
 # recordlinkage's estimate --------------------------------------------------------------------------------------
@@ -257,7 +541,9 @@ def _cross_check(
             ],
             count,
         )
-        for pattern, count in sorted(patterns.items(), key=lambda one: (one[0].levels, one[0].women))
+        for pattern, count in sorted(
+            patterns.items(), key=lambda one: (one[0].levels, one[0].women, one[0].frequency_bits)
+        )
     ]
     if not rows:
         return {}
@@ -272,7 +558,8 @@ def _cross_check(
         return {}
     classifier = recordlinkage.ECMClassifier(init="jaro", max_iter=100)
     try:
-        classifier.fit(vectors[varied])
+        with _quiet():
+            classifier.fit(vectors[varied])
     except (ValueError, RuntimeError):
         return {}
     found = {"m": classifier.m_probs, "u": classifier.u_probs}
@@ -280,6 +567,23 @@ def _cross_check(
         name: {kind: float(probabilities[name][1]) for kind, probabilities in found.items()}
         for name in varied
     }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep recordlinkage's warnings off the terminal: what its estimate is worth is in the report."""
+    root = logging.getLogger()
+
+    def refuse(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("ECM algorithm")
+
+    root.addFilter(refuse)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeFilter(refuse)
 
 
 def _started(first: Probabilities, checked: Mapping[str, Mapping[str, float]]) -> Probabilities:
@@ -306,17 +610,19 @@ def _started(first: Probabilities, checked: Mapping[str, Mapping[str, float]]) -
     return started
 
 
-def _compared(checked: Mapping[str, Mapping[str, float]], ours: Probabilities) -> dict[str, Any]:
-    return {
-        name: {
+def _compared(checked: Mapping[str, Mapping[str, float]], fitted: Estimate) -> dict[str, dict[str, float]]:
+    """Set our estimate beside recordlinkage's, on its terms: agree or not, and a missing item does not agree."""
+    found = {}
+    for name, probabilities in checked.items():
+        place = FIELDS.index(name)
+        agrees = np.array([pattern.levels[place] in _AGREEING[name] for pattern, _, _ in fitted.posterior])
+        counts = np.array([count for _, count, _ in fitted.posterior], dtype=float)
+        chances = np.array([chance for _, _, chance in fitted.posterior])
+        person, others = counts * chances, counts * (1 - chances)
+        found[name] = {
             "recordlinkage_m": round(probabilities["m"], 4),
-            "our_m": round(_share(ours["person"][name], _AGREEING[name]), 4),
+            "our_m": round(float(person[agrees].sum() / max(person.sum(), 1e-9)), 4),
+            "recordlinkage_u": round(probabilities["u"], 4),
+            "our_u": round(float(others[agrees].sum() / max(others.sum(), 1e-9)), 4),
         }
-        for name, probabilities in checked.items()
-    }
-
-
-def _share(levels: Mapping[str, float], agreeing: tuple[str, ...]) -> float:
-    """Return how much of a field's probability lies on agreeing levels, without what only a given name implies."""
-    said = {level: share for level, share in levels.items() if level != "implied"}
-    return sum(said[level] for level in agreeing if level in said) / sum(said.values())
+    return found

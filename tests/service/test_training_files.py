@@ -1,0 +1,252 @@
+"""`mpi train FILE`: populations of several kinds learned from their files alone, and the files that nothing can be learned from."""
+
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mpi.cli import cli
+from mpi.matching import load_model
+from mpi.training import evaluate, read_truth_file
+from tests.core.training_builders import (
+    WORLDS,
+    Row,
+    names_and_birth_date,
+    records_of,
+    write_rows,
+    write_world,
+)
+
+TRAIN_AS_A_PROCESS = "import sys; from mpi.cli import cli; cli(sys.argv[1:])"
+
+
+def run(*words: object) -> Result:
+    quicker = ("--random-pairs", "20000") if words[0] == "train" else ()
+    return CliRunner().invoke(cli, [str(word) for word in (*words, *quicker)])
+
+
+def said(answer: Result) -> dict[str, object]:
+    found: dict[str, object] = json.loads(answer.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "least_recall", "least_f1"),
+    [
+        ("names and birth date", 0.5, 0.97),
+        ("a card number", 0.97, 0.99),
+        (
+            "patronymic",
+            0.4,
+            0.9,
+        ),  # brothers of one name, home and phone: only the date of birth tells them apart
+        ("one source with duplicates", 0.5, 0.95),
+    ],
+)
+def test_a_population_is_learned_from_its_file_alone(
+    name: str, least_recall: float, least_f1: float, tmp_path: Path
+) -> None:
+    file, _ = write_world(WORLDS[name], 500, 5, tmp_path)
+    out = tmp_path / "model.json"
+
+    answer = run("train", file, "--out", out, "--seed", 1, "--json")
+
+    assert answer.exit_code == 0, answer.stderr
+    records, truth = records_of(WORLDS[name](500, 6))
+    found = evaluate(records, truth, load_model(out))
+    assert found.live.pairs.precision >= 0.998
+    assert found.live.pairs.recall >= least_recall
+    assert found.balanced.pairs.f1 >= least_f1
+    assert said(answer)["revision"] == load_model(out).revision
+
+
+def test_what_a_model_expects_of_itself_is_what_is_measured_on_fresh_records(tmp_path: Path) -> None:
+    world = WORLDS["a card number"]
+    file, _ = write_world(world, 1_500, 7, tmp_path)
+
+    expected = said(run("train", file, "--out", tmp_path / "model.json", "--json"))["expected"]
+
+    records, truth = records_of(world(1_500, 8))
+    measured = dict(evaluate(records, truth, load_model(tmp_path / "model.json")).by_threshold)
+    assert isinstance(expected, list)
+    for one in expected:
+        if one["linked"] >= 1_000 and one["weight"] in measured:
+            assert measured[one["weight"]].precision == pytest.approx(one["precision"], abs=0.01)
+
+
+def test_the_same_rows_in_any_order_and_process_give_the_same_bytes(tmp_path: Path) -> None:
+    rows = [row for row, _ in names_and_birth_date(150, 3)]
+    rows += [
+        {**row, "family": row["family"] + "x"} for row in rows[:5]
+    ]  # a key that comes again, with other content
+    written = []
+    for number in (1, 2):
+        random.Random(number).shuffle(rows)
+        file, out = tmp_path / f"{number}.csv", tmp_path / f"model{number}.json"
+        write_rows(file, rows)
+        environment = {**os.environ, "PYTHONHASHSEED": str(number)}
+        words = [
+            "train",
+            str(file),
+            "--out",
+            str(out),
+            "--name",
+            "one",
+            "--seed",
+            "4",
+            "--random-pairs",
+            "5000",
+        ]
+        subprocess.run([sys.executable, "-c", TRAIN_AS_A_PROCESS, *words], env=environment, check=True)
+        written.append(out.read_bytes())
+
+    assert written[0] == written[1]
+
+
+def test_another_seed_gives_other_random_pairs_and_says_so(tmp_path: Path) -> None:
+    file, _ = write_world(names_and_birth_date, 100, 3, tmp_path)
+
+    seeds = [
+        said(run("train", file, "--out", tmp_path / "m.json", "--seed", seed, "--json"))["seed"]
+        for seed in (1, 2)
+    ]
+
+    assert seeds == [1, 2]
+
+
+def test_a_card_is_written_beside_the_model_without_a_name_or_a_date_of_birth(tmp_path: Path) -> None:
+    file, truth = write_world(WORLDS["patronymic"], 300, 5, tmp_path)
+
+    run("train", file, "--out", tmp_path / "model.json", "--labels", truth)
+
+    card = (tmp_path / "model.md").read_text(encoding="utf-8")
+    words = set(card.replace("|", " ").split())
+    people = {
+        row[name]
+        for row, _ in WORLDS["patronymic"](300, 5)
+        for name in ("given", "family", "birth_date", "postcode")
+    }
+    assert load_model(tmp_path / "model.json").revision in card
+    assert "expected precision" in card and "| source | ORG0 register |" in card and "recordlinkage" in card
+    assert not words & people
+
+
+def test_labels_settle_what_the_labelled_pairs_are(tmp_path: Path) -> None:
+    file, truth = write_world(WORLDS["patronymic"], 300, 5, tmp_path)
+
+    free = said(run("train", file, "--out", tmp_path / "free.json", "--json"))
+    told = said(run("train", file, "--out", tmp_path / "told.json", "--labels", truth, "--json"))
+
+    true_pairs = sum(count * (count - 1) // 2 for count in Counter(read_truth_file(truth).values()).values())
+    assert told["labelled_pairs"] == told["candidate_pairs"] and free["labelled_pairs"] == 0
+    # Of the true pairs those that blocking brings together, not one more or less.
+    assert told["pairs_of"]["person"] == int(told["pairs_of"]["person"]) <= true_pairs  # type: ignore[index]
+    assert told["pairs_of"]["person"] != free["pairs_of"]["person"]  # type: ignore[index]
+
+
+def _only(*names: str) -> list[Row]:
+    return [
+        {name: row.get(name, "") for name in ("organisation", "system", "local_id", *names)}
+        for row, _ in WORLDS["patronymic"](60, 5)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "field"),
+    [
+        ([], "records-missing", None),
+        (_only("given", "family", "birth_date")[:1], "record-alone", None),
+        (_only("birth_date", "postcode"), "names-missing", "family"),
+        (_only("given", "family", "postcode"), "birth-dates-missing", "birth_date"),
+        ([{**row, "given": "Kim"} for row in _only("family", "birth_date")], "column-constant", "given"),
+        (
+            [{**row, "birth_date": "1970-05-05"} for row in _only("given", "family")],
+            "column-constant",
+            "birth_date",
+        ),
+        (
+            [
+                {
+                    "organisation": "ORG",
+                    "system": "s",
+                    "local_id": "1",
+                    "given": "Ann",
+                    "family": "Bell",
+                    "birth_date": "1950-01-02",
+                },
+                {
+                    "organisation": "ORG",
+                    "system": "s",
+                    "local_id": "2",
+                    "given": "Zoe",
+                    "family": "Moore",
+                    "birth_date": "1990-11-12",
+                },
+            ],
+            "pairs-missing",
+            None,
+        ),
+    ],
+)
+def test_what_nothing_can_be_learned_from_is_refused_in_one_clear_line(
+    rows: list[Row], code: str, field: str | None, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "records.csv", rows or [], columns=("organisation", "system", "local_id", "given"))
+
+    answer = run("train", tmp_path / "records.csv", "--out", tmp_path / "model.json", "--json")
+
+    assert (answer.exit_code, said(answer)["error"], said(answer).get("field")) == (1, code, field)
+    assert not (tmp_path / "model.json").exists()
+
+
+def test_a_column_that_says_one_thing_throughout_is_named_and_stops_nothing(tmp_path: Path) -> None:
+    rows = [{**row, "gender": "female"} for row, _ in names_and_birth_date(150, 3)]
+    write_rows(tmp_path / "records.csv", rows)
+
+    answer = run("train", tmp_path / "records.csv", "--out", tmp_path / "model.json")
+
+    assert answer.exit_code == 0
+    assert "The field gender has one value throughout and tells nothing." in answer.stdout
+
+
+def test_bad_rows_are_counted_and_listed_with_their_file_and_without_their_values(tmp_path: Path) -> None:
+    rows = [row for row, _ in names_and_birth_date(150, 3)]
+    rows[3] = {**rows[3], "birth_date": "1990-13-45"}
+    write_rows(tmp_path / "one.csv", rows[:200])
+    write_rows(tmp_path / "two.csv", [*rows[200:], {**rows[0], "local_id": ""}])
+
+    answer = run(
+        "train", tmp_path / "one.csv", tmp_path / "two.csv", "--out", tmp_path / "model.json", "--json"
+    )
+
+    listed = list(csv.reader((tmp_path / "model.json.rejects.csv").open(encoding="utf-8")))
+    assert (answer.exit_code, said(answer)["rejected"]) == (3, 2)
+    assert [row[:3] for row in listed] == [
+        ["file", "row", "field"],
+        ["one.csv", "5", "birth_date"],
+        ["two.csv", str(len(rows) - 200 + 2), "local_id"],
+    ]
+    assert "1990-13" not in str(listed)
+    assert said(answer)["records"] == len(rows) - 1
+
+
+def test_a_label_file_at_fault_is_refused_with_row_and_field(tmp_path: Path) -> None:
+    file, truth = write_world(names_and_birth_date, 60, 3, tmp_path)
+    lines = truth.read_text(encoding="utf-8").splitlines()
+    truth.write_text("\n".join([*lines, lines[1]]) + "\n", encoding="utf-8")
+
+    answer = run("train", file, "--out", tmp_path / "model.json", "--labels", truth, "--json")
+
+    refusal = said(answer)
+    assert (refusal["error"], refusal["field"], refusal["row"]) == (
+        "key-repeated",
+        "local_id",
+        len(lines) + 1,
+    )
