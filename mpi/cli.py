@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -495,49 +496,210 @@ def _steps(is_json: bool) -> Callable[[str], None]:
 
 
 @cli.command()
-@click.argument("truth", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=an_input)
 @click.option(
-    "--model/--no-model",
-    "with_model",
-    default=True,
-    show_default=True,
-    help="Also judge the model by itself, at live and at even odds.",
+    "--truth", type=an_input, help="Labels; FILE is then a file of persons, and no database is needed."
 )
+@click.option(
+    "--records",
+    "record_files",
+    type=an_input,
+    multiple=True,
+    help="The records, for subgroups; again for further files.",
+)
+@click.option(
+    "--map", "map_file", type=an_input, help="Other headings of the records, as JSON, as for `mpi load`."
+)
+@click.option(
+    "--edges",
+    type=an_input,
+    help="Weighed pairs, as `mpi link --out` writes them: low_organisation … and weight_millibits.",
+)
+@click.option(
+    "--model",
+    "model_file",
+    type=an_input,
+    help="Weigh the records with this model, in memory (with --records).",
+)
+@click.option("--no-model", is_flag=True, help="Of the index: do not judge the model by itself.")
+@click.option("--html", type=an_output, help="Write a report with charts, one file.")
+@click.option(
+    "--show-values",
+    is_flag=True,
+    help="Show the names, dates and addresses behind errors in the report and in JSON. Without it there are keys and levels only.",
+)
+@click.option("--rejects", type=an_output, help="Where bad rows are listed; beside FILE if not given.")
 @as_json
 @needs_index
-def evaluate(composition: Composition, truth: Path, with_model: bool, is_json: bool) -> None:
-    """Compare the index with labels: TRUTH is a CSV of organisation, system, local_id and true_person."""
-    with _telling(is_json):
-        answer = evaluation(composition.mpi, read_truth(truth), with_model=with_model)
-    _say(answer, is_json, _evaluation_lines(answer))
+def evaluate(
+    composition: Composition,
+    file: Path,
+    truth: Path | None,
+    record_files: tuple[Path, ...],
+    map_file: Path | None,
+    edges: Path | None,
+    model_file: Path | None,
+    no_model: bool,
+    html: Path | None,
+    show_values: bool,
+    rejects: Path | None,
+    is_json: bool,
+) -> None:
+    """Compare persons with labels.
+
+    With --truth, FILE is a CSV of organisation, system, local_id and person_id. Without it FILE holds the labels, and the persons of
+    the index are judged. Labels are organisation, system, local_id and true_person; further columns that our samples have (community,
+    sex, born, residence) give subgroups. Exit status 3 says that rows were set aside.
+    """
+    if truth is None:
+        if record_files or edges or model_file:
+            raise click.UsageError("--records, --edges and --model need a file of persons and --truth.")
+        with _telling(is_json):
+            answer = evaluation(
+                composition.mpi,
+                read_truth(file),
+                with_model=not no_model,
+                full=html is not None,
+                show_values=show_values,
+            )
+            if html:
+                _write_report(html, answer["report"], show_values)
+        _say(answer, is_json, _evaluation_lines(answer) + ([f"Wrote {html}"] if html else []))
+        return
+    if model_file and not record_files:
+        raise click.UsageError("--model needs --records.")
+    if show_values and not (model_file and record_files):
+        raise click.UsageError("--show-values needs --records and --model.")
+    where = rejects or _rejects_of(file)
+    with _telling(is_json), _Rejects(where, ("file", "row", "field", "code")) as listed:
+        answer = judge_files(
+            file,
+            truth,
+            records=read_files(record_files, map_file, listed, is_json=is_json) if record_files else None,
+            edges=edges,
+            model=load_model(model_file) if model_file else None,
+            show_values=show_values,
+            listed=listed,
+            tell=_steps(is_json),
+        )
+        if html:
+            _write_report(html, answer, show_values)
+    answer["rejected"] = listed.count
+    lines = [*_judgement_lines(answer), *([f"Wrote {html}"] if html else [])]
+    if listed.count:
+        answer["rejects"] = str(where)
+        lines.append(f"Set aside {listed.count} rows; see {where}")
+    _say(answer, is_json, lines)
+    if listed.count:
+        sys.exit(WITH_REJECTS)
+
+
+def _write_report(path: Path, answer: Mapping[str, Any], show_values: bool) -> None:
+    from mpi.training import html_report
+
+    path.write_text(html_report(answer, has_values=show_values), encoding="utf-8")
+
+
+def judge_files(
+    persons: Path,
+    truth: Path,
+    *,
+    records: list[SourceRecord] | None,
+    edges: Path | None,
+    model: Model | None,
+    show_values: bool,
+    listed: "_Rejects",
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Judge a file of persons; bad rows of any file are listed and left out.
+
+    Raises:
+        Invalid: about a file as a whole, as ``read_labels``.
+    """
+    from mpi.training import TRUTH_SUBGROUPS, judgement, read_edges, read_labels
+
+    tell("reading")
+    found = read_labels(persons, "person_id")
+    told = read_labels(truth, "true_person", keep=TRUTH_SUBGROUPS)
+    weighed = read_edges(edges) if edges else None
+    for path, faults, count in (
+        (persons, found.faults, found.faulty_rows),
+        (truth, told.faults, told.faulty_rows),
+        *(((edges, weighed.faults, weighed.faulty_rows),) if edges and weighed else ()),
+    ):
+        listed.count += count
+        for fault in faults:
+            listed.write(path.name, fault.row, fault.field or "", fault.code)
+    return judgement(
+        found.values,
+        told.values,
+        extra=told.extra,
+        records=records,
+        edges=weighed.pairs if weighed else None,
+        model=model,
+        show_values=show_values,
+        tell=tell,
+    )
+
+
+def _judgement_lines(answer: Mapping[str, Any]) -> list[str]:
+    figures = answer["persons"]
+    lines = [f"{figures['records']} labelled records; largest person {figures['largest_group']}"]
+    for name, words in (("pairs", "Pairs"), ("persons", "Whole persons"), ("b_cubed", "Records (B-cubed)")):
+        one = figures[name]
+        counts = (
+            f"; {one['right']} right, {one['wrong']} wrong, {one['missed']} missed" if "right" in one else ""
+        )
+        lines.append(
+            f"{words}: precision {one['precision']:.6f}, recall {one['recall']:.5f}, F1 {one['f1']:.5f}{counts}"
+        )
+    low, high = figures["pairs"]["precision_interval"]
+    less, more = figures["pairs"]["recall_interval"]
+    lines.append(f"95 % by person: precision {low:.6f} to {high:.6f}, recall {less:.5f} to {more:.5f}")
+    if figures["unlabelled_records"]:
+        lines.append(f"{figures['unlabelled_records']} records have no label and are left out")
+    if figures["labels_without_a_person"]:
+        lines.append(f"{figures['labels_without_a_person']} labels are of records that no person holds")
+    if "weights" in answer:
+        blocking = answer["weights"]["blocking"]
+        lines.append(f"Candidate pairs hold {blocking['recall']:.5f} of the true pairs")
+    rows = answer["subgroups"]
+    several = Counter(row["subgroup"] for row in rows)
+    for row in (row for row in rows if several[row["subgroup"]] > 1):
+        pairs = row["pairs"]
+        lines.append(
+            f"  {row['subgroup'] + ': ' + row['value']:<40} {row['records']:>9} records  precision {pairs['precision']:.5f}  "
+            f"recall {pairs['recall']:.5f}"
+        )
+    return lines
 
 
 def read_truth(path: Path) -> dict[RecordKey, str]:
-    """Read labels.
+    """Read labels for the index.
 
     Raises:
-        Invalid: ``column-missing``, ``field-missing``, or a fault of the file, naming the row.
+        Invalid: ``column-missing``, or the first row at fault.
     """
-    return {
-        RecordKey(row["organisation"], row["system"], row["local_id"]): row["true_person"]
-        for _, row in _table(path, ("organisation", "system", "local_id", "true_person"))
-    }
+    from mpi.training import read_truth_file
+
+    return read_truth_file(path)
 
 
-def evaluation(mpi: Mpi, truth: Mapping[RecordKey, str], *, with_model: bool) -> dict[str, Any]:
-    """Judge the index's persons, and if wanted the model on the same records in memory.
-
-    Raises:
-        Invalid: ``labels-of-nobody``: the index has none of the records that are labelled, so nothing can be said of it.
-    """
+def evaluation(
+    mpi: Mpi,
+    truth: Mapping[RecordKey, str],
+    *,
+    with_model: bool,
+    full: bool = False,
+    show_values: bool = False,
+) -> dict[str, Any]:
+    """Judge the index's persons, and if wanted the model on the same records in memory; ``full`` adds what a report shows."""
     from mpi.training import evaluate as evaluate_model
-    from mpi.training import evaluate_groups
+    from mpi.training import evaluate_groups, judgement, key_of
 
     groups = index_groups(mpi)
     present = {key for group in groups for key in group}
     labelled = {key: person for key, person in truth.items() if key in present}
-    if not labelled:
-        raise Invalid("labels-of-nobody", detail="No linked record of the index is labelled.")
     answer: dict[str, Any] = {
         "model": {"name": mpi.model.name, "revision": mpi.model.revision},
         "labels": len(truth),
@@ -548,6 +710,14 @@ def evaluation(mpi: Mpi, truth: Mapping[RecordKey, str], *, with_model: bool) ->
         answer["live"] = judged.live.as_json()
         answer["balanced"] = judged.balanced.as_json()
         answer["blocking"] = judged.blocking.as_json()
+    if full:
+        answer["report"] = judgement(
+            {key_of(key): str(number) for number, group in enumerate(groups) for key in group},
+            {key_of(key): person for key, person in truth.items()},
+            records=list(current_records(mpi)),
+            model=mpi.model,
+            show_values=show_values,
+        )
     return answer
 
 

@@ -11,10 +11,18 @@ from mpi.training.evaluate import (
     read_truth,
 )
 from mpi.training.febrl import febrl_records, write_febrl
-from mpi.training.labels import read_truth_file
+from mpi.training.judgement import TRUTH_SUBGROUPS, judgement
+from mpi.training.labels import key_of, read_edges, read_labels, read_truth_file
+from mpi.training.report import html_report
 from mpi.training.train import Trained, train
 
 __all__ = [
+    "TRUTH_SUBGROUPS",
+    "html_report",
+    "judgement",
+    "key_of",
+    "read_edges",
+    "read_labels",
     "Evaluation",
     "GroupQuality",
     "Quality",

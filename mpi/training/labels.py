@@ -9,6 +9,9 @@ from foundation.errors import Invalid
 from mpi.records import RecordKey
 
 Key = tuple[str, str, str]
+WeighedPair = tuple[Key, Key, int, bool]
+"""Two keys, the weight in millibits, and whether the pair may be linked unseen."""
+
 KEY = ("organisation", "system", "local_id")
 LOW, HIGH = tuple(f"low_{name}" for name in KEY), tuple(f"high_{name}" for name in KEY)
 WEIGHTS = ("weight_millibits", "weight")
@@ -75,15 +78,15 @@ def read_labels(path: Path, value: str, keep: Sequence[str] = ()) -> Labels:
 
 @dataclass(slots=True)
 class WeighedPairs:
-    """Pairs of a file of edges: two keys and a weight in millibits."""
+    """Pairs of a file of edges."""
 
-    pairs: list[tuple[Key, Key, int]] = field(default_factory=list, repr=False)
+    pairs: list[WeighedPair] = field(default_factory=list, repr=False)
     faults: list[Invalid] = field(default_factory=list)
     faulty_rows: int = 0
 
 
 def read_edges(path: Path) -> WeighedPairs:
-    """Read a file of ``low_organisation … high_local_id`` and ``weight_millibits`` (or ``weight``).
+    """Read a file of ``low_organisation … high_local_id`` and ``weight_millibits`` (or ``weight``), and ``may_link`` where it is told.
 
     Raises:
         Invalid: ``file-encoding``, ``file-empty``, ``column-missing``.
@@ -94,16 +97,21 @@ def read_edges(path: Path) -> WeighedPairs:
         header = next(rows)[1]
         weight = next((name for name in WEIGHTS if name in header), WEIGHTS[0])
         a, b, c, d, e, f, w = _places(header, (*LOW, *HIGH, weight))
+        told = header.index("may_link") if "may_link" in header else None
         for number, row in rows:
             try:
                 one, other = (row[a], row[b], row[c]), (row[d], row[e], row[f])
-                found.pairs.append((min(one, other), max(one, other), int(row[w])))
+                may_link = told is None or row[told].strip().lower() not in _NO
+                found.pairs.append((min(one, other), max(one, other), int(row[w]), may_link))
             except (IndexError, ValueError) as fault:
                 found.faulty_rows += 1
                 if len(found.faults) < MOST_FAULTS:
                     code = "column-count" if isinstance(fault, IndexError) else "weight-format"
                     found.faults.append(Invalid(code, field=weight, row=number))
     return found
+
+
+_NO = frozenset(("", "0", "n", "no", "false"))
 
 
 def read_truth_file(path: Path) -> dict[RecordKey, str]:
