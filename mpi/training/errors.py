@@ -20,6 +20,10 @@ MOST_LOOKED_AT = 200_000
 """Errors beyond this are counted, not looked at."""
 
 
+_Step = tuple[bool, int, Pair]
+"""Whether a pair is linked unseen, its weight, and the pair."""
+
+
 class Explainer:
     """What is known of the records behind an error: nothing, their weights, or with records and a model also levels and parts."""
 
@@ -38,13 +42,15 @@ class Explainer:
         self._show_values = show_values
         self._normalised: dict[int, NormalisedRecord] = {}
         self._weights: dict[Pair, int] = {}
-        self._edges: dict[int, list[tuple[int, Pair]]] = {}
+        self._edges: dict[int, list[_Step]] = {}
         if weighed is not None:
             columns = (weighed.low, weighed.high, weighed.weights, weighed.may_link)
             for low, high, weight, may_link in zip(*(column.tolist() for column in columns), strict=True):
                 self._weights[low, high] = weight
-                if may_link and judged.persons[low] == judged.persons[high]:
-                    self._edges.setdefault(int(judged.persons[low]), []).append((weight, (low, high)))
+                if judged.persons[low] == judged.persons[high]:
+                    self._edges.setdefault(int(judged.persons[low]), []).append(
+                        (may_link, weight, (low, high))
+                    )
 
     def errors(self) -> dict[str, Any]:
         """Return the worst wrong pairs and the heaviest missed ones, with how many there are to choose from.
@@ -86,7 +92,7 @@ class Explainer:
             path = self._path(int(self._judged.persons[low]), low, high)
             told["path"] = [
                 {"low": list(self._judged.keys[a]), "high": list(self._judged.keys[b]), "weight": weight}
-                for weight, (a, b) in path
+                for _, weight, (a, b) in path
             ]
             told["how"] = (
                 "direct"
@@ -95,6 +101,8 @@ class Explainer:
                 if path
                 else "not by the pairs given"
             )
+            if not all(may_link for may_link, _, _ in path):
+                told["how"] += ", by a pair that is not linked unseen"
         elif not is_wrong:
             told["how"] = (
                 "compared" if weight is not None else "never compared" if self._weights else "not known"
@@ -126,8 +134,8 @@ class Explainer:
             self._normalised[place] = normalise(self._records[key], model)
         return self._normalised[place]
 
-    def _path(self, person: int, start: int, end: int) -> list[tuple[int, Pair]]:
-        """Return the way between two records over the heaviest edges of their person: the ones that joined it, heaviest first."""
+    def _path(self, person: int, start: int, end: int) -> list["_Step"]:
+        """Return the way between two records over the edges that joined their person: those that link unseen, heaviest first."""
         parent: dict[int, int] = {}
 
         def root(place: int) -> int:
@@ -135,18 +143,19 @@ class Explainer:
                 place = parent[place]
             return place
 
-        tree: dict[int, list[tuple[int, Pair]]] = {}
-        for weight, (low, high) in sorted(self._edges.get(person, ()), key=lambda one: (-one[0], one[1])):
+        tree: dict[int, list[_Step]] = {}
+        for edge in sorted(self._edges.get(person, ()), key=lambda one: (not one[0], -one[1], one[2])):
+            low, high = edge[2]
             if root(low) != root(high):
                 parent[root(low)] = root(high)
-                tree.setdefault(low, []).append((weight, (low, high)))
-                tree.setdefault(high, []).append((weight, (low, high)))
-        came_by: dict[int, tuple[int, tuple[int, Pair]]] = {}
+                tree.setdefault(low, []).append(edge)
+                tree.setdefault(high, []).append(edge)
+        came_by: dict[int, tuple[int, _Step]] = {}
         waiting, seen = [start], {start}
         while waiting:
             place = waiting.pop()
             for edge in tree.get(place, ()):
-                low, high = edge[1]
+                low, high = edge[2]
                 other = high if low == place else low
                 if other not in seen:
                     seen.add(other)

@@ -87,9 +87,9 @@ def judge_weights(judged: Judged, weighed: Weighed) -> dict[str, Any]:
                 **Quality(found, int(chosen.sum()) - found, there - found).as_json(),
             }
         )
-    clipped = np.clip(weighed.weights // 1000, LEAST_BITS, MOST_BITS)
+    clipped = np.clip(weighed.weights // 1000, LEAST_BITS, MOST_BITS - 1)
     columns = [
-        np.bincount(clipped[chosen] - LEAST_BITS, minlength=MOST_BITS - LEAST_BITS + 1)
+        np.bincount(clipped[chosen] - LEAST_BITS, minlength=MOST_BITS - LEAST_BITS)
         for chosen in (right, ~right)
     ]
     chances = 1 / (1 + np.exp2(-np.clip(weighed.weights, -60_000, 60_000) / 1000))
@@ -116,7 +116,7 @@ def judge_weights(judged: Judged, weighed: Weighed) -> dict[str, Any]:
         "by_threshold": steps,
         "histogram": [
             {"weight": bits * 1000, "right": int(columns[0][place]), "wrong": int(columns[1][place])}
-            for place, bits in enumerate(range(LEAST_BITS, MOST_BITS + 1))
+            for place, bits in enumerate(range(LEAST_BITS, MOST_BITS))
         ],
         "calibration": calibration,
     }

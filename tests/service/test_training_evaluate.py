@@ -201,6 +201,15 @@ def test_weighed_pairs_give_thresholds_blocking_histogram_and_calibration(tmp_pa
     assert step["expected"] == pytest.approx(1 / (1 + 2**-0.5), abs=1e-6) and step["measured"] == 1.0
 
 
+def test_a_pair_that_the_model_would_not_link_is_called_so(tmp_path: Path) -> None:
+    edges = a_file(tmp_path / "edges.csv", (*EDGES, "may_link"), "ORG pas 1 ORG pas 2 9000 0")
+
+    errors = a_judgement(tmp_path, "aa", "xy", "--edges", edges)["errors"]
+
+    assert isinstance(errors, dict)
+    assert errors["wrong"][0]["how"] == "direct, by a pair that is not linked unseen"
+
+
 def test_a_wrong_pair_is_told_with_the_records_through_which_it_came_in(tmp_path: Path) -> None:
     edges = a_file(
         tmp_path / "edges.csv",
