@@ -8,12 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from foundation.database import Database
+from tests.conftest import PostgresqlServer
 from tests.engines import EngineMissing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,45 @@ def _leave_a_trace_or_find_none(db: Database) -> None:
         tx.execute(text("CREATE TABLE trace (id integer)"))
         assert tx.execute(text("SELECT count(*) FROM trace")).scalar() == 0
     migrator.close()
+
+
+@pytest.mark.parametrize("turn", ["first", "second"])
+def test_nothing_that_a_test_leaves_is_found_by_the_next(
+    postgresql_url: str, postgresql_server: PostgresqlServer, turn: str
+):
+    # Each turn finds what a new database has, and leaves rows, a sequence moved on, locks held and, the first one, a right taken away.
+    name = postgresql_url.rpartition("/")[2]
+    append = (
+        "insert into audit_event (at, kind, outcome, actor_kind, reasons, personal_digest, leaf_hash) "
+        "values (now(), 'left', 'success', 'system', '[]', '', '') returning event_id"
+    )
+    with postgresql_server.superuser(name) as connection:
+        assert connection.execute("select count(*) from audit_event").fetchone() == (0,)
+        assert connection.execute(append).fetchone() == (1,)
+        held = connection.execute("select has_table_privilege('mpi_app', 'signing_key', 'insert')").fetchone()
+        assert held == (True,)
+        if turn == "first":
+            connection.execute("revoke insert on signing_key from mpi_app")
+    where = f"host={postgresql_server.host} port={postgresql_server.port} user=postgres dbname={name}"
+    LEFT_OPEN.append(psycopg.connect(where))
+    LEFT_OPEN[-1].execute("lock table audit_event")
+
+
+LEFT_OPEN: list[psycopg.Connection] = []
+
+
+def test_a_database_that_only_held_rows_is_used_again(
+    postgresql_server: PostgresqlServer, postgresql_template: str
+):
+    postgresql_server.create("used_again", postgresql_template)
+    made_as = postgresql_server.shape_of("used_again")
+    try:
+        assert postgresql_server.empty("used_again", made_as)
+        with postgresql_server.superuser("used_again") as connection:
+            connection.execute("alter table audit_event disable trigger audit_event_no_change")
+        assert not postgresql_server.empty("used_again", made_as)
+    finally:
+        postgresql_server.drop("used_again")
 
 
 def test_the_application_may_not_make_tables_on_postgresql(postgresql_url: str):
