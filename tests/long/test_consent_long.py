@@ -23,10 +23,9 @@ import json, random, sys, time
 from consent.facts import Scope
 from consent.service.context import Consent
 from consent.service.directives import withdraw_directive
-from consent.service.release import inspect_release
 from foundation.clock import SystemClock
 from foundation.database import Database
-from foundation.errors import Conflict, ServiceError
+from foundation.errors import Conflict, Gone, Unavailable
 from mpi.service.context import Mpi
 from mpi.service.review import decide_task, list_tasks, undo_decision
 from tests.service.consent_world import MODEL, PRACTICE_CLERK, PROVIDER, QUALITY_CLERK, World
@@ -40,6 +39,14 @@ chance = random.Random(role)
 def say(what, **more):
     print(json.dumps({"what": what, "by": role, "at": time.monotonic(), **more}), flush=True)
 
+def again(act, *args, **more):
+    # SQLite's one writer may not come free in time: then nothing was done, and it is tried again.
+    while True:
+        try:
+            return act(*args, **more)
+        except Unavailable:
+            pass
+
 def over():
     import os
     return os.path.exists(stop)
@@ -47,11 +54,11 @@ def over():
 def object_and_withdraw():
     for turn in range(rounds):
         whom = she if turn % 2 else other
-        receipt = world.object(person_id=whom)
+        receipt = again(world.object, person_id=whom)
         say("objected", epoch=receipt.epoch, directive=str(receipt.directive_id))
         time.sleep(chance.uniform(0.05, 0.3))
         say("withdrawing")
-        back = withdraw_directive(world.consent, receipt.directive_id, "changed her mind", PRACTICE_CLERK)
+        back = again(withdraw_directive, world.consent, receipt.directive_id, "changed her mind", PRACTICE_CLERK)
         say("withdrawn", epoch=back.epoch)
         time.sleep(chance.uniform(0.05, 0.3))
     open(stop, "w").close()
@@ -59,31 +66,33 @@ def object_and_withdraw():
 def ask_on():
     while not over():
         begun = time.monotonic()
-        answer = world.ask(person_id=chance.choice((she, other)))
+        answer = again(world.ask, person_id=chance.choice((she, other)))
         say("asked", begun=begun, decision=str(answer.decision_id), leaf=answer.leaf_hash,
             epoch=answer.decision.epoch, shown=len(answer.shown))
 
 def redeem_on():
     while not over():
-        issued = world.release(person_id=chance.choice((she, other)))
+        issued = again(world.release, person_id=chance.choice((she, other)))
         say("released", leaf=issued.answer.leaf_hash, epoch=issued.answer.decision.epoch, shown=len(issued.answer.shown))
         if issued.ticket is None:
             continue
-        inspect_release(world.consent, issued.ticket, PROVIDER)
         time.sleep(chance.uniform(0, 0.1))
         for _ in range(chance.choice((1, 1, 2))):
             begun = time.monotonic()
-            answer = world.redeem(issued.ticket).answer
+            try:
+                answer = again(world.redeem, issued.ticket).answer
+            except Gone:
+                break
             say("redeemed", begun=begun, redemption=answer["redemption_id"], epoch=answer["epoch"], shown=len(answer["released"]))
 
 def join_and_part():
     while not over():
         for task in [one for one in list_tasks(mpi, QUALITY_CLERK).tasks if one.is_binding]:
             try:
-                decide_task(mpi, task.task_id, QUALITY_CLERK, verdict="same", reason="patient-confirmed")
+                again(decide_task, mpi, task.task_id, QUALITY_CLERK, verdict="same", reason="patient-confirmed")
                 say("joined")
                 time.sleep(chance.uniform(0, 0.1))
-                undo_decision(mpi, task.task_id, QUALITY_CLERK)
+                again(undo_decision, mpi, task.task_id, QUALITY_CLERK)
                 say("parted")
             except Conflict:
                 pass

@@ -169,6 +169,13 @@ def test_a_later_permission_lifts_the_same_scope_or_carves_out_its_own(objection
     assert set(decision.permitted) == set(seen)
 
 
+def test_a_permission_that_binds_only_through_an_open_task_never_lifts_her_own_no():
+    through_a_task = replace(PERMITS_LATER, via_task=True)
+
+    assert not decide(a_case(directives=[OBJECTS, through_a_task]), default_policy()).permitted
+    assert decide(a_case(directives=[OBJECTS, PERMITS_LATER]), default_policy()).permitted
+
+
 def test_nothing_lifts_a_later_objection():
     given = [PERMITS_LATER, a_directive(at=NOW - HOUR / 2)]
 
