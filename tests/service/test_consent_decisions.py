@@ -490,6 +490,19 @@ def test_break_glass_raises_an_alert_and_tells_the_patient_later(world):
     assert [(a.code, a.alert_type, a.alert_reason) for a in alerts] == [("emergency-opened", 2, 5)]
 
 
+def test_a_ticket_ends_with_the_emergency_that_it_rests_on(world):
+    world.object()
+    opened = open_emergency_access(world.consent, _emergency(world), APP)
+    world.clock.advance(timedelta(hours=4) - timedelta(seconds=10))
+
+    issued = world.release(purpose="BTG")
+
+    assert issued.expires_at == opened.grant.expires_at
+    world.clock.advance(timedelta(seconds=10))
+    with pytest.raises(Gone, match="ticket-expired"):
+        world.redeem(issued.ticket)
+
+
 def test_break_glass_is_not_opened_where_the_refusal_was_upheld_for_emergencies(world):
     world.object(may_override=False)
 
