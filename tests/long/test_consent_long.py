@@ -16,7 +16,7 @@ from foundation.database import Database
 from tests.service.consent_world import a_possible_duplicate, a_world
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = 25
+ROUNDS = 10
 
 HAND = """
 import json, random, sys, time
