@@ -6,7 +6,7 @@ from typing import Any
 from mpi.matching import Model
 from mpi.records import SourceRecord
 from mpi.training.errors import Explainer
-from mpi.training.judge import Judged, judge, judge_subgroups
+from mpi.training.judge import Counts, Judged, judge, judge_subgroups
 from mpi.training.labels import Key, WeighedPair, key_of
 from mpi.training.pairs import newest
 from mpi.training.subgroups import subgroups_by_key
@@ -40,7 +40,8 @@ def judgement(
     """
     tell("counting")
     judged = Judged.of(persons, truth)
-    answer: dict[str, Any] = {"persons": judge(judged)}
+    counts = Counts.of(judged)
+    answer: dict[str, Any] = {"persons": judge(judged, counts)}
     if model:
         limits = model.thresholds
         answer["model"] = {
@@ -60,7 +61,7 @@ def judgement(
     if by_key:
         columns |= _of_records(judged, by_key, model)
     columns |= _of_truth(judged, truth, extra or {})
-    answer["subgroups"] = judge_subgroups(judged, columns)
+    answer["subgroups"] = judge_subgroups(judged, counts, columns)
     pairs = edges
     if pairs is None and model is not None and by_key:
         tell("weighing")

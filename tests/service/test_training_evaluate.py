@@ -19,7 +19,7 @@ from mpi.cli import cli
 from mpi.records import RecordKey
 from mpi.training import evaluate_groups
 from mpi.training.intervals import by_cluster, wilson
-from mpi.training.judge import Judged, judge, judge_subgroups
+from mpi.training.judge import Counts, Judged, judge, judge_subgroups
 from mpi.training.labels import Key
 from tests.core.training_builders import Row, names_and_birth_date, write_world
 from tests.service.mpi_world import World
@@ -95,7 +95,7 @@ def test_counting_cells_gives_what_counting_groups_gives(rows: list[tuple[int, i
     for key, row in zip(keys, rows, strict=True):
         groups.setdefault(row[0], []).append(RecordKey(*key))
 
-    found = judge(judged)
+    found = judge(judged, Counts.of(judged))
 
     expected = evaluate_groups(
         groups.values(), {RecordKey(*key): row[1] for key, row in zip(keys, rows, strict=True)}
@@ -117,9 +117,9 @@ def test_the_pairs_of_subgroups_add_up_to_all_pairs(rows: list[tuple[int, int, s
         {key: str(row[1]) for key, row in zip(keys, rows, strict=True)},
     )
 
-    parts = judge_subgroups(judged, {"sex": [row[2] for row in rows]})
+    parts = judge_subgroups(judged, Counts.of(judged), {"sex": [row[2] for row in rows]})
 
-    whole = judge(judged)["pairs"]
+    whole = judge(judged, Counts.of(judged))["pairs"]
     for name in ("right", "wrong", "missed"):
         assert sum(part["pairs"][name] for part in parts) == whole[name]
     assert sum(part["records"] for part in parts) == len(rows)
