@@ -418,6 +418,10 @@ def train(
     from mpi.training import train as train_model
 
     where = rejects or out.with_name(out.name + ".rejects.csv")
+    card = out.with_suffix(".md")
+    with _telling(is_json):
+        _check_writable(out)
+        _check_writable(card)
     with _telling(is_json), _Rejects(where, ("file", "row", "field", "code")) as listed:
         if files:
             records = read_files(files, map_file, listed, is_json=is_json)
@@ -434,7 +438,6 @@ def train(
             labels=known,
             tell=_steps(is_json),
         )
-        card = out.with_suffix(".md")
         trained.write(out)
         card.write_text(
             model_card(trained.document, trained.report, SystemClock().now().date()), encoding="utf-8"
@@ -461,6 +464,18 @@ def train(
     _say(answer, is_json, lines)
     if listed.count:
         sys.exit(WITH_REJECTS)
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before long work whether its result can be written.
+
+    Raises:
+        Unavailable: ``file-unwritable``.
+    """
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise Unavailable(
+            "file-unwritable", detail=f"{path.name} cannot be written: is the folder missing, or not yours?"
+        )
 
 
 def read_files(
@@ -551,6 +566,9 @@ def evaluate(
     the index are judged. Labels are organisation, system, local_id and true_person; further columns that our samples have (community,
     sex, born, residence) give subgroups. Exit status 3 says that rows were set aside.
     """
+    if html:
+        with _telling(is_json):
+            _check_writable(html)
     if truth is None:
         if record_files or edges or model_file:
             raise click.UsageError("--records, --edges and --model need a file of persons and --truth.")

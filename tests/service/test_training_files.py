@@ -250,3 +250,11 @@ def test_a_label_file_at_fault_is_refused_with_row_and_field(tmp_path: Path) -> 
         "local_id",
         len(lines) + 1,
     )
+
+
+def test_a_model_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    file, _ = write_world(names_and_birth_date, 20, 3, tmp_path)
+
+    answer = run("train", file, "--out", tmp_path / "nowhere" / "model.json", "--json")
+
+    assert (answer.exit_code, said(answer)["error"]) == (1, "file-unwritable")
