@@ -2,7 +2,15 @@
 
 from mpi.matching.block import BlockKey, block, search_keys
 from mpi.matching.compare import Comparison, compare
-from mpi.matching.decide import Grade, Grading, decide, has_minimum_input, safety_obstacles
+from mpi.matching.decide import (
+    Grade,
+    Grading,
+    conflict_of,
+    decide,
+    has_minimum_input,
+    safety_obstacles,
+    shares_number,
+)
 from mpi.matching.definition import FIELDS, LOCATION_RULES
 from mpi.matching.explain import Reason, explain, reasons
 from mpi.matching.model import Model, Thresholds, build_model, load_model
@@ -40,6 +48,7 @@ __all__ = [
     "block",
     "build_model",
     "compare",
+    "conflict_of",
     "decide",
     "explain",
     "has_minimum_input",
@@ -50,5 +59,6 @@ __all__ = [
     "safety_obstacles",
     "score",
     "search_keys",
+    "shares_number",
     "veto",
 ]

@@ -28,6 +28,9 @@ class Grading:
     obstacles: tuple[str, ...] = ()
 
 
+SAME_NUMBER_CONFLICT = "number-shared"
+NUMBERS_CONFLICT = "numbers-differ"
+
 _SAME_GIVEN = frozenset(("exact", "nickname", "reordered", "middle", "swapped", "typo", "close"))
 _SAME_FAMILY = frozenset(("exact", "previous", "half", "swapped", "close"))
 _SAME_BIRTH = frozenset(("exact", "january", "swapped", "close", "partial"))
@@ -86,6 +89,25 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
     if comparison.is_placeholder and number != "verified":
         found.append("placeholder-name")
     return found
+
+
+def shares_number(comparison: Comparison) -> bool:
+    return comparison.level("nhs_number") in ("verified", "claimed")
+
+
+def conflict_of(comparison: Comparison, grading: Grading, scored: Score, model: Model) -> str | None:
+    """Name what a reviewer of numbers should see: one number with contradicting demographics, or two numbers on look-alikes.
+
+    Two *verified* numbers on look-alikes are left out: twins, adoption, gender recognition. They are nobody's ordinary task.
+    """
+    if grading.may_link:
+        return None
+    is_weak = scored.weight < model.thresholds.review
+    if shares_number(comparison) and (is_weak or grading.obstacles):
+        return SAME_NUMBER_CONFLICT
+    if comparison.level("nhs_number") == "differ" and not is_weak:
+        return NUMBERS_CONFLICT
+    return None
 
 
 def has_minimum_input(record: NormalisedRecord) -> bool:

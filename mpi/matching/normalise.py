@@ -103,28 +103,27 @@ def normalise(
     Args:
         superseded: NHS numbers that were replaced, each with the number that stands for it now.
     """
-    number, state = _number(record, model, superseded or {})
-    names = _names(record.names, model)
-    order = (record.birth_order or "").strip()
+    number, state = number_of(record.nhs_number, record.nhs_number_status, model, superseded or {})
+    names = names_of(record.names, model)
     return NormalisedRecord(
         number=number,
         number_state=state,
         given=names.given,
         middle=names.middle,
-        canonical=_distinct(full for name in names.given for full in canonical_forms(name, model)),
+        canonical=canonical_of(names.given, model),
         family=names.family,
         previous=names.previous,
         halves=names.halves,
-        birth=_date(record.birth_date, model.placeholder_dates),
-        gender=_gender(record.gender),
-        places=_distinct(_place(address, model) for address in record.addresses),
-        phones=_distinct(_phone(one.value, model) for one in record.telecoms if one.system == "phone"),
-        emails=_distinct(_email(one.value, model) for one in record.telecoms if one.system == "email"),
-        identifiers=_distinct(_identifier(one.system, one.value) for one in record.identifiers),
-        practice=_practice(record.gp_practice, model),
-        mother=_mother(record.mother_nhs_number),
-        birth_order=int(order) if order in _BIRTH_ORDERS else names.birth_order,
-        death=_date(record.death_date, frozenset()),
+        birth=date_of(record.birth_date, model.placeholder_dates),
+        gender=gender_of(record.gender),
+        places=distinct(_place(address, model) for address in record.addresses),
+        phones=distinct(phone_of(one.value, model) for one in record.telecoms if one.system == "phone"),
+        emails=distinct(email_of(one.value, model) for one in record.telecoms if one.system == "email"),
+        identifiers=distinct(identifier_of(one.system, one.value) for one in record.identifiers),
+        practice=practice_of(record.gp_practice, model),
+        mother=mother_of(record.mother_nhs_number),
+        birth_order=order_of(record.birth_order) or names.birth_order,
+        death=date_of(record.death_date, frozenset()),
         is_restricted=record.restricted,
         is_placeholder=names.is_placeholder,
     )
@@ -137,10 +136,10 @@ _BIRTH_ORDERS = frozenset("1234567")  # 8 means "not applicable" and 9 "not know
 _GENDERS = {Gender.MALE: "m", Gender.FEMALE: "f"}
 
 
-def _number(record: SourceRecord, model: Model, superseded: Mapping[str, str]) -> tuple[str, str]:
-    evidence = number_evidence(
-        record.nhs_number, record.nhs_number_status, accept_reserved=model.accept_reserved_numbers
-    )
+def number_of(
+    text: str | None, status: str | None, model: Model, superseded: Mapping[str, str]
+) -> tuple[str, str]:
+    evidence = number_evidence(text, status, accept_reserved=model.accept_reserved_numbers)
     state = _STATES.get(evidence.state, "") if evidence else ""
     if evidence is None or not state:
         return "", ""
@@ -150,14 +149,19 @@ def _number(record: SourceRecord, model: Model, superseded: Mapping[str, str]) -
     return superseded.get(digits, digits), state
 
 
-def _mother(text: str | None) -> str:
+def order_of(text: str | None) -> int:
+    order = (text or "").strip()
+    return int(order) if order in _BIRTH_ORDERS else 0
+
+
+def mother_of(text: str | None) -> str:
     try:
         return parse_nhs_number(text).digits if text else ""
     except Invalid:
         return ""
 
 
-def _date(text: str | None, placeholders: frozenset[Date]) -> Date:
+def date_of(text: str | None, placeholders: frozenset[Date]) -> Date:
     if not text:
         return NO_DATE
     try:
@@ -168,14 +172,14 @@ def _date(text: str | None, placeholders: frozenset[Date]) -> Date:
     return NO_DATE if date in placeholders else date
 
 
-def _gender(text: str | None) -> str:
+def gender_of(text: str | None) -> str:
     try:
         return _GENDERS.get(parse_gender(text), "") if text else ""
     except Invalid:
         return ""
 
 
-def _practice(text: str | None, model: Model) -> str:
+def practice_of(text: str | None, model: Model) -> str:
     code = (text or "").strip().upper()
     return "" if code in model.placeholder_practices else code
 
@@ -198,7 +202,7 @@ def fold(text: str) -> str:
     return _NOT_WORD.sub(" ", _APOSTROPHES.sub("", lowered)).strip()
 
 
-def _distinct(values: Iterable[T | None]) -> tuple[T, ...]:
+def distinct(values: Iterable[T | None]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(value for value in values if value))
 
 
@@ -220,7 +224,7 @@ class _Names(NamedTuple):
     is_placeholder: bool
 
 
-def _names(names: Sequence[HumanName], model: Model) -> _Names:
+def names_of(names: Sequence[HumanName], model: Model) -> _Names:
     given: list[str] = []
     middle: list[str] = []
     current: list[str] = []
@@ -248,11 +252,11 @@ def _names(names: Sequence[HumanName], model: Model) -> _Names:
         elif name.family and name.family.strip():
             is_placeholder = True
     return _Names(
-        _distinct(given),
-        _distinct(middle),
-        _distinct(current),
-        _distinct(one for one in previous if one not in current),
-        _distinct(halves),
+        distinct(given),
+        distinct(middle),
+        distinct(current),
+        distinct(one for one in previous if one not in current),
+        distinct(halves),
         birth_order,
         is_placeholder and not given,
     )
@@ -316,6 +320,10 @@ def _family(text: str, model: Model) -> tuple[str, list[str]]:
     return "".join(words), [part for part in parts if len(part) > 2] if len(parts) > 1 else []
 
 
+def canonical_of(given: Sequence[str], model: Model) -> tuple[str, ...]:
+    return distinct(full for name in given for full in canonical_forms(name, model))
+
+
 def canonical_forms(name: str, model: Model) -> tuple[str, ...]:
     """Return a given name with the full forms it may stand for."""
     return (name, *model.nicknames.get(name, ()))
@@ -327,29 +335,37 @@ _UNIT_WORDS = frozenset(("flat", "apartment", "apt", "unit", "room", "house", "n
 
 
 def _place(address: Address, model: Model) -> Place | None:
-    postcode = _postcode(address.postcode)
-    lines = fold(" ".join(address.lines))
-    if any(phrase in lines for phrase in model.placeholder_addresses):
-        lines = ""
-    words = lines.split()
+    return place_of(postcode_of(address.postcode), *words_of(address.lines, address.city, model), model)
+
+
+def words_of(lines: Sequence[str], city: str | None, model: Model) -> tuple[str, str]:
+    """Return the numbers in an address and its other words, each in order; empty for a placeholder."""
+    folded = fold(" ".join(lines))
+    if any(phrase in folded for phrase in model.placeholder_addresses):
+        folded = ""
+    words = folded.split()
+    town = fold(city or "")
     numbers = " ".join(sorted({word for word in words if word[0].isdigit()}))
     named = {
         model.street_words.get(word, word)
         for word in words
-        if not word[0].isdigit() and word not in _UNIT_WORDS and word != fold(address.city or "")
+        if not word[0].isdigit() and word not in _UNIT_WORDS and word != town
     }
-    if not postcode and not numbers and not named:
+    return numbers, " ".join(sorted(named))
+
+
+def place_of(postcode: str, numbers: str, words: str, model: Model) -> Place | None:
+    if not postcode and not numbers and not words:
         return None
-    text = " ".join(sorted(named))
     is_shared = (
-        fingerprint(f"place:{postcode}:{numbers}:{text}") in model.shared
+        fingerprint(f"place:{postcode}:{numbers}:{words}") in model.shared
         or bool(postcode)
         and fingerprint(f"postcode:{postcode}") in model.shared
     )
-    return Place(postcode, numbers, text, is_shared)
+    return Place(postcode, numbers, words, is_shared)
 
 
-def _postcode(text: str | None) -> str:
+def postcode_of(text: str | None) -> str:
     """Return a postcode without its space; pseudo postcodes are missing, other countries' codes kept as they are."""
     if not text or not text.strip():
         return ""
@@ -361,7 +377,7 @@ def _postcode(text: str | None) -> str:
     return "" if read.is_pseudo else read.text.replace(" ", "")
 
 
-def _phone(text: str, model: Model) -> str:
+def phone_of(text: str, model: Model) -> str:
     digits = "".join(character for character in text.replace("(0)", "") if character in "0123456789")
     if digits.startswith("0044"):
         digits = "0" + digits[4:].lstrip("0")
@@ -374,7 +390,7 @@ def _phone(text: str, model: Model) -> str:
     return "" if fingerprint(f"phone:{digits}") in model.shared else digits
 
 
-def _email(text: str, model: Model) -> str:
+def email_of(text: str, model: Model) -> str:
     address = text.strip().lower()
     name, at, host = address.partition("@")
     if not at or not name or "." not in host or name in model.placeholder_contacts:
@@ -382,6 +398,6 @@ def _email(text: str, model: Model) -> str:
     return "" if fingerprint(f"email:{address}") in model.shared else address
 
 
-def _identifier(system: str, value: str) -> str:
+def identifier_of(system: str, value: str) -> str:
     plain = "".join(character for character in value.upper() if character.isalnum())
     return f"{system.strip().lower()}|{plain}" if plain and len(set(plain)) > 1 else ""

@@ -1,6 +1,7 @@
 """Step 4: the match weight of a comparison, in exact integer millibits, with the parts it is made of."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mpi.matching.compare import Comparison
 from mpi.matching.model import Model
@@ -41,7 +42,10 @@ def score(comparison: Comparison, model: Model) -> Score:
     """
     known = model.memo.get(comparison.levels)
     if known is None:
-        known = _remember(comparison.levels, model)
+        known = pattern_of(comparison.levels, model)
+        if len(model.memo) >= _MEMO_LIMIT:
+            model.memo.clear()
+        model.memo[comparison.levels] = known
     sums, frequency_of_given, frequency_of_family, columns = known
     given = model.frequency["given"].part(comparison.given) if frequency_of_given else 0
     family = model.frequency["family"].part(comparison.family) if frequency_of_family else 0
@@ -62,11 +66,20 @@ def score(comparison: Comparison, model: Model) -> Score:
     return Score(least, parts, model.rivals[best])
 
 
-_Known = tuple[tuple[int, ...], tuple[bool, ...], tuple[bool, ...], tuple[tuple[Part, ...], ...]]
+class Pattern(NamedTuple):
+    """Levels added up, each against every rival in the model's order: sums, whether a name's frequency counts, and the parts.
+
+    ``given`` and ``family`` are empty where their frequency counts against no rival.
+    """
+
+    sums: tuple[int, ...]
+    given: tuple[bool, ...]
+    family: tuple[bool, ...]
+    columns: tuple[tuple[Part, ...], ...]
 
 
-def _remember(levels: tuple[str, ...], model: Model) -> _Known:
-    """Add up one pattern of levels against every rival, once."""
+def pattern_of(levels: tuple[str, ...], model: Model) -> Pattern:
+    """Add up one pattern of levels against every rival."""
     found = [(name, level) for name, level in zip(model.fields, levels, strict=True) if level != "missing"]
     weighed = [(name, level, model.parts[name][level]) for name, level in found if level in model.parts[name]]
     columns = tuple(
@@ -76,16 +89,12 @@ def _remember(levels: tuple[str, ...], model: Model) -> _Known:
         )
         for place, rival in enumerate(model.rivals)
     )
-    known = (
+    return Pattern(
         tuple(sum(part[2] for part in column) for column in columns),
         _against("given", levels, model),
         _against("family", levels, model),
         columns,
     )
-    if len(model.memo) >= _MEMO_LIMIT:
-        model.memo.clear()
-    model.memo[levels] = known
-    return known
 
 
 def _against(name: str, levels: tuple[str, ...], model: Model) -> tuple[bool, ...]:

@@ -5,22 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mpi.matching import (
-    Comparison,
-    Grading,
     Model,
     NormalisedRecord,
     Score,
     compare,
+    conflict_of,
     decide,
     score,
+    shares_number,
 )
 from mpi.store.graph import EdgeRow
 
 Pair = tuple[int, int]
 """Two record ids, the lower first."""
-
-SAME_NUMBER_CONFLICT = "number-shared"
-NUMBERS_CONFLICT = "numbers-differ"
 
 HELD_BELOW_MILLIBITS = -2_000
 """An update whose fields, taken together, speak against its own record is held. The prior is left out: the source said it is one."""
@@ -44,29 +41,10 @@ def weigh_pair(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> Weighe
     """Compare, score and grade two records whose search was complete."""
     comparison = compare(a, b, model)
     scored = score(comparison, model)
-    if scored.weight < model.thresholds.review and not _shares_number(comparison):
+    if scored.weight < model.thresholds.review and not shares_number(comparison):
         return Weighed(scored.weight, False, None, scored)
     grading = decide(scored, comparison, model)
-    return Weighed(scored.weight, grading.may_link, _conflict(comparison, grading, scored, model), scored)
-
-
-def _shares_number(comparison: Comparison) -> bool:
-    return comparison.level("nhs_number") in ("verified", "claimed")
-
-
-def _conflict(comparison: Comparison, grading: Grading, scored: Score, model: Model) -> str | None:
-    """Name what a reviewer of numbers should see: one number with contradicting demographics, or two numbers on look-alikes.
-
-    Two *verified* numbers on look-alikes are left out: twins, adoption, gender recognition. They are nobody's ordinary task.
-    """
-    if grading.may_link:
-        return None
-    is_weak = scored.weight < model.thresholds.review
-    if _shares_number(comparison) and (is_weak or grading.obstacles):
-        return SAME_NUMBER_CONFLICT
-    if comparison.level("nhs_number") == "differ" and not is_weak:
-        return NUMBERS_CONFLICT
-    return None
+    return Weighed(scored.weight, grading.may_link, conflict_of(comparison, grading, scored, model), scored)
 
 
 def is_edge(weighed: Weighed, model: Model) -> bool:
