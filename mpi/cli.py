@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TextIO
+from typing import Any, Literal, NoReturn, Protocol, TextIO
 
 import click
 
@@ -20,7 +20,7 @@ from foundation.errors import Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
 from foundation.settings import Settings
-from mpi.feeds.delimited import check_encoding, read_map, read_rows
+from mpi.feeds.delimited import check_encoding, columns_of, read_map, read_rows, row_reader
 from mpi.matching import Model, load_model
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
 from mpi.service.census import count_index, current_records, index_groups, verify_index
@@ -324,23 +324,147 @@ def _table(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, 
 
 
 @cli.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=1_000_000_000,
     show_default="all",
-    help="At most this many records.",
+    help="Without FILES: at most this many records.",
 )
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="The folder for the answers.")
+@click.option(
+    "--model",
+    "model_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Another model.",
+)
+@click.option(
+    "--cut",
+    type=click.Choice(("live", "balanced")),
+    default="live",
+    show_default=True,
+    help="Link what goes live, or at even odds and without the safety rules of pairs.",
+)
+@click.option(
+    "--map",
+    "map_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='Other headings, as JSON: {"Their heading": "our_column", "Not wanted": null}.',
+)
+@click.option("--memory", default="4GB", show_default=True, help="How much to use, such as 900MB or 4GB.")
+@click.option("--threads", type=click.IntRange(1, 256), help="How many to use; all cores if not given.")
+@click.option("--engine", type=click.Choice(("duckdb",)), default="duckdb", show_default=True)
+@click.option("--format", "form", type=click.Choice(("csv", "parquet")), default="csv", show_default=True)
 @as_json
 @needs_index
-def link(composition: Composition, limit: int, is_json: bool) -> None:
-    """Link records that were left waiting, by a crash or by `mpi load --no-link`."""
+def link(
+    composition: Composition,
+    files: tuple[Path, ...],
+    limit: int,
+    out: Path | None,
+    model_file: Path | None,
+    cut: Literal["live", "balanced"],
+    map_file: Path | None,
+    memory: str,
+    threads: int | None,
+    engine: str,
+    form: Literal["csv", "parquet"],
+    is_json: bool,
+) -> None:
+    """Link records that were left waiting, by a crash or by `mpi load --no-link`; with FILES, link those by themselves.
+
+    FILES are CSV, Parquet (.parquet) or lines of JSON (.ndjson), under the headings that `mpi load` knows. No database is read or
+    written: --out gets persons, edges, tasks, rejects.csv and report.json. A run that was killed goes on where it ended when it is
+    started again. Exit status 3 says that rows were set aside.
+    """
+    if files:
+        if out is None:
+            raise click.UsageError("FILES need --out, a folder for the answers.")
+        with _telling(is_json):
+            model = load_model(model_file or composition.settings.model_path)
+            report = link_plain_files(
+                files,
+                out,
+                model,
+                cut,
+                map_file,
+                _bytes(memory),
+                threads or os.cpu_count() or 1,
+                form,
+                is_json=is_json,
+            )
+        _say(report, is_json, _link_lines(report, out))
+        if report["rejected"]:
+            sys.exit(WITH_REJECTS)
+        return
     with _telling(is_json):
         waiting = count_index(composition.mpi)["waiting"]
         with _progress(min(limit, waiting), "Linking", is_json) as progress:
             taken = link_waiting(composition.mpi, limit, progress=progress)
         counts = count_index(composition.mpi)
     _say({"linked": taken, **counts}, is_json, [f"Linked {taken} records; {counts['persons']} persons"])
+
+
+def link_plain_files(
+    files: tuple[Path, ...],
+    out: Path,
+    model: Model,
+    cut: Literal["live", "balanced"] = "live",
+    map_file: Path | None = None,
+    memory: int = 4 << 30,
+    threads: int = 2,
+    form: Literal["csv", "parquet"] = "csv",
+    *,
+    is_json: bool = True,
+) -> dict[str, Any]:
+    """Link files without any index, and return the report.
+
+    Raises:
+        Unavailable: ``bulk-not-installed``.
+        Invalid: about the files' form or headings.
+    """
+    try:
+        from mpi.bulk.run import Job, link_files  # heavy, and an extra: only where it is asked for
+    except ModuleNotFoundError as fault:
+        raise Unavailable(
+            "bulk-not-installed", detail="Linking files needs more packages: pip install 'mpi-consent[bulk]'."
+        ) from fault
+    mapping = read_map(map_file) if map_file else None
+    today = SystemClock().now().date()
+    job = Job(files, out, model, cut, form, memory, threads)
+
+    def say(what: str, done: int, whole: int) -> None:
+        if not is_json and sys.stderr.isatty():
+            click.echo(f"{what} {done + 1}/{whole}", err=True)
+
+    return link_files(job, lambda header: columns_of(header, mapping), row_reader(today), today, say)
+
+
+_UNITS = {"MB": 1 << 20, "GB": 1 << 30}
+_LEAST_MEMORY = 256 << 20
+
+
+def _bytes(text: str) -> int:
+    number, unit = text.strip().upper()[:-2].strip(), text.strip().upper()[-2:]
+    if unit not in _UNITS or not number.isdigit() or int(number) * _UNITS[unit] < _LEAST_MEMORY:
+        raise click.BadParameter("must be such as 900MB or 4GB, and at least 256MB", param_hint="--memory")
+    return int(number) * _UNITS[unit]
+
+
+def _link_lines(report: Mapping[str, Any], out: Path) -> list[str]:
+    tasks = sum(report["tasks"].values())
+    lines = [
+        f"Linked {report['records']} records to {report['persons']} persons: {report['pairs']} pairs weighed, "
+        f"{report['links']} links, {tasks} tasks; see {out}",
+    ]
+    if report["keys_dropped"]:
+        lines.append(
+            f"{len(report['keys_dropped'])} blocking keys were overfull and not used; see report.json"
+        )
+    if report["rejected"]:
+        lines.append(f"Set aside {report['rejected']} rows; see {out / 'rejects.csv'}")
+    return lines
 
 
 @cli.command()

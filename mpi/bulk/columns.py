@@ -48,15 +48,6 @@ SCHEMA = pa.schema(list(_fields()))
 """Columns of a table of normalised records."""
 
 
-def columns_of(name: str) -> tuple[str, ...]:
-    """Return the table's columns that hold a column of a normalised record."""
-    if COLUMNS[name] == "date":
-        return tuple(f"{name}_{part}" for part in range(3))
-    if name in SOUNDED:
-        return name, f"{name}_sounds"
-    return (name,)
-
-
 def rare_parts(given: Sequence[str], families: Sequence[str], model: Model) -> tuple[int, int]:
     """Return how much the first given and the first family name say when they agree; 0 without a name or a table."""
     return _part("given", given, model), _part("family", families, model)
@@ -119,20 +110,16 @@ def table_of(records: Iterable[NormalisedRecord], model: Model) -> pa.Table:
 def records_of(table: pa.Table) -> list[NormalisedRecord]:
     """Read back the records of a table of a few rows."""
     return [
-        NormalisedRecord(
-            **{
-                name: tuple(row[f"{name}_{part}"] for part in range(3))
-                if kind == "date"
-                else tuple(
-                    Place(one["postcode"], one["numbers"], one["words"], one["is_shared"])
-                    for one in row[name]
-                )
-                if kind == "places"
-                else tuple(row[name])
-                if kind == "texts"
-                else row[name]
-                for name, kind in COLUMNS.items()
-            }
-        )
+        NormalisedRecord(**{name: _value(row, name, kind) for name, kind in COLUMNS.items()})
         for row in table.to_pylist()
     ]
+
+
+def _value(row: dict[str, Any], name: str, kind: str) -> Any:
+    if kind == "date":
+        return tuple(row[f"{name}_{part}"] for part in range(3))
+    if kind == "places":
+        return tuple(
+            Place(one["postcode"], one["numbers"], one["words"], one["is_shared"]) for one in row[name]
+        )
+    return tuple(row[name]) if kind == "texts" else row[name]

@@ -38,6 +38,13 @@ SOUNDED = ("given", "family", "previous", "halves")
 """Lists of names that have their sounds beside them."""
 
 
+def table_columns(name: str) -> tuple[str, ...]:
+    """Return the table's columns that hold a column of a normalised record."""
+    if COLUMNS[name] == "date":
+        return tuple(f"{name}_{part}" for part in range(3))
+    return (name, f"{name}_sounds") if name in SOUNDED else (name,)
+
+
 def code_of(word: str) -> int:
     """Return the number of a level."""
     return _CODES[word]
@@ -203,10 +210,10 @@ def _called(function: str, arguments: list[ast.expr], scope: _Scope) -> _Sql:
         return _Sql(f"{_sql(arguments[0].value, scope).text}.outward", "text")
     if function == "commoner":
         one, other, table = arguments
-        assert isinstance(table, ast.Constant)
+        named = str(ast.literal_eval(table))
         mine, theirs = _sql(one, scope).text, _sql(other, scope).text
-        less = f"a_{table.value}_part < b_{table.value}_part"
-        equal = f"a_{table.value}_part = b_{table.value}_part AND {mine} <= {theirs}"
+        less = f"a_{named}_part < b_{named}_part"
+        equal = f"a_{named}_part = b_{named}_part AND {mine} <= {theirs}"
         return _Sql(f"CASE WHEN {less} OR ({equal}) THEN {mine} ELSE {theirs} END", "text")
     found = [_sql(argument, scope) for argument in arguments]
     text = [one.text for one in found]
@@ -400,8 +407,20 @@ def columns_of(program: Program) -> frozenset[str]:
     return frozenset(asked)
 
 
-def key_statement(name: str, rule: KeyRule, records: str, *, as_text: bool = False) -> str:
-    """Write the keys of a blocking rule: (row, key) of every record that has one, the key a 64-bit hash or the text itself.
+def columns_asked(rule: KeyRule) -> tuple[str, ...]:
+    """Return the table's columns that a blocking rule asks for."""
+    texts = (rule.text, rule.when, *(expression for _, expression in rule.each))
+    columns = [
+        node.attr
+        for text in texts
+        for node in ast.walk(parse(text))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "a"
+    ]
+    return tuple(dict.fromkeys(one for column in columns for one in table_columns(column)))
+
+
+def key_statement(name: str, rule: KeyRule, records: str, *, with_text: bool = False) -> str:
+    """Write the keys of a blocking rule: (row, key) of every record that has one, the key a 64-bit hash; if wanted its text too.
 
     The hash is of the parts of the text: they are set apart by spaces, and only the last of them may hold one.
     """
@@ -418,17 +437,18 @@ def key_statement(name: str, rule: KeyRule, records: str, *, as_text: bool = Fal
         lists.append((variable, listed))
         scope = scope.having(variable, stands)
     parts = _key_parts(parse(rule.text), scope)
-    if as_text:
-        key = " || ".join(f"CAST({part} AS VARCHAR)" for part in parts)
-    else:
-        key = f"hash({', '.join((quoted(name), *(part for part in parts if part != quoted(' '))))})"
+    key = f"hash({', '.join((quoted(name), *(part for part in parts if part != quoted(' '))))})"
+    if with_text:
+        said = " || ".join(f"CAST({part} AS VARCHAR)" for part in parts)
+        key = f"struct_pack(key := {key}, text := {said})"
     for depth, (variable, listed) in enumerate(reversed(lists)):
         key = f"list_transform({listed}, lambda {variable}: {key})"
         if depth:
             key = f"flatten({key})"
     condition = _true(parse(rule.when), scope)
     chosen = f"unnest({key})" if lists else key
-    return f"SELECT row, {chosen} AS key FROM {records} WHERE {condition}"
+    statement = f"SELECT row, {chosen} AS key FROM {records} WHERE {condition}"
+    return f"SELECT row, key.key AS key, key.text AS text FROM ({statement})" if with_text else statement
 
 
 def _key_parts(node: ast.expr, scope: _Scope) -> list[str]:

@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mpi.bulk.columns import columns_of, records_of
-from mpi.bulk.sql import code_of, compare_statement
-from mpi.bulk.sql import columns_of as asked_columns
+from mpi.bulk.records import Records
+from mpi.bulk.sql import code_of, columns_of, compare_statement, table_columns
 from mpi.matching import Comparison, Model, compare, safety_obstacles, shares_number
 from mpi.matching.decide import NUMBERS_CONFLICT, SAME_NUMBER_CONFLICT
 from mpi.matching.definition import program_of
@@ -67,6 +66,7 @@ class Patterns:
         program = program_of(model.specs)
         self.levels = [program.levels[name] for name in model.fields]
         self._places: dict[int, int] = {}
+        self._codes: list[int] = []
         self.comparisons: list[Comparison] = []
         self.obstacles: list[tuple[str, ...]] = []
         rivals = len(model.rivals)
@@ -80,7 +80,7 @@ class Patterns:
         self, levels: Sequence[NDArray[np.uint8]], placeholder: NDArray[Any], later: NDArray[Any]
     ) -> Ints:
         """Give every row the number of its pattern, out of level codes a field."""
-        code = placeholder.astype(np.int64) * 2 + later
+        code: Ints = placeholder.astype(np.int64) * 2 + later
         for words, column in zip(self.levels, levels, strict=True):
             place = np.zeros(256, np.int64)
             for number, word in enumerate(words):
@@ -94,6 +94,10 @@ class Patterns:
         for words, level in zip(self.levels, comparison.levels, strict=True):
             code = code * len(words) + words.index(level)
         return code
+
+    def codes_of(self, places: Ints) -> Ints:
+        """Return the numbers of patterns by their place: those stay the same from run to run, places do not."""
+        return np.array(self._codes, np.int64)[places]
 
     def places(self, codes: Ints) -> Ints:
         """Return where each pattern stands in ``comparisons``; new ones are weighed first."""
@@ -114,6 +118,7 @@ class Patterns:
             pattern = pattern_of(comparison.levels, self._model)
             obstacles = tuple(safety_obstacles(comparison))
             self._places[code] = len(self.comparisons)
+            self._codes.append(code)
             self.comparisons.append(comparison)
             self.obstacles.append(obstacles)
             sums.append(pattern.sums)
@@ -137,17 +142,17 @@ class Patterns:
 class Weigher:
     """Weighs pairs of rows of one table of normalised records."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, records: pa.Table, model: Model) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, records: Records, model: Model) -> None:
         self._connection = connection
         self._model = model
         self.patterns = Patterns(model)
         program = program_of(model.specs)
-        asked = asked_columns(program)
-        names = [one for name in sorted(asked) for one in columns_of(name)]
+        asked = columns_of(program)
+        names = [one for name in sorted(asked) for one in table_columns(name)]
         names += [f"{name}_part" for name in ("given", "family") if name in model.frequency]
-        self._records = records.combine_chunks()
-        self._asked = self._records.select(list(dict.fromkeys(names)))
-        self._odd = self._records.column("is_odd").to_numpy()
+        self._records = records
+        self._asked = list(dict.fromkeys(names))
+        self._odd = records.numbers("is_odd")
         self._has_odd = bool(self._odd.any())
         self._statement = _with_frequencies(
             connection, compare_statement(program, "bulk_pairs", ("pair",)), model
@@ -172,18 +177,18 @@ class Weigher:
     def _levels(self, a: Ints, b: Ints) -> Mapping[str, NDArray[Any]]:
         columns: dict[str, Any] = {"pair": pa.array(np.arange(len(a), dtype=np.int64))}
         for letter, rows in (("a", a), ("b", b)):
-            taken = self._asked.take(pa.array(rows))
-            columns |= {f"{letter}_{name}": taken.column(name) for name in taken.column_names}
+            taken = self._records.taken(self._asked, rows)
+            columns |= {f"{letter}_{name}": column for name, column in taken.items()}
         self._connection.register("bulk_pairs", pa.table(columns))
         try:
-            found = self._connection.execute(self._statement).to_arrow_table()
+            found = self._connection.sql(self._statement).to_arrow_table()
         finally:
             self._connection.unregister("bulk_pairs")
         return {name: found.column(name).to_numpy() for name in found.column_names}
 
     def _weigh_odd(self, a: Ints, b: Ints, which: Ints, codes: Ints, given: Ints, family: Ints) -> None:
         rows = np.unique(np.concatenate((a[which], b[which])))
-        forms = dict(zip(rows.tolist(), records_of(self._records.take(pa.array(rows))), strict=True))
+        forms = dict(zip(rows.tolist(), self._records.forms(rows), strict=True))
         for pair in which.tolist():
             comparison = compare(forms[int(a[pair])], forms[int(b[pair])], self._model)
             codes[pair] = self.patterns.code_of(comparison)
@@ -237,7 +242,9 @@ def _with_frequencies(connection: duckdb.DuckDBPyConnection, statement: str, mod
                 }
             )
             connection.register("bulk_listed", listed)
-            connection.execute(f"CREATE OR REPLACE TEMP TABLE {name}_by_{kind} AS SELECT * FROM bulk_listed")
+            connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE {name}_by_{kind} AS SELECT * FROM bulk_listed"
+            ).fetchall()
             connection.unregister("bulk_listed")
         joins.append(f"LEFT JOIN {name}_by_name AS {name}_n ON {name}_n.value = c.{name}_value")
         asked = [f"{name}_n.part", str(table.unlisted)]

@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -224,6 +224,29 @@ def _may_be_of_several_lines(values: Sequence[str], layout: _Layout) -> bool:
     )
 
 
+def columns_of(header: Sequence[str], mapping: Mapping[str, str | None] | None = None) -> list[str | None]:
+    """Return our name for each heading, None for one that is not wanted.
+
+    Raises:
+        Invalid: about the header, as ``read_rows`` does.
+    """
+    _layout(header, mapping or {})
+    return _named(header, mapping or {})
+
+
+def row_reader(today: date) -> Callable[[Sequence[str], Sequence[str]], Row]:
+    """Return a reader of single rows: from our columns and a row's texts to its record or its faults."""
+    layouts: dict[tuple[str, ...], _Layout] = {}
+
+    def read(columns: Sequence[str], values: Sequence[str]) -> Row:
+        known = tuple(columns)
+        if known not in layouts:
+            layouts[known] = _layout(known, {})
+        return _row(0, values, layouts[known], today)
+
+    return read
+
+
 def _delimiter(file: io.TextIOBase) -> str:
     """Take a tab or semicolon where the header has one and no comma."""
     header = file.readline()
@@ -246,13 +269,17 @@ def _parted(heading: str) -> tuple[str, int] | None:
     return None
 
 
-def _layout(header: Sequence[str], mapping: Mapping[str, str | None]) -> _Layout:
-    single: dict[str, int] = {}
-    numbered: dict[str, dict[int, dict[str, int]]] = {name: {} for name in NUMBERED}
-    names = [
+def _named(header: Sequence[str], mapping: Mapping[str, str | None]) -> list[str | None]:
+    return [
         mapping.get(heading, mapping.get(heading.strip(), heading.strip().lower().replace(" ", "_")))
         for heading in header
     ]
+
+
+def _layout(header: Sequence[str], mapping: Mapping[str, str | None]) -> _Layout:
+    single: dict[str, int] = {}
+    numbered: dict[str, dict[int, dict[str, int]]] = {name: {} for name in NUMBERED}
+    names = _named(header, mapping)
     has_ours = "organisation" in names and "local_id" in names
     named_until = max((place for place, named in enumerate(names, start=1) if named != ""), default=0)
     for place, named in enumerate(names[:named_until]):

@@ -1,0 +1,227 @@
+"""Step 6 in bulk: persons. Where nothing stands between the records of a component they are one person at once; else the ordered rule."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from mpi.bulk.records import Records
+from mpi.bulk.weigh import Weighed, Weigher
+from mpi.matching import (
+    Edge,
+    Member,
+    Model,
+    NormalisedRecord,
+    Refusal,
+    compare,
+    partition,
+    score,
+)
+from mpi.records import RecordKey
+
+Ints = NDArray[np.int64]
+
+PAIRS_AT_ONCE = 500_000
+LARGE = 2_000
+"""A component of more records than this has too many pairs to weigh them all beforehand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Persons:
+    """The person of every row, named by its least row, and the joins that were refused."""
+
+    person: Ints
+    refused: tuple[Refusal, ...] = field(repr=False)
+    components: int
+    ordered: int
+    """How many components went through the ordered rule."""
+    missed: int
+    """Pairs inside components that no edge had; they were weighed for the contradiction veto."""
+
+
+def partition_records(
+    records: Records,
+    keys: Callable[[Ints], list[RecordKey]],
+    edges: Weighed,
+    weigher: Weigher,
+    model: Model,
+) -> Persons:
+    """Group rows into persons by the edges that link.
+
+    The answer is that of ``mpi.matching.partition`` over all edges: a component with no veto between any two of its records joins whole,
+    in whatever order; only the others are taken edge by edge.
+
+    Args:
+        keys: the record keys of some rows; the order of rows is that of their keys.
+        edges: pairs from the review threshold up. Those that link are taken.
+    """
+    links = edges.kept(edges.may_link & (edges.weight >= model.thresholds.live))
+    size = records.size
+    person: Ints = np.arange(size)
+    if not len(links):
+        return Persons(person, (), 0, 0, 0)
+    graph = coo_array((np.ones(len(links), np.int8), (links.a, links.b)), shape=(size, size))
+    _, label = connected_components(graph, directed=False)
+    order = np.argsort(label, kind="stable")
+    sorted_labels = label[order]
+    starts = np.flatnonzero(np.concatenate(([True], sorted_labels[1:] != sorted_labels[:-1])))
+    sizes = np.diff(np.append(starts, size))
+    several = sizes > 1
+    starts, sizes = starts[several], sizes[several]
+    # Rows of one component ascend, so the first is the least.
+    inside = np.repeat(np.arange(len(starts)), sizes)
+    rows = order[np.repeat(starts, sizes) + _counted(sizes)]
+    person[rows] = order[starts][inside]
+    component = np.full(size, -1, np.int64)
+    component[rows] = inside
+
+    vetoed = sizes > model.group_limit
+    vetoed |= _has_two(component, _verified(records), rows, len(starts))
+    vetoed |= _has_two(component, records.numbers("birth_order").astype(np.int64), rows, len(starts))
+    known = np.sort(edges.a * size + edges.b)
+    near = edges.evidence <= model.thresholds.contradiction
+    same = component[edges.a[near]]
+    same = same[(same >= 0) & (same == component[edges.b[near]])]
+    vetoed[same] = True
+    missed = 0
+    # What is vetoed already, or too large, goes the long way whatever its other pairs say.
+    vetoed |= sizes > LARGE
+    for low, high in _inside(order, starts[~vetoed], sizes[~vetoed]):
+        code = low * size + high
+        place = np.minimum(np.searchsorted(known, code), len(known) - 1)
+        new = known[place] != code
+        if not new.any():
+            continue
+        found = weigher.weigh(low[new], high[new])
+        missed += len(found)
+        against = found.evidence <= model.thresholds.contradiction
+        vetoed[component[found.a[against]]] = True
+    chosen = np.flatnonzero(vetoed)
+    refused = _ordered(records, keys, edges, weigher, model, person, component, order, starts, sizes, chosen)
+    return Persons(person, tuple(refused), len(starts), len(chosen), missed)
+
+
+def _counted(sizes: Ints) -> Ints:
+    """Return 0, 1, … for each size, one after another."""
+    return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+
+def _verified(records: Records) -> Ints:
+    """Return a number for each row's verified NHS number; 0 for none."""
+    for group in records.groups:
+        if "number" in group.values.column_names:
+            encoded = group.values.column("number").combine_chunks().dictionary_encode()
+            codes: Ints = encoded.indices.to_numpy().astype(np.int64) + 1
+            codes[np.array(group.values.column("number_state").to_pylist()) != "v"] = 0
+            return codes if group.rows is None else codes[group.rows]
+    raise KeyError("number")
+
+
+def _has_two(component: Ints, values: Ints, rows: Ints, count: int) -> NDArray[np.bool_]:
+    """Say which components hold two different values; 0 is none."""
+    told = rows[values[rows] > 0]
+    most, least = np.zeros(count, np.int64), np.full(count, np.iinfo(np.int64).max)
+    np.maximum.at(most, component[told], values[told])
+    np.minimum.at(least, component[told], values[told])
+    two: NDArray[np.bool_] = (most > 0) & (most != least)
+    return two
+
+
+def _inside(order: Ints, starts: Ints, sizes: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Yield every pair inside components, many at a time."""
+    waiting: list[tuple[Ints, Ints]] = []
+    held = 0
+    for size in np.unique(sizes).tolist():
+        first = starts[sizes == size]
+        at_once = max(1, PAIRS_AT_ONCE // (size * (size - 1) // 2))
+        low, high = np.triu_indices(size, 1)
+        for start in range(0, len(first), at_once):
+            some = first[start : start + at_once, None]
+            waiting.append((order[(some + low).ravel()], order[(some + high).ravel()]))
+            held += len(waiting[-1][0])
+            if held >= PAIRS_AT_ONCE:
+                yield _joined(waiting)
+                waiting, held = [], 0
+    if held:
+        yield _joined(waiting)
+
+
+def _joined(pairs: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+    low, high = (np.concatenate(one).astype(np.int64) for one in zip(*pairs, strict=True))
+    return low, high
+
+
+def _ordered(
+    records: Records,
+    keys: Callable[[Ints], list[RecordKey]],
+    edges: Weighed,
+    weigher: Weigher,
+    model: Model,
+    person: Ints,
+    component: Ints,
+    order: Ints,
+    starts: Ints,
+    sizes: Ints,
+    chosen: Ints,
+) -> list[Refusal]:
+    """Take the components with a veto edge by edge, by the rule itself."""
+    if not len(chosen):
+        return []
+    is_chosen = np.zeros(len(starts), np.bool_)
+    is_chosen[chosen] = True
+    low_at, high_at = component[edges.a], component[edges.b]
+    within = (low_at >= 0) & (low_at == high_at)
+    within[within] = is_chosen[low_at[within]]
+    held = edges.kept(within)
+    by_component: dict[int, list[Edge]] = defaultdict(list)
+    for a, b, weight, may_link, at in zip(
+        held.a.tolist(),
+        held.b.tolist(),
+        held.weight.tolist(),
+        held.may_link.tolist(),
+        component[held.a].tolist(),
+        strict=True,
+    ):
+        by_component[at].append(Edge(a, b, weight, may_link))
+    evidence: dict[int, dict[tuple[int, int], int]] = defaultdict(dict)
+    weighable = chosen[sizes[chosen] <= LARGE]
+    for low, high in _inside(order, starts[weighable], sizes[weighable]):
+        found = weigher.weigh(low, high)
+        for a, b, said, at in zip(
+            low.tolist(), high.tolist(), found.evidence.tolist(), component[low].tolist(), strict=True
+        ):
+            evidence[at][a, b] = said
+    refused: list[Refusal] = []
+    for at in chosen.tolist():
+        rows = order[starts[at] : starts[at] + sizes[at]].astype(np.int64)
+        forms, names = records.forms(rows), keys(rows)
+        members = {
+            row: Member.of(row, key, form) for row, key, form in zip(rows.tolist(), names, forms, strict=True)
+        }
+        weigh = _weigh_from(evidence[at], dict(zip(rows.tolist(), forms, strict=True)), model)
+        found_persons = partition(members, by_component[at], (), model, weigh)
+        for group in found_persons.groups:
+            person[list(group)] = group[0]
+        refused.extend(found_persons.refused)
+    return refused
+
+
+def _weigh_from(
+    known: Mapping[tuple[int, int], int], forms: Mapping[int, NormalisedRecord], model: Model
+) -> Callable[[int, int], int]:
+    """Give evidence that was worked out, or of a pair of a component too large for that, when it is asked for."""
+
+    def weigh(low: int, high: int) -> int:
+        said = known.get((low, high))
+        return score(compare(forms[low], forms[high], model), model).evidence if said is None else said
+
+    return weigh
+
+
+def lenient(model: Model) -> Model:
+    """Return a model that links at even odds; the vetoes of the partition stand."""
+    return replace(model, thresholds=replace(model.thresholds, live=model.thresholds.balanced))

@@ -1,0 +1,156 @@
+"""What a person should look at, as the index would ask it of the same records: pairs of persons, and persons that are not at one."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpi.bulk.partition import Persons
+from mpi.bulk.records import Records
+from mpi.bulk.weigh import CONFLICTS, Weighed
+from mpi.matching import Model
+from mpi.records import RecordKey
+
+Ints = NDArray[np.int64]
+
+FORM_SYSTEMS = frozenset({"consent"})
+"""Systems that keep a record for each form rather than for each patient: several for one person are no duplicates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A question: its kind, why it is asked, and its sides, each the rows that stand together."""
+
+    kind: str
+    reason: str
+    sides: tuple[tuple[int, ...], ...] = field(repr=False)
+    weight: int | None = None
+
+
+def open_tasks(
+    records: Records, keys: Callable[[Ints], list[RecordKey]], edges: Weighed, persons: Persons, model: Model
+) -> Iterator[Task]:
+    """Yield the tasks of a partition, worst kind first within each pair or person, in order of their rows."""
+    members = _Members(persons.person)
+    yield from _between(records, edges, persons, members, model)
+    yield from _within(records, keys, members, model)
+
+
+class _Members:
+    """Who is of which person; only persons that are asked for are put together."""
+
+    def __init__(self, person: Ints) -> None:
+        self.person = person
+        self.order = np.argsort(person, kind="stable")
+        ordered = person[self.order]
+        self.starts = (
+            np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))) if len(person) else person
+        )
+        self.sizes = np.diff(np.append(self.starts, len(person)))
+        self.names = ordered[self.starts]
+
+    def of(self, person: int) -> tuple[int, ...]:
+        place = int(np.searchsorted(self.names, person))
+        start = int(self.starts[place])
+        return tuple(self.order[start : start + int(self.sizes[place])].tolist())
+
+
+def _between(
+    records: Records, edges: Weighed, persons: Persons, members: _Members, model: Model
+) -> Iterator[Task]:
+    one, other = persons.person[edges.a], persons.person[edges.b]
+    apart = np.flatnonzero(one != other)
+    low, high = np.minimum(one, other)[apart], np.maximum(one, other)[apart]
+    order = np.lexsort((high, low))
+    apart, low, high = apart[order], low[order], high[order]
+    refused = {
+        (min(one.low_id, one.high_id), max(one.low_id, one.high_id)): one.veto for one in persons.refused
+    }
+    asked = np.unique(np.concatenate((low, high)))
+    rows = np.array(sorted(row for person in asked.tolist() for row in members.of(person)), np.int64)
+    marks = _Marks(records, rows)
+    ends = np.flatnonzero(
+        np.concatenate((low[1:] != low[:-1], [True])) | np.concatenate((high[1:] != high[:-1], [True]))
+    )
+    start = 0
+    for end in ends.tolist() if len(apart) else []:
+        places, pair = apart[start : end + 1], (int(low[start]), int(high[start]))
+        start = end + 1
+        sides = (members.of(pair[0]), members.of(pair[1]))
+        if any(marks.are_vetoed(row, against, model) for row in sides[0] for against in sides[1]):
+            # Verified numbers or orders of birth tell two persons apart: no clerk is asked.
+            continue
+        vetoes = sorted(
+            {
+                refused[a, b]
+                for a, b in zip(edges.a[places].tolist(), edges.b[places].tolist(), strict=True)
+                if (a, b) in refused
+            }
+        )
+        conflicts = sorted(
+            {said for place in edges.conflict[places].tolist() if (said := CONFLICTS[place]) is not None}
+        )
+        weight = int(edges.weight[places].max())
+        if vetoes:
+            yield Task("refused-join", vetoes[0], sides, weight)
+        elif conflicts:
+            yield Task("number-conflict", conflicts[0], sides, weight)
+        else:
+            yield Task("possible-match", "possible-match", sides, weight)
+
+
+class _Marks:
+    """What vetoes look at, of some rows."""
+
+    def __init__(self, records: Records, rows: Ints) -> None:
+        taken = records.taken(("number", "number_state", "birth_order"), rows)
+        number, state, order = (column.to_pylist() for column in taken.values())
+        self._of = dict(
+            zip(
+                rows.tolist(),
+                zip(
+                    (text if said == "v" else "" for text, said in zip(number, state, strict=True)),
+                    order,
+                    strict=True,
+                ),
+                strict=True,
+            )
+        )
+
+    def are_vetoed(self, row: int, other: int, model: Model) -> bool:
+        (one, one_order), (two, two_order) = self._of[row], self._of[other]
+        return bool(one and two and one != two) or bool(one_order and two_order and one_order != two_order)
+
+
+def _within(
+    records: Records, keys: Callable[[Ints], list[RecordKey]], members: _Members, model: Model
+) -> Iterator[Task]:
+    several = np.flatnonzero(members.sizes > 1)
+    for start in range(0, len(several), 100_000):
+        some = several[start : start + 100_000]
+        groups = [members.of(person) for person in members.names[some].tolist()]
+        rows = np.array([row for group in groups for row in group], np.int64)
+        taken = records.taken(("number", "number_state"), rows)
+        numbers = iter(zip(*(column.to_pylist() for column in taken.values()), strict=True))
+        names = iter(keys(rows))
+        for group in groups:
+            by_number: dict[str, list[int]] = defaultdict(list)
+            by_source: dict[tuple[str, str], list[int]] = defaultdict(list)
+            for row in group:
+                number, state = next(numbers)
+                key = next(names)
+                if number and state in ("v", "c"):
+                    by_number[number].append(row)
+                if key.system not in FORM_SYSTEMS:
+                    by_source[key.organisation, key.system].append(row)
+            if len(by_number) > 1:
+                sides = sorted(by_number.values(), key=lambda side: (-len(side), min(side)))
+                rest = tuple(sorted(row for side in sides[1:] for row in side))
+                yield Task("number-conflict", "numbers-differ", (tuple(sides[0]), rest))
+            for _, same in sorted(by_source.items()):
+                if len(same) > 1:
+                    yield Task("same-source-duplicate", "same-source", ((same[0],), tuple(same[1:])))
+            if len(group) > model.group_limit:
+                yield Task("outsized-person", "outsized", (group,))

@@ -1,0 +1,164 @@
+"""Files of millions of rows: CSV, Parquet and lines of JSON, read as text columns under our names and kept in file order."""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from foundation.errors import Invalid
+from mpi.bulk.sql import quoted
+
+NameColumns = Callable[[Sequence[str]], Sequence[str | None]]
+"""From a file's headings to our columns, None for one that is not wanted; refuses what it does not know."""
+
+PARQUET, JSON_LINES = (".parquet", ".pq"), (".ndjson", ".jsonl")
+_LONGEST_LINE = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Why a row was set aside; never a value of it. Rows of a CSV count from its header, others from their first."""
+
+    file: int
+    row: int
+    field: str | None
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Rows as received, each column fetched when it is asked for; ``unreadable`` rows are not among them."""
+
+    connection: duckdb.DuckDBPyConnection = field(repr=False)
+    source: str
+    columns: tuple[str, ...]
+    size: int
+    unreadable: tuple[Reject, ...]
+
+    def fetch(self, columns: Sequence[str]) -> pa.Table:
+        """Return columns of all rows, in file order; a column that no file has is empty."""
+        asked = ", ".join(
+            f'"{name}"' if name in self.columns else f'NULL::VARCHAR AS "{name}"' for name in columns
+        )
+        return self.connection.sql(f"SELECT {asked} FROM {self.source}").to_arrow_table()
+
+
+def open_files(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[Path], name_columns: NameColumns, folder: Path
+) -> Raw:
+    """Read files into one table of text; what is not columnar already is written to ``folder`` as Parquet.
+
+    Raises:
+        Invalid: ``file-empty``, ``file-format``, or what ``name_columns`` says of the headings.
+    """
+    parts: list[str] = []
+    columns: dict[str, None] = {}
+    for number, path in enumerate(files):
+        headings, source = _opened(path)
+        named = name_columns(headings)
+        chosen = [
+            (heading, name) for heading, name in zip(_as_read(path, headings), named, strict=True) if name
+        ]
+        columns |= dict.fromkeys(name for _, name in chosen)
+        asked = ", ".join(f'CAST("{_escaped(heading)}" AS VARCHAR) AS "{name}"' for heading, name in chosen)
+        start = 1 if _is_text(path) else 0
+        parts.append(
+            f"SELECT {asked}, {number} AS file_number, row_number() OVER () + {start} AS row_number FROM {source}"
+        )
+    statement = " UNION ALL BY NAME ".join(parts)
+    kept = folder / "raw.parquet"
+    if not kept.exists():
+        connection.execute("SET preserve_insertion_order = true").fetchall()
+        part = folder / "raw.parquet.part"
+        try:
+            connection.execute(
+                f"COPY ({statement}) TO {quoted(str(part))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+            ).fetchall()
+        except duckdb.Error as fault:
+            # The engine's own message repeats the line: it stays out.
+            raise Invalid("file-format", detail="A file cannot be read as what its ending says.") from fault
+        _keep_unreadable(connection, files, folder)
+        part.rename(kept)
+    source = f"read_parquet({quoted(str(kept))})"
+    size = _count(connection, source)
+    return Raw(connection, source, tuple(columns), size, tuple(_unreadable(folder)))
+
+
+def _count(connection: duckdb.DuckDBPyConnection, source: str) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0][0])
+
+
+def _is_text(path: Path) -> bool:
+    return path.suffix.lower() not in (*PARQUET, *JSON_LINES)
+
+
+def _opened(path: Path) -> tuple[list[str], str]:
+    """Return a file's headings and what to read it with."""
+    ending = path.suffix.lower()
+    at = quoted(str(path))
+    if ending in PARQUET or ending in JSON_LINES:
+        read = "read_parquet" if ending in PARQUET else "read_ndjson"
+        source = (
+            f"{read}({at})" if ending in PARQUET else f"{read}({at}, maximum_object_size = {_LONGEST_LINE})"
+        )
+        try:
+            with duckdb.connect() as connection:
+                return [
+                    row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+                ], source
+        except duckdb.Error as fault:
+            raise Invalid("file-format", detail="A file cannot be read as what its ending says.") from fault
+    headings, delimiter = _header(path)
+    named = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in _as_read(path, headings))
+    source = (
+        f"read_csv({at}, auto_detect = false, header = true, delim = {quoted(delimiter)}, quote = '\"', escape = '\"', "
+        f"columns = {{{named}}}, null_padding = false, ignore_errors = true, store_rejects = true, "
+        f"rejects_limit = 0, max_line_size = {_LONGEST_LINE})"
+    )
+    return headings, source
+
+
+def _header(path: Path) -> tuple[list[str], str]:
+    try:
+        with path.open("r", encoding="utf-8-sig", newline="") as file:
+            line = file.readline()
+            delimiter = "," if "," in line else next((mark for mark in "\t;|" if mark in line), ",")
+            file.seek(0)
+            return next(csv.reader(file, delimiter=delimiter)), delimiter
+    except (StopIteration, csv.Error) as fault:
+        raise Invalid("file-empty", row=1, detail="The file has no header.") from fault
+    except UnicodeDecodeError as fault:
+        raise Invalid("file-encoding", row=1, detail="The file must be UTF-8.") from fault
+
+
+def _as_read(path: Path, headings: Sequence[str]) -> list[str]:
+    return [f"c{place}" for place in range(len(headings))] if _is_text(path) else list(headings)
+
+
+def _escaped(heading: str) -> str:
+    return heading.replace('"', '""')
+
+
+_COUNTS = ("MISSING COLUMNS", "TOO MANY COLUMNS")
+
+
+def _keep_unreadable(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], folder: Path) -> None:
+    """Write which lines could not be read, and why; never the lines."""
+    numbers = {str(path): number for number, path in enumerate(files)}
+    found: dict[tuple[int, int], str] = {}
+    if any(_is_text(path) for path in files):
+        for path, line, kind in connection.execute(
+            "SELECT s.file_path, e.line, e.error_type FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id)"
+        ).fetchall():
+            found.setdefault((numbers[path], line), "column-count" if kind in _COUNTS else "row-unreadable")
+    with (folder / "unreadable.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows((number, line, code) for (number, line), code in sorted(found.items()))
+
+
+def _unreadable(folder: Path) -> Iterator[Reject]:
+    with (folder / "unreadable.csv").open(encoding="utf-8", newline="") as file:
+        for number, line, code in csv.reader(file):
+            yield Reject(int(number), int(line), None, code)

@@ -1,0 +1,82 @@
+"""A table of normalised records that keeps each distinct value once: rows point into groups of columns."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mpi.bulk.columns import SCHEMA, records_of, table_of
+from mpi.matching import Model, NormalisedRecord
+
+Places = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some columns: their distinct values, and for every row which of them it has. Without ``rows`` each row has its own."""
+
+    values: pa.Table
+    rows: Places | None
+
+    def taken(self, names: Sequence[str], rows: NDArray[Any]) -> Mapping[str, Any]:
+        places = rows if self.rows is None else self.rows[rows]
+        taken = self.values.select(list(names)).take(pa.array(places))
+        return {name: taken.column(name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Normalised records by row, in the order of their keys: of two rows the lower one has the lesser key."""
+
+    groups: tuple[Group, ...]
+    size: int
+
+    def taken(self, names: Iterable[str], rows: NDArray[Any]) -> dict[str, Any]:
+        """Return columns of some rows."""
+        wanted = list(names)
+        found: dict[str, Any] = {}
+        for group in self.groups:
+            here = [name for name in wanted if name in group.values.column_names]
+            if here:
+                found |= group.taken(here, rows)
+        return {name: found[name] for name in wanted}
+
+    def numbers(self, name: str) -> NDArray[Any]:
+        """Return a column of numbers or flags whole."""
+        for group in self.groups:
+            if name in group.values.column_names:
+                values: NDArray[Any] = group.values.column(name).to_numpy()
+                return values if group.rows is None else values[group.rows]
+        raise KeyError(name)
+
+    def forms(self, rows: NDArray[Any]) -> list[NormalisedRecord]:
+        """Return some rows as the records that the online path compares."""
+        return records_of(pa.table(self.taken(SCHEMA.names, rows)))
+
+    @classmethod
+    def of(cls, records: Sequence[NormalisedRecord], model: Model) -> "Records":
+        return cls((Group(table_of(records, model).combine_chunks(), None),), len(records))
+
+    def write(self, folder: Path) -> None:
+        """Write the groups; ``read`` maps them back into memory without reading them."""
+        for number, group in enumerate(self.groups):
+            with pa.OSFile(str(folder / f"group-{number}.arrow"), "wb") as sink:
+                with pa.ipc.new_file(sink, group.values.schema) as writer:
+                    writer.write_table(group.values.combine_chunks())
+            rows = np.arange(self.size, dtype=np.int32) if group.rows is None else group.rows
+            np.save(folder / f"group-{number}.npy", rows)
+
+    @classmethod
+    def read(cls, folder: Path, size: int) -> "Records":
+        groups = []
+        for number in range(len(list(folder.glob("group-*.arrow")))):
+            with pa.memory_map(str(folder / f"group-{number}.arrow")) as source:
+                values = pa.ipc.open_file(source).read_all()
+            groups.append(
+                Group(values.combine_chunks(), np.load(folder / f"group-{number}.npy", mmap_mode="r"))
+            )
+        return cls(tuple(groups), size)

@@ -1,0 +1,428 @@
+"""Linking files from end to end: read and normalise, block, weigh, partition, write; every finished piece stays if the run is killed."""
+
+import csv
+import json
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+from numpy.typing import NDArray
+
+from mpi.bulk.block import Candidates, Dropped, block_records
+from mpi.bulk.normalise import RowReader, normalise_rows
+from mpi.bulk.partition import Persons, lenient, partition_records
+from mpi.bulk.questions import open_tasks
+from mpi.bulk.read import NameColumns, open_files
+from mpi.bulk.records import Records
+from mpi.bulk.sql import quoted
+from mpi.bulk.weigh import CONFLICTS, Weighed, Weigher
+from mpi.matching import Grade, Model
+from mpi.records import RecordKey
+
+Ints = NDArray[np.int64]
+Say = Callable[[str, int, int], None]
+"""Progress: what is done, how far, of how much."""
+
+LAYOUT = 1
+"""Of the files of a run that was not finished; another layout begins anew."""
+
+ROWS_A_SLICE = 250_000
+KEY = ("organisation", "system", "local_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to link, how, and where the answer goes."""
+
+    files: tuple[Path, ...]
+    out: Path
+    model: Model = field(repr=False)
+    cut: Literal["live", "balanced"] = "live"
+    format: Literal["csv", "parquet"] = "csv"
+    memory: int = 4 << 30
+    threads: int = 2
+
+    @property
+    def work(self) -> Path:
+        return self.out / ".work"
+
+    @property
+    def linking(self) -> Model:
+        return lenient(self.model) if self.cut == "balanced" else self.model
+
+    @property
+    def pairs_at_once(self) -> int:
+        """Pairs that are weighed in one statement: about a kilobyte each."""
+        return max(20_000, min(500_000, self.memory // 8 // 1_024))
+
+    def stamp(self) -> str:
+        """Return what makes a run this run: a killed one is taken up only by the same."""
+        files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in self.files]
+        return json.dumps([LAYOUT, files, self.model.revision])
+
+
+def link_files(
+    job: Job, name_columns: NameColumns, read_row: RowReader, today: date, say: Say = lambda *_: None
+) -> dict[str, Any]:
+    """Link the records of files; write persons, edges, tasks, rejects and a report, and return the report.
+
+    Run again after a kill it goes on where the last finished piece ended; its answer is the same.
+
+    Raises:
+        Invalid: about the files' form or headings.
+    """
+    return _Run(job, name_columns, read_row, today, say).run()
+
+
+class _Run:
+    def __init__(
+        self, job: Job, name_columns: NameColumns, read_row: RowReader, today: date, say: Say
+    ) -> None:
+        self._job, self._name_columns, self._read_row, self._today, self._say = (
+            job,
+            name_columns,
+            read_row,
+            today,
+            say,
+        )
+        self._stages: dict[str, dict[str, float]] = {}
+
+    def run(self) -> dict[str, Any]:
+        job = self._job
+        job.work.mkdir(parents=True, exist_ok=True)
+        self._begin()
+        self._connection = _connect(job)
+        try:
+            records, keys, counted = self._normalised()
+            weigher = Weigher(self._connection, records, job.model)
+            candidates = self._blocked(records)
+            edges, pairs = self._weighed(weigher, candidates)
+            with self._stage("partition"):
+                persons = partition_records(records, _key_reader(keys), edges, weigher, job.linking)
+            report = self._written(records, keys, edges, persons)
+        finally:
+            self._connection.close()
+        report = {
+            "model": {"name": job.model.name, "revision": job.model.revision, "cut": job.cut},
+            **counted,
+            "records": records.size,
+            "keys_dropped": _told_dropped(candidates.dropped),
+            "pairs": pairs,
+            "pairs_by_rule": candidates.by_rule,
+            **report,
+            "stages": self._stages,
+            "memory": {"budget": job.memory, "peak": _peak()},
+        }
+        _write_whole(job.out / "report.json", json.dumps(report, indent=1) + "\n")
+        shutil.rmtree(job.work)
+        return report
+
+    def _begin(self) -> None:
+        """Throw away what another run left here."""
+        stamp = self._job.work / "stamp.json"
+        wanted = self._job.stamp()
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+            shutil.rmtree(self._job.work)
+            self._job.work.mkdir(parents=True)
+            _write_whole(stamp, wanted)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self._stages[name] = {
+            "wall_s": round(time.perf_counter() - wall, 2),
+            "cpu_s": round(time.process_time() - cpu, 2),
+            "peak_memory": _peak(),
+        }
+
+    # Stages, each with its own mark of being finished
+
+    def _normalised(self) -> tuple[Records, pa.Table, dict[str, Any]]:
+        job, folder = self._job, self._job.work / "normalised"
+        done = job.work / "normalised.json"
+        if not done.exists():
+            self._say("Normalising", 0, 1)
+            with self._stage("normalise"):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                raw = open_files(self._connection, job.files, self._name_columns, folder)
+                found = normalise_rows(raw, job.model, self._today, self._read_row)
+                found.records.write(folder)
+                pa.feather.write_feather(found.keys, str(folder / "keys.arrow"), compression="uncompressed")
+                _write_rows(
+                    job.out / "rejects.csv",
+                    ("file", "row", "field", "code"),
+                    ((job.files[one.file].name, one.row, one.field or "", one.code) for one in found.rejects),
+                )
+                counted = {
+                    "rows": found.rows,
+                    "rejected": len({(one.file, one.row) for one in found.rejects}),
+                    "older_versions": found.older_versions,
+                    "distinct_values": found.values,
+                }
+                size = found.records.size
+                del raw, found
+            _write_whole(done, json.dumps({"size": size, "counted": counted, "stages": self._stages}))
+        kept = json.loads(done.read_text(encoding="utf-8"))
+        self._stages |= kept["stages"]
+        keys = pa.feather.read_table(str(folder / "keys.arrow"), memory_map=True)
+        return Records.read(folder, kept["size"]), keys, kept["counted"]
+
+    def _blocked(self, records: Records) -> Candidates:
+        job, folder = self._job, self._job.work / "pairs"
+        done = job.work / "blocked.json"
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            rules = len(job.model.rules)
+            with self._stage("block"):
+                found = block_records(
+                    self._connection,
+                    records,
+                    job.model,
+                    folder,
+                    max(1, -(-records.size // ROWS_A_SLICE)),
+                    lambda rule: self._say("Blocking", job.model.rules.index(rule), rules),
+                )
+            kept = {
+                "slices": found.slices,
+                "by_rule": found.by_rule,
+                "dropped": [[one.rule, one.key, one.records, one.is_listed] for one in found.dropped],
+                "stage": self._stages["block"],
+            }
+            _write_whole(done, json.dumps(kept))
+        kept = json.loads(done.read_text(encoding="utf-8"))
+        self._stages["block"] = kept["stage"]
+        dropped = tuple(Dropped(*one) for one in kept["dropped"])
+        return Candidates(folder, kept["slices"], records.size, kept["by_rule"], dropped)
+
+    def _weighed(self, weigher: Weigher, candidates: Candidates) -> tuple[Weighed, int]:
+        """Weigh slice after slice; of each the edges are kept in a file."""
+        job = self._job
+        pairs = 0
+        found: list[dict[str, NDArray[Any]]] = []
+        with self._stage("score"):
+            for number in range(candidates.slices):
+                self._say("Weighing", number, candidates.slices)
+                path = job.work / f"edges-{number:04}.npz"
+                if not path.exists():
+                    _save_edges(path, *self._weigh_slice(weigher, candidates, number))
+                with np.load(path) as kept:
+                    found.append({name: kept[name] for name in _EDGE})
+                    pairs += int(kept["pairs"])
+        whole = {name: np.concatenate([one[name] for one in found]) for name in _EDGE}
+        may_link = whole["may_link"]
+        if job.cut == "balanced":
+            # At even odds the safety rules of pairs stand aside; the vetoes of the partition do not.
+            may_link = whole["weight"] >= job.model.thresholds.balanced
+        place = weigher.patterns.places(whole["code"])
+        edges = Weighed(
+            whole["a"].astype(np.int64),
+            whole["b"].astype(np.int64),
+            whole["weight"].astype(np.int64),
+            whole["evidence"].astype(np.int64),
+            may_link,
+            whole["conflict"],
+            place,
+            weigher.patterns,
+        )
+        return edges, pairs
+
+    def _weigh_slice(
+        self, weigher: Weigher, candidates: Candidates, number: int
+    ) -> tuple[list[Weighed], int]:
+        low, high = candidates.pairs(number)
+        edges = []
+        for start in range(0, len(low), self._job.pairs_at_once):
+            some = slice(start, start + self._job.pairs_at_once)
+            weighed = weigher.weigh(low[some], high[some])
+            edges.append(weighed.kept(weighed.is_edge(self._job.model)))
+        return edges, len(low)
+
+    # Answers
+
+    def _written(self, records: Records, keys: pa.Table, edges: Weighed, persons: Persons) -> dict[str, Any]:
+        job = self._job
+        with self._stage("tasks"):
+            self._say("Asking", 0, 1)
+            kinds: dict[str, int] = {}
+            listed: dict[str, list[Any]] = {
+                name: [] for name in ("task", "kind", "reason", "weight", "side", "row")
+            }
+            for number, task in enumerate(
+                open_tasks(records, _key_reader(keys), edges, persons, job.linking), start=1
+            ):
+                kinds[task.kind] = kinds.get(task.kind, 0) + 1
+                for side, together in enumerate(task.sides, start=1):
+                    for row in together:
+                        for name, value in zip(
+                            listed, (number, task.kind, task.reason, task.weight, side, row), strict=True
+                        ):
+                            listed[name].append(value)
+        with self._stage("write"):
+            self._say("Writing", 0, 1)
+            first, inverse = np.unique(persons.person, return_inverse=True)
+            names = pa.array([_person_id(key) for key in _key_reader(keys)(first)], pa.string())
+            ids = names.take(pa.array(inverse))
+            self._write("persons", pa.table({**_key_columns(keys, None), "person_id": ids}))
+            self._write("edges", _edge_table(keys, edges, job.model))
+            rows = np.array(listed["row"], np.int64)
+            self._write(
+                "tasks",
+                pa.table(
+                    {
+                        "task": pa.array(listed["task"], pa.int64()),
+                        "kind": pa.array(listed["kind"], pa.string()),
+                        "reason": pa.array(listed["reason"], pa.string()),
+                        "weight_millibits": pa.array(listed["weight"], pa.int64()),
+                        "side": pa.array(listed["side"], pa.int8()),
+                        **_key_columns(keys, rows),
+                        "person_id": ids.take(pa.array(rows)),
+                    }
+                ),
+            )
+        sizes = np.bincount(inverse)
+        links = edges.may_link & (edges.weight >= job.linking.thresholds.live)
+        return {
+            "edges": len(edges),
+            "links": int(links.sum()),
+            "persons": len(first),
+            "largest_persons": sorted(sizes.tolist(), reverse=True)[:10],
+            "components": persons.components,
+            "components_in_order": persons.ordered,
+            "joins_refused": len(persons.refused),
+            "tasks": kinds,
+        }
+
+    def _write(self, name: str, table: pa.Table) -> None:
+        job = self._job
+        path = job.out / f"{name}.{job.format}"
+        part = path.with_name(path.name + ".part")
+        form = "FORMAT csv, HEADER" if job.format == "csv" else "FORMAT parquet, COMPRESSION zstd"
+        self._connection.register("bulk_answer", table)
+        self._connection.execute(
+            f"COPY (SELECT * FROM bulk_answer) TO {quoted(str(part))} ({form})"
+        ).fetchall()
+        self._connection.unregister("bulk_answer")
+        part.replace(path)
+
+
+_EDGE = ("a", "b", "weight", "evidence", "may_link", "conflict", "code")
+
+
+def _save_edges(path: Path, edges: Sequence[Weighed], pairs: int) -> None:
+    def joined(name: str, kind: Any) -> NDArray[Any]:
+        return np.concatenate([np.empty(0, kind), *(getattr(one, name) for one in edges)]).astype(kind)
+
+    codes = [one.patterns.codes_of(one.pattern) for one in edges]
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        np.savez(
+            file,
+            a=joined("a", np.int32),
+            b=joined("b", np.int32),
+            weight=joined("weight", np.int32),
+            evidence=joined("evidence", np.int32),
+            may_link=joined("may_link", np.bool_),
+            conflict=joined("conflict", np.int8),
+            code=np.concatenate([np.empty(0, np.int64), *codes]),
+            pairs=np.int64(pairs),
+        )
+    part.rename(path)
+
+
+def _edge_table(keys: pa.Table, edges: Weighed, model: Model) -> pa.Table:
+    grades = np.select(
+        [
+            edges.may_link & (edges.weight >= model.thresholds.live),
+            edges.weight >= model.thresholds.balanced,
+            edges.weight >= model.thresholds.review,
+        ],
+        [0, 1, 2],
+        3,
+    )
+    words = pa.array(
+        [grade.value for grade in (Grade.CERTAIN, Grade.PROBABLE, Grade.POSSIBLE, Grade.CERTAINLY_NOT)]
+    )
+    obstacles = pa.array([" ".join(found) for found in edges.patterns.obstacles], pa.string())
+    conflicts = pa.array([word or "" for word in CONFLICTS])
+    return pa.table(
+        {
+            **{f"{name}_a": column for name, column in _key_columns(keys, edges.a).items()},
+            **{f"{name}_b": column for name, column in _key_columns(keys, edges.b).items()},
+            "weight_millibits": pa.array(edges.weight),
+            "grade": words.take(pa.array(grades)),
+            "links": pa.array(edges.may_link),
+            "obstacles": obstacles.take(pa.array(edges.pattern)),
+            "conflict": conflicts.take(pa.array(edges.conflict)),
+        }
+    )
+
+
+def _key_columns(keys: pa.Table, rows: Ints | None) -> dict[str, Any]:
+    taken = keys if rows is None else keys.take(pa.array(rows))
+    return {name: taken.column(name) for name in KEY}
+
+
+def _key_reader(keys: pa.Table) -> Callable[[Ints], list[RecordKey]]:
+    def read(rows: Ints) -> list[RecordKey]:
+        columns = [column.to_pylist() for column in _key_columns(keys, rows).values()]
+        return [RecordKey(*parts) for parts in zip(*columns, strict=True)]
+
+    return read
+
+
+def _person_id(key: RecordKey) -> str:
+    """Name a person by the least key of its records: the same records give the same id, in any order and on any machine."""
+    text = "\x1f".join((key.organisation, key.system, key.local_id))
+    return blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def _told_dropped(dropped: Sequence[Dropped]) -> list[dict[str, Any]]:
+    return [
+        {"rule": one.rule, "key": one.key, "records": one.records, "listed": one.is_listed} for one in dropped
+    ]
+
+
+def _connect(job: Job) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    for setting in (
+        f"SET threads = {job.threads}",
+        f"SET memory_limit = '{job.memory * 2 // 5 >> 20}MB'",
+        f"SET temp_directory = {quoted(str(job.work / 'spill'))}",
+        "SET preserve_insertion_order = true",
+        "SET enable_progress_bar = false",
+    ):
+        connection.execute(setting).fetchall()
+    return connection
+
+
+def _write_rows(path: Path, heading: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(heading)
+        writer.writerows(rows)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def _peak() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
