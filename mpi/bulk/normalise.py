@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from foundation.errors import Invalid
-from mpi.bulk.columns import PLACE, SCHEMA, TEXTS, as_place, rare_parts, table_of
+from mpi.bulk.columns import PLACE, SCHEMA, TEXTS, rare_parts, table_of
 from mpi.bulk.read import Raw, Reject
 from mpi.bulk.records import Group, Records
 from mpi.matching import Model, normalise
 from mpi.matching.normalise import (
+    Place,
     canonical_of,
     date_of,
     email_of,
@@ -37,7 +38,7 @@ from mpi.matching.normalise import (
     practice_of,
     words_of,
 )
-from mpi.matching.text import sound
+from mpi.matching.text import outward_of, sound
 from mpi.records import (
     HumanName,
     SourceRecord,
@@ -99,6 +100,12 @@ def _codes(column: Any) -> tuple[list[str | None], Ints]:
     encoded = column.combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
+    if pc.all(pc.equal(pc.utf8_trim_whitespace(encoded.dictionary), encoded.dictionary)).as_py() is not False:
+        sent = encoded.dictionary.to_pylist()
+        if "" not in sent:
+            return [None, *sent], encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(
+                zero_copy_only=False
+            ) + 1
     texts: list[str | None] = [None]
     place_of_text: dict[str, int] = {"": 0}
     places = []
@@ -150,6 +157,7 @@ def _sound_of(name: str) -> str:
 
 # Kinds of columns ----------------------------------------------------------------------------------------------
 
+NO_PLACE = Place()
 _ODS = re.compile(r"[A-Z0-9]{2,12}")
 _SYSTEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 _FLAGS = {
@@ -406,9 +414,10 @@ class _Bulk:
         def postcode(text: str | None) -> str:
             return postcode_of(text)
 
-        places: dict[Any, int] = {None: 0}
+        lines_of: dict[tuple[str | None, str | None], tuple[str, str, bool]] = {}
+        places: dict[tuple[str, str, str], int] = {("", "", ""): 0}
+        made = [NO_PLACE]
         slots = []
-        odd: Flags = np.zeros(self._raw.size, np.bool_)
         numbers = {
             int(column.rpartition("_")[2]) if column[-1].isdigit() else 1
             for name in ("address", "city", "postcode", "address_use")
@@ -426,28 +435,43 @@ class _Bulk:
                 self._doubtful |= rows > 0
                 continue
             domain = _domain(self._raw, columns)
-            found, strange, is_sound = [], [], []
+            found, is_sound = [], []
             for text, city, code in domain.values:
-                lines = tuple(part for part in (one.strip() for one in (text or "").split("\n")) if part)
-                place = place_of(postcode(code), *words_of(lines, city, model), model)
-                found.append(places.setdefault(place, len(places)))
-                strange.append(
-                    place is not None
-                    and not (place.words.isascii() and place.postcode.isascii() and place.numbers.isascii())
-                )
-                is_sound.append(
-                    all(len(line) <= MAX_LINE and line.isprintable() for line in lines)
-                    and len(lines) <= 20
-                    and _is_sound_text(city, MAX_LINE)
-                    and _is_sound_text(code, 16)
-                )
+                read = lines_of.get((text, city))
+                if read is None:
+                    lines = tuple(part for part in (one.strip() for one in (text or "").split("\n")) if part)
+                    sound_lines = len(lines) <= 20 and all(
+                        len(one) <= MAX_LINE and one.isprintable() for one in lines
+                    )
+                    numbers_, words = words_of(lines, city, model)
+                    read = lines_of[text, city] = (
+                        numbers_,
+                        words,
+                        sound_lines and _is_sound_text(city, MAX_LINE),
+                    )
+                parts = (postcode(code), read[0], read[1])
+                place = places.get(parts)
+                if place is None:
+                    place = places[parts] = len(made)
+                    made.append(place_of(*parts, model) or NO_PLACE)
+                found.append(place)
+                is_sound.append(read[2] and _is_sound_text(code, 16))
             self._doubt(is_sound, domain.rows)
-            if any(strange):
-                odd |= np.array(strange)[domain.rows]
             slots.append(np.array(found, np.int32)[domain.rows])
-        self._odd |= odd
-        none = {"postcode": "", "outward": "", "numbers": "", "words": "", "is_shared": False}
-        values = pa.array([none if place is None else as_place(place) for place in places], PLACE)
+        strange = np.array([not "".join(place[:3]).isascii() for place in made])
+        if strange.any():
+            for slot in slots:
+                self._odd |= strange[slot]
+        values = pa.StructArray.from_arrays(
+            [
+                pa.array([place.postcode for place in made], pa.string()),
+                pa.array([outward_of(place.postcode) for place in made], pa.string()),
+                pa.array([place.numbers for place in made], pa.string()),
+                pa.array([place.words for place in made], pa.string()),
+                pa.array([place.is_shared for place in made], pa.bool_()),
+            ],
+            fields=list(PLACE),
+        )
         self._lists("places", values, slots)
 
     def _lists(self, name: str, values: Any, slots: Sequence[NDArray[np.int32]]) -> None:
@@ -502,10 +526,7 @@ class _Bulk:
         self._doubtful |= ~pc.match_substring_regex(
             trimmed["local_id"], "^[!-~]([ -~]{0,62}[!-~])?$"
         ).to_numpy()
-        texts, rows = _codes(keys.column("updated_at"))
-        instants = [_instant(text) for text in texts]
-        self._doubt((one is not None for one in instants), rows.astype(np.int32))
-        at = np.array([one or 0 for one in instants], np.int64)[rows]
+        self._doubt_instants(keys.column("updated_at"))
         is_good = np.ones(raw.size, np.bool_)
         rejects = list(raw.unreadable)
         files, numbers = (keys.column(name).to_numpy() for name in ("file_number", "row_number"))
@@ -528,7 +549,7 @@ class _Bulk:
                 for place, record in zip(places, records, strict=True):
                     whole[place] = getattr(record.key, name)
                 trimmed[name] = pa.chunked_array([pa.array(whole, pa.string())])
-        order, older, untimed = _latest(self._raw, trimmed, at, is_good)
+        order, older, untimed = _latest(self._raw, trimmed, keys.column("updated_at"), is_good)
         rejects.extend(
             Reject(
                 int(files[place]),
@@ -552,6 +573,13 @@ class _Bulk:
             {name: count for name, count in self._values.items() if name}
             | {"rows read singly": len(doubtful)},
         )
+
+    def _doubt_instants(self, column: Any) -> None:
+        """Doubt what is not plainly an instant in UTC and cannot be read as another."""
+        plain = pc.match_substring_regex(column, _PLAIN_INSTANT).fill_null(True).to_numpy()
+        others = np.flatnonzero(~plain)
+        for place, text in zip(others.tolist(), column.take(pa.array(others)).to_pylist(), strict=True):
+            self._doubtful[place] |= _instant(text) is None
 
     def _read(self, places: Ints) -> Iterable[ReadRow]:
         columns = self._raw.columns
@@ -590,9 +618,14 @@ def _table(columns: dict[str, Any]) -> pa.Table:
 _FOREVER = 2**62
 
 
+_PLAIN_INSTANT = (
+    r"^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"
+)
+
+
 def _instant(text: str | None) -> int | None:
     """Return microseconds; what has no time of its own is as late as its arrival. None for what cannot be read."""
-    if text is None:
+    if text is None or not text.strip():
         return _FOREVER
     try:
         return int((parse_instant(text) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
@@ -616,31 +649,40 @@ class _RowNumbers:
         return number
 
 
-def _latest(raw: Raw, keys: dict[str, Any], at: Ints, is_good: Flags) -> tuple[Ints, int, Ints]:
+def _latest(raw: Raw, keys: dict[str, Any], instants: Any, is_good: Flags) -> tuple[Ints, int, Ints]:
     """Put good rows in order of their keys and keep each key's latest version.
 
     Returns:
         The places of the rows kept, how many older versions there were, and the places of rows without a time of their own that came
         after another such row of their key: they cannot be put in order.
     """
-    table = pa.table(
-        {**keys, "moment": pa.array(at), "good": pa.array(is_good), "place": pa.array(np.arange(len(at)))}
-    )
+    table = pa.table({**keys, "good": pa.array(is_good), "place": pa.array(np.arange(raw.size))})
     raw.connection.register("bulk_keys", table)
     ordered = raw.connection.sql(
-        "SELECT place, moment, organisation = lag(organisation) OVER w AND system = lag(system) OVER w"
-        " AND local_id = lag(local_id) OVER w AS again FROM bulk_keys WHERE good"
-        " WINDOW w AS (ORDER BY organisation, system, local_id, moment, place)"
-        " ORDER BY organisation, system, local_id, moment, place"
+        "SELECT * FROM bulk_keys WHERE good ORDER BY organisation, system, local_id, place"
     ).to_arrow_table()
     raw.connection.unregister("bulk_keys")
-    place = ordered.column("place").to_numpy()
-    again = pc.fill_null(ordered.column("again"), False).to_numpy()
-    times = ordered.column("moment").to_numpy()
-    untimed = np.zeros(len(place), np.bool_)
-    untimed[1:] = again[1:] & (times[1:] == _FOREVER) & (times[:-1] == _FOREVER)
-    left = ~untimed
-    place, again, out = place[left], again[left], place[untimed]
-    is_last = np.ones(len(place), np.bool_)
-    is_last[:-1] = ~again[1:]
-    return place[is_last], int((~is_last).sum()), out
+    place: Ints = ordered.column("place").to_numpy()
+    if len(place) < 2:
+        return place, 0, place[:0]
+    again = np.zeros(len(place), np.bool_)
+    again[1:] = np.logical_and.reduce(
+        [pc.equal(ordered.column(name)[1:], ordered.column(name)[:-1]).to_numpy() for name in keys]
+    )
+    if not again.any():
+        return place, 0, place[:0]
+    # Only keys that come more than once need their times.
+    starts = np.flatnonzero(~again)
+    ends = np.append(starts[1:], len(place))
+    kept, out, older = np.ones(len(place), np.bool_), [], 0
+    for start, end in zip(starts[ends - starts > 1].tolist(), ends[ends - starts > 1].tolist(), strict=True):
+        versions = place[start:end]
+        times = [_instant(text) or 0 for text in instants.take(pa.array(versions)).to_pylist()]
+        untimed = [one for one, time in zip(versions.tolist(), times, strict=True) if time == _FOREVER][1:]
+        last = max(
+            (time, one) for one, time in zip(versions.tolist(), times, strict=True) if one not in untimed
+        )[1]
+        kept[start:end] = versions == last
+        out.extend(untimed)
+        older += end - start - 1 - len(untimed)
+    return place[kept], older, np.array(out, np.int64)

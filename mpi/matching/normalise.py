@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import jellyfish
@@ -143,7 +144,7 @@ def number_of(
     state = _STATES.get(evidence.state, "") if evidence else ""
     if evidence is None or not state:
         return "", ""
-    digits = "".join(character for character in evidence.number if character in "0123456789")
+    digits = _NOT_DIGIT.sub("", evidence.number)
     if len(digits) < 8 or len(set(digits)) == 1:
         return "", ""
     return superseded.get(digits, digits), state
@@ -190,6 +191,7 @@ _LETTERS = str.maketrans({
     "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ħ": "h",
 })  # fmt: skip
 _APOSTROPHES = re.compile("['’‘`´ʻʼʹ′]")
+_NOT_DIGIT = re.compile("[^0-9]+")
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
@@ -203,7 +205,7 @@ def fold(text: str) -> str:
 
 
 def distinct(values: Iterable[T | None]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys(value for value in values if value))
+    return tuple(dict.fromkeys(filter(None, values)))
 
 
 # Names ---------------------------------------------------------------------------------------------------------
@@ -344,7 +346,7 @@ def words_of(lines: Sequence[str], city: str | None, model: Model) -> tuple[str,
     if any(phrase in folded for phrase in model.placeholder_addresses):
         folded = ""
     words = folded.split()
-    town = fold(city or "")
+    town = _fold_town(city or "")
     numbers = " ".join(sorted({word for word in words if word[0].isdigit()}))
     named = {
         model.street_words.get(word, word)
@@ -352,6 +354,11 @@ def words_of(lines: Sequence[str], city: str | None, model: Model) -> tuple[str,
         if not word[0].isdigit() and word not in _UNIT_WORDS and word != town
     }
     return numbers, " ".join(sorted(named))
+
+
+@lru_cache(maxsize=4_096)
+def _fold_town(city: str) -> str:
+    return fold(city)
 
 
 def place_of(postcode: str, numbers: str, words: str, model: Model) -> Place | None:
@@ -378,7 +385,7 @@ def postcode_of(text: str | None) -> str:
 
 
 def phone_of(text: str, model: Model) -> str:
-    digits = "".join(character for character in text.replace("(0)", "") if character in "0123456789")
+    digits = _NOT_DIGIT.sub("", text.replace("(0)", ""))
     if digits.startswith("0044"):
         digits = "0" + digits[4:].lstrip("0")
     elif digits.startswith("44") and len(digits) == 12:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from operator import mul
 
 from foundation.errors import Invalid
 
@@ -72,7 +73,7 @@ def check_digit(nine: str) -> int | None:
 
     Source: NHS Data Dictionary, "NHS NUMBER".
     """
-    rest = 11 - sum(int(digit) * weight for digit, weight in zip(nine, _WEIGHTS, strict=True)) % 11
+    rest = 11 - sum(map(mul, map(int, nine), _WEIGHTS)) % 11
     return 0 if rest == 11 else None if rest == 10 else rest
 
 
