@@ -54,7 +54,7 @@ def odd_source(dice: random.Random, local_id: str = "1") -> SourceRecord:
         mother=one((None, THIRD_NUMBER, OTHER_NUMBER)),
         birth_order=one((None, None, "1", "2", "3")),
         practice=one((None, "G85001", "G85002")),
-        died_on=one((None, None, "2024-05-01", "2024-05-02", "2024-05")),
+        died_on=one((None, None, "2024-05-01", "2024-05-02", "2024-05", "2019-11-30")),
         restricted=dice.random() < 0.1,
     )
     if dice.random() < 0.3:

@@ -13,7 +13,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 DECLARED = {
     "runtime": PROJECT["dependencies"],
     "training": PROJECT["dependencies"] + EXTRAS["training"],
-    "test": PROJECT["dependencies"] + EXTRAS["training"] + EXTRAS["test"],
+    "test": PROJECT["dependencies"] + EXTRAS["training"] + EXTRAS["bulk"] + EXTRAS["test"],
     "development": PROJECT["dependencies"] + [line for extra in EXTRAS.values() for line in extra],
 }
 REQUIREMENT = re.compile(
@@ -87,6 +87,8 @@ def test_the_runtime_needs_nothing_of_training_or_tests():
         "pandas",
         "numpy",
         "scipy",
+        "duckdb",
+        "pyarrow",
         "pytest",
         "hypothesis",
         "mypy",

@@ -1,0 +1,234 @@
+"""Files in bulk: the same rows are read, refused and normalised as by a loader, from CSV, Parquet and lines of JSON."""
+
+import csv
+import json
+import random
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from foundation.errors import Invalid
+from mpi.bulk.normalise import Normalised, normalise_rows
+from mpi.bulk.read import open_files
+from mpi.feeds.delimited import columns_of, read_rows, row_reader
+from mpi.matching import normalise
+from tests.core.matching_builders import MODEL, ONE_NUMBER
+
+TODAY = date(2026, 1, 31)
+HEADINGS = (
+    "organisation,system,local_id,nhs_number,nhs_number_status,identifier,identifier_system,family,given,middle,previous_family,name_use,"
+    "birth_date,gender,address,city,postcode,phone,email,gp_practice,mother_nhs_number,birth_order,death_date,restricted,updated_at,"
+    "identifier_2,identifier_system_2,family_2,given_2,address_2,city_2,postcode_2,phone_2"
+).split(",")
+
+
+def normalised(tmp_path: Path, *files: Path, mapping: dict[str, str | None] | None = None) -> Normalised:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with duckdb.connect() as connection:
+        raw = open_files(connection, files, lambda header: columns_of(header, mapping), folder)
+        return normalise_rows(raw, MODEL, TODAY, row_reader(TODAY))
+
+
+def as_loaded(path: Path) -> tuple[dict[tuple[str, ...], Any], set[tuple[int, str | None, str]]]:
+    """Return what a loader makes of a file: its records by key, and its rejects."""
+    records, rejects = {}, set()
+    for row in read_rows(path, TODAY):
+        rejects |= {(row.number, fault.field, fault.code) for fault in row.faults}
+        if row.record is not None:
+            key = row.record.key
+            records[key.organisation, key.system, key.local_id] = normalise(row.record, MODEL)
+    return records, rejects
+
+
+def as_found(found: Normalised) -> tuple[dict[tuple[str, ...], Any], set[tuple[int, str | None, str]]]:
+    keys = zip(
+        *(found.keys.column(name).to_pylist() for name in ("organisation", "system", "local_id")), strict=True
+    )
+    records = found.records.forms(np.arange(found.records.size))
+    return dict(zip(keys, records, strict=True)), {(one.row, one.field, one.code) for one in found.rejects}
+
+
+def odd_rows(seed: int, count: int) -> list[dict[str, str]]:
+    """Rows of every kind of value and fault, each with its own key and time."""
+    dice = random.Random(seed)
+    values: dict[str, tuple[str, ...]] = {
+        "organisation": ("RRV", "RRV", "RJZ", " RRV ", "rrv", ""),
+        "system": ("pas", "gp", "p a s", ""),
+        "nhs_number": ("", ONE_NUMBER, f"{ONE_NUMBER[:3]} {ONE_NUMBER[3:6]} {ONE_NUMBER[6:]}", "9990000011", "9999999999", "x"),
+        "nhs_number_status": ("", "01", "1", "02", "05", "77"),
+        "identifier": ("", "A123456", "a-123 456", "0000"),
+        "identifier_system": ("", "card", "Card "),
+        "family": ("", "Okafor", " Okafor", "O'Brien", "Okafor-Bello", "van der Berg", "Zając", "UNKNOWN", "x" * 101, "Oka\x07for"),
+        "given": ("", "Amara", "Mary Ann", "Baby", "Twin 2", "Mary-Jane", "Zoë (known as Zo)", "Dr Amara", "王"),
+        "middle": ("", "", "Grace", "Grace  Ada"),
+        "previous_family": ("", "", "Jones", "Okafor"),
+        "name_use": ("", "", "", "official", "maiden", "nonsense"),
+        "birth_date": ("1990-02-14", "14/02/1990", "1990", "1990-02", "1900-01-01", "", "2090-01-01", "1700-01-01", "soon"),
+        "gender": ("", "f", "1", "Male", "sideways"),
+        "address": ("", "12 Denmark Hill", "12 Denmark Hl\nFlat 3", "NO FIXED ABODE", "Łódź Street 4", "y" * 201),
+        "city": ("", "London"),
+        "postcode": ("", "SE5 8AZ", "se58az", "ZZ99 3VZ", "4011", "SE5 8AZ SE5 8AZ SE5"),
+        "phone": ("", "07700 900123", "+44 7700 900123", "000"),
+        "email": ("", "A.Okafor@Example.org", "none"),
+        "gp_practice": ("", "G85001", "g85001", "not one!"),
+        "mother_nhs_number": ("", ONE_NUMBER, "12"),
+        "birth_order": ("", "1", "2", "9", "12"),
+        "death_date": ("", "", "2024-05-01", "1980-01-01"),
+        "restricted": ("", "", "yes", "0", "perhaps"),
+        "identifier_2": ("", "", "B99"),
+        "identifier_system_2": ("", "card"),
+        "family_2": ("", "", "", "Smith"),
+        "given_2": ("", "", "", "Mara"),
+        "address_2": ("", "", "9 Brick Lane"),
+        "city_2": ("",),
+        "postcode_2": ("", "", "E1 6AN"),
+        "phone_2": ("", "020 7946 0018", "07700900123"),
+    }  # fmt: skip
+    rows = []
+    for number in range(count):
+        row = {
+            name: dice.choice(choices if dice.random() < 0.3 else choices[:2])
+            for name, choices in values.items()
+        }
+        row |= {
+            "local_id": dice.choice((f"{number}", f" {number} ", f"é{number}")),
+            "updated_at": f"2024-01-01T00:00:{number % 60:02}Z",
+        }
+        rows.append(row)
+    rows[0]["local_id"], rows[1]["updated_at"] = "", "yesterday"
+    return rows
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, HEADINGS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_rows_are_read_refused_and_normalised_as_a_loader_does(tmp_path: Path):
+    path = write_csv(tmp_path / "rows.csv", odd_rows(1, 1_500))
+
+    records, rejects = as_found(normalised(tmp_path, path))
+
+    expected_records, expected_rejects = as_loaded(path)
+    assert rejects == expected_rejects
+    assert records.keys() == expected_records.keys()
+    assert [key for key in records if records[key] != expected_records[key]] == []
+    assert len(rejects) > 100
+    assert len(records) > 100
+
+
+def test_records_stand_in_the_order_of_their_keys(tmp_path: Path):
+    found = normalised(tmp_path, write_csv(tmp_path / "rows.csv", odd_rows(2, 500)))
+
+    keys = list(as_found(found)[0])
+    assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "ndjson"])
+def test_the_same_rows_in_another_format_give_the_same_records(tmp_path: Path, ending: str):
+    rows = odd_rows(3, 400)
+    path, other = write_csv(tmp_path / "rows.csv", rows), tmp_path / f"rows.{ending}"
+    if ending == "parquet":
+        with duckdb.connect() as connection:
+            connection.execute(
+                f"COPY (SELECT * FROM read_csv('{path}', all_varchar = true, auto_detect = false, header = true,"
+                f" delim = ',', quote = '\"', columns = {{{', '.join(f'{name}: VARCHAR' for name in HEADINGS)}}}))"
+                f" TO '{other}' (FORMAT parquet)"
+            ).fetchall()
+    else:
+        other.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    records, rejects = as_found(normalised(tmp_path, other))
+
+    expected_records, expected_rejects = as_loaded(path)
+    assert records == expected_records
+    assert rejects == {(row - 1, field, code) for row, field, code in expected_rejects}
+
+
+def test_lines_that_cannot_be_read_are_set_aside_and_later_rows_keep_their_numbers(tmp_path: Path):
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        "organisation,system,local_id,family\nRRV,pas,1,Okafor\nRRV,pas,2\nRRV,pas,3,Bello,more\nRRV,pas,,Smith\nRRV,pas,5,Jones\n",
+        encoding="utf-8",
+    )
+
+    found = normalised(tmp_path, path)
+
+    assert as_found(found)[1] == {
+        (3, None, "column-count"),
+        (4, None, "column-count"),
+        (5, "local_id", "field-missing"),
+    }
+    assert found.records.size == 2
+    assert found.rows == 5
+
+
+def test_the_latest_version_of_a_key_stands_and_versions_without_a_time_cannot_be_put_in_order(
+    tmp_path: Path,
+):
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        "organisation,system,local_id,family,updated_at\n"
+        "RRV,pas,1,Newest,2024-05-02T00:00:00Z\nRRV,pas,1,Oldest,2024-05-01\nRRV,pas,1,Middle,2024-05-01T12:00:00+00:00\n"
+        "RRV,pas,2,First,\nRRV,pas,2,Second,\n",
+        encoding="utf-8",
+    )
+
+    found = normalised(tmp_path, path)
+
+    assert [record.family for record in as_found(found)[0].values()] == [("newest",), ("first",)]
+    assert found.older_versions == 2
+    assert as_found(found)[1] == {(6, "updated_at", "updated-at-missing")}
+
+
+def test_several_files_count_their_own_rows(tmp_path: Path):
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text("organisation,system,local_id,family\nRRV,pas,1,Okafor\n", encoding="utf-8")
+    other.write_text(
+        "local_id;organisation;system;given\n2;RRV;pas;Amara\n;RRV;pas;Chidi\n", encoding="utf-8"
+    )
+
+    found = normalised(tmp_path, one, other)
+
+    assert found.records.size == 2
+    assert [(reject.file, reject.row, reject.field) for reject in found.rejects] == [(1, 3, "local_id")]
+
+
+def test_a_file_of_two_fields_will_do(tmp_path: Path):
+    path = tmp_path / "rows.csv"
+    path.write_text("organisation,system,local_id,Nachname\nRRV,pas,1,Okafor\n", encoding="utf-8")
+
+    found = normalised(tmp_path, path, mapping={"Nachname": "family"})
+
+    assert [record.family for record in as_found(found)[0].values()] == [("okafor",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("rows.csv", b"organisation,system,local_id,shoe_size\n", "column-unknown"),
+        ("rows.csv", b"organisation,system,family\n", "column-missing"),
+        ("rows.csv", b"", "file-empty"),
+        ("rows.csv", b"organisation,system,local_id\xff\n", "file-encoding"),
+        ("rows.parquet", b"organisation,system,local_id\n", "file-format"),
+        ("rows.ndjson", b'{"organisation": \n', "file-format"),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_refused_in_one_word(
+    tmp_path: Path, name: str, content: bytes, code: str
+):
+    path = tmp_path / name
+    path.write_bytes(content)
+
+    with pytest.raises(Invalid) as refused:
+        normalised(tmp_path, path)
+
+    assert refused.value.code == code

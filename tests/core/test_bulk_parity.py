@@ -1,0 +1,126 @@
+"""One model, two executions: levels, weights, grades and keys by SQL are those of Python, pair by pair."""
+
+import random
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mpi.bulk.columns import SCHEMA, records_of, table_of
+from mpi.bulk.records import Records
+from mpi.bulk.sql import key_statement
+from mpi.bulk.weigh import CONFLICTS, Weigher
+from mpi.matching import FIELDS, NormalisedRecord, build_model, compare, conflict_of, decide, score
+from mpi.matching.definition import COMPARATORS, KEY_RULES
+from tests.core.bulk_builders import odd_record, twisted
+from tests.core.matching_builders import MODEL
+from tests.core.test_matching_definition import a_document
+
+PAIRS = 40_000
+
+
+def odd_people(seed: int, count: int) -> list[NormalisedRecord]:
+    dice = random.Random(seed)
+    people = [odd_record(dice, MODEL) for _ in range(count)]
+    return people + [twisted(dice.choice(people), dice.choice(people), dice) for _ in range(count // 2)]
+
+
+def unequal_pairs(
+    people: list[NormalisedRecord], seed: int, count: int, model=MODEL
+) -> tuple[list[int], dict[str, set[str]]]:
+    """Return which of some random pairs came out otherwise in bulk than one by one, and the levels that were met."""
+    dice = random.Random(seed)
+    a = np.array([dice.randrange(len(people)) for _ in range(count)])
+    b = np.array([dice.randrange(len(people)) for _ in range(count)])
+    with duckdb.connect() as connection:
+        weighed = Weigher(connection, Records.of(people, model), model).weigh(a, b)
+    met: dict[str, set[str]] = {name: set() for name in model.fields}
+    unequal = []
+    for place in range(count):
+        comparison = compare(people[a[place]], people[b[place]], model)
+        scored = score(comparison, model)
+        grading = decide(scored, comparison, model)
+        found = weighed.patterns.comparisons[weighed.pattern[place]]
+        for name, level in zip(model.fields, comparison.levels, strict=True):
+            met[name].add(level)
+        if (
+            found.levels,
+            found.is_placeholder,
+            found.is_later_birth,
+            weighed.patterns.obstacles[weighed.pattern[place]],
+            weighed.weight[place],
+            weighed.evidence[place],
+            weighed.may_link[place],
+            CONFLICTS[weighed.conflict[place]],
+        ) != (
+            comparison.levels,
+            comparison.is_placeholder,
+            comparison.is_later_birth,
+            grading.obstacles,
+            scored.weight,
+            scored.evidence,
+            grading.may_link,
+            conflict_of(comparison, grading, scored, model),
+        ):
+            unequal.append(place)
+    return unequal, met
+
+
+def test_every_level_weight_and_grade_is_the_same_in_bulk():
+    unequal, met = unequal_pairs(odd_people(1, 2_000), 2, PAIRS)
+
+    assert unequal == []
+    levels = {name: set(COMPARATORS[comparator].levels) for name, comparator, _ in MODEL.specs}
+    assert met == levels
+
+
+def test_a_model_of_two_fields_is_the_same_in_bulk():
+    model = build_model(a_document("family", "birth_date"))
+
+    unequal, _ = unequal_pairs(odd_people(3, 500), 4, 4_000, model)
+
+    assert unequal == []
+
+
+@pytest.mark.parametrize("left_out", ["given", "family", "birth_date"])
+def test_a_model_without_a_field_that_others_ask_for_is_the_same_in_bulk(left_out: str):
+    model = build_model(a_document(*(name for name in FIELDS if name != left_out)))
+
+    unequal, _ = unequal_pairs(odd_people(5, 500), 6, 3_000, model)
+
+    assert unequal == []
+
+
+def test_records_come_back_from_their_columns():
+    people = odd_people(7, 500)
+
+    assert records_of(table_of(people, MODEL)) == people
+
+
+def test_no_pairs_weigh_nothing():
+    nothing = np.empty(0, np.int64)
+    with duckdb.connect() as connection:
+        weighed = Weigher(connection, Records.of(odd_people(8, 10), MODEL), MODEL).weigh(nothing, nothing)
+
+    assert len(weighed) == 0
+
+
+@pytest.mark.parametrize("rule", sorted(KEY_RULES))
+def test_the_keys_of_a_rule_are_the_same_in_bulk(rule: str):
+    people = odd_people(9, 600)
+    model = build_model({**dict(MODEL.document), "blocking": {rule: {"cap": 60}}})
+    records = Records.of(people, model)
+    rows = np.arange(len(people))
+    with duckdb.connect() as connection:
+        connection.register("people", pa.table({"row": rows, **records.taken(SCHEMA.names, rows)}))
+        found = connection.sql(key_statement(rule, KEY_RULES[rule], "people", with_text=True)).fetchall()
+
+    assert {(row, text) for row, _, text in found} == {
+        (row, text) for row, record in enumerate(people) for _, text in model.blocker(record)
+    }
+    texts_of: dict[int, set[str]] = {}
+    for _, key, text in found:
+        texts_of.setdefault(key, set()).add(text)
+    assert len(texts_of) == len({text for _, _, text in found})
+    assert all(len(texts) == 1 for texts in texts_of.values())

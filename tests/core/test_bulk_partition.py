@@ -1,0 +1,96 @@
+"""Persons in bulk are those of the ordered rule, whatever stands between the records."""
+
+import random
+from collections.abc import Iterable
+
+import duckdb
+import numpy as np
+import pytest
+
+from mpi.bulk.partition import partition_records
+from mpi.bulk.records import Records
+from mpi.bulk.weigh import Weighed, Weigher
+from mpi.matching import Edge, Member, NormalisedRecord, compare, partition, score
+from mpi.records import RecordKey
+from tests.core.bulk_builders import odd_record, twisted
+from tests.core.matching_builders import MODEL, a_normalised
+
+KEYS = [RecordKey("RRV", "pas", f"{number:05}") for number in range(1_000)]
+
+
+def persons_by_both(people: list[NormalisedRecord]) -> tuple[list[int], list[int], int]:
+    """Return every record's person by the ordered rule and in bulk, over all pairs, and how many components were taken in order."""
+    low, high = (side.astype(np.int64) for side in np.triu_indices(len(people), 1))
+    with duckdb.connect() as connection:
+        records = Records.of(people, MODEL)
+        weigher = Weigher(connection, records, MODEL)
+        weighed = weigher.weigh(low, high)
+        edges = weighed.kept(weighed.is_edge(MODEL))
+        found = partition_records(
+            records, lambda rows: [KEYS[row] for row in rows.tolist()], edges, weigher, MODEL
+        )
+    members = {row: Member.of(row, KEYS[row], person) for row, person in enumerate(people)}
+    expected = partition(
+        members,
+        _edges(edges),
+        (),
+        MODEL,
+        lambda one, other: score(compare(people[one], people[other], MODEL), MODEL).evidence,
+    )
+    person_of = {row: group[0] for group in expected.groups for row in group}
+    assert {(one.low_id, one.high_id, one.veto) for one in found.refused} == {
+        (one.low_id, one.high_id, one.veto) for one in expected.refused
+    }
+    return [person_of[row] for row in range(len(people))], found.person.tolist(), found.ordered
+
+
+def _edges(edges: Weighed) -> Iterable[Edge]:
+    return (
+        Edge(a, b, weight, may_link)
+        for a, b, weight, may_link in zip(
+            edges.a.tolist(), edges.b.tolist(), edges.weight.tolist(), edges.may_link.tolist(), strict=True
+        )
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_persons_are_those_of_the_ordered_rule(seed: int):
+    dice = random.Random(seed)
+    first = [odd_record(dice, MODEL) for _ in range(40)]
+    people = [
+        twisted(one, dice.choice(first), dice) if dice.random() < 0.6 else one
+        for one in first
+        for _ in range(6)
+    ]
+
+    expected, found, ordered = persons_by_both(people)
+
+    assert found == expected
+    assert ordered > 0
+
+
+def test_a_component_without_a_veto_is_one_person_at_once():
+    expected, found, ordered = persons_by_both(
+        [a_normalised(str(number), identifier="A123456") for number in range(5)]
+    )
+
+    assert found == expected == [0] * 5
+    assert ordered == 0
+
+
+def test_a_group_that_would_grow_too_large_is_taken_in_order():
+    people = [a_normalised(str(number), identifier="A123456") for number in range(MODEL.group_limit + 3)]
+
+    expected, found, ordered = persons_by_both(people)
+
+    assert found == expected
+    assert len(set(found)) > 1
+    assert ordered == 1
+
+
+def test_no_edges_leave_everyone_apart():
+    stranger = a_normalised(given="Chidi", family="Bello", born_on="1950-01-02", line=None, postcode=None)
+
+    expected, found, _ = persons_by_both([a_normalised(), stranger])
+
+    assert found == expected == [0, 1]
