@@ -1,0 +1,205 @@
+"""Linking files by themselves: the index's persons, edges and tasks; the same again after a kill; and clear refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import mpi.cli
+from mpi.sample import write_sample
+from tests.service.bulk_world import conflicted_sample, linked_in_bulk, linked_online, read_answers
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNT = 1_200
+
+
+class Bare:
+    """A composition that has settings, and no index to touch."""
+
+    class settings:
+        model_path = None
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(mpi.cli.cli, ["link", *arguments], obj=Bare())
+
+
+@pytest.fixture(scope="module")
+def conflicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return conflicted_sample(tmp_path_factory.mktemp("conflicted"), COUNT, 5)
+
+
+def test_a_file_links_to_the_persons_edges_and_tasks_of_the_index(conflicted: Path, tmp_path: Path):
+    online = linked_online(conflicted, tmp_path)
+
+    bulk = linked_in_bulk(conflicted, tmp_path / "out")
+
+    assert bulk["persons"] == online["persons"]
+    assert bulk["edges"] == online["edges"]
+    assert bulk["tasks"] == online["tasks"]
+    assert bulk["report"]["components_in_order"] > 0
+    assert {kind for kind, *_ in online["tasks"]} >= {
+        "possible-match",
+        "number-conflict",
+        "same-source-duplicate",
+    }
+
+
+def test_the_answer_does_not_hang_on_the_order_of_rows_or_the_number_of_threads(
+    conflicted: Path, tmp_path: Path
+):
+    lines = conflicted.read_text(encoding="utf-8").splitlines(keepends=True)
+    turned = tmp_path / "turned.csv"
+    turned.write_text("".join([lines[0], *reversed(lines[1:])]), encoding="utf-8")
+
+    first = linked_in_bulk(conflicted, tmp_path / "first", threads=2)
+    second = linked_in_bulk(turned, tmp_path / "second", threads=1, memory=256 << 20)
+
+    assert first["persons"] == second["persons"]
+    assert (tmp_path / "first" / "persons.csv").read_bytes() == (
+        tmp_path / "second" / "persons.csv"
+    ).read_bytes()
+    assert first["tasks"] == second["tasks"]
+
+
+def test_at_even_odds_more_is_linked(conflicted: Path, tmp_path: Path):
+    live = linked_in_bulk(conflicted, tmp_path / "live")
+    balanced = linked_in_bulk(conflicted, tmp_path / "balanced", cut="balanced")
+
+    assert balanced["report"]["links"] > live["report"]["links"]
+    assert len(balanced["persons"]) < len(live["persons"])
+
+
+def test_the_command_needs_no_index_and_says_what_it_did(conflicted: Path, tmp_path: Path):
+    out = tmp_path / "out"
+
+    result = run(str(conflicted), "--out", str(out), "--json")
+
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output)
+    assert report == json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["records"] == COUNT
+    assert sorted(path.name for path in out.iterdir()) == [
+        "edges.csv",
+        "persons.csv",
+        "rejects.csv",
+        "report.json",
+        "tasks.csv",
+    ]
+    assert sum(len(person) for person in read_answers(out)["persons"]) == COUNT
+
+
+def test_rows_set_aside_are_listed_without_their_values(tmp_path: Path):
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        "organisation,system,local_id,nhs_number\nRRV,pas,1,\nRRV,pas,2,9990000011\n", encoding="utf-8"
+    )
+
+    result = run(str(path), "--out", str(tmp_path / "out"))
+
+    assert result.exit_code == 3
+    rejects = (tmp_path / "out" / "rejects.csv").read_text(encoding="utf-8")
+    assert rejects == "file,row,field,code\nrows.csv,3,nhs_number,nhs-number-check\n"
+    assert "9990000011" not in result.output + (tmp_path / "out" / "report.json").read_text(encoding="utf-8")
+
+
+def test_an_empty_file_has_nobody(tmp_path: Path):
+    path = tmp_path / "rows.csv"
+    path.write_text("organisation,system,local_id\n", encoding="utf-8")
+
+    result = run(str(path), "--out", str(tmp_path / "out"), "--json")
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["persons"] == 0
+
+
+def test_parquet_may_go_in_and_out(conflicted: Path, tmp_path: Path):
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT * FROM read_csv('{conflicted}', all_varchar = true)) TO '{tmp_path}/rows.parquet' (FORMAT parquet)"
+        ).fetchall()
+        result = run(f"{tmp_path}/rows.parquet", "--out", f"{tmp_path}/out", "--format", "parquet")
+        assert result.exit_code == 0, result.output
+        found = connection.sql(
+            f"SELECT count(*), count(DISTINCT person_id) FROM '{tmp_path}/out/persons.parquet'"
+        ).fetchall()
+
+    assert found == [(COUNT, len(linked_in_bulk(conflicted, tmp_path / "plain")["persons"]))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("FILE",), "--out"),
+        (("FILE", "--out", "OUT", "--memory", "10MB"), "at least 256MB"),
+        (("FILE", "--out", "OUT", "--memory", "much"), "such as 900MB"),
+        (("FILE", "--out", "OUT", "--engine", "abacus"), "abacus"),
+    ],
+)
+def test_what_cannot_be_done_is_said(tmp_path: Path, arguments: tuple[str, ...], says: str):
+    path = tmp_path / "rows.csv"
+    path.write_text("organisation,system,local_id\n", encoding="utf-8")
+    places = {"FILE": str(path), "OUT": str(tmp_path / "out")}
+
+    result = run(*(places.get(one, one) for one in arguments))
+
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+def test_without_the_bulk_packages_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "rows.csv"
+    path.write_text("organisation,system,local_id\n", encoding="utf-8")
+    for name in [name for name in sys.modules if name.startswith("mpi.bulk")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+
+    result = run(str(path), "--out", str(tmp_path / "out"))
+
+    assert result.exit_code == 1
+    assert len(result.output.splitlines()) == 1
+    assert "pip install" in result.output
+
+
+def test_a_killed_run_goes_on_where_it_ended(tmp_path: Path):
+    path = write_sample(tmp_path / "sample", 6_000, 9).records_path
+    out, work = tmp_path / "killed", tmp_path / "killed" / ".work"
+    command = [sys.executable, "-c", "import app; app.mpi_command()", "link", str(path), "--out", str(out)]
+    whole = linked_in_bulk(path, tmp_path / "whole")
+
+    for mark in ("normalised.json", "blocked.json"):
+        started = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "MPI_HOME": str(tmp_path)})
+        while not (work / mark).exists() and started.poll() is None:
+            time.sleep(0.005)
+        started.send_signal(signal.SIGKILL)
+        started.wait()
+    before = (work / "normalised.json").stat().st_mtime_ns if (work / "normalised.json").exists() else None
+    again = linked_in_bulk(path, out)
+
+    assert before is not None
+    assert {name: again[name] for name in ("persons", "edges", "tasks")} == {
+        name: whole[name] for name in ("persons", "edges", "tasks")
+    }
+    assert not work.exists()
+
+
+def test_what_another_run_left_is_not_taken_up(conflicted: Path, tmp_path: Path):
+    work = tmp_path / "out" / ".work"
+    work.mkdir(parents=True)
+    (work / "stamp.json").write_text("[]", encoding="utf-8")
+    (work / "normalised.json").write_text("not even JSON", encoding="utf-8")
+
+    found = linked_in_bulk(conflicted, tmp_path / "out")
+
+    assert sum(len(person) for person in found["persons"]) == COUNT
