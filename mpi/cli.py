@@ -425,12 +425,16 @@ def link_plain_files(
         Invalid: about the files' form or headings.
     """
     try:
+        from mpi.bulk.read import JSON_LINES, PARQUET
         from mpi.bulk.run import Job, link_files  # heavy, and an extra: only where it is asked for
     except ModuleNotFoundError as fault:
         raise Unavailable(
             "bulk-not-installed", detail="Linking files needs more packages: pip install 'mpi-consent[bulk]'."
         ) from fault
     mapping = read_map(map_file) if map_file else None
+    for file in files:
+        if file.suffix.lower() not in (*PARQUET, *JSON_LINES):
+            check_encoding(file)
     today = SystemClock().now().date()
     job = Job(files, out, model, cut, form, memory, threads)
 

@@ -41,9 +41,7 @@ class Raw:
     def fetch(self, columns: Sequence[str]) -> pa.Table:
         """Return columns of all rows, in file order; a column that no file has is empty."""
         known = (*self.columns, "file_number", "row_number")
-        asked = ", ".join(
-            f'"{name}"' if name in known else f'NULL::VARCHAR AS "{name}"' for name in columns
-        )
+        asked = ", ".join(f'"{name}"' if name in known else f'NULL::VARCHAR AS "{name}"' for name in columns)
         return self.connection.sql(f"SELECT {asked} FROM {self.source}").to_arrow_table()
 
 
