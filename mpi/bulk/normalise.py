@@ -47,7 +47,7 @@ from mpi.records import (
     parse_nhs_number,
     parse_partial_date,
 )
-from mpi.records.validate import EARLIEST_YEAR, MAX_LINE, MAX_NAME, MAX_VALUE
+from mpi.records.validate import CLOCKS_APART, EARLIEST_YEAR, MAX_LINE, MAX_NAME, MAX_VALUE
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -183,6 +183,8 @@ class _Bulk:
         self._odd: Flags = np.zeros(raw.size, np.bool_)
         self._groups: list[tuple[pa.Table, NDArray[np.int32]]] = []
         self._values: dict[str, int] = {}
+        after = datetime.combine(today + CLOCKS_APART, datetime.min.time(), UTC)
+        self._future = int(after.timestamp()) * 1_000_000
 
     def run(self) -> Normalised:
         given, family = self._names()
@@ -534,7 +536,13 @@ class _Bulk:
         doubtful = np.flatnonzero(self._doubtful)
         records: list[SourceRecord] = []
         places: list[int] = []
+        empty = 0
         for place, read in zip(doubtful.tolist(), self._read(doubtful), strict=True):
+            if read is None:
+                # A spreadsheet's empty row.
+                is_good[place] = False
+                empty += 1
+                continue
             if read.record is not None and not read.faults:
                 records.append(read.record)
                 places.append(place)
@@ -568,7 +576,7 @@ class _Bulk:
             Records(tuple(groups), len(order)),
             kept,
             tuple(sorted(set(rejects), key=lambda one: (one.file, one.row, one.field or "", one.code))),
-            raw.size + len({(one.file, one.row) for one in raw.unreadable}),
+            raw.size - empty + len({(one.file, one.row) for one in raw.unreadable}),
             older,
             {name: count for name, count in self._values.items() if name}
             | {"rows read singly": len(doubtful)},
@@ -576,18 +584,21 @@ class _Bulk:
 
     def _doubt_instants(self, column: Any) -> None:
         """Doubt what is not plainly an instant in UTC and cannot be read as another."""
-        plain = pc.match_substring_regex(column, _PLAIN_INSTANT).fill_null(True).to_numpy()
+        past = pc.less(column, (self._today + CLOCKS_APART).isoformat())
+        plain = pc.and_(pc.match_substring_regex(column, _PLAIN_INSTANT), past).fill_null(True).to_numpy()
         others = np.flatnonzero(~plain)
         for place, text in zip(others.tolist(), column.take(pa.array(others)).to_pylist(), strict=True):
-            self._doubtful[place] |= _instant(text) is None
+            at = _instant(text)
+            self._doubtful[place] |= at is None or (at < _FOREVER and at >= self._future)
 
-    def _read(self, places: Ints) -> Iterable[ReadRow]:
+    def _read(self, places: Ints) -> Iterable[ReadRow | None]:
         columns = self._raw.columns
         for start in range(0, len(places), 50_000):
             some = places[start : start + 50_000]
             table = self._raw.fetch(columns).take(pa.array(some)).to_pylist()
             for row in table:
-                yield self._read_row(columns, [row[name] or "" for name in columns])
+                values = [row[name] or "" for name in columns]
+                yield self._read_row(columns, values) if any(value.strip() for value in values) else None
 
     def _put(self, records: Sequence[SourceRecord], places: Sequence[int]) -> None:
         """Put records that were read singly in the place of what their columns gave."""

@@ -112,13 +112,9 @@ def _counted(sizes: Ints) -> Ints:
 
 def _verified(records: Records) -> Ints:
     """Return a number for each row's verified NHS number; 0 for none."""
-    for group in records.groups:
-        if "number" in group.values.column_names:
-            encoded = group.values.column("number").combine_chunks().dictionary_encode()
-            codes: Ints = encoded.indices.to_numpy().astype(np.int64) + 1
-            codes[np.array(group.values.column("number_state").to_pylist()) != "v"] = 0
-            return codes if group.rows is None else codes[group.rows]
-    raise KeyError("number")
+    codes = records.codes("number") + 1
+    codes[records.codes("number_state") != records.code_in("number_state", "v")] = 0
+    return codes
 
 
 def _has_two(component: Ints, values: Ints, rows: Ints, count: int) -> NDArray[np.bool_]:

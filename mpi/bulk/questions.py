@@ -30,12 +30,21 @@ class Task:
 
 
 def open_tasks(
-    records: Records, keys: Callable[[Ints], list[RecordKey]], edges: Weighed, persons: Persons, model: Model
+    records: Records,
+    sources: Ints,
+    keys: Callable[[Ints], list[RecordKey]],
+    edges: Weighed,
+    persons: Persons,
+    model: Model,
 ) -> Iterator[Task]:
-    """Yield the tasks of a partition, worst kind first within each pair or person, in order of their rows."""
+    """Yield the tasks of a partition, worst kind first within each pair or person, in order of their rows.
+
+    Args:
+        sources: for each row a number of its organisation and system.
+    """
     members = _Members(persons.person)
     yield from _between(records, edges, persons, members, model)
-    yield from _within(records, keys, members, model)
+    yield from _within(records, sources, keys, members, model)
 
 
 class _Members:
@@ -52,9 +61,23 @@ class _Members:
         self.names = ordered[self.starts]
 
     def of(self, person: int) -> tuple[int, ...]:
-        place = int(np.searchsorted(self.names, person))
+        return self.at(int(np.searchsorted(self.names, person)))
+
+    def at(self, place: int) -> tuple[int, ...]:
         start = int(self.starts[place])
         return tuple(self.order[start : start + int(self.sizes[place])].tolist())
+
+    def have(self, values: Ints, *, where: NDArray[np.bool_], equal: bool) -> NDArray[np.bool_]:
+        """Say which persons have a value twice (``equal``), or two different ones, among the rows asked for."""
+        place = np.repeat(np.arange(len(self.starts)), self.sizes)
+        chosen = where[self.order]
+        place, value = place[chosen], values[self.order][chosen]
+        order = np.lexsort((value, place))
+        place, value = place[order], value[order]
+        neighbours = (place[1:] == place[:-1]) & ((value[1:] == value[:-1]) == equal)
+        found = np.zeros(len(self.starts), np.bool_)
+        found[place[1:][neighbours]] = True
+        return found
 
 
 def _between(
@@ -125,12 +148,17 @@ class _Marks:
 
 
 def _within(
-    records: Records, keys: Callable[[Ints], list[RecordKey]], members: _Members, model: Model
+    records: Records, sources: Ints, keys: Callable[[Ints], list[RecordKey]], members: _Members, model: Model
 ) -> Iterator[Task]:
-    several = np.flatnonzero(members.sizes > 1)
-    for start in range(0, len(several), 100_000):
-        some = several[start : start + 100_000]
-        groups = [members.of(person) for person in members.names[some].tolist()]
+    """Look closer at those persons only whose records have two numbers or one source, or who are too many."""
+    number, state = records.codes("number"), records.codes("number_state")
+    used = np.isin(state, [records.code_in("number_state", one) for one in ("v", "c")])
+    asked = members.sizes > model.group_limit
+    asked |= members.have(number, where=used, equal=False)
+    asked |= members.have(sources, where=np.ones(len(sources), np.bool_), equal=True)
+    several = np.flatnonzero(asked & (members.sizes > 1))
+    for start in range(0, len(several), 50_000):
+        groups = [members.at(place) for place in several[start : start + 50_000].tolist()]
         rows = np.array([row for group in groups for row in group], np.int64)
         taken = records.taken(("number", "number_state"), rows)
         numbers = iter(zip(*(column.to_pylist() for column in taken.values()), strict=True))
@@ -139,10 +167,10 @@ def _within(
             by_number: dict[str, list[int]] = defaultdict(list)
             by_source: dict[tuple[str, str], list[int]] = defaultdict(list)
             for row in group:
-                number, state = next(numbers)
+                text, said = next(numbers)
                 key = next(names)
-                if number and state in ("v", "c"):
-                    by_number[number].append(row)
+                if text and said in ("v", "c"):
+                    by_number[text].append(row)
                 if key.system not in FORM_SYSTEMS:
                     by_source[key.organisation, key.system].append(row)
             if len(by_number) > 1:

@@ -53,6 +53,25 @@ class Records:
                 return values if group.rows is None else values[group.rows]
         raise KeyError(name)
 
+    def codes(self, name: str) -> NDArray[np.int64]:
+        """Return a column of texts as numbers, equal where the texts are."""
+        group, encoded = self._encoded(name)
+        codes: NDArray[np.int64] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        return codes if group.rows is None else codes[group.rows]
+
+    def code_in(self, name: str, text: str) -> int:
+        """Return what ``codes`` calls a text; -1 if no row has it."""
+        texts = self._encoded(name)[1].dictionary.to_pylist()
+        return texts.index(text) if text in texts else -1
+
+    def _encoded(self, name: str) -> tuple[Group, Any]:
+        for group in self.groups:
+            if name in group.values.column_names:
+                column = group.values.column(name).combine_chunks()
+                whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+                return group, whole.dictionary_encode()
+        raise KeyError(name)
+
     def forms(self, rows: NDArray[Any]) -> list[NormalisedRecord]:
         """Return some rows as the records that the online path compares."""
         return records_of(pa.table(self.taken(SCHEMA.names, rows)))

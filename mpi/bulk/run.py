@@ -263,7 +263,7 @@ class _Run:
                 name: [] for name in ("task", "kind", "reason", "weight", "side", "row")
             }
             for number, task in enumerate(
-                open_tasks(records, _key_reader(keys), edges, persons, job.linking), start=1
+                open_tasks(records, _sources(keys), _key_reader(keys), edges, persons, job.linking), start=1
             ):
                 kinds[task.kind] = kinds.get(task.kind, 0) + 1
                 for side, together in enumerate(task.sides, start=1):
@@ -383,6 +383,16 @@ def _key_reader(keys: pa.Table) -> Callable[[Ints], list[RecordKey]]:
         return [RecordKey(*parts) for parts in zip(*columns, strict=True)]
 
     return read
+
+
+def _sources(keys: pa.Table) -> Ints:
+    """Return a number for each row's organisation and system."""
+    organisation, system = (
+        keys.column(name).combine_chunks().dictionary_encode() for name in ("organisation", "system")
+    )
+    codes: Ints = organisation.indices.to_numpy().astype(np.int64) * (len(system.dictionary) + 1)
+    codes += system.indices.to_numpy()
+    return codes
 
 
 def _person_id(key: RecordKey) -> str:

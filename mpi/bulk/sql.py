@@ -24,7 +24,7 @@ from mpi.matching.definition import (
     PLACE_PARTS,
     Program,
 )
-from mpi.matching.language import Case, Choice, KeyRule, Pairwise, expressions_of, names_in, parse
+from mpi.matching.language import Case, Choice, KeyRule, Pairwise, Step, expressions_of, names_in, parse
 
 WORDS: tuple[str, ...] = tuple(
     dict.fromkeys(
@@ -372,14 +372,15 @@ def compare_statement(program: Program, pairs: str, kept: Iterable[str] = ()) ->
     """
     values = frozenset(("given_value", "family_value"))
     scope = _Scope(frozenset(step.name for step in program.steps), values, program.absent)
-    statement = f"SELECT * FROM {pairs}"
-    for step in program.steps:
-        if step.name in values:
-            text = _choice(step.choice, scope)
-            statement = f"SELECT *, {text} AS {step.name} FROM ({statement})"
-        else:
-            text = _choice(step.choice, scope)
-            statement = f"SELECT *, CAST({text} AS UTINYINT) AS step_{step.name} FROM ({statement})"
+    statement = pairs
+    for layer in _layers(program):
+        columns = [
+            f"{_choice(step.choice, scope)} AS {step.name}"
+            if step.name in values
+            else f"CAST({_choice(step.choice, scope)} AS UTINYINT) AS step_{step.name}"
+            for step in layer
+        ]
+        statement = f"(SELECT *, {', '.join(columns)} FROM {statement})"
     told = [
         *kept,
         *(f"step_{name} AS level_{name}" for name in program.fields),
@@ -389,7 +390,20 @@ def compare_statement(program: Program, pairs: str, kept: Iterable[str] = ()) ->
         f"{_true(parse(EITHER_PLACEHOLDER), scope)} AS is_placeholder",
         f"{_true(parse(EITHER_LATER_BIRTH), scope)} AS is_later_birth",
     ]
-    return f"SELECT {', '.join(told)} FROM ({statement})"
+    return f"SELECT {', '.join(told)} FROM {statement}"
+
+
+def _layers(program: Program) -> list[list[Step]]:
+    """Put into one SELECT all steps that ask only for those of earlier ones: planning costs as much as there are layers."""
+    depth: dict[str, int] = {}
+    layers: list[list[Step]] = []
+    for step in program.steps:
+        asked = {name for text in expressions_of(step.choice) for name in names_in(text)} & depth.keys()
+        depth[step.name] = 1 + max((depth[name] for name in asked), default=-1)
+        if depth[step.name] == len(layers):
+            layers.append([])
+        layers[depth[step.name]].append(step)
+    return layers
 
 
 def columns_of(program: Program) -> frozenset[str]:

@@ -101,6 +101,9 @@ def odd_rows(seed: int, count: int) -> list[dict[str, str]]:
         }
         rows.append(row)
     rows[0]["local_id"], rows[1]["updated_at"] = "", "yesterday"
+    rows[2]["updated_at"], rows[3]["updated_at"] = "2026-02-01T23:00:00Z", "2026-03-01T00:00:00Z"
+    rows[4]["updated_at"], rows[5]["updated_at"] = "2026-02-28", "2024-02-30T00:00:00Z"
+    rows[6] = dict.fromkeys(HEADINGS, "")
     return rows
 
 

@@ -31,10 +31,14 @@ FAULTS = [
     ("core", "mpi/matching/planted.py", "def lazily():\n    import numpy"),
     ("core", "consent/facts/planted.py", "from sqlalchemy import text"),
     ("core", "consent/rules/planted.py", "from foundation import settings"),
+    ("bulk-only", "mpi/service/planted.py", "def lazily():\n    import duckdb"),
+    ("bulk-only", "mpi/training/planted.py", "import pyarrow"),
+    ("bulk-callers", "mpi/service/planted.py", "import mpi.bulk"),
+    ("bulk-callers", "mpi/feeds/planted.py", "def lazily():\n    import mpi.bulk"),
     ("training-only", "mpi/service/planted.py", "def lazily():\n    import recordlinkage"),
     ("training-only", "consent/service/planted.py", "import pandas as pd"),
 ]
-HEAVY = {"recordlinkage", "pandas", "sklearn", "scipy", "numpy", "pytest", "hypothesis"}
+HEAVY = {"recordlinkage", "pandas", "sklearn", "scipy", "duckdb", "pyarrow", "numpy", "pytest", "hypothesis"}
 SERVER = {
     "foundation",
     "mpi",
@@ -77,7 +81,7 @@ def house(tmp_path: Path) -> Path:
     plant(tmp_path, "foundation/__init__.py", "")
     for name in ("clock", "database", "settings"):
         plant(tmp_path, f"foundation/{name}.py", "")
-    for room in ("records", "matching", "store", "training", "service", "feeds", "web"):
+    for room in ("records", "matching", "store", "bulk", "training", "service", "feeds", "web"):
         plant(tmp_path, f"mpi/{room}/__init__.py", "")
     for room in ("facts", "rules", "store", "service", "web", "enforcement"):
         plant(tmp_path, f"consent/{room}/__init__.py", "")
@@ -120,6 +124,14 @@ def test_training_may_import_pandas(house: Path):
     plant(house, "mpi/cli.py", "def train():\n    import mpi.training.planted")
 
     assert lint(house, "training-only").returncode == 0
+
+
+def test_the_bulk_engine_may_import_its_packages(house: Path):
+    plant(house, "mpi/bulk/planted.py", "import duckdb, pyarrow, scipy")
+    plant(house, "mpi/cli.py", "def link():\n    import mpi.bulk.planted")
+
+    assert lint(house, "bulk-only").returncode == 0
+    assert lint(house, "bulk-callers").returncode == 0
 
 
 def test_serving_loads_nothing_of_training_or_tests():
