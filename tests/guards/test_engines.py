@@ -88,8 +88,17 @@ def test_a_database_that_only_held_rows_is_used_again(
 ):
     postgresql_server.create("used_again", postgresql_template)
     made_as = postgresql_server.shape_of("used_again")
+    many = (
+        "insert into audit_event (at, kind, outcome, actor_kind, reasons, personal_digest, leaf_hash) "
+        "select now(), 'left', 'success', 'system', '[]', '', '' from generate_series(1, %s)"
+    )
     try:
-        assert postgresql_server.empty("used_again", made_as)
+        for rows in (1, 5_000):  # a few are deleted, many truncated
+            with postgresql_server.superuser("used_again") as connection:
+                connection.execute(many, (rows,))
+            assert postgresql_server.empty("used_again", made_as)
+            with postgresql_server.superuser("used_again") as connection:
+                assert connection.execute("select count(*) from audit_event").fetchone() == (0,)
         with postgresql_server.superuser("used_again") as connection:
             connection.execute("alter table audit_event disable trigger audit_event_no_change")
         assert not postgresql_server.empty("used_again", made_as)
