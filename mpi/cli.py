@@ -656,7 +656,7 @@ def _steps(is_json: bool) -> Callable[[str], None]:
 @click.option(
     "--edges",
     type=an_input,
-    help="Weighed pairs, as `mpi link --out` writes them: low_organisation … and weight_millibits.",
+    help="Weighed pairs, as `mpi link --out` writes them: organisation_a … local_id_b, weight_millibits.",
 )
 @click.option(
     "--model",

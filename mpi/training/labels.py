@@ -13,7 +13,7 @@ WeighedPair = tuple[Key, Key, int, bool]
 """Two keys, the weight in millibits, and whether the pair may be linked unseen."""
 
 KEY = ("organisation", "system", "local_id")
-LOW, HIGH = tuple(f"low_{name}" for name in KEY), tuple(f"high_{name}" for name in KEY)
+ENDS = (*(f"{name}_a" for name in KEY), *(f"{name}_b" for name in KEY))
 WEIGHTS = ("weight_millibits", "weight")
 MOST_FAULTS = 1_000
 
@@ -86,7 +86,7 @@ class WeighedPairs:
 
 
 def read_edges(path: Path) -> WeighedPairs:
-    """Read a file of ``low_organisation … high_local_id`` and ``weight_millibits`` (or ``weight``), and ``may_link`` where it is told.
+    """Read a file of ``organisation_a … local_id_b`` and ``weight_millibits`` (or ``weight``), and ``links`` where it is told.
 
     Raises:
         Invalid: ``file-encoding``, ``file-empty``, ``column-missing``.
@@ -96,8 +96,8 @@ def read_edges(path: Path) -> WeighedPairs:
         rows = _rows(file, path)
         header = next(rows)[1]
         weight = next((name for name in WEIGHTS if name in header), WEIGHTS[0])
-        a, b, c, d, e, f, w = _places(header, (*LOW, *HIGH, weight))
-        told = header.index("may_link") if "may_link" in header else None
+        a, b, c, d, e, f, w = _places(header, (*ENDS, weight))
+        told = header.index("links") if "links" in header else None
         for number, row in rows:
             try:
                 one, other = (row[a], row[b], row[c]), (row[d], row[e], row[f])

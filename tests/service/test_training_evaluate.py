@@ -170,12 +170,12 @@ def test_errors_that_come_together_make_an_interval_wider() -> None:
 # Weights and errors --------------------------------------------------------------------------------------------------
 
 EDGES = (
-    "low_organisation",
-    "low_system",
-    "low_local_id",
-    "high_organisation",
-    "high_system",
-    "high_local_id",
+    "organisation_a",
+    "system_a",
+    "local_id_a",
+    "organisation_b",
+    "system_b",
+    "local_id_b",
     "weight_millibits",
 )
 
@@ -202,7 +202,7 @@ def test_weighed_pairs_give_thresholds_blocking_histogram_and_calibration(tmp_pa
 
 
 def test_a_pair_that_the_model_would_not_link_is_called_so(tmp_path: Path) -> None:
-    edges = a_file(tmp_path / "edges.csv", (*EDGES, "may_link"), "ORG pas 1 ORG pas 2 9000 0")
+    edges = a_file(tmp_path / "edges.csv", (*EDGES, "links"), "ORG pas 1 ORG pas 2 9000 false")
 
     errors = a_judgement(tmp_path, "aa", "xy", "--edges", edges)["errors"]
 
