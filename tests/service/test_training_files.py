@@ -258,3 +258,25 @@ def test_a_model_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pat
     answer = run("train", file, "--out", tmp_path / "nowhere" / "model.json", "--json")
 
     assert (answer.exit_code, said(answer)["error"]) == (1, "file-unwritable")
+
+
+def test_a_file_is_trained_on_linked_and_judged_by_commands_without_a_database(tmp_path: Path) -> None:
+    world = WORLDS["a card number"]
+    learned, _ = write_world(world, 300, 5, tmp_path / "learned")
+    fresh, truth = write_world(world, 300, 6, tmp_path / "fresh")
+    model, linked = tmp_path / "model.json", tmp_path / "linked"
+
+    answers = [
+        run("train", learned, "--out", model),
+        run("link", fresh, "--out", linked, "--model", model, "--threads", 1),
+        run("evaluate", linked / "persons.csv", "--truth", truth, "--edges", linked / "edges.csv", "--json"),
+    ]
+
+    assert [one.exit_code for one in answers] == [0, 0, 0], [one.output for one in answers]
+    records, labels = records_of(world(300, 6))
+    in_memory = evaluate(records, labels, load_model(model)).live.pairs
+    judged = said(answers[2])
+    assert in_memory.right > 0
+    assert in_memory.as_json().items() <= judged["persons"]["pairs"].items()  # type: ignore[index]
+    assert judged["weights"]["blocking"]["recall"] > 0.99  # type: ignore[index]
+    assert not judged["errors"]["wrong"]  # type: ignore[index]
