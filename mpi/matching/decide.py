@@ -67,18 +67,23 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
     if number in ("differ", "differ-verified"):
         found.append("numbers-differ")
     others = _others(level)
-    if same_number and not same_given and others + (number == "verified" and level["gender"] == "agree") < 2:
-        # A number and a birth date can be copied together from the wrong patient. Gender counts only beside a number that
-        # both sides verified: so a newborn's unnamed record joins the child's.
+    half_agreeing = (given == "initial") + (number == "verified" and level["gender"] == "agree")
+    if same_number and not same_given and others + half_agreeing < 2:
+        # A number and a birth date can be copied together from the wrong patient. A fitting initial is no given name, but an
+        # item; gender counts only beside a number that both sides verified.
         found.append("number-and-birth-date-alone")
+    at_home = same_birth and (level["family"] in _SAME_FAMILY or level["address"] in _SAME_PLACE)
+    has_own_number = same_number or level["identifier"] == "agree"
     if (
         # Twins are given each other's names as further ones, and names alike.
         (given == "differ" or given in ("loose", "middle") and not same_number)
-        and same_birth
-        and (level["family"] in _SAME_FAMILY or level["address"] in _SAME_PLACE)
+        and at_home
         and level["identifier"] != "agree"
     ):
         found.append("given-names-differ")
+    if level["middle"] == "differ" and at_home and not has_own_number:
+        # Where everyone's first name is Mohammed, twins are told apart by the next one.
+        found.append("middle-names-differ")
     if not same_number and others - (level["middle"] in _SAME_MIDDLE) < 1:
         # Given names and a birth date are shared by chance in a large index, however rare the name is in the tables.
         found.append("family-name-and-place-differ")
@@ -86,7 +91,7 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
         found.append("birth-orders-differ")
     if comparison.is_later_birth and not same_given:
         found.append("birth-order-without-name")
-    if comparison.is_placeholder and number != "verified":
+    if comparison.is_placeholder and number != "verified" and not _is_vouched(comparison, level, others):
         found.append("placeholder-name")
     return found
 
@@ -108,6 +113,21 @@ def conflict_of(comparison: Comparison, grading: Grading, scored: Score, model: 
     if comparison.level("nhs_number") == "differ" and not is_weak:
         return NUMBERS_CONFLICT
     return None
+
+
+def _is_vouched(comparison: Comparison, level: dict[str, str], others: int) -> bool:
+    """Whether an unnamed newborn's record may join the child's by a number that somebody only claims.
+
+    By the number, the whole birth date, the sex and two further items; never a later-born twin's, whose number may be the first one's.
+    """
+    return (
+        level["nhs_number"] == "claimed"
+        and level["birth_date"] in ("exact", "january")
+        and level["gender"] == "agree"
+        and level["mother"] != "differ"
+        and others >= 2
+        and not comparison.is_later_birth
+    )
 
 
 def has_minimum_input(record: NormalisedRecord) -> bool:

@@ -13,6 +13,7 @@ WITH_NUMBER: dict[str, Any] = {"nhs_number": ONE_NUMBER, "status": "01"}
 CLAIMED: dict[str, Any] = {"nhs_number": ONE_NUMBER, "status": "02"}
 MOVED: dict[str, Any] = {"line": "3 Brick Lane", "postcode": "E1 6AN"}
 NOWHERE: dict[str, Any] = {"line": None, "postcode": None}
+BABY: dict[str, Any] = {"given": "Baby", "mother": THIRD_NUMBER}
 NAMELESS: dict[str, Any] = {"given": (), "family": None}
 MARRIED: dict[str, Any] = {**WITH_NUMBER, **MOVED, "family": "Bello"}
 NO_ABODE: dict[str, Any] = {"born_on": None, "postcode": "ZZ99 3VZ", "line": None}
@@ -44,12 +45,21 @@ UNKNOWN: dict[str, Any] = {"given": "Unknown", "family": "Unknown", "born_on": "
         ("no fixed abode, with number", {**WITH_NUMBER, "postcode": "ZZ99 3VZ", "line": "NFA"}, {**WITH_NUMBER, **MOVED}, LINKED),
         ("moved, but a card of one system agrees", {"identifier": "A123456"}, {"identifier": "A123456", **MOVED}, LINKED),
         ("newborn under the mother's surname, number verified", {**WITH_NUMBER, "given": "Baby", "family": "Bello"}, WITH_NUMBER, LINKED),
+        ("unnamed, number claimed, home and mother", {**CLAIMED, **BABY, "family": "Bello"}, {**CLAIMED, "mother": THIRD_NUMBER}, LINKED),
+        ("unnamed at home, one surname, number claimed", {**CLAIMED, "given": "Baby"}, CLAIMED, LINKED),
+        ("an initial, number claimed, moved", {**CLAIMED, "given": "A"}, {**CLAIMED, **MOVED}, LINKED),
+        ("another middle name, with number", {**CLAIMED, "given": ("Amara", "Joy")}, {**CLAIMED, "given": ("Amara", "Grace")}, LINKED),
         ("given names in another order", {"given": ("Amara", "Grace")}, {"given": ("Grace", "Amara")}, LINKED),
         ("the end of a long name", {"given": "Babatunde", **CLAIMED}, {"given": "Tunde", **CLAIMED}, LINKED),
         # Not one person, or not to be said without asking
         ("number and birth date alone", WITH_NUMBER, {**MARRIED, "given": "Chidi"}, NOT_LINKED),
         ("number and birth date, names missing", {**WITH_NUMBER, **NOWHERE}, {**WITH_NUMBER, **NOWHERE, **NAMELESS}, NOT_LINKED),
         ("newborn under the mother's surname, number claimed", {**CLAIMED, "given": "Baby", "family": "Bello"}, CLAIMED, NOT_LINKED),
+        ("unnamed at home, number claimed, another mother", {**CLAIMED, **BABY}, {**CLAIMED, "mother": OTHER_NUMBER}, NOT_LINKED),
+        ("unnamed at home, number claimed, of another sex", {**CLAIMED, "given": "Baby", "gender": "male"}, CLAIMED, NOT_LINKED),
+        ("later-born at home, number claimed", {**CLAIMED, "given": "Baby", "birth_order": "2"}, CLAIMED, NOT_LINKED),
+        ("twins of one first name", {"given": ("Mohammed", "Ali")}, {"given": ("Mohammed", "Bilal")}, NOT_LINKED),
+        ("an initial and a number, nothing else", {**CLAIMED, "given": "A"}, {**CLAIMED, **MOVED, "family": "Bello"}, NOT_LINKED),
         ("newborn of another sex", {**WITH_NUMBER, "given": "Baby", "family": "Bello", "gender": "male"}, WITH_NUMBER, NOT_LINKED),
         ("twins: another given name, all else equal", {}, {"given": "Chidi"}, NOT_LINKED),
         ("twin called by the other's second name", {"given": ("Amara", "Grace")}, {"given": "Grace"}, NOT_LINKED),
