@@ -20,7 +20,7 @@ from foundation.errors import Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
 from foundation.settings import Settings
-from mpi.feeds.delimited import check_encoding, columns_of, read_map, read_rows, row_reader
+from mpi.feeds.delimited import LARGEST_FIELD, check_encoding, columns_of, read_map, read_rows, row_reader
 from mpi.matching import Model, load_model
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
 from mpi.service.census import count_index, current_records, index_groups, verify_index
@@ -307,6 +307,7 @@ def _table(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, 
         Invalid: ``column-missing``, ``field-missing``, ``row-unreadable``, or a fault of the file, naming the row.
     """
     check_encoding(file)
+    csv.field_size_limit(LARGEST_FIELD)
     with file.open(encoding="utf-8-sig", newline="") as text:
         reader = csv.DictReader(text)
         number = 1
@@ -846,6 +847,8 @@ def evaluation(
     groups = index_groups(mpi)
     present = {key for group in groups for key in group}
     labelled = {key: person for key, person in truth.items() if key in present}
+    if not labelled:
+        raise Invalid("labels-of-nobody", detail="No label is of a record in the index.")
     answer: dict[str, Any] = {
         "model": {"name": mpi.model.name, "revision": mpi.model.revision},
         "labels": len(truth),

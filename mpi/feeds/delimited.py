@@ -55,7 +55,7 @@ MOST_OF_ONE = 20
 _REPEATED = frozenset(name for names in NUMBERED.values() for name in names)
 _SUFFIX = re.compile(r"([a-z_]+?)_([1-9][0-9]?)")
 _YES, _NO = frozenset({"1", "y", "yes", "true"}), frozenset({"", "0", "n", "no", "false"})
-_LARGEST_FIELD = 65_536
+LARGEST_FIELD = 65_536
 _LONGEST_LINE = 64 << 20
 _OTHER_FORMATS = {
     b"\x1f\x8b": "It is compressed with gzip; unpack it first.",
@@ -158,7 +158,7 @@ def read_rows(path: Path, today: date, mapping: Mapping[str, str | None] | None 
         Invalid: about the header only: ``column-unknown``, ``column-missing``, ``column-repeated``, ``file-empty``.
     """
     # A field of several megabytes is a lost quotation mark, not a name.
-    csv.field_size_limit(_LARGEST_FIELD)
+    csv.field_size_limit(LARGEST_FIELD)
     with path.open("r", encoding="utf-8-sig", newline="") as file:
         delimiter = _delimiter(file)
         lines = _Lines(file)

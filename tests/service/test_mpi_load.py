@@ -499,7 +499,7 @@ TABLES = [
         None,
         None,
     ),
-    ("evaluate", "organisation,system,local_id,true_person", "", "labels-of-nobody", None, None),
+    ("evaluate", "organisation,system,local_id,true_person", "", "file-empty", "true_person", 1),
 ]
 
 
