@@ -59,6 +59,8 @@ SELDOM = 30.0
 """A level met in fewer pairs than this keeps its first guess against every rival."""
 
 PSEUDO_PERSON, PSEUDO_RIVAL, PSEUDO_EVENTS = 30.0, 200.0, 5.0
+ENOUGH_EVENTS = 20
+"""A level met in so many random pairs speaks for itself: its share is known to a third of a bit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +156,24 @@ def probabilities_of(document: Mapping[str, object]) -> Probabilities:
 def stranger_probabilities(
     patterns: Mapping[Pattern, int], first: Probabilities
 ) -> dict[str, dict[str, float]]:
-    """Return u: how often each level is met among random pairs, held up by a few events at the first guess's rate.
+    """Return u: how often each level is met among random pairs; see ``_rate`` for those that were met seldom.
 
-    Pairs that share an address, phone, e-mail or number are left out: by chance they were not strangers.
+    By chance some random pairs are no strangers: of a small file a good part of all agreements on a birth date. Left out are pairs that
+    look like one person (birth date and a name), and for each field those that another field shows to be of one home or family. So
+    what is shared is learned too: a postcode of a whole district is met among strangers and tells little.
     """
     counts: dict[str, Counter[str]] = {name: Counter() for name in FIELDS}
     for pattern, count in patterns.items():
         levels = dict(zip(FIELDS, pattern.levels, strict=True))
-        if _is_close_kin(levels):
+        if levels["birth_date"] == "exact" and (
+            levels["given"] in _SAME_GIVEN or levels["family"] in _SAME_FAMILY
+        ):
             continue
+        shared = {name for name, found in _SHARED.items() if levels[name] in found}
+        is_family = levels["family"] in _SAME_FAMILY
         for name, level in levels.items():
+            if shared - {name} or (name in shared and is_family):
+                continue
             if level != "missing":
                 counts[name]["differ" if (name, level) == ("family", "changed") else level] += count
     fitted: dict[str, dict[str, float]] = {}
@@ -171,24 +181,34 @@ def stranger_probabilities(
     for name, guesses in first["stranger"].items():
         total = sum(counts[name].values())
         fitted[name] = {
-            level: guess
-            if (name, level) in KEPT_LEVELS
-            else min(1.0, (counts[name][level] + PSEUDO_EVENTS) / (total + PSEUDO_EVENTS / guess))
+            level: guess if (name, level) in KEPT_LEVELS else _rate(counts[name][level], total, guess)
             for level, guess in guesses.items()
         }
     fitted["family"]["changed"] = fitted["family"]["differ"]
     return fitted
 
 
-def _is_close_kin(levels: Mapping[str, str]) -> bool:
-    return (
-        levels["nhs_number"] in ("verified", "claimed")
-        or levels["address"] in ("same", "postcode")
-        or levels["phone"] in ("mobile", "landline")
-        or levels["email"] == "agree"
-        or levels["identifier"] == "agree"
-        or levels["mother"] == "agree"
-    )
+def _rate(met: int, total: int, guess: float) -> float:
+    """Return a share as met, or where it was met seldom, held up by a few events at the first guess's rate.
+
+    The few events stand for ``PSEUDO_EVENTS / guess`` pairs, which of a rare level is more than all that were drawn: what was met
+    often enough must not be outvoted by them.
+    """
+    if met >= ENOUGH_EVENTS:
+        return met / total
+    return min(1.0, (met + PSEUDO_EVENTS) / (total + PSEUDO_EVENTS / guess))
+
+
+_SAME_FAMILY = frozenset(("exact", "previous", "half", "swapped", "close"))
+_SHARED: Mapping[str, tuple[str, ...]] = {
+    "nhs_number": ("verified", "claimed"),
+    "address": ("same", "postcode"),
+    "phone": ("mobile", "landline"),
+    "email": ("agree",),
+    "identifier": ("agree",),
+    "mother": ("agree",),
+}
+"""What strangers share seldom, and people of one home or family often."""
 
 
 def out_of_reach(patterns: Mapping[Pattern, int]) -> frozenset[tuple[str, str]]:

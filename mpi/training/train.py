@@ -59,6 +59,9 @@ The margin is there because the expectation leaves out what it cannot know: fiel
 that blocking did not bring together, and a region that differs from the records learned from.
 """
 
+LEAST_LIVE = 6_000
+"""No single pair is linked unseen at less than 64 to 1, however right all pairs are together: one wrong pair joins two whole persons."""
+
 FEW_PAIRS = 30
 """With fewer pairs of one person than this, nearly all of the model is first guesses, and its report says so."""
 
@@ -430,8 +433,8 @@ class _Expected:
         }
 
     def live(self) -> int:
-        """Return the least weight, in steps of half a bit from 3 bits up, from which LIVE_PRECISION is expected; else 20 bits."""
-        for weight in range(3_000, 20_001, 500):
+        """Return the least weight, in steps of half a bit from LEAST_LIVE up, from which LIVE_PRECISION is expected; else 20 bits."""
+        for weight in range(LEAST_LIVE, 20_001, 500):
             found = self.at(weight)
             if found["precision"] >= LIVE_PRECISION and found["linked"]:
                 return weight

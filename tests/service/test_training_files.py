@@ -28,7 +28,7 @@ TRAIN_AS_A_PROCESS = "import sys; from mpi.cli import cli; cli(sys.argv[1:])"
 
 
 def run(*words: object) -> Result:
-    quicker = ("--random-pairs", "20000") if words[0] == "train" else ()
+    quicker = ("--random-pairs", "20000") if words[0] == "train" and "--random-pairs" not in words else ()
     return CliRunner().invoke(cli, [str(word) for word in (*words, *quicker)])
 
 
@@ -280,3 +280,27 @@ def test_a_file_is_trained_on_linked_and_judged_by_commands_without_a_database(t
     assert in_memory.as_json().items() <= judged["persons"]["pairs"].items()  # type: ignore[index]
     assert judged["weights"]["blocking"]["recall"] > 0.99  # type: ignore[index]
     assert not judged["errors"]["wrong"]  # type: ignore[index]
+
+
+def test_pairs_of_one_person_among_the_random_ones_make_no_birth_date_common(tmp_path: Path) -> None:
+    file, _ = write_world(names_and_birth_date, 400, 5, tmp_path)
+
+    run("train", file, "--out", tmp_path / "model.json", "--random-pairs", "300000")
+
+    # Births are spread over 32,000 days; in a file this small one random pair in a thousand is one person.
+    document = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    u = 2.0 ** (document["fields"]["birth_date"]["exact"]["stranger"] / 1000)
+    assert u == pytest.approx(1 / 32_000, rel=0.5)
+
+
+def test_a_postcode_of_a_whole_district_tells_little(tmp_path: Path) -> None:
+    dice = random.Random(3)
+    district = {person: f"{dice.randrange(2000, 2030)}" for _, person in names_and_birth_date(300, 5)}
+    rows = [{**row, "postcode": district[person]} for row, person in names_and_birth_date(300, 5)]
+    write_rows(tmp_path / "records.csv", rows)
+
+    run("train", tmp_path / "records.csv", "--out", tmp_path / "model.json")
+
+    document = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    level = document["fields"]["address"]["postcode"]
+    assert 2.0 ** (level["stranger"] / 1000) == pytest.approx(1 / 30, rel=0.2)
