@@ -820,7 +820,7 @@ def _demonstration_agreement(now: datetime) -> NewAgreement:
         role_classes=frozenset(
             {"doctor", "nurse", "midwife", "paramedic", "allied", "pharmacist", "social-worker"}
         ),
-        purposes=frozenset({"TREAT", "ETREAT"}),
+        purposes=frozenset({"TREAT", "ETREAT", "BTG"}),  # without the last nobody could break the glass
         categories=codes.CATEGORIES,
         legal_basis="direct-care",
         starts_at=now - timedelta(days=1),

@@ -42,6 +42,9 @@ _WORDS = {
 }
 """The kinds of audit rows that a report tells, in words."""
 
+_NOTHING_SEEN = {"redemption": "asked to see", "redemption-repeated": "asked to see again"}
+"""What stands instead where nothing was let go."""
+
 
 @dataclass(frozen=True, slots=True)
 class SeenItem:
@@ -139,7 +142,7 @@ def _access(consent: Consent, row: AuditEvent) -> Access:
         event_id=row.event_id,
         at=row.at,
         kind=row.kind,
-        act=_WORDS[row.kind],
+        act=_NOTHING_SEEN.get(row.kind, _WORDS[row.kind]) if row.outcome == "denied" else _WORDS[row.kind],
         outcome=outcome.value if outcome is not None else row.outcome,
         organisation=row.organisation,
         user_id=row.actor_id,

@@ -66,6 +66,19 @@ def test_a_possible_match_binds_both_persons_until_it_is_decided(world: World) -
     assert (bound(world, one), bound(world, other)) == ((one,), (other,))
 
 
+def test_new_evidence_asks_nothing_of_two_who_were_told_apart(world: World) -> None:
+    two_who_may_be_one(world)
+    (task,) = world.tasks()
+    decide_task(world.mpi, task.task_id, READER, verdict="different", reason="same-name-only")
+    before = world.rows("select weight from edge")
+
+    world.send(a_source_record("1", email="amara@example.org"))
+    world.send(a_doubtful_record("2", email="amara@example.org"))
+
+    assert world.rows("select weight from edge") > before
+    assert world.tasks() == []
+
+
 def test_opening_and_closing_a_binding_task_raises_both_epochs(world: World) -> None:
     one = world.send(a_source_record("1"))
     alone = world.resolve(one.record_id).epoch
