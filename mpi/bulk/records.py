@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mpi.bulk.columns import SCHEMA, records_of, table_of
@@ -51,6 +52,14 @@ class Records:
             if name in group.values.column_names:
                 values: NDArray[Any] = group.values.column(name).to_numpy()
                 return values if group.rows is None else values[group.rows]
+        raise KeyError(name)
+
+    def lengths(self, name: str) -> NDArray[Any]:
+        """Return how many values each row has in a list."""
+        for group in self.groups:
+            if name in group.values.column_names:
+                lengths: NDArray[Any] = pc.list_value_length(group.values.column(name)).to_numpy()
+                return lengths if group.rows is None else lengths[group.rows]
         raise KeyError(name)
 
     def codes(self, name: str) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ Levels are small numbers, ``code_of`` says which. Nothing is ever null; an index
 """
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -73,6 +73,7 @@ class _Scope:
     values: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
     names: Mapping[str, _Sql] | None = None
+    single: bool = False
     record: str = ""
     """Before a column's name; empty where the letter of the record itself is: ``a_``."""
 
@@ -96,7 +97,7 @@ def _sql(node: ast.expr, scope: _Scope) -> _Sql:
         case ast.Attribute(value=ast.Name(id=("a" | "b") as record), attr=column):
             return _column(record, column, scope)
         case ast.Attribute(value=value, attr=part):
-            return _Sql(f"{_sql(value, scope).text}.{part}", PLACE_PARTS[part])
+            return _part(_sql(value, scope), part)
         case ast.Subscript(value=value, slice=ast.Constant(value=int() as place)):
             return _item(_sql(value, scope), place)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
@@ -104,8 +105,7 @@ def _sql(node: ast.expr, scope: _Scope) -> _Sql:
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
             return _Sql(f"({_sql(left, scope).text} * {_sql(right, scope).text})", "number")
         case ast.BoolOp(op=op, values=values):
-            word = " AND " if isinstance(op, ast.And) else " OR "
-            return _Sql("(" + word.join(_true(value, scope) for value in values) + ")", "flag")
+            return _Sql(_in_turn([_true(value, scope) for value in values], isinstance(op, ast.And)), "flag")
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return _Sql(f"(NOT {_true(operand, scope)})", "flag")
         case ast.Compare(left=left, ops=[op], comparators=[right]):
@@ -116,6 +116,20 @@ def _sql(node: ast.expr, scope: _Scope) -> _Sql:
         case ast.Call(func=ast.Name(id=function), args=arguments):
             return _called(function, arguments, scope)
     raise ValueError(f"cannot be said in SQL: {ast.unparse(node)}")
+
+
+def _in_turn(conditions: Sequence[str], is_and: bool) -> str:
+    """Join conditions. The engine reorders those of an AND as it likes: a CASE keeps a dear one behind the cheap ones before it."""
+    for place, condition in enumerate(conditions):
+        if place and any(dear in condition for dear in _DEAR):
+            before = _in_turn(conditions[:place], is_and)
+            rest = _in_turn(conditions[place:], is_and)
+            return (
+                f"CASE WHEN {before} THEN {rest} ELSE false END"
+                if is_and
+                else f"CASE WHEN {before} THEN true ELSE {rest} END"
+            )
+    return "(" + (" AND " if is_and else " OR ").join(conditions) + ")"
 
 
 def _true(node: ast.expr, scope: _Scope) -> str:
@@ -147,6 +161,11 @@ def _column(record: str, column: str, scope: _Scope) -> _Sql:
     name = f"{letter}{column}" if scope.record != "." else column
     kind = COLUMNS[column]
     return _Sql(name, kind, f"{name}_sounds" if column in SOUNDED else "")
+
+
+def _part(place: _Sql, part: str) -> _Sql:
+    mark = "_" if place.kind == "first-place" else "."
+    return _Sql(f"{place.text}{mark}{part}", PLACE_PARTS.get(part, "text"))
 
 
 def _item(of: _Sql, place: int) -> _Sql:
@@ -182,6 +201,8 @@ def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, scope: _Scope) -> 
     other = _sql(right, scope)
     if one.kind == "level" and isinstance(right, ast.Constant):
         other = _Sql(str(code_of(str(ast.literal_eval(right)))), "level")
+    if one.kind == "first-place":
+        return "(" + " AND ".join(f"{one.text}_{part} = {other.text}_{part}" for part in PLACE_PARTS) + ")"
     if one.kind == other.kind == "letter" and one.text.startswith("left("):
         # The first letter as a number: a third of the cost of cutting it off.
         one, other = (_Sql(f"unicode({side.text[5:-4]})", "number") for side in (one, other))
@@ -199,7 +220,8 @@ def _called(function: str, arguments: list[ast.expr], scope: _Scope) -> _Sql:
         return _Sql(f"list_min({_filtered(arguments[0], scope)})", "text")
     if function == "best":
         assert isinstance(arguments[0], ast.Name)
-        return _best(PAIRWISES[arguments[0].id], _sql(arguments[1], scope), _sql(arguments[2], scope))
+        sides = [_sql(argument, scope) for argument in arguments[1:]]
+        return _best(PAIRWISES[arguments[0].id], sides[0], sides[1], single=scope.single)
     if function == "sound":
         sounds = _sql(arguments[0], scope).sounds
         if not sounds:
@@ -207,7 +229,7 @@ def _called(function: str, arguments: list[ast.expr], scope: _Scope) -> _Sql:
         return _Sql(sounds, "text")
     if function == "outward_of":
         assert isinstance(arguments[0], ast.Attribute) and arguments[0].attr == "postcode"
-        return _Sql(f"{_sql(arguments[0].value, scope).text}.outward", "text")
+        return _part(_sql(arguments[0].value, scope), "outward")
     if function == "commoner":
         one, other, table = arguments
         named = str(ast.literal_eval(table))
@@ -229,7 +251,8 @@ def _called(function: str, arguments: list[ast.expr], scope: _Scope) -> _Sql:
         )
     if function == "one_edit":
         return _Sql(
-            f"(abs(length({text[0]}) - length({text[1]})) < 2 AND damerau_levenshtein({text[0]}, {text[1]}) = 1)",
+            f"CASE WHEN abs(length({text[0]}) - length({text[1]})) < 2"
+            f" THEN damerau_levenshtein({text[0]}, {text[1]}) = 1 ELSE false END",
             "flag",
         )
     if function == "digits":
@@ -238,8 +261,13 @@ def _called(function: str, arguments: list[ast.expr], scope: _Scope) -> _Sql:
     if function == "count_words":
         return _Sql(f"len(list_distinct(string_split({text[0]}, ' ')))", "number")
     if function == "count_common":
+        mine, theirs = text
+        common = f"len(list_intersect(string_split({mine}, ' '), string_split({theirs}, ' ')))"
+        # Most are of one word, and need no lists.
+        single = f"instr({mine}, ' ') = 0 AND instr({theirs}, ' ') = 0"
         return _Sql(
-            f"len(list_intersect(string_split({text[0]}, ' '), string_split({text[1]}, ' ')))", "number"
+            f"CASE WHEN {single} THEN CAST({mine} = {theirs} AND {mine} <> '' AS BIGINT) ELSE {common} END",
+            "number",
         )
     if function == "system_of":
         return _Sql(f"split_part({text[0]}, '|', 1)", "text")
@@ -302,10 +330,15 @@ def _filtered(node: ast.GeneratorExp, scope: _Scope) -> str:
     return inner(0, scope)
 
 
-def _best(pairwise: Pairwise, ours: _Sql, theirs: _Sql) -> _Sql:
-    """Compile the highest rank of all pairs of two lists."""
-    texts = list(expressions_of(pairwise.choice))
-    sounds = any(_asks_for_sound(parse(text), "x") for text in texts)
+def _best(pairwise: Pairwise, ours: _Sql, theirs: _Sql, *, single: bool) -> _Sql:
+    """Compile the highest rank of all pairs of two lists; where lists hold one value at most, without any list."""
+    if single and ours.text.isidentifier() and theirs.text.isidentifier():
+        codes = {word: str(code_of(word)) for word in pairwise.ranks}
+        names = {"x": _first(ours), "y": _first(theirs)}
+        said = _choice(pairwise.choice, _Scope(names=names), codes)
+        both = f"len({ours.text}) = 1 AND len({theirs.text}) = 1"
+        return _Sql(f"CASE WHEN {both} THEN {said} ELSE {code_of(pairwise.ranks[0])} END", "level")
+    sounds = any(_asks_for_sound(parse(text), "x") for text in expressions_of(pairwise.choice))
     mine, x = _looped(ours, "x", sounds)
     other, y = _looped(theirs, "y", sounds)
     ranks = {word: str(rank) for rank, word in enumerate(pairwise.ranks)}
@@ -315,6 +348,33 @@ def _best(pairwise: Pairwise, ours: _Sql, theirs: _Sql) -> _Sql:
         f"WHEN {place} THEN {code_of(word)}" for place, word in enumerate(pairwise.ranks) if place
     )
     return _Sql(f"CASE {best} {coded} ELSE {code_of(pairwise.ranks[0])} END", "level")
+
+
+def _first(of: _Sql) -> _Sql:
+    return _Sql(
+        f"{of.text}_1",
+        "first-place" if of.kind == "places" else "text",
+        f"{of.sounds}_1" if of.sounds else "",
+    )
+
+
+def best_lists(program: Program) -> tuple[str, ...]:
+    """Return the lists that ``best`` compares: a record that has several values in one of them takes the longer way."""
+    found: dict[str, None] = {}
+    for step in program.steps:
+        for text in expressions_of(step.choice):
+            for node in ast.walk(parse(text)):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "best":
+                    found |= dict.fromkeys(
+                        side.attr for side in node.args[1:] if isinstance(side, ast.Attribute)
+                    )
+    return tuple(found)
+
+
+def _first_of(of: _Sql) -> list[str]:
+    if of.kind == "places":
+        return [f"{of.text}[1].{part} AS {of.text}_1_{part}" for part in (*PLACE_PARTS, "outward")]
+    return [f"{one}[1] AS {one}_1" for one in (of.text, of.sounds) if one]
 
 
 # Choices -------------------------------------------------------------------------------------------------------
@@ -364,15 +424,21 @@ def _after(choice: Choice, place: int) -> Iterable[str]:
 # Statements ----------------------------------------------------------------------------------------------------
 
 
-def compare_statement(program: Program, pairs: str, kept: Iterable[str] = ()) -> str:
+def compare_statement(program: Program, pairs: str, kept: Iterable[str] = (), *, single: bool = False) -> str:
     """Write the comparison of every row of ``pairs``: columns ``level_<field>`` and what ``compare`` tells beside them.
 
     Args:
         kept: columns of ``pairs`` to pass through.
+        single: no list of ``best_lists`` holds more than one value. The engine works out a list expression for all rows, whichever of
+            them ask, so those few pairs that need it are best compared apart.
     """
     values = frozenset(("given_value", "family_value"))
-    scope = _Scope(frozenset(step.name for step in program.steps), values, program.absent)
+    scope = _Scope(frozenset(step.name for step in program.steps), values, program.absent, single=single)
     statement = pairs
+    if single:
+        sides = [_column(record, column, scope) for record in ("a", "b") for column in best_lists(program)]
+        firsts = [column for side in sides for column in _first_of(side)]
+        statement = f"(SELECT {', '.join(('*', *firsts))} FROM {pairs})"
     for layer in _layers(program):
         columns = [
             f"{_choice(step.choice, scope)} AS {step.name}"

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mpi.bulk.records import Records
-from mpi.bulk.sql import code_of, columns_of, compare_statement, table_columns
+from mpi.bulk.sql import best_lists, code_of, columns_of, compare_statement, table_columns
 from mpi.matching import Comparison, Model, compare, safety_obstacles, shares_number
 from mpi.matching.decide import NUMBERS_CONFLICT, SAME_NUMBER_CONFLICT
 from mpi.matching.definition import program_of
@@ -154,9 +154,15 @@ class Weigher:
         self._asked = list(dict.fromkeys(names))
         self._odd = records.numbers("is_odd")
         self._has_odd = bool(self._odd.any())
-        self._statement = _with_frequencies(
-            connection, compare_statement(program, "bulk_pairs", ("pair",)), model
-        )
+        self._statements = {
+            single: _with_frequencies(
+                connection, compare_statement(program, "bulk_pairs", ("pair",), single=single), model
+            )
+            for single in (True, False)
+        }
+        self._several = np.zeros(records.size, np.bool_)
+        for name in best_lists(program):
+            self._several |= records.lengths(name) > 1
 
     def weigh(self, a: Ints, b: Ints) -> Weighed:
         """Compare, score and grade pairs of rows; the answers stand in the order of the pairs."""
@@ -164,9 +170,12 @@ class Weigher:
         codes = np.empty(len(a), np.int64)
         given, family = np.zeros(len(a), np.int64), np.zeros(len(a), np.int64)
         plain = np.arange(len(a)) if odd is None else np.flatnonzero(~odd)
-        if len(plain):
-            found = self._levels(a[plain], b[plain])
-            at = plain[found["pair"]]
+        several = self._several[a[plain]] | self._several[b[plain]]
+        for single, some in ((True, plain[~several]), (False, plain[several])):
+            if not len(some):
+                continue
+            found = self._levels(a[some], b[some], self._statements[single])
+            at = some[found["pair"]]
             levels = [found[f"level_{name}"] for name in self._model.fields]
             codes[at] = self.patterns.codes(levels, found["is_placeholder"], found["is_later_birth"])
             given[at], family[at] = found["given_part"], found["family_part"]
@@ -174,14 +183,14 @@ class Weigher:
             self._weigh_odd(a, b, np.flatnonzero(odd), codes, given, family)
         return self._scored(a, b, codes, given, family)
 
-    def _levels(self, a: Ints, b: Ints) -> Mapping[str, NDArray[Any]]:
+    def _levels(self, a: Ints, b: Ints, statement: str) -> Mapping[str, NDArray[Any]]:
         columns: dict[str, Any] = {"pair": pa.array(np.arange(len(a), dtype=np.int64))}
         for letter, rows in (("a", a), ("b", b)):
             taken = self._records.taken(self._asked, rows)
             columns |= {f"{letter}_{name}": column for name, column in taken.items()}
         self._connection.register("bulk_pairs", pa.table(columns))
         try:
-            found = self._connection.sql(self._statement).to_arrow_table()
+            found = self._connection.sql(statement).to_arrow_table()
         finally:
             self._connection.unregister("bulk_pairs")
         return {name: found.column(name).to_numpy() for name in found.column_names}
