@@ -41,6 +41,12 @@ BENCHMARKS = {
         ("--records", "5000", "--one-by-one", "200", "--engine", "postgresql"),
         "keeping and linking records on PostgreSQL, both sides' CPU",
     ),
+    "bulk": Benchmark("bulk/stages.py", ("--records", "20000"), "linking a file in bulk, stage by stage"),
+    "bulk-others": Benchmark(
+        "bulk/beside_others.py",
+        ("--records", "10000"),
+        "linking a file in bulk beside recordlinkage, and Splink where it is",
+    ),
     "http-sqlite": Benchmark(
         "over_http.py", ("--records", "2000", "--requests", "200"), "match and decisions over HTTP on SQLite"
     ),

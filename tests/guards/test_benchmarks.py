@@ -33,7 +33,8 @@ def test_make_bench_runs_the_runner():
 
 
 def test_every_script_of_the_folder_is_on_the_list(runner: ModuleType):
-    scripts = {path.name for path in RUNNER.parent.glob("*.py")} - {"run.py", "watch.py"}
+    found = {path.relative_to(RUNNER.parent).as_posix() for path in RUNNER.parent.rglob("*.py")}
+    scripts = found - {"run.py", "watch.py"}
 
     assert {one.script for one in runner.BENCHMARKS.values()} == scripts
 
@@ -52,7 +53,10 @@ def test_an_unknown_name_is_refused():
     assert "no benchmark is called teapot" in done.stderr
 
 
-@pytest.mark.parametrize("script", ["beside_recordlinkage.py", "load.py", "over_http.py"])
+@pytest.mark.parametrize(
+    "script",
+    ["beside_recordlinkage.py", "bulk/beside_others.py", "bulk/stages.py", "load.py", "over_http.py"],
+)
 def test_a_script_says_how_it_is_called(script: str):
     done = subprocess.run(
         [sys.executable, RUNNER.parent / script, "--help"], capture_output=True, text=True, cwd=ROOT
