@@ -1,6 +1,5 @@
 """The composition root: settings become parts, parts become the web application and the commands. The only room that chooses parts."""
 
-import csv
 import importlib.util
 import json
 import os
@@ -39,7 +38,7 @@ from foundation.auth.tokens import TokenIssuer, fetch_jwks
 from foundation.bell import Bell
 from foundation.clock import Clock, SystemClock
 from foundation.database import Database
-from foundation.directory import Organisation, find_organisation, list_organisations, put_organisation
+from foundation.directory import Organisation, find_organisation
 from foundation.errors import Forbidden, Invalid, ServiceError
 from foundation.ids import format_id
 from foundation.limits import Limits
@@ -54,7 +53,7 @@ from foundation.web.directory import directory
 from foundation.web.openapi import answers, install_api, openapi_document
 from foundation.web.shell import Shell, authenticate, shell
 from foundation.web.sign_in import people, tokens
-from mpi.cli import load_file
+from mpi.cli import load_file, load_organisations, put_organisations
 from mpi.matching import load_model
 from mpi.service.census import count_index
 from mpi.service.context import Mpi, model_or_late
@@ -415,37 +414,6 @@ def tidy(composition: Composition) -> None:
 
 
 @mpi_command.group()
-def organisation() -> None:
-    """The directory of organisations."""
-
-
-@organisation.command("load")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.pass_obj
-def organisation_load(composition: Composition, file: Path) -> None:
-    """Put the organisations of FILE into the directory: a CSV with ods_code, name, setting and parent (may be empty)."""
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    for number, row in enumerate(rows, start=2):
-        if missing := {"ods_code", "name", "setting", "parent"} - {
-            name for name, text in row.items() if text is not None
-        }:
-            raise Invalid("column-missing", field=min(missing), row=number)
-    load_organisations(composition, rows)
-    click.echo(f"{len(rows)} organisations are in the directory.")
-
-
-@organisation.command("list")
-@click.pass_obj
-def organisation_list(composition: Composition) -> None:
-    """List the directory."""
-    with composition.db.read() as tx:
-        found = list_organisations(tx)
-    for one in found:
-        click.echo(f"{one.ods_code:<10} {one.setting:<14} {one.name}")
-
-
-@mpi_command.group()
 def client() -> None:
     """Systems that may ask."""
 
@@ -710,28 +678,10 @@ def _load_sample(composition: Composition, records: int) -> None:
     folder = composition.settings.home / "sample"
     click.echo(f"Making a sample of {records} source records in {folder}")
     summary = write_sample(folder, records, _SAMPLE_SEED)
-    with summary.organisations_path.open(encoding="utf-8", newline="") as file:
-        load_organisations(composition, list(csv.DictReader(file)))
+    load_organisations(composition.db, summary.organisations_path)
     report = load_file(composition.mpi, summary.records_path, is_json=False)
     if report.rejected:
         click.echo(f"Set aside {report.rejected} rows")
-
-
-def load_organisations(composition: Composition, rows: list[dict[str, str]]) -> None:
-    """Put organisations into the directory, parents before those who name them."""
-    waiting = {row["ods_code"]: row for row in rows}
-    with composition.db.write() as tx:
-        while waiting:
-            ready = [
-                code for code, row in waiting.items() if not row["parent"] or row["parent"] not in waiting
-            ]
-            if not ready:
-                raise Invalid("parent-circular", field="parent")
-            for code in ready:
-                row = waiting.pop(code)
-                put_organisation(
-                    tx, Organisation(code, row["name"], row["setting"], parent=row["parent"] or None)
-                )
 
 
 _DEMONSTRATION_CLIENTS = (
@@ -779,9 +729,12 @@ def set_up_demonstration(composition: Composition) -> list[str]:
         missing = [one for one in story_organisations() if find_organisation(tx, one.ods_code) is None]
     if is_there:
         return [f"Accounts: see {accounts}"]
-    load_organisations(
-        composition,
-        [{"ods_code": o.ods_code, "name": o.name, "setting": o.setting, "parent": o.parent} for o in missing],
+    put_organisations(
+        composition.db,
+        {
+            place: Organisation(one.ods_code, one.name, one.setting, parent=one.parent or None)
+            for place, one in enumerate(missing, start=1)
+        },
     )
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)

@@ -15,7 +15,7 @@ import click
 
 from foundation.clock import SystemClock
 from foundation.database import Database, metadata
-from foundation.directory import Organisation, put_organisation
+from foundation.directory import Organisation, list_organisations, put_organisation
 from foundation.errors import Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
@@ -263,41 +263,72 @@ def sample(records: int, to: Path, seed: int, with_rejects: bool, is_json: bool)
     _say(answer, is_json, lines)
 
 
-@cli.command()
+@cli.group()
+def organisation() -> None:
+    """The directory of organisations; records of others are refused."""
+
+
+@organisation.command("load")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @as_json
 @needs_index
-def organisations(composition: Composition, file: Path, is_json: bool) -> None:
-    """Put the organisations of FILE (ods_code, name, setting, parent) into the directory; records of others are refused."""
+def organisation_load(composition: Composition, file: Path, is_json: bool) -> None:
+    """Put the organisations of FILE into the directory: a CSV of ods_code, name, setting and, if there is one, parent."""
     with _telling(is_json):
         count = load_organisations(composition.mpi.db, file)
     _say({"organisations": count}, is_json, [f"{count} organisations are in the directory"])
 
 
+@organisation.command("list")
+@as_json
+@needs_index
+def organisation_list(composition: Composition, is_json: bool) -> None:
+    """List the directory."""
+    with composition.mpi.db.read() as tx:
+        found = list_organisations(tx)
+    rows = [
+        {"ods_code": one.ods_code, "name": one.name, "setting": one.setting, "parent": one.parent}
+        for one in found
+    ]
+    lines = (f"{one.ods_code:<10} {one.setting:<14} {one.name}" for one in found)
+    _say({"organisations": rows}, is_json, lines)
+
+
 def load_organisations(database: Database, file: Path) -> int:
-    """Read a file of organisations into the directory, all or none, parents before those who name them; return how many.
+    """Read a file of organisations into the directory, all or none; return how many.
 
     Raises:
         Invalid: ``column-missing``, ``field-missing``, ``parent-circular``, a fault of the file or of an organisation, naming the row.
     """
-    waiting: dict[str, tuple[int, dict[str, str]]] = {}
-    for number, row in _table(file, ("ods_code", "name", "setting")):
-        waiting[row["ods_code"]] = (number, row)
-    count = len(waiting)
+    found = {
+        row["ods_code"]: (
+            number,
+            Organisation(row["ods_code"], row["name"], row["setting"], parent=row.get("parent") or None),
+        )
+        for number, row in _table(file, ("ods_code", "name", "setting"))
+    }
+    put_organisations(database, dict(found.values()))
+    return len(found)
+
+
+def put_organisations(database: Database, rows: Mapping[int, Organisation]) -> None:
+    """Put organisations, by the numbers of their rows, into the directory: all or none, parents before those who name them.
+
+    Raises:
+        Invalid: ``parent-circular``, or a fault of an organisation, naming the row.
+    """
+    waiting = {one.ods_code: (number, one) for number, one in rows.items()}
     with database.write() as tx:
         while waiting:
-            ready = [code for code, (_, row) in waiting.items() if row.get("parent") not in waiting]
+            ready = [code for code, (_, one) in waiting.items() if one.parent not in waiting]
             if not ready:
                 raise Invalid("parent-circular", field="parent")
             for code in ready:
-                number, row = waiting.pop(code)
+                number, one = waiting.pop(code)
                 try:
-                    put_organisation(
-                        tx, Organisation(code, row["name"], row["setting"], parent=row.get("parent") or None)
-                    )
+                    put_organisation(tx, one)
                 except Invalid as fault:
                     raise Invalid(fault.code, field=fault.field, row=number) from fault
-    return count
 
 
 def _table(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

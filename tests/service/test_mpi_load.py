@@ -485,10 +485,10 @@ def test_a_command_that_fails_says_so_in_one_line(
 
 
 TABLES = [
-    ("organisations", "ods_code,name", "RRV,One", "column-missing", "setting", 1),
-    ("organisations", "ods_code,name,setting", "RRV,,acute", "field-missing", "name", 2),
-    ("organisations", "ods_code,name,setting", 'RRV,"' + "x" * 70_000, "row-unreadable", None, 2),
-    ("organisations", "ods_code,name,setting", "RRV,Ärzte,acute", "file-encoding", None, 2),
+    ("organisation load", "ods_code,name", "RRV,One", "column-missing", "setting", 1),
+    ("organisation load", "ods_code,name,setting", "RRV,,acute", "field-missing", "name", 2),
+    ("organisation load", "ods_code,name,setting", 'RRV,"' + "x" * 70_000, "row-unreadable", None, 2),
+    ("organisation load", "ods_code,name,setting", "RRV,Ärzte,acute", "file-encoding", None, 2),
     ("evaluate", "organisation,system,local_id", "", "column-missing", "true_person", 1),
     ("evaluate", "organisation,system,local_id,true_person", "RRV,pas,1,", "field-missing", "true_person", 2),
     (
@@ -516,7 +516,7 @@ def test_a_table_that_cannot_be_used_is_refused_with_its_row_and_field(
 ) -> None:
     path = a_file(tmp_path, header, *([row] if row else []), encoding="latin-1")
 
-    answer = a_command(command, str(path), "--json")
+    answer = a_command(*command.split(), str(path), "--json")
 
     told = json.loads(answer.stdout)
     assert (answer.exit_code, told["error"], told.get("field"), told.get("row")) == (1, code, field, number)
@@ -544,7 +544,7 @@ def test_a_sample_is_made_loaded_and_evaluated_by_commands(
     a_command: Callable[..., Result], tmp_path: Path
 ) -> None:
     made = a_command("sample", "300", "--to", str(tmp_path), "--seed", "3", "--json")
-    known = a_command("organisations", str(tmp_path / "organisations.csv"), "--json")
+    known = a_command("organisation", "load", str(tmp_path / "organisations.csv"), "--json")
     loaded = a_command("load", str(tmp_path / "records.csv"), "--json")
     judged = a_command("evaluate", str(tmp_path / "truth.csv"), "--json")
 

@@ -435,7 +435,7 @@ def test_the_persons_of_the_index_are_judged_with_the_same_figures_and_report(
         return CliRunner().invoke(cli, [str(word) for word in words], obj=composed)
 
     command("sample", 60, "--to", tmp_path, "--seed", 3)
-    command("organisations", tmp_path / "organisations.csv")
+    command("organisation", "load", tmp_path / "organisations.csv")
     command("load", tmp_path / "records.csv")
     answer = command("evaluate", tmp_path / "truth.csv", "--html", tmp_path / "report.html", "--json")
 
@@ -450,7 +450,7 @@ def test_the_index_is_still_trained_from(db: Database, clock: FixedClock, tmp_pa
     words: list[Row | str] = ["sample", "300", "--to", str(tmp_path), "--seed", "3"]
     for line in (
         words,
-        ["organisations", str(tmp_path / "organisations.csv")],
+        ["organisation", "load", str(tmp_path / "organisations.csv")],
         ["load", str(tmp_path / "records.csv"), "--no-link"],
     ):
         CliRunner().invoke(cli, line, obj=composed)  # type: ignore[arg-type]
