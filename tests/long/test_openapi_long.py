@@ -6,7 +6,7 @@ from schemathesis import GenerationMode
 from foundation.database import Database
 from tests.web.described import NAMES, QUESTIONS, describe, expect_answers_as_described
 
-EXAMPLES = 150
+EXAMPLES = 25
 
 
 @pytest.mark.parametrize(("method", "path", "mode"), QUESTIONS, ids=NAMES)
