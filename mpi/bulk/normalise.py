@@ -75,6 +75,8 @@ class Normalised:
     rejects: tuple[Reject, ...]
     rows: int
     older_versions: int
+    places: Ints
+    """Of each record the place of its row in ``Raw``."""
     values: dict[str, int] = field(default_factory=dict)
     """How many distinct values of each kind were normalised."""
 
@@ -578,6 +580,7 @@ class _Bulk:
             tuple(sorted(set(rejects), key=lambda one: (one.file, one.row, one.field or "", one.code))),
             raw.size - empty + len({(one.file, one.row) for one in raw.unreadable}),
             older,
+            order,
             {name: count for name, count in self._values.items() if name}
             | {"rows read singly": len(doubtful)},
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -58,6 +58,17 @@ class Weighed:
         return (self.weight >= model.thresholds.review) | (self.conflict > 0)
 
 
+class Compared(NamedTuple):
+    """Pairs of rows as they compare, before anything is weighed, an entry a pair.
+
+    ``codes`` are numbers of patterns; ``given`` and ``family`` say how rare the agreeing names are, whether their level counts it or not.
+    """
+
+    codes: Ints
+    given: Ints
+    family: Ints
+
+
 class Patterns:
     """The patterns of levels met so far, each weighed and graded once."""
 
@@ -98,6 +109,14 @@ class Patterns:
     def codes_of(self, places: Ints) -> Ints:
         """Return the numbers of patterns by their place: those stay the same from run to run, places do not."""
         return np.array(self._codes, np.int64)[places]
+
+    def levels_of(self, codes: Ints) -> NDArray[np.uint8]:
+        """Return for each pattern number a row of places in ``levels``, a field a column."""
+        found = np.empty((len(codes), len(self.levels)), np.uint8)
+        rest = codes
+        for field in reversed(range(len(self.levels))):
+            rest, found[:, field] = np.divmod(rest, len(self.levels[field]))
+        return found
 
     def places(self, codes: Ints) -> Ints:
         """Return where each pattern stands in ``comparisons``; new ones are weighed first."""
@@ -166,6 +185,10 @@ class Weigher:
 
     def weigh(self, a: Ints, b: Ints) -> Weighed:
         """Compare, score and grade pairs of rows; the answers stand in the order of the pairs."""
+        return self._scored(a, b, *self.compare(a, b))
+
+    def compare(self, a: Ints, b: Ints) -> Compared:
+        """Compare pairs of rows, whatever the model's weights may be; the answers stand in the order of the pairs."""
         odd = self._odd[a] | self._odd[b] if self._has_odd else None
         codes = np.empty(len(a), np.int64)
         given, family = np.zeros(len(a), np.int64), np.zeros(len(a), np.int64)
@@ -181,7 +204,7 @@ class Weigher:
             given[at], family[at] = found["given_part"], found["family_part"]
         if odd is not None and odd.any():
             self._weigh_odd(a, b, np.flatnonzero(odd), codes, given, family)
-        return self._scored(a, b, codes, given, family)
+        return Compared(codes, given, family)
 
     def _levels(self, a: Ints, b: Ints, statement: str) -> Mapping[str, NDArray[Any]]:
         columns: dict[str, Any] = {"pair": pa.array(np.arange(len(a), dtype=np.int64))}

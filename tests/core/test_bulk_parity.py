@@ -124,3 +124,30 @@ def test_the_keys_of_a_rule_are_the_same_in_bulk(rule: str):
         texts_of.setdefault(key, set()).add(text)
     assert len(texts_of) == len({text for _, _, text in found})
     assert all(len(texts) == 1 for texts in texts_of.values())
+
+
+def test_patterns_and_rare_names_are_told_without_weights():
+    people = odd_people(11, 800)
+    dice = random.Random(12)
+    a = np.array([dice.randrange(len(people)) for _ in range(6_000)])
+    b = np.array([dice.randrange(len(people)) for _ in range(6_000)])
+    with duckdb.connect() as connection:
+        weigher = Weigher(connection, Records.of(people, MODEL), MODEL)
+        compared = weigher.compare(a, b)
+        levels = weigher.patterns.levels_of(compared.codes)
+
+    one_by_one = [compare(people[low], people[high], MODEL) for low, high in zip(a, b, strict=True)]
+    words = [
+        tuple(names[place] for names, place in zip(weigher.patterns.levels, row, strict=True))
+        for row in levels.tolist()
+    ]
+    assert words == [one.levels for one in one_by_one]
+    assert not weigher.patterns.comparisons
+    for name, parts in (("given", compared.given), ("family", compared.family)):
+        counted = [one.level(name) in MODEL.frequency[name].levels for one in one_by_one]
+        assert sum(counted) > 100
+        assert parts[counted].tolist() == [
+            MODEL.frequency[name].part(getattr(one, name))
+            for one, counts in zip(one_by_one, counted, strict=True)
+            if counts
+        ]
