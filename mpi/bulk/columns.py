@@ -68,17 +68,16 @@ def as_place(place: Place) -> dict[str, Any]:
     }
 
 
+BY_LETTERS = ("number", "given", "middle", "family", "previous", "halves", "identifiers")
+"""Columns whose values are compared letter by letter; and so are the texts of places."""
+
+
 def is_odd(record: NormalisedRecord) -> bool:
-    texts = (
-        *record.given,
-        *record.middle,
-        *record.family,
-        *record.previous,
-        *record.halves,
-        *record.identifiers,
-        record.number,
-    )
-    return not all(map(str.isascii, texts)) or not all(
+    for name in BY_LETTERS:
+        value = getattr(record, name)
+        if not (value.isascii() if COLUMNS[name] == "text" else all(map(str.isascii, value))):
+            return True
+    return not all(
         place.words.isascii() and place.postcode.isascii() and place.numbers.isascii()
         for place in record.places
     )

@@ -17,14 +17,29 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from foundation.errors import Invalid
-from mpi.bulk.columns import PLACE, SCHEMA, TEXTS, rare_parts, table_of
+from mpi.bulk.columns import BY_LETTERS, PLACE, SCHEMA, TEXTS, rare_parts, table_of
+from mpi.bulk.plain import (
+    address_words,
+    emails,
+    filled,
+    fits,
+    identifiers,
+    is_ascii,
+    is_in,
+    longest,
+    nhs_numbers,
+    phones,
+    plain_given,
+    unlisted,
+)
 from mpi.bulk.read import Raw, Reject
 from mpi.bulk.records import Group, Records
 from mpi.matching import Model, normalise
+from mpi.matching.model import fingerprint
 from mpi.matching.normalise import (
-    Place,
     canonical_of,
     date_of,
+    distinct,
     email_of,
     gender_of,
     identifier_of,
@@ -33,7 +48,6 @@ from mpi.matching.normalise import (
     number_of,
     order_of,
     phone_of,
-    place_of,
     postcode_of,
     practice_of,
     words_of,
@@ -90,66 +104,103 @@ def normalise_rows(raw: Raw, model: Model, today: date, read_row: RowReader) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Domain:
-    """The distinct values of some columns, stripped, None where nothing was sent, and which of them each row has."""
+class _Column:
+    """The distinct stripped texts of a column, the first of them "" for nothing sent, and which of them each row has."""
 
-    values: list[tuple[str | None, ...]]
+    texts: Any
     rows: NDArray[np.int32]
 
+    @property
+    def sent(self) -> Flags:
+        found: Flags = self.rows != 0
+        return found
 
-def _codes(column: Any) -> tuple[list[str | None], Ints]:
-    """Return a column's distinct stripped texts, the first of them None, and the place of each row's."""
-    encoded = column.combine_chunks().dictionary_encode()
+    def values(self) -> list[str]:
+        found: list[str] = self.texts.to_pylist()
+        return found
+
+
+def _column(raw: Raw, name: str) -> _Column:
+    encoded = raw.fetch([name]).column(name).combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
-    if pc.all(pc.equal(pc.utf8_trim_whitespace(encoded.dictionary), encoded.dictionary)).as_py() is not False:
-        sent = encoded.dictionary.to_pylist()
-        if "" not in sent:
-            return [None, *sent], encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(
-                zero_copy_only=False
-            ) + 1
-    texts: list[str | None] = [None]
-    place_of_text: dict[str, int] = {"": 0}
-    places = []
-    for text in encoded.dictionary.to_pylist():
-        stripped = text.strip()
-        place = place_of_text.get(stripped)
-        if place is None:
-            place = place_of_text[stripped] = len(texts)
-            texts.append(stripped)
-        places.append(place)
-    if not places:
-        return texts, np.zeros(len(column), np.int64)
-    indices = encoded.indices.fill_null(len(places)).to_numpy(zero_copy_only=False)
-    return texts, np.array([*places, 0], np.int64)[indices]
+    sent = encoded.dictionary
+    stripped = filled(pc.ascii_trim(sent, " "), fits(sent, "[ -~]*"), sent, str.strip)
+    texts = pa.concat_arrays([pa.array([""], pa.string()), stripped])
+    rows = encoded.indices.cast(pa.int32()).fill_null(-1).to_numpy(zero_copy_only=False) + np.int32(1)
+    if not pc.any(pc.or_(pc.equal(stripped, ""), pc.not_equal(stripped, sent))).as_py():
+        return _Column(texts, rows)
+    # Some were the same but for spaces.
+    again = texts.dictionary_encode()
+    return _Column(again.dictionary, again.indices.to_numpy()[rows])
 
 
-def _domain(raw: Raw, columns: Sequence[str]) -> _Domain:
-    table = raw.fetch(columns)
-    coded = [_codes(table.column(name)) for name in columns]
-    if len(coded) == 1:
-        texts, rows = coded[0]
-        return _Domain([(text,) for text in texts], rows.astype(np.int32))
-    code = np.zeros(raw.size, np.int64)
-    for texts, rows in coded:
-        code = code * len(texts) + rows
-    found, inverse = np.unique(code, return_inverse=True)
-    parts: list[list[str | None]] = []
-    for texts, _ in reversed(coded):
-        found, place = np.divmod(found, len(texts))
-        parts.append([texts[one] for one in place.tolist()])
-    return _Domain(list(zip(*reversed(parts), strict=True)), inverse.astype(np.int32))
+def _combined(columns: Sequence[NDArray[np.int32]], sizes: Sequence[int]) -> tuple[Ints, NDArray[np.int32]]:
+    """Return the first row of every distinct combination of columns, and which combination each row has.
+
+    Args:
+        sizes: the values of each column lie below this.
+    """
+    code = np.zeros(len(columns[0]), np.int64)
+    reach = 1
+    for rows, size in zip(columns, sizes, strict=True):
+        if reach * size >= 2**62:
+            code = _distinct(code)[1].astype(np.int64)
+            reach = len(code)
+        code = code * size + rows
+        reach *= size
+    count, inverse = _distinct(code)
+    first = np.empty(count, np.int64)
+    first[inverse[::-1]] = np.arange(len(code))[::-1]
+    return first, inverse
 
 
-def _is_sound_text(text: str | None, longest: int) -> bool:
-    return text is None or (len(text) <= longest and text.isprintable())
+def _distinct(codes: Ints) -> tuple[int, NDArray[np.int32]]:
+    """Return how many distinct codes there are, and of each code its place among them: by a hash, which costs less than sorting."""
+    encoded = pa.array(codes).dictionary_encode()
+    return len(encoded.dictionary), encoded.indices.to_numpy()
 
 
-def _parses(parse: Callable[[str], object], text: str | None) -> bool:
+def _taken(texts: Any, places: NDArray[Any]) -> list[str]:
+    found: list[str] = texts.take(pa.array(places)).to_pylist()
+    return found
+
+
+def _numbered_texts(
+    parts: Sequence[tuple[Any, NDArray[np.int32]]],
+) -> tuple[Any, list[NDArray[np.int32]]]:
+    """Put texts of several columns into one array of distinct ones, the first of them "", and number the columns' rows by it."""
+    encoded = pa.concat_arrays(
+        [pa.array([""], pa.string()), *(texts for texts, _ in parts)]
+    ).dictionary_encode()
+    place, start, rows = encoded.indices.to_numpy(), 1, []
+    for texts, own in parts:
+        rows.append(place[start : start + len(texts)][own])
+        start += len(texts)
+    return encoded.dictionary, rows
+
+
+def _lines_of(text: str) -> tuple[str, ...]:
+    return tuple(part for part in (one.strip() for one in text.split("\n")) if part)
+
+
+def _are_sound(lines: Sequence[str]) -> bool:
+    return len(lines) <= 20 and all(len(one) <= MAX_LINE and one.isprintable() for one in lines)
+
+
+def _parses(parse: Callable[[str], object], text: str) -> bool:
     try:
-        return text is None or parse(text) is not None
+        return not text or parse(text) is not None
     except Invalid:
         return False
+
+
+def _is_sound(texts: Any, most: int) -> Flags:
+    """Say which texts are short enough and can be printed."""
+    good = fits(texts, "[ -~]*")
+    others = np.flatnonzero(~good)
+    good[others] = [text.isprintable() for text in _taken(texts, others)]
+    return good & longest(texts, most)
 
 
 @lru_cache(maxsize=65_536)
@@ -159,11 +210,10 @@ def _sound_of(name: str) -> str:
 
 # Kinds of columns ----------------------------------------------------------------------------------------------
 
-NO_PLACE = Place()
 _ODS = re.compile(r"[A-Z0-9]{2,12}")
 _SYSTEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 _FLAGS = {
-    None: False,
+    "": False,
     "0": False,
     "1": True,
     "n": False,
@@ -173,9 +223,10 @@ _FLAGS = {
     "yes": True,
     "true": True,
 }
-_STATUSES = (None, "01", "02", "03", "04", "05", "06", "07", "08")
-_NAME_USES = (None, "usual", "official", "temp", "nickname", "anonymous", "old", "maiden")
-_ADDRESS_USES = (None, "home", "temp", "billing", "work", "old")
+_STATUSES = ("", "01", "02", "03", "04", "05", "06", "07", "08")
+_PREVIOUS_USES = ("old", "maiden")
+_NAME_USES = ("usual", "official", "temp", "nickname", "anonymous", *_PREVIOUS_USES)
+_ADDRESS_USES = ("", "home", "temp", "billing", "work", "old")
 
 
 class _Bulk:
@@ -189,7 +240,8 @@ class _Bulk:
         self._future = int(after.timestamp()) * 1_000_000
 
     def run(self) -> Normalised:
-        given, family = self._names()
+        given = self._given_names()
+        family = self._family_names()
         self._number()
         birth = self._date("birth_date", "birth")
         death = self._date("death_date", "death")
@@ -199,29 +251,36 @@ class _Bulk:
         self._single(
             "practice",
             lambda text: practice_of(text, self._model),
-            lambda text: text is None or bool(_ODS.fullmatch(text.upper())),
+            lambda text: not text or bool(_ODS.fullmatch(text.upper())),
             "gp_practice",
         )
         self._single("mother", mother_of, lambda text: _parses(parse_nhs_number, text), "mother_nhs_number")
         self._places()
-        self._listed("phones", "phone", lambda text: phone_of(text, self._model))
-        self._listed("emails", "email", lambda text: email_of(text, self._model))
+        self._contacts("phones", "phone", phones, phone_of)
+        self._contacts("emails", "email", emails, email_of)
         self._identifiers()
         self._flags(given, family)
         return self._ordered()
 
-    def _add(
-        self, name: str, values: pa.Table, domain_rows: NDArray[np.int32], odd: Sequence[bool] = ()
-    ) -> None:
-        self._groups.append((values, domain_rows))
+    def _add(self, name: str, values: pa.Table, rows: NDArray[np.int32]) -> None:
+        self._groups.append((values, rows))
         self._values[name] = values.num_rows
-        if any(odd):
-            self._odd |= np.array(odd, np.bool_)[domain_rows]
+        odd = np.zeros(values.num_rows, np.bool_)
+        for column in set(values.column_names) & set(BY_LETTERS):
+            whole = values.column(column).combine_chunks()
+            if whole.type == TEXTS:
+                odd[pc.list_parent_indices(whole).to_numpy()[~is_ascii(whole.flatten())]] = True
+            else:
+                odd |= ~is_ascii(whole)
+        if odd.any():
+            self._odd |= odd[rows]
 
-    def _doubt(self, is_sound: Iterable[bool], rows: NDArray[np.int32]) -> None:
-        doubtful = ~np.fromiter(is_sound, np.bool_)
-        if doubtful.any():
-            self._doubtful |= doubtful[rows]
+    def _doubt(self, is_sound: Flags, rows: NDArray[np.int32]) -> None:
+        if not is_sound.all():
+            self._doubtful |= ~is_sound[rows]
+
+    def _column(self, name: str) -> _Column:
+        return _column(self._raw, name)
 
     def _numbered(self, name: str) -> list[str]:
         """Return the columns of a name that come again: ``phone``, ``phone_2``, in order."""
@@ -230,127 +289,162 @@ class _Bulk:
 
     # Names
 
-    def _names(self) -> tuple[Any, Any]:
-        """Given and family names apart, since together nearly every row is its own; rows of several names go by themselves."""
-        model = self._model
-        further = [
-            column
-            for name in ("given", "middle", "family", "previous_family", "name_use", "prefix")
-            for column in self._numbered(name)
-            if column != name
-        ]
-        for column in further:
-            texts, rows = _codes(self._raw.fetch([column]).column(column))
-            self._doubtful |= rows > 0
-        domain = _domain(self._raw, ("given", "middle"))
-        columns: dict[str, list[Any]] = {
-            name: [] for name in ("given", "middle", "canonical", "given_sounds", "given_part")
-        }
-        flags = []
-        for given, middle in domain.values:
-            said = (*((given,) if given else ()), *(middle or "").split())
-            names = names_of((HumanName(given=said),), model)
-            columns["given"].append(names.given)
-            columns["middle"].append(names.middle)
-            columns["canonical"].append(canonical_of(names.given, model))
-            columns["given_sounds"].append([_sound_of(name) for name in names.given])
-            columns["given_part"].append(rare_parts(names.given, (), model)[0])
-            flags.append((names.is_placeholder, bool(names.given), names.birth_order))
-        odd = [
-            not all(map(str.isascii, (*given, *middle)))
-            for given, middle in zip(columns["given"], columns["middle"], strict=True)
-        ]
-        self._doubt(
-            (
-                _is_sound_text(given, MAX_NAME)
-                and _is_sound_text(middle, MAX_NAME)
-                and (middle or "").count(" ") < 8
-                for given, middle in domain.values
-            ),
-            domain.rows,
-        )
-        self._add("given and middle names", _table(columns), domain.rows, odd)
-        given_flags = np.array(flags, np.int64).reshape(-1, 3)[domain.rows]
+    def _given_names(self) -> Ints:
+        """Normalise given and middle names, each by itself where they are plain words; else both together.
 
-        domain = _domain(self._raw, ("family", "previous_family", "name_use"))
-        columns = {
-            name: []
-            for name in (
-                "family",
-                "previous",
-                "halves",
-                "family_sounds",
-                "previous_sounds",
-                "halves_sounds",
-                "family_part",
-            )
-        }
-        placeholder = []
-        for family, before, use in domain.values:
-            # A use that is not known is refused later, by the row.
-            human = (
-                [HumanName(use=use if use in _NAME_USES and use else "usual", family=family)]
-                if family
-                else []
-            )
-            if before:
-                human.append(HumanName(use="old", family=before))
-            names = names_of(human, model)
-            for name in ("family", "previous", "halves"):
-                columns[name].append(getattr(names, name))
-                columns[f"{name}_sounds"].append([_sound_of(one) for one in getattr(names, name)])
-            columns["family_part"].append(rare_parts((), names.family + names.previous, model)[1])
-            placeholder.append(names.is_placeholder)
-        odd = [
-            not all(map(str.isascii, (*family, *previous, *halves)))
-            for family, previous, halves in zip(
-                columns["family"], columns["previous"], columns["halves"], strict=True
+        Returns:
+            Of every row: is the given name a placeholder, is there another, the order of birth that it tells.
+        """
+        model = self._model
+        for name in ("given", "middle", "family", "previous_family", "name_use", "prefix"):
+            for further in self._numbered(name):
+                # Rows of several names go by themselves.
+                if further != name:
+                    self._doubtful |= self._column(further).sent
+        given, middle = self._column("given"), self._column("middle")
+        self._doubt(_is_sound(given.texts, MAX_NAME), given.rows)
+        self._doubt(_is_sound(middle.texts, MAX_NAME), middle.rows)
+        self._doubt(pc.count_substring(middle.texts, " ").to_numpy() < 8, middle.rows)
+        is_plain_given = plain_given(given.texts, model)
+        is_plain_middle = fits(middle.texts, "(?:[A-Za-z]+ )*[A-Za-z]+|")
+        # Without a given name the first of the others is taken for it.
+        alone = is_plain_given[given.rows] & is_plain_middle[middle.rows] & (given.sent | ~middle.sent)
+        firsts: list[tuple[str, ...]] = [
+            (text,) if text and is_plain else ()
+            for text, is_plain in zip(
+                pc.ascii_lower(given.texts).to_pylist(), is_plain_given.tolist(), strict=True
             )
         ]
-        self._doubt(
-            (
-                _is_sound_text(family, MAX_NAME) and _is_sound_text(before, MAX_NAME) and use in _NAME_USES
-                for family, before, use in domain.values
-            ),
-            domain.rows,
+        further_names = [
+            distinct(text.split()) if is_plain else ()
+            for text, is_plain in zip(
+                pc.ascii_lower(middle.texts).to_pylist(), is_plain_middle.tolist(), strict=True
+            )
+        ]
+        flags = [(False, bool(first), 0) for first in firsts]
+        given_rows, middle_rows = given.rows.copy(), middle.rows.copy()
+        together = np.flatnonzero(~alone)
+        first, at = _combined(
+            (given.rows[together], middle.rows[together]), (len(given.texts), len(middle.texts))
         )
-        self._add("family names", _table(columns), domain.rows, odd)
-        return given_flags, np.array(placeholder, np.bool_)[domain.rows]
+        some = together[first]
+        given_rows[together] = len(firsts) + at
+        middle_rows[together] = len(further_names) + at
+        for one, other in zip(
+            _taken(given.texts, given.rows[some]), _taken(middle.texts, middle.rows[some]), strict=True
+        ):
+            names = names_of((HumanName(given=(*((one,) if one else ()), *other.split())),), model)
+            firsts.append(names.given)
+            further_names.append(names.middle)
+            flags.append((names.is_placeholder, bool(names.given), names.birth_order))
+        columns = {
+            "given": firsts,
+            "canonical": [canonical_of(names, model) for names in firsts],
+            "given_sounds": [[_sound_of(name) for name in names] for names in firsts],
+            "given_part": [rare_parts(names, (), model)[0] for names in firsts],
+        }
+        self._add("given names", _table(columns), given_rows)
+        self._add("middle names", _table({"middle": further_names}), middle_rows)
+        found: Ints = np.array(flags, np.int64).reshape(-1, 3)[given_rows]
+        return found
+
+    def _family_names(self) -> Flags:
+        """Normalise family names, together with a previous one where there is one. Returns which rows have a placeholder."""
+        model = self._model
+        family, before, use = (
+            self._column("family"),
+            self._column("previous_family"),
+            self._column("name_use"),
+        )
+        self._doubt(_is_sound(family.texts, MAX_NAME), family.rows)
+        self._doubt(_is_sound(before.texts, MAX_NAME), before.rows)
+        # A use that is not known is refused later, by the row.
+        self._doubt(is_in(use.texts, ("", *_NAME_USES)), use.rows)
+        is_current = ~is_in(use.texts, _PREVIOUS_USES)
+        alone = is_current[use.rows] & ~before.sent
+        rows = family.rows.copy()
+        names = [names_of((HumanName(family=text),) if text else (), model) for text in family.values()]
+        together = np.flatnonzero(~alone)
+        columns_sent = (family, before, use)
+        first, at = _combined(
+            [one.rows[together] for one in columns_sent], [len(one.texts) for one in columns_sent]
+        )
+        rows[together] = len(names) + at
+        texts = [_taken(one.texts, one.rows[together[first]]) for one in columns_sent]
+        for now, old, said in zip(*texts, strict=True):
+            human = [HumanName(use=said if said in _NAME_USES else "usual", family=now)] if now else []
+            if old:
+                human.append(HumanName(use="old", family=old))
+            names.append(names_of(human, model))
+        columns: dict[str, list[Any]] = {
+            "family_part": [rare_parts((), one.family + one.previous, model)[1] for one in names]
+        }
+        for name in ("family", "previous", "halves"):
+            columns[name] = [getattr(one, name) for one in names]
+            columns[f"{name}_sounds"] = [[_sound_of(text) for text in one] for one in columns[name]]
+        self._add("family names", _table(columns), rows)
+        placeholder: Flags = np.fromiter((one.is_placeholder for one in names), np.bool_, len(names))[rows]
+        return placeholder
 
     # Single values
 
     def _number(self) -> None:
-        domain = _domain(self._raw, ("nhs_number", "nhs_number_status"))
-        numbers, states, is_sound = [], [], []
-        for text, status in domain.values:
-            number, state = number_of(text, status, self._model, {})
-            numbers.append(number)
-            states.append(state)
-            is_sound.append(
-                status in _STATUSES
-                and (
-                    text is None
-                    or len(text) <= 20
-                    and (state in ("v", "c") or _parses(parse_nhs_number, text))
-                )
+        number, status = self._column("nhs_number"), self._column("nhs_number_status")
+        self._doubt(is_in(status.texts, _STATUSES), status.rows)
+        model = self._model
+        digits, is_plain = nhs_numbers(number.texts, model)
+        is_sound = is_plain.copy()
+        others = np.flatnonzero(~is_plain)
+        is_sound[others] = [
+            not text or len(text) <= 20 and _parses(parse_nhs_number, text)
+            for text in _taken(number.texts, others)
+        ]
+        self._doubt(is_sound, number.rows)
+        states = ["", "v", "c", "i"]
+        rows, state = number.rows.copy(), np.zeros(len(number.rows), np.int32)
+        good = is_plain[number.rows]
+        if is_plain.any():
+            # What a status makes of a sound number, it makes of all.
+            sound_number = digits[int(np.flatnonzero(is_plain)[0])].as_py()
+            made = [
+                states.index(number_of(sound_number, text or None, model, {})[1]) for text in status.values()
+            ]
+            state[good] = np.array(made, np.int32)[status.rows[good]]
+            rows[good & (state == 0)] = 0
+        together = np.flatnonzero(~good & number.sent)
+        first, at = _combined(
+            (number.rows[together], status.rows[together]), (len(number.texts), len(status.texts))
+        )
+        some = together[first]
+        found = [
+            number_of(text, code or None, model, {})
+            for text, code in zip(
+                _taken(number.texts, number.rows[some]), _taken(status.texts, status.rows[some]), strict=True
             )
-        self._doubt(is_sound, domain.rows)
-        odd = [not number.isascii() for number in numbers]
-        self._add("NHS numbers", _table({"number": numbers, "number_state": states}), domain.rows, odd)
+        ]
+        rows[together] = len(digits) + at
+        state[together] = np.array([states.index(one) for _, one in found], np.int32)[at]
+        self._add(
+            "NHS numbers",
+            pa.table(
+                {"number": pa.concat_arrays([digits, pa.array([text for text, _ in found], pa.string())])}
+            ),
+            rows,
+        )
+        self._add("", _table({"number_state": states}), state)
 
     def _date(self, column: str, name: str) -> Ints:
-        domain = _domain(self._raw, (column,))
+        sent = self._column(column)
         placeholders = self._model.placeholder_dates if name == "birth" else frozenset()
-        dates = [date_of(text, placeholders) for (text,) in domain.values]
-        self._doubt((self._is_sound_date(text) for (text,) in domain.values), domain.rows)
+        dates = [date_of(text, placeholders) for text in sent.values()]
+        self._doubt(np.fromiter((self._is_sound_date(text) for text in sent.values()), np.bool_), sent.rows)
         parts = np.array(dates, np.int64).reshape(-1, 3)
-        self._add(
-            f"{name} dates", _table({f"{name}_{part}": parts[:, part] for part in range(3)}), domain.rows
-        )
-        return parts[domain.rows]
+        self._add(f"{name} dates", _table({f"{name}_{part}": parts[:, part] for part in range(3)}), sent.rows)
+        found: Ints = parts[sent.rows]
+        return found
 
-    def _is_sound_date(self, text: str | None) -> bool:
-        if text is None:
+    def _is_sound_date(self, text: str) -> bool:
+        if not text:
             return True
         try:
             read = parse_partial_date(text)
@@ -362,66 +456,62 @@ class _Bulk:
         self,
         name: str,
         clean: Callable[[str | None], str],
-        is_sound: Callable[[str | None], bool],
+        is_sound: Callable[[str], bool],
         column: str | None = None,
     ) -> None:
-        domain = _domain(self._raw, (column or name,))
-        values = [clean(text) for (text,) in domain.values]
-        self._doubt((is_sound(text) for (text,) in domain.values), domain.rows)
-        self._add(name, _table({name: values}), domain.rows)
+        sent = self._column(column or name)
+        self._doubt(np.fromiter(map(is_sound, sent.values()), np.bool_), sent.rows)
+        self._add(name, _table({name: [clean(text or None) for text in sent.values()]}), sent.rows)
 
     # Lists
 
-    def _listed(self, name: str, column: str, clean: Callable[[str], str]) -> None:
-        """Contacts: every distinct one cleaned once, whatever column it came in; then the lists of the rows."""
-        places: dict[str, int] = {"": 0}
+    def _contacts(
+        self,
+        name: str,
+        column: str,
+        plain: Callable[[Any, Model], tuple[Any, Flags]],
+        clean: Callable[[str, Model], str],
+    ) -> None:
+        """Clean every distinct contact once, column by column; then make the lists of the rows."""
         slots = []
         for one in self._numbered(column):
-            domain = _domain(self._raw, (one,))
-            cleaned = [clean(text) if text else "" for (text,) in domain.values]
-            self._doubt((_is_sound_text(text, MAX_VALUE) for (text,) in domain.values), domain.rows)
+            sent = self._column(one)
+            self._doubt(_is_sound(sent.texts, MAX_VALUE), sent.rows)
+            quick, is_plain = plain(sent.texts, self._model)
             slots.append(
-                np.array([places.setdefault(value, len(places)) for value in cleaned], np.int32)[domain.rows]
+                (
+                    filled(
+                        quick, is_plain, sent.texts, lambda text: clean(text, self._model) if text else ""
+                    ),
+                    sent.rows,
+                )
             )
-        self._lists(name, pa.array(list(places), pa.string()), slots)
+        self._lists(name, *_numbered_texts(slots))
 
     def _identifiers(self) -> None:
-        places: dict[str, int] = {"": 0}
         slots = []
-        odd: Flags = np.zeros(self._raw.size, np.bool_)
         for one in self._numbered("identifier"):
-            domain = _domain(self._raw, (one, one.replace("identifier", "identifier_system")))
-            cleaned = [
-                identifier_of(system, value) if value and system else "" for value, system in domain.values
+            value, system = self._column(one), self._column(one.replace("identifier", "identifier_system"))
+            self._doubt(_is_sound(value.texts, MAX_VALUE), value.rows)
+            self._doubt(_is_sound(system.texts, MAX_VALUE), system.rows)
+            self._doubtful |= value.sent & ~system.sent
+            first, rows = _combined((value.rows, system.rows), (len(value.texts), len(system.texts)))
+            values = value.texts.take(pa.array(value.rows[first]))
+            systems = system.texts.take(pa.array(system.rows[first]))
+            quick, is_plain = identifiers(systems, values)
+            odd = pa.array(~is_plain)
+            slow = [
+                identifier_of(system_text, text) if text and system_text else ""
+                for system_text, text in zip(
+                    systems.filter(odd).to_pylist(), values.filter(odd).to_pylist(), strict=True
+                )
             ]
-            self._doubt(
-                (
-                    _is_sound_text(value, MAX_VALUE)
-                    and _is_sound_text(system, MAX_VALUE)
-                    and bool(system or not value)
-                    for value, system in domain.values
-                ),
-                domain.rows,
-            )
-            if not all(map(str.isascii, cleaned)):
-                odd |= np.array([not value.isascii() for value in cleaned])[domain.rows]
-            slots.append(
-                np.array([places.setdefault(value, len(places)) for value in cleaned], np.int32)[domain.rows]
-            )
-        self._odd |= odd
-        self._lists("identifiers", pa.array(list(places), pa.string()), slots)
+            slots.append((pc.replace_with_mask(quick, odd, pa.array(slow, pa.string())), rows))
+        self._lists("identifiers", *_numbered_texts(slots))
 
     def _places(self) -> None:
         model = self._model
-
-        @lru_cache(maxsize=65_536)
-        def postcode(text: str | None) -> str:
-            return postcode_of(text)
-
-        lines_of: dict[tuple[str | None, str | None], tuple[str, str, bool]] = {}
-        places: dict[tuple[str, str, str], int] = {("", "", ""): 0}
-        made = [NO_PLACE]
-        slots = []
+        parts = []
         numbers = {
             int(column.rpartition("_")[2]) if column[-1].isdigit() else 1
             for name in ("address", "city", "postcode", "address_use")
@@ -430,56 +520,90 @@ class _Bulk:
         for number in sorted(numbers):
             end = "" if number == 1 else f"_{number}"
             if f"address_use{end}" in self._raw.columns:
-                uses = _domain(self._raw, (f"address_use{end}",))
-                self._doubt((use in _ADDRESS_USES for (use,) in uses.values), uses.rows)
-            columns = (f"address{end}", f"city{end}", f"postcode{end}")
-            if number > 1 and columns[1] not in self._raw.columns and columns[2] not in self._raw.columns:
+                use = self._column(f"address_use{end}")
+                self._doubt(is_in(use.texts, _ADDRESS_USES), use.rows)
+            if number > 1 and not {f"city{end}", f"postcode{end}"} & set(self._raw.columns):
                 # Further lines of the first address.
-                texts, rows = _codes(self._raw.fetch([columns[0]]).column(columns[0]))
-                self._doubtful |= rows > 0
+                self._doubtful |= self._column(f"address{end}").sent
                 continue
-            domain = _domain(self._raw, columns)
-            found, is_sound = [], []
-            for text, city, code in domain.values:
-                read = lines_of.get((text, city))
-                if read is None:
-                    lines = tuple(part for part in (one.strip() for one in (text or "").split("\n")) if part)
-                    sound_lines = len(lines) <= 20 and all(
-                        len(one) <= MAX_LINE and one.isprintable() for one in lines
-                    )
-                    numbers_, words = words_of(lines, city, model)
-                    read = lines_of[text, city] = (
-                        numbers_,
-                        words,
-                        sound_lines and _is_sound_text(city, MAX_LINE),
-                    )
-                parts = (postcode(code), read[0], read[1])
-                place = places.get(parts)
-                if place is None:
-                    place = places[parts] = len(made)
-                    made.append(place_of(*parts, model) or NO_PLACE)
-                found.append(place)
-                is_sound.append(read[2] and _is_sound_text(code, 16))
-            self._doubt(is_sound, domain.rows)
-            slots.append(np.array(found, np.int32)[domain.rows])
-        strange = np.array([not "".join(place[:3]).isascii() for place in made])
-        if strange.any():
-            for slot in slots:
-                self._odd |= strange[slot]
+            parts.append(
+                self._address(*(self._column(f"{name}{end}") for name in ("address", "city", "postcode")))
+            )
+        # Postcode, numbers and words of all addresses; before them stands the place that none has.
+        told = [_numbered_texts([part[place] for part in parts]) for place in range(3)]
+        codes = [np.concatenate([np.zeros(1, np.int32), *rows]) for _, rows in told]
+        first, at = _combined(codes, [len(texts) for texts, _ in told])
+        columns = {
+            name: texts.take(pa.array(code[first]))
+            for name, (texts, _), code in zip(("postcode", "numbers", "words"), told, codes, strict=True)
+        }
+        postcodes, code = told[0][0], pa.array(codes[0][first])
+        outwards = pa.array([outward_of(text) for text in postcodes.to_pylist()], pa.string()).take(code)
+        is_shared = np.zeros(len(first), np.bool_)
+        if model.shared:
+            # None is nowhere: "" is no postcode, and without any part there is no place.
+            shared = ~unlisted(postcodes, "postcode", model)
+            shared[0] = False
+            listed = zip(*(column.to_pylist() for column in columns.values()), strict=True)
+            is_shared = shared[codes[0][first]] | np.fromiter(
+                (fingerprint(f"place:{':'.join(one)}") in model.shared for one in listed),
+                np.bool_,
+                len(first),
+            )
+            is_shared[0] = False
         values = pa.StructArray.from_arrays(
             [
-                pa.array([place.postcode for place in made], pa.string()),
-                pa.array([outward_of(place.postcode) for place in made], pa.string()),
-                pa.array([place.numbers for place in made], pa.string()),
-                pa.array([place.words for place in made], pa.string()),
-                pa.array([place.is_shared for place in made], pa.bool_()),
+                columns["postcode"],
+                outwards,
+                columns["numbers"],
+                columns["words"],
+                pa.array(is_shared),
             ],
             fields=list(PLACE),
         )
-        self._lists("places", values, slots)
+        strange = ~(is_ascii(columns["postcode"]) & is_ascii(columns["numbers"]) & is_ascii(columns["words"]))
+        rows = np.split(at[1:], len(parts)) if parts else []
+        if strange.any():
+            for slot in rows:
+                self._odd |= strange[slot]
+        self._lists("places", values, rows)
+
+    def _address(
+        self, lines: _Column, city: _Column, postcode: _Column
+    ) -> list[tuple[Any, NDArray[np.int32]]]:
+        """Clean an address: its postcode, numbers and words, each as distinct texts and which of them every row has."""
+        model = self._model
+        self._doubt(longest(postcode.texts, 16) & _is_sound(postcode.texts, 16), postcode.rows)
+        self._doubt(_is_sound(city.texts, MAX_LINE), city.rows)
+        short = (
+            fits(lines.texts, "[ -~\n]*")
+            & longest(lines.texts, MAX_LINE)
+            & (pc.count_substring(lines.texts, "\n").to_numpy() < 20)
+        )
+        others = np.flatnonzero(~short)
+        short[others] = [_are_sound(_lines_of(text)) for text in _taken(lines.texts, others)]
+        self._doubt(short, lines.rows)
+        first, rows = _combined((lines.rows, city.rows), (len(lines.texts), len(city.texts)))
+        texts, names, towns = lines.texts.take(pa.array(lines.rows[first])), city.values(), city.rows[first]
+        numbers, words, is_plain = address_words(texts, names, towns, model)
+        odd = np.flatnonzero(~is_plain)
+        if len(odd):
+            slow = [
+                words_of(_lines_of(text), names[town], model)
+                for text, town in zip(_taken(texts, odd), towns[odd].tolist(), strict=True)
+            ]
+            mask = pa.array(~is_plain)
+            numbers = pc.replace_with_mask(numbers, mask, pa.array([one for one, _ in slow], pa.string()))
+            words = pc.replace_with_mask(words, mask, pa.array([one for _, one in slow], pa.string()))
+        codes = pa.array([postcode_of(text) for text in postcode.values()], pa.string())
+        return [(codes, postcode.rows), (numbers, rows), (words, rows)]
 
     def _lists(self, name: str, values: Any, slots: Sequence[NDArray[np.int32]]) -> None:
-        """Make each row's list of distinct values, in the order of their columns; each distinct list is kept once."""
+        """Make each row's list of distinct values, in the order of their columns; each distinct list is kept once.
+
+        Args:
+            values: the first of them stands for none.
+        """
         size = self._raw.size
         if not slots:
             slots = [np.zeros(size, np.int32)]
@@ -487,32 +611,27 @@ class _Bulk:
         for later in range(1, matrix.shape[1]):
             for earlier in range(later):
                 matrix[matrix[:, later] == matrix[:, earlier], later] = 0
-        code = np.zeros(size, np.int64)
-        for slot in range(matrix.shape[1]):
-            if float(len(values)) ** (slot + 1) >= 2.0**62:
-                _, code = np.unique(code, return_inverse=True)
-            code = code * len(values) + matrix[:, slot]
-        _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+        first, rows = _combined(list(matrix.T), [len(values)] * matrix.shape[1])
         chosen = matrix[first]
         present = chosen > 0
         offsets = np.concatenate(([0], np.cumsum(present.sum(axis=1)))).astype(np.int32)
         lists = pa.ListArray.from_arrays(pa.array(offsets), values.take(pa.array(chosen[present])))
-        self._groups.append((pa.table({name: lists.cast(SCHEMA.field(name).type)}), inverse.astype(np.int32)))
+        self._add(name, pa.table({name: lists.cast(SCHEMA.field(name).type)}), rows)
         self._values[name] = len(values) - 1
 
-    def _flags(self, given: Any, family: Any) -> None:
-        domain = _domain(self._raw, ("birth_order",))
-        orders = np.array([order_of(text) for (text,) in domain.values], np.int64)[domain.rows]
-        self._doubt((text in (None, *"123456789") for (text,) in domain.values), domain.rows)
+    def _flags(self, given: Ints, family: Flags) -> None:
+        sent = self._column("birth_order")
+        orders = np.array([order_of(text) for text in sent.values()], np.int64)[sent.rows]
+        self._doubt(is_in(sent.texts, ("", *"123456789")), sent.rows)
         orders = np.where(orders > 0, orders, given[:, 2])
         self._add("orders of birth", _table({"birth_order": np.arange(10)}), orders.astype(np.int32))
         # As in a record's names together: a placeholder counts where no given name is left.
         placeholder = ((given[:, 0] > 0) | family) & (given[:, 1] == 0)
         self._add("", _table({"is_placeholder": [False, True]}), placeholder.astype(np.int32))
-        domain = _domain(self._raw, ("restricted",))
-        said = [_FLAGS.get(text.lower() if text else None) for (text,) in domain.values]
-        self._doubt((one is not None for one in said), domain.rows)
-        restricted = np.array([bool(one) for one in said], np.int32)[domain.rows]
+        sent = self._column("restricted")
+        said = [_FLAGS.get(text.lower()) for text in sent.values()]
+        self._doubt(np.array([one is not None for one in said]), sent.rows)
+        restricted = np.array([bool(one) for one in said], np.int32)[sent.rows]
         self._add("", _table({"is_restricted": [False, True]}), restricted)
 
     # Keys, versions, rejects
@@ -525,8 +644,10 @@ class _Bulk:
             for name in ("organisation", "system", "local_id")
         }
         for name, shape in (("organisation", _ODS), ("system", _SYSTEM)):
-            texts, rows = _codes(keys.column(name))
-            self._doubt((bool(text and shape.fullmatch(text)) for text in texts), rows.astype(np.int32))
+            sent = self._column(name)
+            self._doubt(
+                np.fromiter((bool(shape.fullmatch(text)) for text in sent.values()), np.bool_), sent.rows
+            )
         self._doubtful |= ~pc.match_substring_regex(
             trimmed["local_id"], "^[!-~]([ -~]{0,62}[!-~])?$"
         ).to_numpy()
@@ -539,7 +660,9 @@ class _Bulk:
         records: list[SourceRecord] = []
         places: list[int] = []
         empty = 0
-        for place, read in zip(doubtful.tolist(), self._read(doubtful), strict=True):
+        for place, read in zip(
+            doubtful.tolist(), self._read(files[doubtful], numbers[doubtful]), strict=True
+        ):
             if read is None:
                 # A spreadsheet's empty row.
                 is_good[place] = False
@@ -554,11 +677,11 @@ class _Bulk:
             rejects.extend(Reject(file, number, fault.field, fault.code) for fault in read.faults)
         self._put(records, places)
         if places:
-            for name in ("organisation", "system", "local_id"):
-                whole = trimmed[name].to_pylist()
-                for place, record in zip(places, records, strict=True):
-                    whole[place] = getattr(record.key, name)
-                trimmed[name] = pa.chunked_array([pa.array(whole, pa.string())])
+            mask = np.zeros(raw.size, np.bool_)
+            mask[places] = True
+            for name, column in trimmed.items():
+                mended = pa.array([getattr(record.key, name) for record in records], pa.string())
+                trimmed[name] = pc.replace_with_mask(column.combine_chunks(), pa.array(mask), mended)
         order, older, untimed = _latest(self._raw, trimmed, keys.column("updated_at"), is_good)
         rejects.extend(
             Reject(
@@ -571,9 +694,7 @@ class _Bulk:
         )
         groups = [Group(values, rows[order]) for values, rows in self._groups]
         groups.append(Group(_table({"is_odd": [False, True]}), self._odd[order].astype(np.int32)))
-        kept = pa.table(
-            {name: column.take(pa.array(order)).combine_chunks() for name, column in trimmed.items()}
-        )
+        kept = pa.table({name: column.take(pa.array(order)) for name, column in trimmed.items()})
         return Normalised(
             Records(tuple(groups), len(order)),
             kept,
@@ -594,12 +715,11 @@ class _Bulk:
             at = _instant(text)
             self._doubtful[place] |= at is None or (at < _FOREVER and at >= self._future)
 
-    def _read(self, places: Ints) -> Iterable[ReadRow | None]:
+    def _read(self, files: Ints, numbers: Ints) -> Iterable[ReadRow | None]:
         columns = self._raw.columns
-        for start in range(0, len(places), 50_000):
-            some = places[start : start + 50_000]
-            table = self._raw.fetch(columns).take(pa.array(some)).to_pylist()
-            for row in table:
+        for start in range(0, len(numbers), 50_000):
+            some = slice(start, start + 50_000)
+            for row in self._raw.rows(files[some], numbers[some]).to_pylist():
                 values = [row[name] or "" for name in columns]
                 yield self._read_row(columns, values) if any(value.strip() for value in values) else None
 
@@ -632,9 +752,8 @@ def _table(columns: dict[str, Any]) -> pa.Table:
 _FOREVER = 2**62
 
 
-_PLAIN_INSTANT = (
-    r"^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"
-)
+_DAYS = "(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31"
+_PLAIN_INSTANT = rf"\A[12][0-9]{{3}}-(?:{_DAYS})T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z\z"
 
 
 def _instant(text: str | None) -> int | None:

@@ -4,9 +4,11 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from foundation.errors import Invalid
 from mpi.bulk.sql import quoted
@@ -42,13 +44,34 @@ class Raw:
         """Return columns of all rows, in file order; a column that no file has is empty."""
         known = (*self.columns, "file_number", "row_number")
         asked = ", ".join(f'"{name}"' if name in known else f'NULL::VARCHAR AS "{name}"' for name in columns)
-        return self.connection.sql(f"SELECT {asked} FROM {self.source}").to_arrow_table()
+        return _table(self.connection, f"SELECT {asked} FROM {self.source}")
+
+    def rows(self, files: NDArray[Any], numbers: NDArray[Any]) -> pa.Table:
+        """Return some rows, with all that was received of them: by number of file and row, in order."""
+        self.connection.register(
+            "bulk_rows", pa.table({"file_number": pa.array(files), "row_number": pa.array(numbers)})
+        )
+        try:
+            return _table(
+                self.connection,
+                f"SELECT * FROM {self.source} SEMI JOIN bulk_rows USING (file_number, row_number) ORDER BY file_number, row_number",
+            ).select(self.columns)
+        finally:
+            self.connection.unregister("bulk_rows")
+
+
+def _table(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
+    try:
+        return connection.sql(statement).to_arrow_table()
+    except duckdb.Error as fault:
+        # The engine's own message repeats values: it stays out.
+        raise Invalid("file-format", detail="A file cannot be read as what its ending says.") from fault
 
 
 def open_files(
     connection: duckdb.DuckDBPyConnection, files: Sequence[Path], name_columns: NameColumns, folder: Path
 ) -> Raw:
-    """Read files into one table of text; what is not columnar already is written to ``folder`` as Parquet.
+    """Read files into one table of text; what is not Parquet already is written to ``folder`` as such.
 
     Raises:
         Invalid: ``file-empty``, ``file-format``, or what ``name_columns`` says of the headings.
@@ -63,11 +86,15 @@ def open_files(
         ]
         columns |= dict.fromkeys(name for _, name in chosen)
         asked = ", ".join(f'CAST("{_escaped(heading)}" AS VARCHAR) AS "{name}"' for heading, name in chosen)
-        start = 1 if _is_text(path) else 0
-        parts.append(
-            f"SELECT {asked}, {number} AS file_number, row_number() OVER () + {start} AS row_number FROM {source}"
+        # Rows of a text count from its heading.
+        count = (
+            "file_row_number + 1" if _is_parquet(path) else f"row_number() OVER () + {int(_is_text(path))}"
         )
+        parts.append(f"SELECT {asked}, {number} AS file_number, {count} AS row_number FROM {source}")
     statement = " UNION ALL BY NAME ".join(parts)
+    if all(map(_is_parquet, files)):
+        source = f"({statement})"
+        return Raw(connection, source, tuple(columns), _count(connection, source), ())
     kept = folder / "raw.parquet"
     if not kept.exists():
         connection.execute("SET preserve_insertion_order = true").fetchall()
@@ -87,7 +114,11 @@ def open_files(
 
 
 def _count(connection: duckdb.DuckDBPyConnection, source: str) -> int:
-    return int(connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0][0])
+    return int(_table(connection, f"SELECT count(*) AS count FROM {source}").column("count")[0].as_py())
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() in PARQUET
 
 
 def _is_text(path: Path) -> bool:
@@ -99,17 +130,17 @@ def _opened(path: Path) -> tuple[list[str], str]:
     ending = path.suffix.lower()
     at = quoted(str(path))
     if ending in PARQUET or ending in JSON_LINES:
-        read = "read_parquet" if ending in PARQUET else "read_ndjson"
-        source = (
-            f"{read}({at})" if ending in PARQUET else f"{read}({at}, maximum_object_size = {_LONGEST_LINE})"
+        read, option = (
+            ("read_parquet", "file_row_number = true")
+            if ending in PARQUET
+            else ("read_ndjson", f"maximum_object_size = {_LONGEST_LINE}")
         )
         try:
             with duckdb.connect() as connection:
-                return [
-                    row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
-                ], source
+                described = connection.execute(f"DESCRIBE SELECT * FROM {read}({at})").fetchall()
         except duckdb.Error as fault:
             raise Invalid("file-format", detail="A file cannot be read as what its ending says.") from fault
+        return [row[0] for row in described], f"{read}({at}, {option})"
     headings, delimiter = _header(path)
     named = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in _as_read(path, headings))
     source = (

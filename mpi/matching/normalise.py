@@ -333,7 +333,7 @@ def canonical_forms(name: str, model: Model) -> tuple[str, ...]:
 
 # Places and contacts -------------------------------------------------------------------------------------------
 
-_UNIT_WORDS = frozenset(("flat", "apartment", "apt", "unit", "room", "house", "no", "number", "floor", "the"))
+UNIT_WORDS = frozenset(("flat", "apartment", "apt", "unit", "room", "house", "no", "number", "floor", "the"))
 
 
 def _place(address: Address, model: Model) -> Place | None:
@@ -346,18 +346,18 @@ def words_of(lines: Sequence[str], city: str | None, model: Model) -> tuple[str,
     if any(phrase in folded for phrase in model.placeholder_addresses):
         folded = ""
     words = folded.split()
-    town = _fold_town(city or "")
+    town = fold_town(city or "")
     numbers = " ".join(sorted({word for word in words if word[0].isdigit()}))
     named = {
         model.street_words.get(word, word)
         for word in words
-        if not word[0].isdigit() and word not in _UNIT_WORDS and word != town
+        if not word[0].isdigit() and word not in UNIT_WORDS and word != town
     }
     return numbers, " ".join(sorted(named))
 
 
 @lru_cache(maxsize=4_096)
-def _fold_town(city: str) -> str:
+def fold_town(city: str) -> str:
     return fold(city)
 
 

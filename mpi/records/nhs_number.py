@@ -9,7 +9,7 @@ from operator import mul
 from foundation.errors import Invalid
 
 _SHAPE = re.compile(r"\d{10}|\d{3}[ -]\d{3}[ -]\d{4}")
-_WEIGHTS = (10, 9, 8, 7, 6, 5, 4, 3, 2)
+CHECK_WEIGHTS = (10, 9, 8, 7, 6, 5, 4, 3, 2)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,7 +73,7 @@ def check_digit(nine: str) -> int | None:
 
     Source: NHS Data Dictionary, "NHS NUMBER".
     """
-    rest = 11 - sum(map(mul, map(int, nine), _WEIGHTS)) % 11
+    rest = 11 - sum(map(mul, map(int, nine), CHECK_WEIGHTS)) % 11
     return 0 if rest == 11 else None if rest == 10 else rest
 
 
