@@ -33,7 +33,7 @@ from mpi.bulk.plain import (
     unlisted,
 )
 from mpi.bulk.read import Raw, Reject
-from mpi.bulk.records import Group, Records
+from mpi.bulk.records import Group, Records, combined
 from mpi.matching import Model, normalise
 from mpi.matching.model import fingerprint
 from mpi.matching.normalise import (
@@ -133,32 +133,6 @@ def _column(raw: Raw, name: str) -> _Column:
     # Some were the same but for spaces.
     again = texts.dictionary_encode()
     return _Column(again.dictionary, again.indices.to_numpy()[rows])
-
-
-def _combined(columns: Sequence[NDArray[np.int32]], sizes: Sequence[int]) -> tuple[Ints, NDArray[np.int32]]:
-    """Return the first row of every distinct combination of columns, and which combination each row has.
-
-    Args:
-        sizes: the values of each column lie below this.
-    """
-    code = np.zeros(len(columns[0]), np.int64)
-    reach = 1
-    for rows, size in zip(columns, sizes, strict=True):
-        if reach * size >= 2**62:
-            code = _distinct(code)[1].astype(np.int64)
-            reach = len(code)
-        code = code * size + rows
-        reach *= size
-    count, inverse = _distinct(code)
-    first = np.empty(count, np.int64)
-    first[inverse[::-1]] = np.arange(len(code))[::-1]
-    return first, inverse
-
-
-def _distinct(codes: Ints) -> tuple[int, NDArray[np.int32]]:
-    """Return how many distinct codes there are, and of each code its place among them: by a hash, which costs less than sorting."""
-    encoded = pa.array(codes).dictionary_encode()
-    return len(encoded.dictionary), encoded.indices.to_numpy()
 
 
 def _taken(texts: Any, places: NDArray[Any]) -> list[str]:
@@ -324,7 +298,7 @@ class _Bulk:
         flags = [(False, bool(first), 0) for first in firsts]
         given_rows, middle_rows = given.rows.copy(), middle.rows.copy()
         together = np.flatnonzero(~alone)
-        first, at = _combined(
+        first, at = combined(
             (given.rows[together], middle.rows[together]), (len(given.texts), len(middle.texts))
         )
         some = together[first]
@@ -366,7 +340,7 @@ class _Bulk:
         names = [names_of((HumanName(family=text),) if text else (), model) for text in family.values()]
         together = np.flatnonzero(~alone)
         columns_sent = (family, before, use)
-        first, at = _combined(
+        first, at = combined(
             [one.rows[together] for one in columns_sent], [len(one.texts) for one in columns_sent]
         )
         rows[together] = len(names) + at
@@ -412,7 +386,7 @@ class _Bulk:
             state[good] = np.array(made, np.int32)[status.rows[good]]
             rows[good & (state == 0)] = 0
         together = np.flatnonzero(~good & number.sent)
-        first, at = _combined(
+        first, at = combined(
             (number.rows[together], status.rows[together]), (len(number.texts), len(status.texts))
         )
         some = together[first]
@@ -495,7 +469,7 @@ class _Bulk:
             self._doubt(_is_sound(value.texts, MAX_VALUE), value.rows)
             self._doubt(_is_sound(system.texts, MAX_VALUE), system.rows)
             self._doubtful |= value.sent & ~system.sent
-            first, rows = _combined((value.rows, system.rows), (len(value.texts), len(system.texts)))
+            first, rows = combined((value.rows, system.rows), (len(value.texts), len(system.texts)))
             values = value.texts.take(pa.array(value.rows[first]))
             systems = system.texts.take(pa.array(system.rows[first]))
             quick, is_plain = identifiers(systems, values)
@@ -532,7 +506,7 @@ class _Bulk:
         # Postcode, numbers and words of all addresses; before them stands the place that none has.
         told = [_numbered_texts([part[place] for part in parts]) for place in range(3)]
         codes = [np.concatenate([np.zeros(1, np.int32), *rows]) for _, rows in told]
-        first, at = _combined(codes, [len(texts) for texts, _ in told])
+        first, at = combined(codes, [len(texts) for texts, _ in told])
         columns = {
             name: texts.take(pa.array(code[first]))
             for name, (texts, _), code in zip(("postcode", "numbers", "words"), told, codes, strict=True)
@@ -583,7 +557,7 @@ class _Bulk:
         others = np.flatnonzero(~short)
         short[others] = [_are_sound(_lines_of(text)) for text in _taken(lines.texts, others)]
         self._doubt(short, lines.rows)
-        first, rows = _combined((lines.rows, city.rows), (len(lines.texts), len(city.texts)))
+        first, rows = combined((lines.rows, city.rows), (len(lines.texts), len(city.texts)))
         texts, names, towns = lines.texts.take(pa.array(lines.rows[first])), city.values(), city.rows[first]
         numbers, words, is_plain = address_words(texts, names, towns, model)
         odd = np.flatnonzero(~is_plain)
@@ -611,7 +585,7 @@ class _Bulk:
         for later in range(1, matrix.shape[1]):
             for earlier in range(later):
                 matrix[matrix[:, later] == matrix[:, earlier], later] = 0
-        first, rows = _combined(list(matrix.T), [len(values)] * matrix.shape[1])
+        first, rows = combined(list(matrix.T), [len(values)] * matrix.shape[1])
         chosen = matrix[first]
         present = chosen > 0
         offsets = np.concatenate(([0], np.cumsum(present.sum(axis=1)))).astype(np.int32)

@@ -357,7 +357,8 @@ def _edge_table(keys: pa.Table, edges: Weighed, model: Model) -> pa.Table:
     words = pa.array(
         [grade.value for grade in (Grade.CERTAIN, Grade.PROBABLE, Grade.POSSIBLE, Grade.CERTAINLY_NOT)]
     )
-    obstacles = pa.array([" ".join(found) for found in edges.patterns.obstacles], pa.string())
+    kinds, kind = np.unique(edges.pattern, return_inverse=True)
+    obstacles = pa.array([" ".join(found) for found in edges.patterns.obstacles(kinds)], pa.string())
     conflicts = pa.array([word or "" for word in CONFLICTS])
     return pa.table(
         {
@@ -366,7 +367,7 @@ def _edge_table(keys: pa.Table, edges: Weighed, model: Model) -> pa.Table:
             "weight_millibits": pa.array(edges.weight),
             "grade": words.take(pa.array(grades)),
             "links": pa.array(edges.may_link),
-            "obstacles": obstacles.take(pa.array(edges.pattern)),
+            "obstacles": obstacles.take(pa.array(kind)),
             "conflict": conflicts.take(pa.array(edges.conflict)),
         }
     )

@@ -11,7 +11,7 @@ Levels are small numbers, ``code_of`` says which. Nothing is ever null; an index
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from mpi.matching.definition import (
     COLUMNS,
@@ -24,7 +24,17 @@ from mpi.matching.definition import (
     PLACE_PARTS,
     Program,
 )
-from mpi.matching.language import Case, Choice, KeyRule, Pairwise, Step, expressions_of, names_in, parse
+from mpi.matching.language import (
+    Case,
+    Choice,
+    KeyRule,
+    Pairwise,
+    Step,
+    choose,
+    expressions_of,
+    names_in,
+    parse,
+)
 
 WORDS: tuple[str, ...] = tuple(
     dict.fromkeys(
@@ -50,7 +60,15 @@ def code_of(word: str) -> int:
     return _CODES[word]
 
 
-_CODES = {word: code for code, word in enumerate((*WORDS, *({"swapped", "no", OPEN} - set(WORDS))))}
+def word_of(code: int) -> str:
+    """Return the level that a number stands for."""
+    return _WORDS[code]
+
+
+_WORDS = tuple(dict.fromkeys((*WORDS, "swapped", "no", "yes", OPEN)))
+_CODES = {word: code for code, word in enumerate(_WORDS)}
+NOT_SAID = 255
+"""No level's number."""
 
 
 def quoted(text: str) -> str:
@@ -336,7 +354,7 @@ def _best(pairwise: Pairwise, ours: _Sql, theirs: _Sql, *, single: bool) -> _Sql
         codes = {word: str(code_of(word)) for word in pairwise.ranks}
         names = {"x": _first(ours), "y": _first(theirs)}
         said = _choice(pairwise.choice, _Scope(names=names), codes)
-        both = f"len({ours.text}) = 1 AND len({theirs.text}) = 1"
+        both = f"{ours.text}_size = 1 AND {theirs.text}_size = 1"
         return _Sql(f"CASE WHEN {both} THEN {said} ELSE {code_of(pairwise.ranks[0])} END", "level")
     sounds = any(_asks_for_sound(parse(text), "x") for text in expressions_of(pairwise.choice))
     mine, x = _looped(ours, "x", sounds)
@@ -364,17 +382,25 @@ def best_lists(program: Program) -> tuple[str, ...]:
     for step in program.steps:
         for text in expressions_of(step.choice):
             for node in ast.walk(parse(text)):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "best":
+                if _is_best(node):
                     found |= dict.fromkeys(
                         side.attr for side in node.args[1:] if isinstance(side, ast.Attribute)
                     )
     return tuple(found)
 
 
+def first_columns(name: str) -> tuple[str, ...]:
+    """Return the columns that hold a list's length and its first value: all that ``best`` asks of lists of one."""
+    if COLUMNS[name] == "places":
+        return (f"{name}_size", *(f"{name}_1_{part}" for part in (*PLACE_PARTS, "outward")))
+    return (f"{name}_size", *(f"{one}_1" for one in table_columns(name)))
+
+
 def _first_of(of: _Sql) -> list[str]:
+    size = f"len({of.text}) AS {of.text}_size"
     if of.kind == "places":
-        return [f"{of.text}[1].{part} AS {of.text}_1_{part}" for part in (*PLACE_PARTS, "outward")]
-    return [f"{one}[1] AS {one}_1" for one in (of.text, of.sounds) if one]
+        return [size, *(f"{of.text}[1].{part} AS {of.text}_1_{part}" for part in (*PLACE_PARTS, "outward"))]
+    return [size, *(f"{one}[1] AS {one}_1" for one in (of.text, of.sounds) if one)]
 
 
 # Choices -------------------------------------------------------------------------------------------------------
@@ -457,6 +483,69 @@ def compare_statement(program: Program, pairs: str, kept: Iterable[str] = (), *,
         f"{_true(parse(EITHER_LATER_BIRTH), scope)} AS is_later_birth",
     ]
     return f"SELECT {', '.join(told)} FROM {statement}"
+
+
+TOLD = tuple(
+    Step(name, choose(("yes", condition), otherwise="no"))
+    for name, condition in (
+        ("is_placeholder", EITHER_PLACEHOLDER),
+        ("is_later_birth", EITHER_LATER_BIRTH),
+        ("has_decade", DECADE),
+    )
+)
+"""What is told beside the levels, as steps."""
+
+
+def step_statement(step: Step, program: Program, pairs: str, *, single: bool) -> str:
+    """Write one step over every row of ``pairs``: its number, ``pair``, and what it comes to, ``said``.
+
+    ``pairs`` has ``asked_columns`` of either record, and of earlier steps the words as numbers (``step_<name>``) and the texts.
+
+    Args:
+        single: no list of ``best`` holds more than one value.
+    """
+    values = frozenset(("given_value", "family_value"))
+    steps = frozenset(one.name for one in program.steps)
+    scope = _Scope(steps, values, program.absent, single=single)
+    said = _choice(step.choice, scope)
+    if step.name not in values:
+        said = f"CAST({said} AS UTINYINT)"
+    return f"SELECT pair, {said} AS said FROM {pairs}"
+
+
+def asked_columns(step: Step, *, single: bool) -> tuple[str, ...]:
+    """Return the table's columns that a step looks at.
+
+    Args:
+        single: as for ``step_statement``; lists that only ``best`` looks at are not among them, but their ``first_columns`` are.
+    """
+    columns: dict[str, None] = {}
+
+    def look(node: ast.AST) -> None:
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in ("a", "b")
+        ):
+            columns.update(dict.fromkeys(table_columns(node.attr)))
+            return
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "commoner":
+            columns[f"{ast.literal_eval(node.args[2])}_part"] = None
+        if single and _is_best(node) and all(isinstance(side, ast.Attribute) for side in node.args[1:]):
+            for side in node.args[1:]:
+                assert isinstance(side, ast.Attribute)
+                columns.update(dict.fromkeys(first_columns(side.attr)))
+            return
+        for child in ast.iter_child_nodes(node):
+            look(child)
+
+    for text in expressions_of(step.choice):
+        look(parse(text))
+    return tuple(columns)
+
+
+def _is_best(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "best"
 
 
 def _layers(program: Program) -> list[list[Step]]:

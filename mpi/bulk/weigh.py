@@ -1,6 +1,7 @@
 """Pairs of rows compared, scored and graded: levels by SQL, and each pattern of levels weighed once by ``mpi.matching``."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,15 +10,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mpi.bulk.records import Records
-from mpi.bulk.sql import best_lists, code_of, columns_of, compare_statement, table_columns
-from mpi.matching import Comparison, Model, compare, safety_obstacles, shares_number
+from mpi.bulk.records import Records, combined
+from mpi.bulk.sql import code_of
+from mpi.bulk.steps import Said, Steps
+from mpi.matching import Comparison, Model, compare, safety_obstacles
+from mpi.matching.compare import MISSING
 from mpi.matching.decide import NUMBERS_CONFLICT, SAME_NUMBER_CONFLICT
 from mpi.matching.definition import program_of
-from mpi.matching.score import pattern_of
 
 Ints = NDArray[np.int64]
 
+_YES = code_of("yes")
 CONFLICTS = (None, SAME_NUMBER_CONFLICT, NUMBERS_CONFLICT)
 
 
@@ -70,22 +73,38 @@ class Compared(NamedTuple):
 
 
 class Patterns:
-    """The patterns of levels met so far, each weighed and graded once."""
+    """The patterns of levels met so far, each weighed once, and graded once where that is asked for."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         program = program_of(model.specs)
         self.levels = [program.levels[name] for name in model.fields]
-        self._places: dict[int, int] = {}
-        self._codes: list[int] = []
-        self.comparisons: list[Comparison] = []
-        self.obstacles: list[tuple[str, ...]] = []
         rivals = len(model.rivals)
+        self._parts = [
+            np.array(
+                [
+                    model.parts[name].get(level, (0,) * rivals) if level != MISSING else (0,) * rivals
+                    for level in levels
+                ],
+                np.int64,
+            )
+            for name, levels in zip(model.fields, self.levels, strict=True)
+        ]
+        self._reach = 4 * math.prod(map(len, self.levels))
+        self._codes = np.empty(0, np.int64)
+        self._order = np.empty(0, np.int64)
+        """Places of the codes in their order."""
         self.sums = np.empty((0, rivals), np.int64)
         self.given = np.empty((0, rivals), np.bool_)
         self.family = np.empty((0, rivals), np.bool_)
-        self.marks = np.empty((0, 3), np.bool_)
-        """Has obstacles; the numbers are the same; the numbers differ."""
+        self.same_number = np.empty(0, np.bool_)
+        self.other_number = np.empty(0, np.bool_)
+        self._obstacles: dict[int, tuple[str, ...]] = {}
+        self._hindered = np.empty(0, np.int8)
+        """Whether a safety rule stands in the way; -1 where nobody asked yet."""
+
+    def __len__(self) -> int:
+        return len(self._codes)
 
     def codes(
         self, levels: Sequence[NDArray[np.uint8]], placeholder: NDArray[Any], later: NDArray[Any]
@@ -108,7 +127,8 @@ class Patterns:
 
     def codes_of(self, places: Ints) -> Ints:
         """Return the numbers of patterns by their place: those stay the same from run to run, places do not."""
-        return np.array(self._codes, np.int64)[places]
+        found: Ints = self._codes[places]
+        return found
 
     def levels_of(self, codes: Ints) -> NDArray[np.uint8]:
         """Return for each pattern number a row of places in ``levels``, a field a column."""
@@ -119,43 +139,81 @@ class Patterns:
         return found
 
     def places(self, codes: Ints) -> Ints:
-        """Return where each pattern stands in ``comparisons``; new ones are weighed first."""
-        if not len(codes):
+        """Return where each pattern stands in ``sums`` and the others; new ones are weighed first."""
+        first, inverse = combined([codes], [self._reach])
+        distinct = codes[first]
+        self._learn(distinct[~np.isin(distinct, self._codes)])
+        if not len(distinct):
             return np.empty(0, np.int64)
-        distinct, inverse = np.unique(codes, return_inverse=True)
-        self._learn([code for code in distinct.tolist() if code not in self._places])
-        where = np.array([self._places[code] for code in distinct.tolist()], np.int64)
-        return where[inverse]
+        found: Ints = self._order[np.searchsorted(self._codes, distinct, sorter=self._order)][inverse]
+        return found
 
-    def _learn(self, codes: Sequence[int]) -> None:
-        if not codes:
+    def _learn(self, codes: Ints) -> None:
+        if not len(codes):
             return
-        sums, given, family, marks = [], [], [], []
-        none = (False,) * len(self._model.rivals)
-        for code in codes:
-            comparison = self._read(code)
-            pattern = pattern_of(comparison.levels, self._model)
-            obstacles = tuple(safety_obstacles(comparison))
-            self._places[code] = len(self.comparisons)
-            self._codes.append(code)
-            self.comparisons.append(comparison)
-            self.obstacles.append(obstacles)
-            sums.append(pattern.sums)
-            given.append(pattern.given or none)
-            family.append(pattern.family or none)
-            differ = comparison.level("nhs_number") == "differ"
-            marks.append((bool(obstacles), shares_number(comparison), differ))
-        self.sums = np.concatenate((self.sums, np.array(sums, np.int64)))
-        self.given = np.concatenate((self.given, np.array(given, np.bool_)))
-        self.family = np.concatenate((self.family, np.array(family, np.bool_)))
-        self.marks = np.concatenate((self.marks, np.array(marks, np.bool_)))
+        model = self._model
+        levels = self.levels_of(codes)
+        sums = np.tile(np.array(model.priors, np.int64), (len(codes), 1))
+        for field, parts in enumerate(self._parts):
+            sums += parts[levels[:, field]]
+        self.sums = np.concatenate((self.sums, sums))
+        self.given = np.concatenate((self.given, self._counted("given", levels)))
+        self.family = np.concatenate((self.family, self._counted("family", levels)))
+        self.same_number = np.concatenate(
+            (self.same_number, self._has(levels, "nhs_number", ("verified", "claimed")))
+        )
+        self.other_number = np.concatenate((self.other_number, self._has(levels, "nhs_number", ("differ",))))
+        self._hindered = np.concatenate((self._hindered, np.full(len(codes), -1, np.int8)))
+        self._codes = np.concatenate((self._codes, codes))
+        self._order = np.argsort(self._codes)
 
-    def _read(self, code: int) -> Comparison:
-        levels = []
-        for words in reversed(self.levels):
-            code, place = divmod(code, len(words))
-            levels.append(words[place])
-        return Comparison(tuple(reversed(levels)), "", "", bool(code & 2), bool(code & 1), self._model.fields)
+    def _has(self, levels: NDArray[np.uint8], field: str, wanted: Iterable[str]) -> NDArray[np.bool_]:
+        if field not in self._model.fields:
+            return np.zeros(len(levels), np.bool_)
+        place = self._model.fields.index(field)
+        chosen = np.array([level in wanted for level in self.levels[place]], np.bool_)
+        found: NDArray[np.bool_] = chosen[levels[:, place]]
+        return found
+
+    def _counted(self, field: str, levels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Say against which rivals the frequency of an agreeing name counts."""
+        model = self._model
+        table = model.frequency.get(field)
+        against = [table is not None and rival in table.against for rival in model.rivals]
+        which = self._has(levels, field, table.levels if table is not None else ())
+        return which[:, None] & np.array(against, np.bool_)
+
+    def comparisons(self, places: Ints) -> list[Comparison]:
+        """Return patterns as comparisons, without the agreeing names."""
+        codes = self._codes[places]
+        marks = (codes // (self._reach // 4)).tolist()
+        return [
+            Comparison(
+                tuple(words[level] for words, level in zip(self.levels, row, strict=True)),
+                "",
+                "",
+                mark & 2 != 0,
+                mark & 1 != 0,
+                self._model.fields,
+            )
+            for row, mark in zip(self.levels_of(codes).tolist(), marks, strict=True)
+        ]
+
+    def obstacles(self, places: Ints) -> list[tuple[str, ...]]:
+        """Return the safety rules that stand in the way of patterns."""
+        new = [place for place in np.unique(places).tolist() if place not in self._obstacles]
+        for place, comparison in zip(new, self.comparisons(np.array(new, np.int64)), strict=True):
+            self._obstacles[place] = tuple(safety_obstacles(comparison))
+        return [self._obstacles[place] for place in places.tolist()]
+
+    def hindered(self, places: Ints) -> NDArray[np.bool_]:
+        """Say which patterns a safety rule stands in the way of."""
+        asked = np.zeros(len(self), np.bool_)
+        asked[places] = True
+        new = np.flatnonzero(asked & (self._hindered < 0))
+        self._hindered[new] = [bool(found) for found in self.obstacles(new)]
+        found: NDArray[np.bool_] = self._hindered[places] > 0
+        return found
 
 
 class Weigher:
@@ -165,23 +223,11 @@ class Weigher:
         self._connection = connection
         self._model = model
         self.patterns = Patterns(model)
-        program = program_of(model.specs)
-        asked = columns_of(program)
-        names = [one for name in sorted(asked) for one in table_columns(name)]
-        names += [f"{name}_part" for name in ("given", "family") if name in model.frequency]
         self._records = records
-        self._asked = list(dict.fromkeys(names))
         self._odd = records.numbers("is_odd")
         self._has_odd = bool(self._odd.any())
-        self._statements = {
-            single: _with_frequencies(
-                connection, compare_statement(program, "bulk_pairs", ("pair",), single=single), model
-            )
-            for single in (True, False)
-        }
-        self._several = np.zeros(records.size, np.bool_)
-        for name in best_lists(program):
-            self._several |= records.lengths(name) > 1
+        self._steps = Steps(connection, records, program_of(model.specs))
+        self._years = records.numbers("birth_0")
 
     def weigh(self, a: Ints, b: Ints) -> Weighed:
         """Compare, score and grade pairs of rows; the answers stand in the order of the pairs."""
@@ -193,30 +239,32 @@ class Weigher:
         codes = np.empty(len(a), np.int64)
         given, family = np.zeros(len(a), np.int64), np.zeros(len(a), np.int64)
         plain = np.arange(len(a)) if odd is None else np.flatnonzero(~odd)
-        several = self._several[a[plain]] | self._several[b[plain]]
-        for single, some in ((True, plain[~several]), (False, plain[several])):
-            if not len(some):
-                continue
-            found = self._levels(a[some], b[some], self._statements[single])
-            at = some[found["pair"]]
-            levels = [found[f"level_{name}"] for name in self._model.fields]
-            codes[at] = self.patterns.codes(levels, found["is_placeholder"], found["is_later_birth"])
-            given[at], family[at] = found["given_part"], found["family_part"]
+        if len(plain):
+            said = self._steps.over(a[plain], b[plain])
+            levels = [said.words[name] for name in self._model.fields]
+            marks = (said.words[name] == _YES for name in ("is_placeholder", "is_later_birth"))
+            codes[plain] = self.patterns.codes(levels, *marks)
+            decade = np.minimum(self._years[a[plain]], self._years[b[plain]]) // 10
+            given[plain] = self._rare("given", said, np.where(said.words["has_decade"] == _YES, decade, -1))
+            family[plain] = self._rare("family", said, np.full(len(plain), -1))
         if odd is not None and odd.any():
             self._weigh_odd(a, b, np.flatnonzero(odd), codes, given, family)
         return Compared(codes, given, family)
 
-    def _levels(self, a: Ints, b: Ints, statement: str) -> Mapping[str, NDArray[Any]]:
-        columns: dict[str, Any] = {"pair": pa.array(np.arange(len(a), dtype=np.int64))}
-        for letter, rows in (("a", a), ("b", b)):
-            taken = self._records.taken(self._asked, rows)
-            columns |= {f"{letter}_{name}": column for name, column in taken.items()}
-        self._connection.register("bulk_pairs", pa.table(columns))
-        try:
-            found = self._connection.sql(statement).to_arrow_table()
-        finally:
-            self._connection.unregister("bulk_pairs")
-        return {name: found.column(name).to_numpy() for name in found.column_names}
+    def _rare(self, name: str, said: Said, decade: NDArray[Any]) -> Ints:
+        """Return how much each pair's agreeing name says by how rare it is, of its decade where one is told."""
+        table = self._model.frequency.get(name)
+        if table is None or name not in self._model.fields:
+            return np.zeros(len(decade), np.int64)
+        places, texts = said.texts[f"{name}_value"]
+        first, inverse = combined([places, decade + 1], [len(texts), 1_001])
+        values = texts.take(pa.array(places[first])).to_pylist()
+        parts = [
+            table.part(value if ten < 0 else f"{value}|{ten}")
+            for value, ten in zip(values, decade[first].tolist(), strict=True)
+        ]
+        found: Ints = np.array(parts, np.int64)[inverse]
+        return found
 
     def _weigh_odd(self, a: Ints, b: Ints, which: Ints, codes: Ints, given: Ints, family: Ints) -> None:
         rows = np.unique(np.concatenate((a[which], b[which])))
@@ -242,48 +290,13 @@ class Weigher:
         weight = totals[np.arange(len(a)), best] if len(a) else np.empty(0, np.int64)
         evidence = weight - np.array(self._model.priors, np.int64)[best]
         limits = self._model.thresholds
-        has_obstacle, same, differ = patterns.marks[pattern].T
-        may_link = (weight >= limits.live) & ~has_obstacle
         is_weak = weight < limits.review
-        shared = ~may_link & same & (is_weak | has_obstacle)
-        two = ~may_link & ~shared & differ & ~is_weak
+        # Below both thresholds safety rules change nothing: most patterns need no grade.
+        matters = weight >= min(limits.live, limits.review)
+        hindered = np.zeros(len(a), np.bool_)
+        hindered[matters] = patterns.hindered(pattern[matters])
+        may_link = (weight >= limits.live) & ~hindered
+        shared = ~may_link & patterns.same_number[pattern] & (is_weak | hindered)
+        two = ~may_link & ~shared & patterns.other_number[pattern] & ~is_weak
         conflict = shared.astype(np.int8) + two.astype(np.int8) * np.int8(2)
         return Weighed(a, b, weight, evidence, may_link, conflict, pattern, patterns)
-
-
-def _with_frequencies(connection: duckdb.DuckDBPyConnection, statement: str, model: Model) -> str:
-    """Add to a comparison how rare its agreeing names are, from tables of the model."""
-    parts, joins = [], []
-    for name in ("given", "family"):
-        table = model.frequency.get(name)
-        if table is None or name not in model.fields:
-            parts.append(f"0 AS {name}_part")
-            continue
-        for by_decade in (False, True):
-            rows = [
-                (value.partition("|")[0], int(value.partition("|")[2] or -1), part)
-                for value, part in table.values.items()
-                if ("|" in value) == by_decade
-            ]
-            kind = "decade" if by_decade else "name"
-            listed = pa.table(
-                {
-                    "value": pa.array([row[0] for row in rows], pa.string()),
-                    "decade": pa.array([row[1] for row in rows], pa.int32()),
-                    "part": pa.array([row[2] for row in rows], pa.int32()),
-                }
-            )
-            connection.register("bulk_listed", listed)
-            connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE {name}_by_{kind} AS SELECT * FROM bulk_listed"
-            ).fetchall()
-            connection.unregister("bulk_listed")
-        joins.append(f"LEFT JOIN {name}_by_name AS {name}_n ON {name}_n.value = c.{name}_value")
-        asked = [f"{name}_n.part", str(table.unlisted)]
-        if name == "given":
-            joins.append(
-                "LEFT JOIN given_by_decade AS given_d ON given_d.value = c.given_value AND given_d.decade = c.decade"
-            )
-            asked.insert(0, "given_d.part")
-        parts.append(f"coalesce({', '.join(asked)}) AS {name}_part")
-    return f"SELECT c.* EXCLUDE (given_value, family_value, decade), {', '.join(parts)} FROM ({statement}) AS c {' '.join(joins)}"

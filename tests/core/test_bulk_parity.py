@@ -35,20 +35,22 @@ def unequal_pairs(
     b = np.array([dice.randrange(len(people)) for _ in range(count)])
     with duckdb.connect() as connection:
         weighed = Weigher(connection, Records.of(people, model), model).weigh(a, b)
+    comparisons = weighed.patterns.comparisons(weighed.pattern)
+    obstacles = weighed.patterns.obstacles(weighed.pattern)
     met: dict[str, set[str]] = {name: set() for name in model.fields}
     unequal = []
     for place in range(count):
         comparison = compare(people[a[place]], people[b[place]], model)
         scored = score(comparison, model)
         grading = decide(scored, comparison, model)
-        found = weighed.patterns.comparisons[weighed.pattern[place]]
+        found = comparisons[place]
         for name, level in zip(model.fields, comparison.levels, strict=True):
             met[name].add(level)
         if (
             found.levels,
             found.is_placeholder,
             found.is_later_birth,
-            weighed.patterns.obstacles[weighed.pattern[place]],
+            obstacles[place],
             weighed.weight[place],
             weighed.evidence[place],
             weighed.may_link[place],
@@ -142,7 +144,7 @@ def test_patterns_and_rare_names_are_told_without_weights():
         for row in levels.tolist()
     ]
     assert words == [one.levels for one in one_by_one]
-    assert not weigher.patterns.comparisons
+    assert not len(weigher.patterns)
     for name, parts in (("given", compared.given), ("family", compared.family)):
         counted = [one.level(name) in MODEL.frequency[name].levels for one in one_by_one]
         assert sum(counted) > 100
