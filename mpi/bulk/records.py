@@ -37,21 +37,26 @@ def combined(columns: Sequence[NDArray[Any]], sizes: Sequence[int]) -> tuple[NDA
 def _distinct(codes: NDArray[np.int64], reach: int) -> tuple[NDArray[np.int64], Places]:
     """Return the first row of every distinct code, and which of them each row has. Codes lie below ``reach``."""
     count = len(codes)
+    shift = count.bit_length()
     inverse: Places
-    if reach * count >= 1 << 62:
+    if reach << shift >= 1 << 62:
         encoded = pa.array(codes).dictionary_encode()
         inverse = encoded.indices.to_numpy()
         first = np.empty(len(encoded.dictionary), np.int64)
         first[inverse[::-1]] = np.arange(count)[::-1]
         return first, inverse
     # Code and row in one number: a plain sort of those costs a fraction of any other way.
-    beside = codes * count + np.arange(count)
+    beside = codes << shift
+    beside |= np.arange(count)
     beside.sort()
-    code, row = np.divmod(beside, max(1, count))
+    row = beside & ((1 << shift) - 1)
+    beside >>= shift
     is_first = np.ones(count, np.bool_)
-    np.not_equal(code[1:], code[:-1], out=is_first[1:])
+    np.not_equal(beside[1:], beside[:-1], out=is_first[1:])
+    place = np.cumsum(is_first, dtype=np.int32)
+    place -= 1
     inverse = np.empty(count, np.int32)
-    inverse[row] = np.cumsum(is_first, dtype=np.int32) - 1
+    inverse[row] = place
     return row[is_first], inverse
 
 

@@ -606,7 +606,8 @@ def key_statement(name: str, rule: KeyRule, records: str, *, with_text: bool = F
         lists.append((variable, listed))
         scope = scope.having(variable, stands)
     parts = _key_parts(parse(rule.text), scope)
-    key = f"hash({', '.join((quoted(name), *(part for part in parts if part != quoted(' '))))})"
+    hashed = (part for part in _key_parts(parse(rule.text), scope, as_numbers=True) if part != quoted(" "))
+    key = f"hash({', '.join((quoted(name), *hashed))})"
     if with_text:
         said = " || ".join(f"CAST({part} AS VARCHAR)" for part in parts)
         key = f"struct_pack(key := {key}, text := {said})"
@@ -620,14 +621,25 @@ def key_statement(name: str, rule: KeyRule, records: str, *, with_text: bool = F
     return f"SELECT row, key.key AS key, key.text AS text FROM ({statement})" if with_text else statement
 
 
-def _key_parts(node: ast.expr, scope: _Scope) -> list[str]:
+def _key_parts(node: ast.expr, scope: _Scope, *, as_numbers: bool = False) -> list[str]:
+    """Return the parts of a key's text. ``as_numbers``: a date is its three numbers, which cost less than its digits."""
     if not isinstance(node, ast.JoinedStr):
         return [_sql(node, scope).text]
     parts = []
     for value in node.values:
-        if isinstance(value, ast.FormattedValue):
-            parts.append(_sql(value.value, scope).text)
-        else:
-            assert isinstance(value, ast.Constant)
+        if isinstance(value, ast.Constant):
             parts.append(quoted(str(value.value)))
+            continue
+        assert isinstance(value, ast.FormattedValue)
+        said = value.value
+        if (
+            as_numbers
+            and isinstance(said, ast.Call)
+            and isinstance(said.func, ast.Name)
+            and said.func.id == "digits"
+        ):
+            date = _sql(said.args[0], scope).text
+            parts.extend(f"{date}_{part}" for part in range(3))
+        else:
+            parts.append(_sql(said, scope).text)
     return parts

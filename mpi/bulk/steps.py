@@ -67,6 +67,7 @@ class Steps:
         steps = (*program.steps, *TOLD)
         words = {step.name for step in steps} - values
         self._plans = [self._plan(step, words, values) for step in steps]
+        self._known: dict[tuple[str, tuple[int, ...]], int] = {}
         self._several: dict[str, NDArray[np.bool_]] = {}
         self._columns: dict[str, tuple[int, Any]] = {}
         for group, one in enumerate(records.groups):
@@ -130,16 +131,24 @@ class Steps:
 
     def _decided(self, plan: _Plan, words: Mapping[str, Codes], count: int) -> Codes:
         """Return what earlier steps alone decide, NOT_SAID where they do not."""
-        absent = dict.fromkeys(self._program.absent, "missing")
         if not plan.words:
-            return np.full(count, _code_or_not(_foreseen(plan.step.choice, absent)), np.uint8)
+            return np.full(count, self._foreseen(plan, ()), np.uint8)
         first, inverse = combined([words[name] for name in plan.words], [256] * len(plan.words))
-        said = np.empty(len(first), np.uint8)
-        for place, pair in enumerate(first.tolist()):
-            known = {name: word_of(int(words[name][pair])) for name in plan.words}
-            said[place] = _code_or_not(_foreseen(plan.step.choice, absent | known))
+        met = zip(*(words[name][first].tolist() for name in plan.words), strict=True)
+        said = np.array([self._foreseen(plan, codes) for codes in met], np.uint8)
         found: Codes = said[inverse]
         return found
+
+    def _foreseen(self, plan: _Plan, codes: tuple[int, ...]) -> int:
+        """Return what a step comes to if all it asks for is words, and those are these."""
+        known = self._known.get((plan.step.name, codes))
+        if known is None:
+            words = dict(zip(plan.words, map(word_of, codes), strict=True))
+            word = _foreseen(plan.step.choice, dict.fromkeys(self._program.absent, "missing") | words)
+            # A step that gives a text can only be foreseen to give none; the number then says nothing but that.
+            known = NOT_SAID if word is None else code_of(word) if word else 0
+            self._known[plan.step.name, codes] = known
+        return known
 
     def _looked_at(
         self,
@@ -204,11 +213,6 @@ class Steps:
         if not (place[1:] > place[:-1]).all():
             found = found.take(pa.array(np.argsort(place)))
         return found
-
-
-def _code_or_not(word: str | None) -> int:
-    # A step that gives a text can only be foreseen to give none; the number then says nothing but that.
-    return NOT_SAID if word is None else code_of(word) if word else 0
 
 
 def _firsts(name: str, columns: Mapping[str, tuple[int, Any]], size: NDArray[Any]) -> dict[str, Any]:
