@@ -253,7 +253,7 @@ class _Composed(click.Group):
             ) from fault
 
 
-_TRAINING = frozenset({"numpy", "pandas", "recordlinkage"})
+_TRAINING = frozenset({"numpy", "pandas", "recordlinkage", "duckdb", "pyarrow", "scipy"})
 """What the runtime does without: only models and their evaluation need it."""
 
 _HELP = {"help_option_names": ["-h", "--help"]}

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TextIO
 
 import click
 
@@ -31,6 +31,10 @@ from mpi.service.match import MOST_CANDIDATES, match_person
 from mpi.service.people import get_person, lookup_persons
 from mpi.service.renew import renew_index
 from mpi.service.review import get_task, list_tasks
+
+if TYPE_CHECKING:
+    from mpi.bulk.gather import Files
+    from mpi.bulk.read import Reject as BulkReject
 
 FAILED = 1
 WITH_REJECTS = 3
@@ -57,6 +61,12 @@ class Composition(Protocol):
 
 as_json = click.option("--json", "is_json", is_flag=True, help="Answer in JSON, for machines.")
 needs_index = click.pass_obj
+how_much = click.option(
+    "--memory", default="4GB", show_default=True, help="How much to use, such as 900MB or 4GB."
+)
+how_many = click.option(
+    "--threads", type=click.IntRange(1, 256), help="How many to use; all cores if not given."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -384,8 +394,8 @@ def _table(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, 
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='Other headings, as JSON: {"Their heading": "our_column", "Not wanted": null}.',
 )
-@click.option("--memory", default="4GB", show_default=True, help="How much to use, such as 900MB or 4GB.")
-@click.option("--threads", type=click.IntRange(1, 256), help="How many to use; all cores if not given.")
+@how_much
+@how_many
 @click.option("--engine", type=click.Choice(("duckdb",)), default="duckdb", show_default=True)
 @click.option("--format", "form", type=click.Choice(("csv", "parquet")), default="csv", show_default=True)
 @as_json
@@ -457,16 +467,13 @@ def link_plain_files(
         Invalid: about the files' form or headings.
     """
     try:
-        from mpi.bulk.read import JSON_LINES, PARQUET
         from mpi.bulk.run import Job, link_files  # heavy, and an extra: only where it is asked for
     except ModuleNotFoundError as fault:
         raise Unavailable(
             "bulk-not-installed", detail="Linking files needs more packages: pip install 'mpi-consent[bulk]'."
         ) from fault
     mapping = read_map(map_file) if map_file else None
-    for file in files:
-        if file.suffix.lower() not in (*PARQUET, *JSON_LINES):
-            check_encoding(file)
+    _check_texts(files)
     today = SystemClock().now().date()
     job = Job(files, out, model, cut, form, memory, threads)
 
@@ -475,6 +482,19 @@ def link_plain_files(
             click.echo(f"{what} {done + 1}/{whole}", err=True)
 
     return link_files(job, lambda header: columns_of(header, mapping), row_reader(today), today, say)
+
+
+def _check_texts(files: tuple[Path, ...]) -> None:
+    """Check the encoding of those files that are CSV.
+
+    Raises:
+        Invalid: as ``check_encoding``.
+    """
+    from mpi.bulk.read import JSON_LINES, PARQUET
+
+    for file in files:
+        if file.suffix.lower() not in (*PARQUET, *JSON_LINES):
+            check_encoding(file)
 
 
 _UNITS = {"MB": 1 << 20, "GB": 1 << 30}
@@ -553,6 +573,8 @@ an_output = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="How many pairs drawn by chance tell how often strangers agree; fewer is faster and coarser.",
 )
+@how_much
+@how_many
 @click.option("--rejects", type=an_output, help="Where bad rows are listed; beside OUT if not given.")
 @as_json
 @needs_index
@@ -566,13 +588,15 @@ def train(
     seed: int,
     population: int | None,
     random_pairs: int,
+    memory: str,
+    threads: int | None,
     rejects: Path | None,
     is_json: bool,
 ) -> None:
     """Learn a match model from the records of FILES, or of the index, without labels or with some; set MPI_MODEL to use it.
 
-    FILES are CSV as for `mpi load`; no database is needed, and organisations need not be known. Exit status 3 says that rows were
-    set aside.
+    FILES are CSV, Parquet (.parquet) or lines of JSON (.ndjson) as for `mpi link`; no database is needed, and organisations need not be
+    known. What is kept on disk meanwhile goes to the system's temporary folder (TMPDIR). Exit status 3 says that rows were set aside.
     """
     from mpi.training import model_card, read_truth_file  # heavy: only where it is asked for
     from mpi.training import train as train_model
@@ -583,10 +607,11 @@ def train(
         _check_writable(out)
         _check_writable(card)
     with _telling(is_json), _Rejects(where, ("file", "row", "field", "code")) as listed:
+        records: Files | Iterator[SourceRecord]
         if files:
-            records = read_files(files, map_file, listed, is_json=is_json)
+            records = the_files(files, map_file, listed, _bytes(memory), threads)
         else:
-            records = list(current_records(composition.mpi))
+            records = current_records(composition.mpi)
             population = population or 1_000_000
         known = read_truth_file(labels) if labels else None
         trained = train_model(
@@ -638,29 +663,38 @@ def _check_writable(path: Path) -> None:
         )
 
 
-def read_files(
-    files: tuple[Path, ...], map_file: Path | None, listed: "_Rejects", *, is_json: bool
-) -> list[SourceRecord]:
-    """Read the records of load files without a database; bad rows are listed with file, row, field and code.
+def the_files(
+    files: tuple[Path, ...],
+    map_file: Path | None,
+    listed: "_Rejects",
+    memory: int = 4 << 30,
+    threads: int | None = None,
+) -> "Files":
+    """Say which files to read records of, and how; bad rows will be listed with file, row, field and code.
 
     Raises:
-        Invalid: about a file as a whole, as ``read_rows``.
+        Invalid: about a file as a whole, as ``check_encoding``.
     """
+    from mpi.bulk.gather import Files  # heavy, and an extra: only where it is asked for
+
     mapping = read_map(map_file) if map_file else None
+    _check_texts(files)
     today = SystemClock().now().date()
-    records: list[SourceRecord] = []
-    for file in files:
-        lines = check_encoding(file)
-        with _progress(max(1, lines - 1), f"Reading {file.name}", is_json) as progress:
-            for row in read_rows(file, today, mapping):
-                if row.record is not None:
-                    records.append(row.record)
-                for fault in row.faults:
-                    listed.write(file.name, row.number, fault.field or "", fault.code)
-                listed.count += row.record is None
-                if row.number % 1000 == 0:
-                    progress(1000)
-    return records
+
+    def set_aside(rejects: Sequence["BulkReject"]) -> None:
+        for one in rejects:
+            listed.write(files[one.file].name, one.row, one.field or "", one.code)
+        listed.count += len({(one.file, one.row) for one in rejects})
+
+    return Files(
+        files,
+        lambda header: columns_of(header, mapping),
+        row_reader(today),
+        today,
+        set_aside,
+        memory,
+        threads or os.cpu_count() or 1,
+    )
 
 
 def _steps(is_json: bool) -> Callable[[str], None]:
@@ -680,7 +714,7 @@ def _steps(is_json: bool) -> Callable[[str], None]:
     "record_files",
     type=an_input,
     multiple=True,
-    help="The records, for subgroups; again for further files.",
+    help="The records, for subgroups: CSV, Parquet or lines of JSON; again for further files.",
 )
 @click.option(
     "--map", "map_file", type=an_input, help="Other headings of the records, as JSON, as for `mpi load`."
@@ -703,6 +737,8 @@ def _steps(is_json: bool) -> Callable[[str], None]:
     is_flag=True,
     help="Show the names, dates and addresses behind errors in the report and in JSON. Without it there are keys and levels only.",
 )
+@how_much
+@how_many
 @click.option("--rejects", type=an_output, help="Where bad rows are listed; beside FILE if not given.")
 @as_json
 @needs_index
@@ -717,6 +753,8 @@ def evaluate(
     no_model: bool,
     html: Path | None,
     show_values: bool,
+    memory: str,
+    threads: int | None,
     rejects: Path | None,
     is_json: bool,
 ) -> None:
@@ -753,7 +791,9 @@ def evaluate(
         answer = judge_files(
             file,
             truth,
-            records=read_files(record_files, map_file, listed, is_json=is_json) if record_files else None,
+            records=the_files(record_files, map_file, listed, _bytes(memory), threads)
+            if record_files
+            else None,
             edges=edges,
             model=load_model(model_file) if model_file else None,
             show_values=show_values,
@@ -782,7 +822,7 @@ def judge_files(
     persons: Path,
     truth: Path,
     *,
-    records: list[SourceRecord] | None,
+    records: "Files | None",
     edges: Path | None,
     model: Model | None,
     show_values: bool,

@@ -62,11 +62,6 @@ class Job:
     def linking(self) -> Model:
         return lenient(self.model) if self.cut == "balanced" else self.model
 
-    @property
-    def pairs_at_once(self) -> int:
-        """Pairs that are weighed in one statement: about a kilobyte each."""
-        return max(20_000, min(500_000, self.memory // 8 // 1_024))
-
     def stamp(self) -> str:
         """Return what makes a run this run: a killed one is taken up only by the same."""
         files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in self.files]
@@ -103,7 +98,7 @@ class _Run:
         job = self._job
         job.work.mkdir(parents=True, exist_ok=True)
         self._begin()
-        self._connection = _connect(job)
+        self._connection = connect(job.work, job.memory, job.threads)
         try:
             records, keys, counted = self._normalised()
             weigher = Weigher(self._connection, records, job.model)
@@ -246,8 +241,9 @@ class _Run:
     ) -> tuple[list[Weighed], int]:
         low, high = candidates.pairs(number)
         edges = []
-        for start in range(0, len(low), self._job.pairs_at_once):
-            some = slice(start, start + self._job.pairs_at_once)
+        at_once = pairs_at_once(self._job.memory)
+        for start in range(0, len(low), at_once):
+            some = slice(start, start + at_once)
             weighed = weigher.weigh(low[some], high[some])
             edges.append(weighed.kept(weighed.is_edge(self._job.model)))
         return edges, len(low)
@@ -408,12 +404,18 @@ def _told_dropped(dropped: Sequence[Dropped]) -> list[dict[str, Any]]:
     ]
 
 
-def _connect(job: Job) -> duckdb.DuckDBPyConnection:
+def pairs_at_once(memory: int) -> int:
+    """Return how many pairs are compared in one statement: about a kilobyte each."""
+    return max(20_000, min(500_000, memory // 8 // 1_024))
+
+
+def connect(folder: Path, memory: int, threads: int) -> duckdb.DuckDBPyConnection:
+    """Open an engine that keeps to its part of the memory, and spills what is more into a folder."""
     connection = duckdb.connect()
     for setting in (
-        f"SET threads = {job.threads}",
-        f"SET memory_limit = '{job.memory * 2 // 5 >> 20}MB'",
-        f"SET temp_directory = {quoted(str(job.work / 'spill'))}",
+        f"SET threads = {threads}",
+        f"SET memory_limit = '{memory * 2 // 5 >> 20}MB'",
+        f"SET temp_directory = {quoted(str(folder / 'spill'))}",
         "SET preserve_insertion_order = true",
         "SET enable_progress_bar = false",
     ):

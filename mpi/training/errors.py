@@ -1,14 +1,14 @@
 """The worst errors, explained: wrong pairs with the path by which they came together, and missed ones with what held them apart."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from mpi.matching import Model, NormalisedRecord, compare, decide, explain, normalise, score
-from mpi.records import RecordKey, SourceRecord
+from mpi.records import SourceRecord
 from mpi.training.judge import Judged
-from mpi.training.labels import record_key
 from mpi.training.pairs import Pair, pairs_within
 from mpi.training.weighed import Weighed
 
@@ -31,26 +31,29 @@ class Explainer:
         self,
         judged: Judged,
         weighed: Weighed | None,
-        records: Mapping[RecordKey, SourceRecord] | None = None,
+        read: Callable[[Iterable[int]], Mapping[int, SourceRecord]] = lambda places: {},
         model: Model | None = None,
         *,
         show_values: bool = False,
     ) -> None:
+        """Prepare.
+
+        Args:
+            read: gives the records, as sent, of some places in ``Judged.keys``, where there are any.
+        """
         self._judged = judged
-        self._records = records or {}
+        self._weighed = weighed
+        self._read_records = read
+        self._records: Mapping[int, SourceRecord] = {}
         self._model = model
         self._show_values = show_values
         self._normalised: dict[int, NormalisedRecord] = {}
-        self._weights: dict[Pair, int] = {}
-        self._edges: dict[int, list[_Step]] = {}
-        if weighed is not None:
-            columns = (weighed.low, weighed.high, weighed.weights, weighed.may_link)
-            for low, high, weight, may_link in zip(*(column.tolist() for column in columns), strict=True):
-                self._weights[low, high] = weight
-                if judged.persons[low] == judged.persons[high]:
-                    self._edges.setdefault(int(judged.persons[low]), []).append(
-                        (may_link, weight, (low, high))
-                    )
+        none = np.empty(0, np.int64)
+        low, high = (weighed.low, weighed.high) if weighed is not None else (none, none)
+        codes = low * len(judged.keys) + high
+        order = np.argsort(codes, kind="stable")
+        self._codes, self._places = codes[order], order
+        self._joined = np.flatnonzero(judged.persons[low] == judged.persons[high])
 
     def errors(self) -> dict[str, Any]:
         """Return the worst wrong pairs and the heaviest missed ones, with how many there are to choose from.
@@ -58,37 +61,39 @@ class Explainer:
         Wrong pairs: those with an edge of their own first, the heaviest first (there the model is sure and wrong), then those that came
         together through other records. Missed pairs: the heaviest first, then those that were never compared.
         """
-        wrong = sorted(
-            self._limited(self._wrong_pairs()),
-            key=lambda pair: (pair not in self._weights, -self._weights.get(pair, 0), pair),
-        )
-        missed = sorted(
-            self._limited(self._missed_pairs()),
-            key=lambda pair: (pair not in self._weights, -self._weights.get(pair, 0), pair),
-        )
+        judged = self._judged
+        wrong = self._worst(_split_pairs(judged.persons, judged.truths))
+        missed = self._worst(_split_pairs(judged.truths, judged.persons))
+        self._records = self._read_records(sorted({place for pair, _ in (*wrong, *missed) for place in pair}))
         return {
-            "wrong": [self._told(pair, is_wrong=True) for pair in wrong[:MOST]],
-            "missed": [self._told(pair, is_wrong=False) for pair in missed[:MOST]],
+            "wrong": [self._told(pair, weight, is_wrong=True) for pair, weight in wrong],
+            "missed": [self._told(pair, weight, is_wrong=False) for pair, weight in missed],
         }
 
-    def _limited(self, pairs: Iterator[Pair]) -> Iterator[Pair]:
-        for _, pair in zip(range(MOST_LOOKED_AT), pairs, strict=False):
-            yield pair
+    def _worst(self, pairs: Iterator[Pair]) -> list[tuple[Pair, int | None]]:
+        """Return the heaviest pairs with their weights, and then those that have none."""
+        ends = np.array(list(islice(pairs, MOST_LOOKED_AT)), np.int64).reshape(-1, 2)
+        codes = ends[:, 0] * len(self._judged.keys) + ends[:, 1]
+        if self._weighed is None or not len(self._codes):
+            known = np.zeros(len(codes), np.bool_)
+            weights = np.zeros(len(codes), np.int64)
+        else:
+            at = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
+            known = self._codes[at] == codes
+            weights = np.where(known, self._weighed.weights[self._places[at]], 0)
+        order = np.lexsort((codes, -weights, ~known))[:MOST].tolist()
+        return [
+            ((int(ends[place, 0]), int(ends[place, 1])), int(weights[place]) if known[place] else None)
+            for place in order
+        ]
 
-    def _wrong_pairs(self) -> Iterator[Pair]:
-        yield from _split_pairs(self._judged.persons, self._judged.truths)
-
-    def _missed_pairs(self) -> Iterator[Pair]:
-        yield from _split_pairs(self._judged.truths, self._judged.persons)
-
-    def _told(self, pair: Pair, *, is_wrong: bool) -> dict[str, Any]:
+    def _told(self, pair: Pair, weight: int | None, *, is_wrong: bool) -> dict[str, Any]:
         low, high = pair
         told: dict[str, Any] = {"low": list(self._judged.keys[low]), "high": list(self._judged.keys[high])}
-        weight = self._weights.get(pair)
         if weight is not None:
             told["weight"] = weight
         told |= self._compared(low, high)
-        if is_wrong and self._edges:
+        if is_wrong and len(self._joined):
             path = self._path(int(self._judged.persons[low]), low, high)
             told["path"] = [
                 {"low": list(self._judged.keys[a]), "high": list(self._judged.keys[b]), "weight": weight}
@@ -105,16 +110,15 @@ class Explainer:
                 told["how"] += ", by a pair that is not linked unseen"
         elif not is_wrong:
             told["how"] = (
-                "compared" if weight is not None else "never compared" if self._weights else "not known"
+                "compared" if weight is not None else "never compared" if len(self._codes) else "not known"
             )
         return told
 
     def _compared(self, low: int, high: int) -> dict[str, Any]:
         model = self._model
-        keys = [record_key(self._judged.keys[place]) for place in (low, high)]
-        if model is None or not all(key in self._records for key in keys):
+        if model is None or low not in self._records or high not in self._records:
             return {}
-        a, b = (self._read(place, key, model) for place, key in zip((low, high), keys, strict=True))
+        a, b = (self._read(place, model) for place in (low, high))
         comparison = compare(a, b, model)
         scored = score(comparison, model)
         told: dict[str, Any] = {
@@ -126,13 +130,22 @@ class Explainer:
             ],
         }
         if self._show_values:
-            told["values"] = [self._records[key].to_payload() for key in keys]
+            told["values"] = [self._records[place].to_payload() for place in (low, high)]
         return told
 
-    def _read(self, place: int, key: RecordKey, model: Model) -> NormalisedRecord:
+    def _read(self, place: int, model: Model) -> NormalisedRecord:
         if place not in self._normalised:
-            self._normalised[place] = normalise(self._records[key], model)
+            self._normalised[place] = normalise(self._records[place], model)
         return self._normalised[place]
+
+    def _steps_of(self, person: int) -> list["_Step"]:
+        """Return the weighed pairs inside a person."""
+        assert self._weighed is not None
+        weighed = self._weighed
+        inside = self._joined[self._judged.persons[weighed.low[self._joined]] == person]
+        columns = (weighed.may_link, weighed.weights, weighed.low, weighed.high)
+        rows = zip(*(column[inside].tolist() for column in columns), strict=True)
+        return [(may_link, weight, (low, high)) for may_link, weight, low, high in rows]
 
     def _path(self, person: int, start: int, end: int) -> list["_Step"]:
         """Return the way between two records over the edges that joined their person: those that link unseen, heaviest first."""
@@ -144,7 +157,7 @@ class Explainer:
             return place
 
         tree: dict[int, list[_Step]] = {}
-        for edge in sorted(self._edges.get(person, ()), key=lambda one: (not one[0], -one[1], one[2])):
+        for edge in sorted(self._steps_of(person), key=lambda one: (not one[0], -one[1], one[2])):
             low, high = edge[2]
             if root(low) != root(high):
                 parent[root(low)] = root(high)

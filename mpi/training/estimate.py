@@ -1,18 +1,19 @@
 """The estimate: how often each level is met among pairs of one person and among each kind of pair of two."""
 
-from array import array
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mpi.matching import FIELDS, Comparison, Model, NormalisedRecord, compare
-from mpi.training.pairs import Pair, Population
+from mpi.bulk.records import Records
+from mpi.bulk.weigh import Weigher
+from mpi.matching import FIELDS, Model
 from mpi.training.starting import CLASSES
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 Probabilities = dict[str, dict[str, dict[str, float]]]
 """Class, field, level: probability."""
 
@@ -64,80 +65,98 @@ ENOUGH_EVENTS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
-    """A kind of compared pair: its levels, whether both are women of one given name, and the frequency part in whole bits."""
+class Patterns:
+    """Kinds of compared pairs, a row each, in an order that is always the same: what a pair shows, and nothing of its values.
 
-    levels: tuple[str, ...]
-    women: bool
-    frequency_bits: int
+    ``levels`` holds a column a field: places in ``words``, 0 where one side says nothing. ``women``: both are women of one given name.
+    ``bits``: the frequency part of agreeing names, in whole bits.
+    """
 
+    words: tuple[tuple[str, ...], ...]
+    levels: NDArray[np.uint8] = field(repr=False)
+    women: Flags = field(repr=False)
+    bits: Ints = field(repr=False)
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Fitted probabilities, and how many pairs of each class there are among the records learned from."""
+    def __len__(self) -> int:
+        return len(self.women)
 
-    probabilities: Probabilities = field(repr=False)
-    pairs_of: dict[str, float]
-    rounds: int
-    patterns: int
-    posterior: tuple[tuple[Pattern, int, float], ...] = field(repr=False)
-    """Every pattern with its count and the chance that it is one person."""
+    def has(self, name: str, levels: Iterable[str]) -> Flags:
+        """Say which patterns show one of some levels of a field."""
+        place = FIELDS.index(name)
+        wanted = np.isin(self.words[place], list(levels))
+        found: Flags = wanted[self.levels[:, place]]
+        return found
+
+    def levels_of(self, pattern: int) -> tuple[str, ...]:
+        return tuple(
+            words[place] for words, place in zip(self.words, self.levels[pattern].tolist(), strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Compared pairs: the different patterns, in order, and for every pair which of them it shows."""
+    """Compared pairs: the patterns met, and for every pair which of them it shows."""
 
-    patterns: tuple[Pattern, ...] = field(repr=False)
-    codes: NDArray[np.int64] = field(repr=False)
+    patterns: Patterns = field(repr=False)
+    codes: Ints = field(repr=False)
 
-    def counts(self, chosen: NDArray[np.bool_] | None = None) -> dict[Pattern, int]:
+    def counts(self, chosen: Flags | None = None) -> Ints:
         """Count the pairs of each pattern, of the chosen pairs only if given."""
         codes = self.codes if chosen is None else self.codes[chosen]
-        numbers = np.bincount(codes, minlength=len(self.patterns)).tolist()
-        return {pattern: count for pattern, count in zip(self.patterns, numbers, strict=True) if count}
+        return np.bincount(codes, minlength=len(self.patterns))
 
 
-def compare_pairs(population: Population, pairs: Iterable[Pair], model: Model) -> Compared:
-    """Compare pairs."""
-    records = population.records
-    numbers: dict[Pattern, int] = {}
-    codes = array("q")
-    for low, high in pairs:
-        codes.append(numbers.setdefault(pattern_of(records[low], records[high], model), len(numbers)))
-    found = np.frombuffer(codes, dtype=np.int64) if codes else np.zeros(0, dtype=np.int64)
-    ordered = sorted(numbers, key=_order)
-    place = np.zeros(len(numbers), dtype=np.int64)
-    for new, pattern in enumerate(ordered):
-        place[numbers[pattern]] = new
-    return Compared(tuple(ordered), place[found])
+_MOST_BITS = 64
+"""Beyond the frequency part of any name: a name that one in 2^64 has."""
 
 
-def _order(pattern: Pattern) -> tuple[tuple[str, ...], bool, int]:
-    return pattern.levels, pattern.women, pattern.frequency_bits
-
-
-def count_patterns(population: Population, pairs: Iterable[Pair], model: Model) -> dict[Pattern, int]:
-    """Compare pairs and count equal patterns."""
-    return compare_pairs(population, pairs, model).counts()
-
-
-def pattern_of(a: NormalisedRecord, b: NormalisedRecord, model: Model) -> Pattern:
-    comparison = compare(a, b, model)
-    women = a.gender == "f" and b.gender == "f" and comparison.level("given") in _SAME_GIVEN
-    return Pattern(comparison.levels, women, round(_frequency(comparison, model) / 1000))
+def compare_pairs(
+    weigher: Weigher, records: Records, model: Model, portions: Iterable[tuple[Ints, Ints]]
+) -> Compared:
+    """Compare pairs of rows, portion by portion."""
+    is_woman = records.codes("gender") == records.code_in("gender", "f")
+    words = tuple(weigher.patterns.levels)
+    given, family = FIELDS.index("given"), FIELDS.index("family")
+    same_given = np.isin(words[given], list(_SAME_GIVEN))
+    counted = [
+        np.isin(words[place], list(model.frequency[name].levels))
+        for place, name in ((given, "given"), (family, "family"))
+    ]
+    whole = int(np.prod([len(one) for one in words]))
+    found = [np.zeros(0, np.int64)]
+    for low, high in portions:
+        compared = weigher.compare(low, high)
+        # What stands above the levels in a code, a placeholder or a later birth, is nothing to learn from.
+        distinct, inverse = np.unique(compared.codes % whole, return_inverse=True)
+        levels = weigher.patterns.levels_of(distinct)
+        women = is_woman[low] & is_woman[high] & same_given[levels[:, given]][inverse]
+        parts = compared.given * counted[0][levels[:, given]][inverse]
+        parts += compared.family * counted[1][levels[:, family]][inverse]
+        bits = np.clip(np.rint(parts / 1000), -_MOST_BITS, _MOST_BITS - 1).astype(np.int64)
+        found.append(((distinct[inverse] * 2 + women) * 2 * _MOST_BITS) + bits + _MOST_BITS)
+    codes, pairs = np.unique(np.concatenate(found), return_inverse=True)
+    kinds, bits = np.divmod(codes, 2 * _MOST_BITS)
+    patterns = Patterns(words, weigher.patterns.levels_of(kinds // 2), kinds % 2 == 1, bits - _MOST_BITS)
+    return Compared(patterns, pairs)
 
 
 _SAME_GIVEN = frozenset(("exact", "nickname", "typo", "close", "middle", "reordered"))
 
 
-def _frequency(comparison: Comparison, model: Model) -> int:
-    total = 0
-    for name, value in (("given", comparison.given), ("family", comparison.family)):
-        table = model.frequency[name]
-        if comparison.level(name) in table.levels:
-            total += table.part(value)
-    return total
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Fitted probabilities, and how many pairs of each class there are among the records learned from.
+
+    ``pattern``, ``counts`` and ``chances`` are of the patterns met, once for each verdict: which, how often, and the chance of one person.
+    """
+
+    probabilities: Probabilities = field(repr=False)
+    pairs_of: dict[str, float]
+    rounds: int
+    patterns: Patterns = field(repr=False)
+    pattern: Ints = field(repr=False)
+    counts: Ints = field(repr=False)
+    chances: Floats = field(repr=False)
 
 
 def probabilities_of(document: Mapping[str, object]) -> Probabilities:
@@ -154,7 +173,7 @@ def probabilities_of(document: Mapping[str, object]) -> Probabilities:
 
 
 def stranger_probabilities(
-    patterns: Mapping[Pattern, int], first: Probabilities
+    patterns: Patterns, counts: Ints, first: Probabilities
 ) -> dict[str, dict[str, float]]:
     """Return u: how often each level is met among random pairs; see ``_rate`` for those that were met seldom.
 
@@ -162,30 +181,35 @@ def stranger_probabilities(
     look like one person (birth date and a name), and for each field those that another field shows to be of one home or family. So
     what is shared is learned too: a postcode of a whole district is met among strangers and tells little.
     """
-    counts: dict[str, Counter[str]] = {name: Counter() for name in FIELDS}
-    for pattern, count in patterns.items():
-        levels = dict(zip(FIELDS, pattern.levels, strict=True))
-        if levels["birth_date"] == "exact" and (
-            levels["given"] in _SAME_GIVEN or levels["family"] in _SAME_FAMILY
-        ):
-            continue
-        shared = {name for name, found in _SHARED.items() if levels[name] in found}
-        is_family = levels["family"] in _SAME_FAMILY
-        for name, level in levels.items():
-            if shared - {name} or (name in shared and is_family):
-                continue
-            if level != "missing":
-                counts[name]["differ" if (name, level) == ("family", "changed") else level] += count
+    is_family = patterns.has("family", _SAME_FAMILY)
+    strange = ~(patterns.has("birth_date", ("exact",)) & (patterns.has("given", _SAME_GIVEN) | is_family))
+    shared = {name: patterns.has(name, levels) for name, levels in _SHARED.items()}
     fitted: dict[str, dict[str, float]] = {}
-    del counts["gender"]["implied"]
     for name, guesses in first["stranger"].items():
-        total = sum(counts[name].values())
+        left_out = np.zeros(len(patterns), np.bool_)
+        for other, is_shared in shared.items():
+            left_out |= is_shared & is_family if other == name else is_shared
+        met = _met(patterns, counts * (strange & ~left_out), name)
+        met.pop("missing")
+        if name == "family":
+            met["differ"] += met.pop("changed")
+        met.pop("implied", None)
+        total = sum(met.values())
         fitted[name] = {
-            level: guess if (name, level) in KEPT_LEVELS else _rate(counts[name][level], total, guess)
+            level: guess if (name, level) in KEPT_LEVELS else _rate(met.get(level, 0), total, guess)
             for level, guess in guesses.items()
         }
     fitted["family"]["changed"] = fitted["family"]["differ"]
     return fitted
+
+
+def _met(patterns: Patterns, counts: Ints, name: str) -> dict[str, int]:
+    """Return in how many pairs each level of a field was met."""
+    place = FIELDS.index(name)
+    words = patterns.words[place]
+    numbers = np.zeros(len(words), np.int64)
+    np.add.at(numbers, patterns.levels[:, place], counts)
+    return dict(zip(words, numbers.tolist(), strict=True))
 
 
 def _rate(met: int, total: int, guess: float) -> float:
@@ -211,23 +235,21 @@ _SHARED: Mapping[str, tuple[str, ...]] = {
 """What strangers share seldom, and people of one home or family often."""
 
 
-def out_of_reach(patterns: Mapping[Pattern, int]) -> frozenset[tuple[str, str]]:
+def out_of_reach(patterns: Patterns, counts: Ints) -> frozenset[tuple[str, str]]:
     """Return the levels of REACHED_BY_FEW that random pairs hardly met, so that their u could not be learned."""
-    met: Counter[tuple[str, str]] = Counter()
-    for pattern, count in patterns.items():
-        for level in zip(FIELDS, pattern.levels, strict=True):
-            met[level] += count
-    return frozenset(level for level in REACHED_BY_FEW if met[level] < PSEUDO_EVENTS)
+    met = {name: _met(patterns, counts, name) for name, _ in REACHED_BY_FEW}
+    return frozenset((name, level) for name, level in REACHED_BY_FEW if met[name][level] < PSEUDO_EVENTS)
 
 
 def fit(
-    patterns: Mapping[Pattern, int],
+    patterns: Patterns,
+    unlabelled: Ints,
     records: int,
     first: Probabilities,
     pairs_per_record: Mapping[str, float],
     *,
-    same: Mapping[Pattern, int] | None = None,
-    different: Mapping[Pattern, int] | None = None,
+    same: Ints | None = None,
+    different: Ints | None = None,
     guesses: Probabilities | None = None,
     unreached: frozenset[tuple[str, str]] = frozenset(),
     rounds: int = 60,
@@ -235,7 +257,7 @@ def fit(
     """Fit the classes to pattern counts by expectation and maximisation, strangers held fixed.
 
     Args:
-        patterns: counts of pairs of which nobody said what they are.
+        unlabelled: counts of pairs of which nobody said what they are, one for each pattern.
         first: where to start; its strangers are held fixed.
         same, different: counts of pairs that were labelled. Their class is not guessed: one person, or any of the others. A label
             may be given because of how a pair looks (the queue shows doubtful ones) and biases nothing, since all that was looked at
@@ -248,15 +270,15 @@ def fit(
 
     Source: Dempster, Laird and Rubin (1977); Winkler (1988) for linkage; several classes after Larsen and Rubin (2001).
     """
-    ordered = [
-        (pattern, count, verdict)
-        for found, verdict in ((patterns, None), (same or {}, True), (different or {}, False))
-        for pattern, count in sorted(found.items(), key=lambda one: _order(one[0]))
+    told = [
+        np.zeros(len(patterns), np.int64) if one is None else one for one in (unlabelled, same, different)
     ]
-    counts: Floats = np.array([count for _, count, _ in ordered], dtype=float)
-    is_same = np.array([verdict is True for _, _, verdict in ordered], dtype=bool)
-    is_different = np.array([verdict is False for _, _, verdict in ordered], dtype=bool)
-    coded = _Coded.of([pattern for pattern, _, _ in ordered], first)
+    met = [np.flatnonzero(one) for one in told]
+    pattern = np.concatenate(met)
+    counts = np.concatenate([one[places] for one, places in zip(told, met, strict=True)])
+    verdict = np.repeat(np.arange(3), [len(places) for places in met])
+    is_same, is_different = verdict == 1, verdict == 2
+    coded = _Coded.of(patterns, pattern, first)
     known = guesses or first
     tables, held_up = _tables(first, coded), _tables(known, coded)
     gender = FIELDS.index("gender")
@@ -264,18 +286,19 @@ def fit(
     shares[gender] = held_up[gender] / (held_up[gender].sum(axis=1, keepdims=True) - 1)  # without "implied"
     mass = np.array([pairs_per_record[kind] * records for kind in CLASSES])
     mass[STRANGER] = records * (records - 1) / 2
-    responsibility: Floats = np.zeros((len(CLASSES), len(counts)))
+    responsibility: Floats = np.zeros((len(counts), len(CLASSES)))
     done = 0
     for done in range(1, rounds + 1):
-        logs = np.log(np.maximum(mass, 1e-9))[:, None] + coded.log_likelihood(tables)
-        logs[PERSON, is_different] = -np.inf
-        logs -= logs.max(axis=0)
-        responsibility = np.exp(logs)
-        responsibility /= responsibility.sum(axis=0)
-        responsibility[:, is_same] = 0.0
-        responsibility[PERSON, is_same] = 1.0
-        weights = responsibility * counts
-        held = weights.sum(axis=1)
+        logs = coded.log_likelihood(tables)
+        logs += np.log(np.maximum(mass, 1e-9))
+        logs[is_different, PERSON] = -np.inf
+        logs -= logs.max(axis=1, keepdims=True)
+        responsibility = np.exp(logs, out=logs)
+        responsibility /= responsibility.sum(axis=1, keepdims=True)
+        responsibility[is_same] = 0.0
+        responsibility[is_same, PERSON] = 1.0
+        weights = coded.by_kind(responsibility * counts[:, None])
+        held = weights.sum(axis=0)
         moved = float(np.abs(np.log((held + 1) / (mass + 1)))[_FREE].max())
         mass[_FREE] = np.maximum(held[_FREE], records * 1e-4)
         _maximise(tables, shares, weights, coded, unreached)
@@ -295,20 +318,19 @@ def fit(
         },
         pairs_of={kind: float(mass[c]) for c, kind in enumerate(CLASSES)},
         rounds=done,
-        patterns=len(counts),
-        posterior=tuple(
-            (pattern, count, float(chance))
-            for (pattern, count, _), chance in zip(ordered, responsibility[PERSON], strict=True)
-        ),
+        patterns=patterns,
+        pattern=pattern,
+        counts=counts,
+        chances=responsibility[:, PERSON].copy(),
     )
 
 
-def _seldom(counts: Floats, coded: "_Coded") -> set[tuple[int, int]]:
+def _seldom(counts: Ints, coded: "_Coded") -> set[tuple[int, int]]:
     """Return the (field, level) places that were met too seldom among candidate pairs to be learned."""
     found: set[tuple[int, int]] = set()
+    sizes = coded.by_kind(counts[:, None].astype(float))[:, 0]
     for f, names in enumerate(coded.levels):
-        column = coded.columns[f]
-        met = np.bincount(column[column >= 0], counts[column >= 0], len(names))
+        met = np.bincount(coded.columns[f], sizes, len(names) + 1)
         found.update((f, place) for place in range(len(names)) if met[place] < SELDOM)
     return found
 
@@ -318,35 +340,62 @@ _FREE = np.array([kind != "stranger" for kind in CLASSES])
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """Patterns as numbers: for each field a column of level places, -1 where missing."""
+    """Patterns as numbers. A *kind* is a pattern whatever the frequency of its names: much fewer, and all that levels are counted in.
+
+    ``columns``: of each kind and field the place of its level, one past the last where missing. ``kind``: of each pattern its kind;
+    ``order`` puts patterns of one kind together, and ``starts`` says where each kind begins in it.
+    """
 
     levels: tuple[tuple[str, ...], ...]
-    columns: tuple[NDArray[np.int64], ...]
-    women: NDArray[np.bool_]
+    columns: tuple[Ints, ...]
+    women: Flags
+    kind: Ints
+    order: Ints
+    starts: Ints
     frequency: Floats
 
     @classmethod
-    def of(cls, patterns: list[Pattern], first: Probabilities) -> "_Coded":
+    def of(cls, patterns: Patterns, pattern: Ints, first: Probabilities) -> "_Coded":
         levels = tuple(tuple(first["person"][name]) for name in FIELDS)
-        place = [{level: number for number, level in enumerate(names)} for names in levels]
+        # Patterns that differ by the frequency of their names alone are neighbours.
+        is_new = np.ones(len(patterns), np.bool_)
+        is_new[1:] = (patterns.levels[1:] != patterns.levels[:-1]).any(axis=1)
+        is_new[1:] |= patterns.women[1:] != patterns.women[:-1]
+        kind = (np.cumsum(is_new) - 1)[pattern]
+        order = np.argsort(kind, kind="stable")
+        starts = np.flatnonzero(np.diff(kind[order], prepend=-1))
+        columns = []
+        for f, names in enumerate(levels):
+            place = {level: number for number, level in enumerate(names)}
+            at = np.array([place.get(word, len(names)) for word in patterns.words[f]], np.int64)
+            columns.append(at[patterns.levels[pattern[order[starts]], f]])
         return cls(
             levels,
-            tuple(
-                np.array([place[f].get(pattern.levels[f], -1) for pattern in patterns], dtype=np.int64)
-                for f in range(len(FIELDS))
-            ),
-            np.array([pattern.women for pattern in patterns], dtype=bool),
-            np.array([pattern.frequency_bits for pattern in patterns], dtype=float),
+            tuple(columns),
+            patterns.women[pattern[order[starts]]],
+            np.searchsorted(kind[order[starts]], kind),
+            order,
+            starts,
+            patterns.bits[pattern].astype(float),
         )
 
+    def by_kind(self, values: Floats) -> Floats:
+        """Add up what patterns have, a row each, to what kinds have."""
+        if not len(values):
+            return values
+        added: Floats = np.add.reduceat(values[self.order], self.starts, axis=0)
+        return added
+
     def log_likelihood(self, tables: list[Floats]) -> Floats:
-        total: Floats = np.zeros((len(CLASSES), len(self.women)))
-        # A rarer name than usual is met less often among strangers; the unit is bits.
-        total[STRANGER] -= self.frequency * np.log(2)
-        total[CLASSES.index("neighbour")] -= self.frequency * np.log(2)
+        """Return a row a pattern, a column a class."""
+        of_kind: Floats = np.zeros((len(self.women), len(CLASSES)))
         for table, column in zip(tables, self.columns, strict=True):
-            there = column >= 0
-            total[:, there] += np.log(table[:, column[there]])
+            # A missing item is no evidence: a last row of zeros.
+            of_kind += np.vstack((np.log(table.T), np.zeros(len(CLASSES))))[column]
+        total: Floats = of_kind[self.kind]
+        # A rarer name than usual is met less often among strangers; the unit is bits.
+        total[:, STRANGER] -= self.frequency * np.log(2)
+        total[:, CLASSES.index("neighbour")] -= self.frequency * np.log(2)
         return total
 
 
@@ -369,10 +418,9 @@ def _maximise(
     for f, name in enumerate(FIELDS):
         column, table = coded.columns[f], tables[f]
         size = table.shape[1]
-        there = column >= 0
+        held = np.stack([np.bincount(column, row, size + 1)[:size] for row in weights.T])
         if name == "gender":  # what a given name implies is no observation of gender
-            there &= column != coded.levels[f].index("implied")
-        held = np.stack([np.bincount(column[there], row[there], size) for row in weights])
+            held[:, coded.levels[f].index("implied")] = 0.0
         fitted = (held + pseudo[:, None] * guesses[f]) / (held.sum(axis=1) + pseudo)[:, None]
         if name == "family":
             _split_by_women(fitted, weights, column, coded)
@@ -393,13 +441,13 @@ def _maximise(
                     table[c, place] = max(source[place], least)
 
 
-def _split_by_women(fitted: Floats, weights: Floats, column: NDArray[np.int64], coded: _Coded) -> None:
+def _split_by_women(fitted: Floats, weights: Floats, column: Ints, coded: _Coded) -> None:
     """A changed surname is judged among women of one given name, a different one among all others."""
     levels = coded.levels[FIELDS.index("family")]
     changed, differ = levels.index("changed"), levels.index("differ")
-    there = column >= 0
+    there = column < len(levels)
     for place, group in ((changed, coded.women & there), (differ, ~coded.women & there)):
-        held = weights[:, group & (column == place)].sum(axis=1)
-        total = weights[:, group].sum(axis=1)
+        held = weights[group & (column == place)].sum(axis=0)
+        total = weights[group].sum(axis=0)
         guess = fitted[:, place]
         fitted[:, place] = (held + 20 * np.clip(guess, 1e-4, 1)) / (total + 20)

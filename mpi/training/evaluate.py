@@ -5,10 +5,18 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foundation.errors import Invalid
-from mpi.matching import Edge, Member, Model, compare, decide, partition, score
+from mpi.bulk.gather import Gathered, gather
+from mpi.bulk.partition import lenient, partition_records
+from mpi.bulk.records import Records
+from mpi.bulk.weigh import Weighed, Weigher
+from mpi.matching import Model
 from mpi.records import RecordKey, SourceRecord
-from mpi.training.pairs import Pair, Population, blocked_pairs, components
+from mpi.training.pairs import candidate_pairs, newest_of
+from mpi.training.subgroups import NO_ABODE
 
 Truth = Mapping[RecordKey, Hashable]
 """The true person of every record that has a label."""
@@ -184,60 +192,67 @@ def evaluate_groups(groups: Iterable[Iterable[RecordKey]], truth: Truth) -> Grou
 
 @dataclass(frozen=True, slots=True)
 class ScoredPairs:
-    """Every candidate pair with its weight and whether the safety rules leave it free to be linked."""
+    """Every candidate pair of some rows, in order: its weight, and whether it may be linked unseen; and those worth keeping, as edges."""
 
-    population: Population = field(repr=False)
-    pairs: tuple[Pair, ...] = field(repr=False)
-    weights: tuple[int, ...] = field(repr=False)
-    free: tuple[bool, ...] = field(repr=False)
-
-
-def score_pairs(population: Population, model: Model) -> ScoredPairs:
-    """Compare and score every candidate pair."""
-    records = population.records
-    blocked = blocked_pairs(population, model)
-    weights, free = [], []
-    for low, high in blocked.pairs:
-        comparison = compare(records[low], records[high], model)
-        scored = score(comparison, model)
-        weights.append(scored.weight)
-        free.append(
-            scored.weight >= model.thresholds.review and not decide(scored, comparison, model).obstacles
-        )
-    return ScoredPairs(population, blocked.pairs, tuple(weights), tuple(free))
+    low: NDArray[np.int32] = field(repr=False)
+    high: NDArray[np.int32] = field(repr=False)
+    weights: NDArray[np.int64] = field(repr=False)
+    may_link: NDArray[np.bool_] = field(repr=False)
+    edges: Weighed = field(repr=False)
 
 
-def link_records(scored: ScoredPairs, model: Model, *, balanced: bool = False) -> list[tuple[RecordKey, ...]]:
+def score_pairs(found: Gathered, records: Records, weigher: Weigher, model: Model) -> ScoredPairs:
+    """Compare and score every candidate pair of some of the records gathered."""
+    low, high = candidate_pairs(found.block(model, records))
+    none = np.empty(0, np.int64)
+    weights, may_link = [none], [none.astype(np.bool_)]
+    edges = [weigher.weigh(none, none)]
+    for a, b in found.portions(low, high):
+        weighed = weigher.weigh(a, b)
+        weights.append(weighed.weight)
+        may_link.append(weighed.may_link)
+        edges.append(weighed.kept(weighed.is_edge(model)))
+    return ScoredPairs(low, high, np.concatenate(weights), np.concatenate(may_link), joined(edges))
+
+
+def joined(parts: Sequence[Weighed]) -> Weighed:
+    """Put weighed pairs of one weigher together."""
+
+    def whole(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(one, name) for one in parts])
+
+    return Weighed(
+        whole("a"),
+        whole("b"),
+        whole("weight"),
+        whole("evidence"),
+        whole("may_link"),
+        whole("conflict"),
+        whole("pattern"),
+        parts[0].patterns,
+    )
+
+
+def link_pairs(
+    scored: ScoredPairs, records: Records, keys: Sequence[RecordKey], weigher: Weigher, model: Model
+) -> list[tuple[RecordKey, ...]]:
     """Partition scored pairs into persons, as the index does; records that joined nobody are left out.
 
     Args:
-        balanced: link at even odds and without the safety rules of pairs; the vetoes of the partition stand.
+        model: at its ``live`` threshold. One made ``lenient`` links at even odds and without the safety rules of pairs; the vetoes of the
+            partition stand.
     """
-    population = scored.population
-    records = population.records
-    at = model.thresholds.balanced if balanced else model.thresholds.live
-    limits = replace(model.thresholds, live=at)
-    lenient = replace(model, thresholds=limits)
-    edges = [
-        Edge(low, high, weight)
-        for (low, high), weight, free in zip(scored.pairs, scored.weights, scored.free, strict=True)
-        if weight >= at and (balanced or free)
-    ]
-    by_component: dict[int, list[Edge]] = {}
-    parts = components(len(population), ((edge.low_id, edge.high_id) for edge in edges))
-    part_of = {place: number for number, part in enumerate(parts) for place in part}
-    for edge in edges:
-        by_component.setdefault(part_of[edge.low_id], []).append(edge)
-
-    def weigh(low: int, high: int) -> int:
-        return score(compare(records[low], records[high], model), model).evidence
-
-    groups: list[tuple[RecordKey, ...]] = []
-    for number, part in enumerate(parts):
-        members = {place: Member.of(place, population.keys[place], records[place]) for place in part}
-        split = partition(members, by_component[number], (), lenient, weigh)
-        groups.extend(tuple(population.keys[place] for place in group) for group in split.groups)
-    return groups
+    edges = scored.edges
+    if model.thresholds.live == model.thresholds.balanced:
+        edges = replace(edges, may_link=edges.weight >= model.thresholds.live)
+    person = partition_records(
+        records, lambda rows: [keys[row] for row in rows.tolist()], edges, weigher, model
+    ).person
+    order = np.argsort(person, kind="stable")
+    starts = np.flatnonzero(np.diff(person[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(person)))
+    groups = zip(starts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True)
+    return [tuple(keys[row] for row in order[start : start + size].tolist()) for start, size in groups]
 
 
 def evaluate(
@@ -252,47 +267,35 @@ def evaluate(
     Args:
         thresholds: weights, in millibits, at which pairs are also judged one by one, before the partition.
     """
-    population = Population.of((record for record in records if record.key in truth), model)
-    scored = score_pairs(population, model)
-    keys = population.keys
-    labels = [truth[key] for key in keys]
-    is_right = [labels[low] == labels[high] for low, high in scored.pairs]
-    sizes = Counter(labels)
-    there = sum(count * (count - 1) // 2 for count in sizes.values())
+    labelled = (record for record in records if record.key in truth)
+    with gather(labelled, model, newest_of, NO_ABODE) as found:
+        keys = found.record_keys()
+        weigher = found.weigher(model)
+        scored = score_pairs(found, found.records, weigher, model)
+        live, balanced = (
+            link_pairs(scored, found.records, keys, weigher, chosen) for chosen in (model, lenient(model))
+        )
     known = {key: truth[key] for key in keys}
+    numbers: dict[Hashable, int] = {}
+    labels = np.array([numbers.setdefault(known[key], len(numbers)) for key in keys], np.int64)
+    is_right = labels[scored.low] == labels[scored.high]
+    sizes = np.bincount(labels)
+    there = int((sizes * (sizes - 1) // 2).sum())
     steps = []
     for at in thresholds:
-        judged = [right for right, weight in zip(is_right, scored.weights, strict=True) if weight >= at]
-        right = sum(judged)
-        steps.append((at, Quality(right, len(judged) - right, there - right)))
-    limits = model.thresholds
-    review = [
-        right
-        for right, weight, free in zip(is_right, scored.weights, scored.free, strict=True)
-        if weight >= limits.review and not (free and weight >= limits.live)
-    ]
+        chosen_pairs = scored.weights >= at
+        right = int((chosen_pairs & is_right).sum())
+        steps.append((at, Quality(right, int(chosen_pairs.sum()) - right, there - right)))
+    review = (scored.weights >= model.thresholds.review) & ~scored.may_link
+    blocked = int(is_right.sum())
     return Evaluation(
         model_revision=model.revision,
-        records=len(population),
-        candidate_pairs=len(scored.pairs),
-        blocking=Quality(sum(is_right), len(is_right) - sum(is_right), there - sum(is_right)),
-        live=evaluate_groups(link_records(scored, model), known),
-        balanced=evaluate_groups(link_records(scored, model, balanced=True), known),
-        review_pairs=len(review),
-        review_right=sum(review),
+        records=len(keys),
+        candidate_pairs=len(is_right),
+        blocking=Quality(blocked, len(is_right) - blocked, there - blocked),
+        live=evaluate_groups(live, known),
+        balanced=evaluate_groups(balanced, known),
+        review_pairs=int(review.sum()),
+        review_right=int((review & is_right).sum()),
         by_threshold=tuple(steps),
     )
-
-
-__all__ = [
-    "Evaluation",
-    "GroupQuality",
-    "Quality",
-    "ScoredPairs",
-    "Truth",
-    "evaluate",
-    "evaluate_groups",
-    "link_records",
-    "read_truth",
-    "score_pairs",
-]

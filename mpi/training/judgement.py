@@ -1,15 +1,19 @@
 """Everything that is said of persons held against labels, as one JSON-ready answer: what ``mpi evaluate`` gives and the report shows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
-from mpi.matching import Model
+import numpy as np
+
+from mpi.bulk.gather import Files, Gathered, gather
+from mpi.matching import Model, load_model
 from mpi.records import SourceRecord
 from mpi.training.errors import Explainer
-from mpi.training.judge import Counts, Judged, judge, judge_subgroups
-from mpi.training.labels import Key, WeighedPair, key_of
-from mpi.training.pairs import newest
-from mpi.training.subgroups import subgroups_by_key
+from mpi.training.judge import Counts, Ints, Judged, judge, judge_subgroups
+from mpi.training.labels import Key, WeighedPair
+from mpi.training.pairs import newest_of
+from mpi.training.subgroups import NO_ABODE, subgroups_of
 from mpi.training.weighed import Weighed, judge_weights, weigh_records
 
 TRUTH_SUBGROUPS = ("community", "sex", "born", "residence", "twin", "namesake")
@@ -21,7 +25,7 @@ def judgement(
     truth: Mapping[Key, str],
     *,
     extra: Mapping[str, Sequence[str]] | None = None,
-    records: Iterable[SourceRecord] | None = None,
+    records: Iterable[SourceRecord] | Files | None = None,
     edges: Iterable[WeighedPair] | None = None,
     model: Model | None = None,
     show_values: bool = False,
@@ -57,30 +61,48 @@ def judgement(
     columns: dict[str, list[str]] = {
         "source": [f"{organisation} {system}" for organisation, system, _ in judged.keys]
     }
-    by_key = newest(records) if records is not None else {}
-    if by_key:
-        columns |= _of_records(judged, by_key, model)
-    columns |= _of_truth(judged, truth, extra or {})
-    answer["subgroups"] = judge_subgroups(judged, counts, columns)
-    pairs = edges
-    if pairs is None and model is not None and by_key:
-        tell("weighing")
-        pairs = weigh_records((record for record in by_key.values() if key_of(record.key) in truth), model)
-    weighed = Weighed.of(judged, pairs) if pairs is not None else None
-    if weighed is not None:
-        answer["weights"] = judge_weights(judged, weighed)
-    tell("explaining")
-    answer["errors"] = Explainer(judged, weighed, by_key, model, show_values=show_values).errors()
+    if records is not None:
+        tell("reading the records")
+    with (
+        nullcontext() if records is None else gather(records, model or load_model(), newest_of, NO_ABODE)
+    ) as found:
+        rows = found.rows_of(judged.keys) if found else None
+        if found is not None and rows is not None:
+            columns |= _of_records(found, rows)
+        columns |= _of_truth(judged, truth, extra or {})
+        answer["subgroups"] = judge_subgroups(judged, counts, columns)
+        weighed = Weighed.of(judged, edges) if edges is not None else None
+        if weighed is None and model is not None and found is not None and rows is not None:
+            tell("weighing")
+            weighed = weigh_records(found, rows, model)
+        if weighed is not None:
+            answer["weights"] = judge_weights(judged, weighed)
+        tell("explaining")
+        explainer = Explainer(judged, weighed, _reader(found, rows), model, show_values=show_values)
+        answer["errors"] = explainer.errors()
     return answer
 
 
-def _of_records(
-    judged: Judged, by_key: Mapping[Any, SourceRecord], model: Model | None
-) -> dict[str, list[str]]:
-    groups = {key_of(key): values for key, values in subgroups_by_key(by_key.values(), model).items()}
-    names = list(next(iter(groups.values())))
-    nothing = dict.fromkeys(names, "no record")
-    return {name: [groups.get(key, nothing)[name] for key in judged.keys] for name in names}
+def _reader(
+    found: Gathered | None, rows: Ints | None
+) -> Callable[[Iterable[int]], Mapping[int, SourceRecord]]:
+    """Return what reads the records of a few places in ``Judged.keys``, as sent."""
+
+    def read(places: Iterable[int]) -> Mapping[int, SourceRecord]:
+        if found is None or rows is None:
+            return {}
+        known = [place for place in places if rows[place] >= 0]
+        return dict(zip(known, found.read(rows[known]), strict=True)) if known else {}
+
+    return read
+
+
+def _of_records(found: Gathered, rows: Ints) -> dict[str, list[str]]:
+    columns = {}
+    for name, column in subgroups_of(found).items():
+        names = np.array([*column.names, "no record"], object)
+        columns[name] = names[np.where(rows >= 0, column.codes[rows], len(column.names))].tolist()
+    return columns
 
 
 def _of_truth(

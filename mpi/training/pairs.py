@@ -1,33 +1,18 @@
-"""Pairs of records to learn from and to evaluate on: those that share a blocking key, and random ones."""
+"""Pairs of records to learn from and to evaluate on, as rows: those that share a blocking key, and random ones."""
 
 import json
-import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
-from mpi.matching import Model, NormalisedRecord, block, normalise
+import numpy as np
+from numpy.typing import NDArray
+
+from mpi.bulk.block import Candidates
 from mpi.records import RecordKey, SourceRecord
 
 Pair = tuple[int, int]
-"""Places of two records in a ``Population``, the lower first."""
+"""Places of two records in order of key, the lower first."""
 
-
-@dataclass(frozen=True, slots=True)
-class Population:
-    """Normalised records with their keys, in order of key, so that nothing hangs on the order of the file."""
-
-    keys: tuple[RecordKey, ...]
-    records: tuple[NormalisedRecord, ...] = field(repr=False)
-
-    @classmethod
-    def of(cls, records: Iterable[SourceRecord], model: Model) -> "Population":
-        """Normalise records; of several versions under one key the newest counts, see ``newest``."""
-        by_key = newest(records)
-        keys = tuple(sorted(by_key))
-        return cls(keys, tuple(normalise(by_key[key], model) for key in keys))
-
-    def __len__(self) -> int:
-        return len(self.keys)
+Rows = NDArray[np.int32]
 
 
 def newest(records: Iterable[SourceRecord]) -> dict[RecordKey, SourceRecord]:
@@ -40,51 +25,31 @@ def newest(records: Iterable[SourceRecord]) -> dict[RecordKey, SourceRecord]:
     return by_key
 
 
+def newest_of(records: Iterable[SourceRecord]) -> Iterable[SourceRecord]:
+    """Return the records of ``newest``."""
+    return newest(records).values()
+
+
 def _age(record: SourceRecord) -> tuple[float, str]:
     at = record.updated_at.timestamp() if record.updated_at else float("-inf")
     return at, json.dumps(record.to_payload(), sort_keys=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """Candidate pairs, and the keys that held more records than four times their rule's cap."""
-
-    pairs: tuple[Pair, ...] = field(repr=False)
-    overfull: tuple[int, ...]
-    pairs_by_rule: dict[str, int]
+def candidate_pairs(candidates: Candidates) -> tuple[Rows, Rows]:
+    """Return every pair that shares a key in use, once, in order: lower and higher rows."""
+    slices = [candidates.pairs(number) for number in range(candidates.slices)]
+    low, high = (np.concatenate([one[side].astype(np.int32) for one in slices]) for side in (0, 1))
+    return low, high
 
 
-def blocked_pairs(population: Population, model: Model) -> Blocked:
-    """Return every pair that shares a key, once; keys that grew past four times the cap are left out and listed."""
-    holders: dict[int, list[int]] = {}
-    rule_of: dict[int, str] = {}
-    for place, record in enumerate(population.records):
-        for rule, key in block(record, model):
-            holders.setdefault(key, []).append(place)
-            rule_of[key] = rule
-    found: set[Pair] = set()
-    overfull: list[int] = []
-    by_rule = dict.fromkeys(model.rules, 0)
-    for key, places in holders.items():
-        if len(places) > 4 * model.caps[rule_of[key]]:
-            overfull.append(key)
-            continue
-        by_rule[rule_of[key]] += len(places) * (len(places) - 1) // 2
-        for later, high in enumerate(places):
-            for low in places[:later]:
-                found.add((low, high))
-    return Blocked(tuple(sorted(found)), tuple(sorted(overfull)), by_rule)
-
-
-def random_pairs(population: Population, count: int, seed: int) -> Iterator[Pair]:
-    """Yield pairs drawn by chance: nearly all are strangers."""
-    dice = random.Random(seed)  # noqa: S311 - a sample needs a seed, not a secret
-    size = len(population)
-    for _ in range(count if size > 1 else 0):
-        one = dice.randrange(size)
-        other = dice.randrange(size - 1)
-        other += other >= one
-        yield (one, other) if one < other else (other, one)
+def random_pairs(size: int, count: int, seed: int) -> tuple[Rows, Rows]:
+    """Return pairs drawn by chance among as many rows: nearly all are strangers."""
+    dice = np.random.default_rng(seed)
+    count = count if size > 1 else 0
+    one = dice.integers(0, max(size, 1), count)
+    other = dice.integers(0, max(size - 1, 1), count)
+    other += other >= one
+    return np.minimum(one, other).astype(np.int32), np.maximum(one, other).astype(np.int32)
 
 
 def components(size: int, pairs: Iterable[Pair]) -> list[list[int]]:

@@ -1,56 +1,69 @@
 """Who is behind a figure: the groups of records for which a model's quality is told apart."""
 
-from collections.abc import Iterable
-from datetime import date
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from mpi.matching import Model, load_model, normalise
-from mpi.records import RecordKey, SourceRecord
+import numpy as np
+from numpy.typing import NDArray
+
+from mpi.bulk.gather import Gathered, NoAbode
+from mpi.bulk.learn import has_place, says
 
 AGE_BANDS = ((2, "0-1"), (18, "2-17"), (40, "18-39"), (65, "40-64"), (200, "65+"))
-NO_ABODE = ("no fixed abode", "no fixed address", "homeless", "rough sleep", "nfa")
-NO_ABODE_POSTCODE = "ZZ993VZ"
-"""The Organisation Data Service's pseudo postcode for people of no fixed abode."""
+NO_ABODE = NoAbode(
+    words=r"(^|\s)(homeless|nfa)(\s|$)|no fixed (abode|address)|rough sleep",
+    postcode="ZZ993VZ",
+)
+"""Words of addresses, and the Organisation Data Service's pseudo postcode for people of no fixed abode."""
 
 
-def taken_on(records: Iterable[SourceRecord]) -> date | None:
-    """Return the day of the newest record, from which ages are counted: never today, so that a report can be made again."""
-    return max((one.updated_at.date() for one in records if one.updated_at), default=None)
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Names of groups, and of every record which of them it is in."""
+
+    names: Sequence[str]
+    codes: NDArray[np.int64] = field(repr=False)
+
+    def commonest(self, most: int) -> tuple[list[str], NDArray[np.int64]]:
+        """Return the names that any record has, in order, and the records' places in them; of more than ``most`` the rest as "others"."""
+        sizes = np.bincount(self.codes, minlength=len(self.names))
+        met = [place for place in range(len(self.names)) if sizes[place]]
+        chosen = sorted(met, key=lambda place: (-sizes[place], self.names[place]))[:most]
+        names = sorted({self.names[place] for place in chosen} | ({"others"} if len(met) > most else set()))
+        at = {name: number for number, name in enumerate(names)}
+        place_of = np.full(len(self.names), at.get("others", -1), np.int64)
+        for place in chosen:
+            place_of[place] = at[self.names[place]]
+        return names, place_of[self.codes]
 
 
-def subgroups_by_key(
-    records: Iterable[SourceRecord], model: Model | None = None
-) -> dict[RecordKey, dict[str, str]]:
-    """Return the subgroups of every record; ages are those on the day of the newest one."""
-    sent = list(records)
-    chosen, on = model or load_model(), taken_on(sent)
-    return {record.key: subgroups_of(record, chosen, on) for record in sent}
+def subgroups_of(found: Gathered) -> dict[str, Column]:
+    """Return what records belong to: source, age band, sex, what they lack, and no fixed abode. Placeholders count as lacking.
 
-
-def subgroups_of(record: SourceRecord, model: Model, on: date | None) -> dict[str, str]:
-    """Return what a record belongs to: source, age band, sex, what it lacks, and no fixed abode. Placeholders count as lacking."""
-    read = normalise(record, model)
-    has_place = any(place.postcode or place.words for place in read.places)
-    year, month, day = read.birth
-    age = -1
-    if on and year:
-        age = on.year - year - ((month or 1, day or 1) > (on.month, on.day))
+    Ages are those on the day of the newest record: never today, so that a report can be made again.
+    """
+    records = found.records
+    names, codes = found.sources()
+    year, month, day = (records.numbers(f"birth_{part}").astype(np.int64) for part in range(3))
+    bands = [name for _, name in AGE_BANDS]
+    band = np.full(records.size, len(bands))
+    if found.days:
+        on = found.days[1]
+        first = np.maximum(month, 1) * 100 + np.maximum(day, 1)
+        age = on.year - year - (first > on.month * 100 + on.day)
+        inside = (year > 0) & (age >= 0) & (age < AGE_BANDS[-1][0])
+        band[inside] = np.searchsorted([limit for limit, _ in AGE_BANDS], age[inside], side="right")
+    sex = np.full(records.size, 2)
+    for place, letter in enumerate("mf"):
+        sex[records.codes("gender") == records.code_in("gender", letter)] = place
+    lacks = ("there", "missing")
     return {
-        "source": f"{record.key.organisation} {record.key.system}",
-        "age": next((name for limit, name in AGE_BANDS if 0 <= age < limit), "not known"),
-        "sex": {"m": "male", "f": "female"}.get(read.gender, "not known"),
-        "NHS number": "there" if read.number else "missing",
-        "birth date": "there" if read.birth[2] else "partial" if year else "missing",
-        "address": "there" if has_place else "missing",
-        "given name": "there" if read.given else "missing",
-        "no fixed abode": "yes" if _has_no_abode(record) else "no",
+        "source": Column(names, codes),
+        "age": Column((*bands, "not known"), band),
+        "sex": Column(("male", "female", "not known"), sex),
+        "NHS number": Column(lacks, 1 - says(records, "number").astype(np.int64)),
+        "birth date": Column(("there", "partial", "missing"), np.where(day > 0, 0, np.where(year > 0, 1, 2))),
+        "address": Column(lacks, 1 - has_place(records).astype(np.int64)),
+        "given name": Column(lacks, 1 - says(records, "given").astype(np.int64)),
+        "no fixed abode": Column(("no", "yes"), found.no_abode.astype(np.int64)),
     }
-
-
-def _has_no_abode(record: SourceRecord) -> bool:
-    for address in record.addresses:
-        if (address.postcode or "").replace(" ", "").upper() == NO_ABODE_POSTCODE:
-            return True
-        lines = " ".join(address.lines).lower()
-        if any(phrase in lines.split() or (" " in phrase and phrase in lines) for phrase in NO_ABODE):
-            return True
-    return False

@@ -3,7 +3,6 @@
 import json
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -15,23 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import Invalid
-from mpi.matching import FIELDS, Comparison, Model, NormalisedRecord, build_model, safety_obstacles
-from mpi.matching.model import fingerprint
+from mpi.bulk.gather import Files, Gathered, gather
+from mpi.bulk.learn import count_names, is_constant, says, shared_values, with_lists
+from mpi.bulk.records import Records
+from mpi.matching import FIELDS, Comparison, Model, build_model, safety_obstacles
 from mpi.records import SourceRecord
 from mpi.training.estimate import (
     Compared,
     Estimate,
-    Pattern,
+    Patterns,
     Probabilities,
     compare_pairs,
-    count_patterns,
     fit,
     out_of_reach,
     probabilities_of,
     stranger_probabilities,
 )
 from mpi.training.evaluate import Truth
-from mpi.training.pairs import Pair, Population, blocked_pairs, newest, random_pairs
+from mpi.training.labels import key_of
+from mpi.training.pairs import Rows, candidate_pairs, newest_of, random_pairs
 from mpi.training.starting import (
     CLASSES,
     PAIRS_PER_RECORD,
@@ -41,7 +42,7 @@ from mpi.training.starting import (
     millibits,
     starting_document,
 )
-from mpi.training.subgroups import subgroups_by_key
+from mpi.training.subgroups import NO_ABODE, subgroups_of
 
 RARE = 20
 """A value seen less often than this is never listed: a rare name is personal data."""
@@ -85,7 +86,7 @@ class Trained:
 
 
 def train(
-    records: Iterable[SourceRecord],
+    records: Iterable[SourceRecord] | Files,
     *,
     name: str,
     seed: int = 0,
@@ -103,7 +104,8 @@ def train(
         seed: of the random pairs; the same records, in any order, and the same seed give the same model.
         population: how many records the index will hold: strangers' pairs grow with it, so the prior is set for this size. None: as
             many as there are here.
-        base: a model document to take lists and first guesses from; the starting values if not given.
+        base: a model document to take lists of words and first guesses from; the starting values if not given. What is learned from
+            records (frequencies, shared and overfull values) is learned anew.
         chance_pairs: how many random pairs tell how often strangers agree; no more than there are.
         cross_check: also fit recordlinkage's ECM on sampled pairs, and report where the two differ.
         labels: the true person of some of the records. Pairs with a label on both sides are not guessed at.
@@ -111,90 +113,126 @@ def train(
 
     Raises:
         Invalid: nothing can be learned: ``records-missing``, ``record-alone``, ``names-missing``, ``birth-dates-missing``,
-            ``column-constant`` (naming the field), ``pairs-missing``.
+            ``column-constant`` (naming the field), ``pairs-missing``; or about the files' form or headings.
     """
     tell("normalising")
     document: dict[str, Any] = deepcopy(dict(base)) if base is not None else starting_document()
-    sent = list(newest(records).values())
-    people = Population.of(sent, build_model(document))
-    _check_records(people)
-    population = population or len(people)
-    chance_pairs = min(chance_pairs, len(people) * (len(people) - 1) // 2)
-    document["shared"] = _shared(people)
+    document["shared"] = document["overfull"] = []
+    with gather(records, build_model(document), newest_of, NO_ABODE) as found:
+        return _learn(
+            found,
+            document,
+            name=name,
+            seed=seed,
+            population=population or found.records.size,
+            cross_check=cross_check,
+            chance_pairs=chance_pairs,
+            labels=labels,
+            tell=tell,
+        )
+
+
+def _learn(
+    found: Gathered,
+    document: dict[str, Any],
+    *,
+    name: str,
+    seed: int,
+    population: int,
+    cross_check: bool,
+    chance_pairs: int,
+    labels: Truth | None,
+    tell: Callable[[str], None],
+) -> Trained:
+    size = found.records.size
+    _check_records(found.records)
+    chance_pairs = min(chance_pairs, size * (size - 1) // 2)
+    tell("counting")
+    shared = shared_values(found.records, SHARED_BY)
+    document["shared"] = shared.fingerprints()
     document["frequency"] = {
-        field_name: {**table, **_frequencies(people, field_name)}
+        field_name: {**table, **_frequencies(found.records, field_name)}
         for field_name, table in document["frequency"].items()
     }
     model = build_model(document)
-    people = Population.of(sent, model)
+    records = with_lists(found.records, shared, model)
     tell("blocking")
-    blocked = blocked_pairs(people, model)
-    if not blocked.pairs:
+    candidates = found.block(model, records)
+    low, high = candidate_pairs(candidates)
+    if not len(low):
         raise Invalid(
             "pairs-missing", detail="No two records share a blocking key: there is nothing to compare."
         )
-    document["overfull"] = list(blocked.overfull)
+    document["overfull"] = sorted({one.key for one in candidates.dropped})
 
-    tell("comparing")
     first = probabilities_of(document)
-    by_chance = count_patterns(people, random_pairs(people, chance_pairs, seed), model)
+    weigher = found.weigher(model, records)
+    tell("comparing random pairs")
+    by_chance = compare_pairs(
+        weigher, records, model, found.portions(*random_pairs(size, chance_pairs, seed))
+    )
+    met_by_chance = by_chance.counts()
     guesses = deepcopy(first)
-    first["stranger"] = stranger_probabilities(by_chance, first)
-    step = 1 + len(blocked.pairs) // MOST_BLOCKED_PAIRS
-    pairs = blocked.pairs[::step]
-    compared = compare_pairs(people, pairs, model)
-    verdicts = _verdicts(people, pairs, labels)
+    first["stranger"] = stranger_probabilities(by_chance.patterns, met_by_chance, first)
+    tell("comparing candidate pairs")
+    step = 1 + len(low) // MOST_BLOCKED_PAIRS
+    candidate_count = len(low)
+    low, high = low[::step], high[::step]
+    compared = compare_pairs(weigher, records, model, found.portions(low, high))
+    verdicts = _verdicts(found, low, high, labels)
     unlabelled, same, different = (
-        {pattern: count * step for pattern, count in compared.counts(verdicts == verdict).items()}
-        for verdict in (_UNKNOWN, _SAME, _DIFFERENT)
+        compared.counts(verdicts == verdict) * step for verdict in (_UNKNOWN, _SAME, _DIFFERENT)
     )
     tell("estimating")
-    all_patterns = {pattern: count * step for pattern, count in compared.counts().items()}
-    checked = _cross_check(all_patterns, seed) if cross_check else {}
+    checked = _cross_check(compared.patterns, compared.counts() * step, seed) if cross_check else {}
     fitted = fit(
+        compared.patterns,
         unlabelled,
-        len(people),
+        size,
         _started(first, checked),
         PAIRS_PER_RECORD,
         same=same,
         different=different,
         guesses=guesses,
-        unreached=out_of_reach(by_chance),
+        unreached=out_of_reach(by_chance.patterns, met_by_chance),
     )
 
-    _enter(document, fitted, len(people), population)
+    _enter(document, fitted, size, population)
     document["name"] = name
     expected = _Expected.of(document, fitted)
     live = expected.live()
     document["thresholds"] = {**document["thresholds"], "live": live}
-    days = sorted(record.updated_at.date() for record in sent if record.updated_at)
     document["training"] = {
-        "records": len(people),
-        "candidate_pairs": len(blocked.pairs),
+        "records": size,
+        "candidate_pairs": candidate_count,
         "random_pairs": chance_pairs,
         "labelled_pairs": int((verdicts != _UNKNOWN).sum()),
         "seed": seed,
         "population": population,
         "rounds": fitted.rounds,
         "expected_precision": round(expected.at(live)["precision"], 6),
-        **({"data_from": days[0].isoformat(), "data_to": days[-1].isoformat()} if days else {}),
+        **(
+            {"data_from": found.days[0].isoformat(), "data_to": found.days[1].isoformat()}
+            if found.days
+            else {}
+        ),
     }
     tell("reporting")
     agreement = _compared(checked, fitted)
     report = {
         **document["training"],
-        "patterns": fitted.patterns,
-        "pairs_of": {kind: round(found, 1) for kind, found in fitted.pairs_of.items()},
-        "pairs_by_rule": blocked.pairs_by_rule,
-        "overfull_keys": len(blocked.overfull),
+        "patterns": len(fitted.counts),
+        "pairs_of": {kind: round(number, 1) for kind, number in fitted.pairs_of.items()},
+        "pairs_by_rule": candidates.by_rule,
+        "overfull_keys": len(document["overfull"]),
         "shared_values": len(document["shared"]),
         "listed_names": {name: len(table["values"]) for name, table in document["frequency"].items()},
         "thresholds": document["thresholds"],
         "cross_check": agreement,
-        "known": _known(people),
+        "known": _known(records),
         "expected": [expected.at(weight) for weight in sorted({*_STEPS, live})],
-        "subgroups": _subgroups(sent, people, pairs, compared, expected, verdicts, live),
-        "warnings": _warnings(people, fitted, agreement, expected, live),
+        "subgroups": _subgroups(found, low, high, compared, expected, verdicts, live),
+        "warnings": _warnings(records, fitted, agreement, expected, live),
     }
     return Trained(document, report)
 
@@ -202,31 +240,32 @@ def train(
 # What can be learned from --------------------------------------------------------------------------------------
 
 _UNKNOWN, _SAME, _DIFFERENT = 0, 1, 2
-_VALUES: Mapping[str, Callable[[NormalisedRecord], Any]] = {
-    "nhs_number": lambda record: record.number,
-    "given": lambda record: record.given,
-    "middle": lambda record: record.middle,
-    "family": lambda record: record.family or record.previous,
-    "birth_date": lambda record: record.birth if record.birth[0] else (),
-    "gender": lambda record: record.gender,
-    "address": lambda record: record.places,
-    "phone": lambda record: record.phones,
-    "email": lambda record: record.emails,
-    "identifier": lambda record: record.identifiers,
-    "practice": lambda record: record.practice,
-    "mother": lambda record: record.mother,
-    "birth_order": lambda record: record.birth_order,
-    "death_date": lambda record: record.death if record.death[0] else (),
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "nhs_number": ("number",),
+    "given": ("given",),
+    "middle": ("middle",),
+    "family": ("family", "previous"),
+    "birth_date": ("birth",),
+    "gender": ("gender",),
+    "address": ("places",),
+    "phone": ("phones",),
+    "email": ("emails",),
+    "identifier": ("identifiers",),
+    "practice": ("practice",),
+    "mother": ("mother",),
+    "birth_order": ("birth_order",),
+    "death_date": ("death",),
 }
+"""Of each field the columns of a normalised record in which it says something."""
 
 
-def _check_records(people: Population) -> None:
+def _check_records(records: Records) -> None:
     """Refuse what no model can be learned from, in one clear line."""
-    if not people.records:
+    if not records.size:
         raise Invalid("records-missing", detail="There is no record to learn from.")
-    if len(people) == 1:
+    if records.size == 1:
         raise Invalid("record-alone", detail="One record makes no pair.")
-    known = _known(people)
+    known = _known(records)
     if not known["given"] and not known["family"]:
         raise Invalid(
             "names-missing", field="family", detail="No record has a name that is not a placeholder."
@@ -234,7 +273,7 @@ def _check_records(people: Population) -> None:
     if not known["birth_date"]:
         raise Invalid("birth-dates-missing", field="birth_date", detail="No record has a date of birth.")
     for name in ("given", "family", "birth_date"):
-        if known[name] and name in _constant(people):
+        if known[name] and is_constant(records, _COLUMNS[name]):
             raise Invalid(
                 "column-constant",
                 field=name,
@@ -242,49 +281,43 @@ def _check_records(people: Population) -> None:
             )
 
 
-def _known(people: Population) -> dict[str, float]:
+def _known(records: Records) -> dict[str, float]:
     """Return for each field the share of records that say something."""
     return {
-        name: round(sum(bool(value(record)) for record in people.records) / len(people), 4)
-        for name, value in _VALUES.items()
+        name: round(
+            int(np.logical_or.reduce([says(records, one) for one in columns]).sum()) / records.size, 4
+        )
+        for name, columns in _COLUMNS.items()
     }
 
 
-def _constant(people: Population) -> list[str]:
-    """Return the fields that have one value throughout, where more than one record says something."""
-    found = []
-    for name, value in _VALUES.items():
-        values = [given for record in people.records if (given := value(record))]
-        if len(values) > 1 and all(one == values[0] for one in values):
-            found.append(name)
-    return found
-
-
-def _verdicts(people: Population, pairs: Iterable[Pair], labels: Truth | None) -> NDArray[np.int8]:
+def _verdicts(found: Gathered, low: Rows, high: Rows, labels: Truth | None) -> NDArray[np.int8]:
     """Return for each pair what its labels say; a pair that lacks a label on either side is unknown."""
-    persons = [labels.get(key) for key in people.keys] if labels else [None] * len(people)
-    return np.array(
-        [
-            _UNKNOWN
-            if persons[low] is None or persons[high] is None
-            else _SAME
-            if persons[low] == persons[high]
-            else _DIFFERENT
-            for low, high in pairs
-        ],
-        dtype=np.int8,
-    )
+    verdicts = np.full(len(low), _UNKNOWN, np.int8)
+    if labels:
+        persons: dict[Any, int] = {}
+        numbers = np.array([persons.setdefault(person, len(persons)) for person in labels.values()], np.int64)
+        rows = found.rows_of([key_of(key) for key in labels])
+        person = np.full(found.records.size, -1, np.int64)
+        person[rows[rows >= 0]] = numbers[rows >= 0]
+        told = (person[low] >= 0) & (person[high] >= 0)
+        verdicts[told] = np.where(person[low] == person[high], _SAME, _DIFFERENT)[told]
+    return verdicts
 
 
 def _warnings(
-    people: Population,
+    records: Records,
     fitted: Estimate,
     agreement: Mapping[str, Mapping[str, float]],
     expected: "_Expected",
     live: int,
 ) -> list[str]:
     """Return what whoever uses the model should know before, each in a sentence."""
-    found = [f"The field {name} has one value throughout and tells nothing." for name in _constant(people)]
+    found = [
+        f"The field {name} has one value throughout and tells nothing."
+        for name, columns in _COLUMNS.items()
+        if is_constant(records, columns)
+    ]
     if fitted.pairs_of["person"] < FEW_PAIRS:
         found.append(
             f"Only about {fitted.pairs_of['person']:.0f} pairs of one person were found: the model is little more than first guesses."
@@ -308,51 +341,29 @@ DIFFERENCE = 0.15
 # Lists learned from the records --------------------------------------------------------------------------------
 
 
-def _shared(people: Population) -> list[int]:
-    """Return fingerprints of contacts and places that many different people have; the values themselves are not kept."""
-    holders: dict[str, set[tuple[Any, ...]]] = {}
-    for record in people.records:
-        who = (record.given[:1], record.birth)
-        values = [f"phone:{value}" for value in record.phones] + [f"email:{value}" for value in record.emails]
-        for place in record.places:
-            if place.words:
-                values.append(f"place:{place.postcode}:{place.numbers}:{place.words}")
-            if place.postcode:
-                values.append(f"postcode:{place.postcode}")
-        for value in values:
-            holders.setdefault(value, set()).add(who)
-    return sorted(
-        fingerprint(value) for value, who in holders.items() if len(who) > SHARED_BY[value.partition(":")[0]]
-    )
-
-
-def _frequencies(people: Population, name: str) -> dict[str, Any]:
+def _frequencies(records: Records, name: str) -> dict[str, Any]:
     """Return how much more a value's agreement says than the average one's, against strangers, in millibits.
 
     Two strangers agree on a value of share p with chance p squared; on any value with the sum of squares. Given the value of one
     record the other's chance is p, so its part is log2(average / p). Given names also get their share within a decade of birth.
     """
-    counts: Counter[str] = Counter()
-    by_decade: Counter[tuple[str, int]] = Counter()
-    decades: Counter[int] = Counter()
-    for record in people.records:
-        for value in (record.given if name == "given" else record.family)[:1]:
-            counts[value] += 1
-            if name == "given" and record.birth[0]:
-                by_decade[value, record.birth[0] // 10] += 1
-                decades[record.birth[0] // 10] += 1
-    total = sum(counts.values())
+    found = count_names(records, name)
+    total = int(found.counts.sum())
     if not total:
         return {"values": {}, "unlisted": 0}
-    average = sum(count * count for count in counts.values()) / total / total
-    rare = [count for count in counts.values() if count < RARE]
+    average = int((found.counts**2).sum()) / total / total
+    rare = found.counts[found.counts < RARE]
     # Two sources with one slip make a rare value look rarer than it is; hence not below five.
-    typical = max(5.0, sum(count * count for count in rare) / sum(rare)) if rare else RARE
-    shares = {value: count / total for value, count in counts.items() if count >= RARE} | {
-        f"{value}|{decade}": count / decades[decade]
-        for (value, decade), count in by_decade.items()
-        if count >= RARE
+    typical = max(5.0, int((rare**2).sum()) / int(rare.sum())) if len(rare) else RARE
+    shares = {
+        found.names[place]: found.counts[place] / total
+        for place in np.flatnonzero(found.counts >= RARE).tolist()
     }
+    if name == "given":
+        of_decade = np.bincount(found.decades, found.by_decade)
+        for at in np.flatnonzero(found.by_decade >= RARE).tolist():
+            decade = found.decades[at]
+            shares[f"{found.names[found.places[at]]}|{decade}"] = found.by_decade[at] / of_decade[decade]
     return {
         "values": {value: millibits(average / share) for value, share in sorted(shares.items())},
         "unlisted": millibits(average * total / typical),
@@ -393,7 +404,9 @@ class _Expected:
     document, whose prior is that of the whole index: its strangers are more. The odds are summed over the rivals, not taken from the best.
     """
 
-    weight_of: Mapping[Pattern, int]
+    weight_of: NDArray[np.int64]
+    """Of every pattern its least weight, and whether it is free; the other columns are of the estimate's patterns, once a verdict."""
+    free_of: NDArray[np.bool_]
     weights: NDArray[np.int64]
     is_free: NDArray[np.bool_]
     right: NDArray[np.float64]
@@ -401,23 +414,17 @@ class _Expected:
 
     @classmethod
     def of(cls, document: Mapping[str, Any], fitted: Estimate) -> "_Expected":
-        model = build_model(document)
-        rows: list[tuple[int, bool, float, float]] = []
-        weight_of: dict[Pattern, int] = {}
-        for pattern, count, chance in fitted.posterior:
-            against = rival_weights(pattern, model)
-            weight_of[pattern] = min(against)
-            right = count * chance
-            odds_of_wrong = sum(2.0 ** (max(-60_000, -weight) / 1000) for weight in against)
-            # A pattern that is nearly surely wrong has next to no right pairs to go by: then its own count is the bound.
-            wrong = (
-                min(right * odds_of_wrong, count * (1 - chance)) if chance < 0.5 else right * odds_of_wrong
-            )
-            rows.append((min(against), not safety_obstacles(Comparison(pattern.levels)), right, wrong))
-        weights, free, rights, wrongs = zip(*rows, strict=True)
-        return cls(
-            weight_of, np.array(weights), np.array(free, dtype=bool), np.array(rights), np.array(wrongs)
-        )
+        patterns = fitted.patterns
+        against = rival_weights(patterns, build_model(document))
+        least = against.min(axis=1)
+        free = _is_free(patterns)
+        right = fitted.counts * fitted.chances
+        odds = np.exp2(np.maximum(-60_000, -against) / 1000).sum(axis=1)[fitted.pattern]
+        wrong = right * odds
+        # A pattern that is nearly surely wrong has next to no right pairs to go by: then its own count is the bound.
+        is_wrong = fitted.chances < 0.5
+        wrong[is_wrong] = np.minimum(wrong, fitted.counts * (1 - fitted.chances))[is_wrong]
+        return cls(least, free, least[fitted.pattern], free[fitted.pattern], right, wrong)
 
     def at(self, threshold: int) -> dict[str, Any]:
         """Return what to expect of linking unseen from a weight: precision, recall of the pairs found, and pairs left to people."""
@@ -441,23 +448,42 @@ class _Expected:
         return 20_000
 
 
-def rival_weights(pattern: Pattern, model: Model) -> list[int]:
-    """Weigh a pattern against every rival, in millibits, with the frequency that was kept of its names in whole bits."""
-    weights = list(model.priors)
-    for name, level in zip(FIELDS, pattern.levels, strict=True):
-        for place, part in enumerate(model.parts.get(name, {}).get(level, ())):
-            weights[place] += part
+def rival_weights(patterns: Patterns, model: Model) -> NDArray[np.int64]:
+    """Weigh patterns against every rival, in millibits, with the frequency that was kept of their names in whole bits.
+
+    Returns:
+        A row a pattern, a column a rival.
+    """
+    weights = np.tile(np.array(model.priors, np.int64), (len(patterns), 1))
+    nothing = (0,) * len(model.rivals)
+    for place, name in enumerate(FIELDS):
+        parts = [model.parts.get(name, {}).get(level, nothing) for level in patterns.words[place]]
+        weights += np.array(parts, np.int64)[patterns.levels[:, place]]
     for place, rival in enumerate(model.rivals):
         # Given and family names were added up: the sum counts where both do.
         if all(rival in table.against for table in model.frequency.values()):
-            weights[place] += pattern.frequency_bits * 1000
+            weights[:, place] += patterns.bits * 1000
     return weights
 
 
+def _is_free(patterns: Patterns) -> NDArray[np.bool_]:
+    """Say which patterns no safety rule holds back, as far as levels tell."""
+    free: NDArray[np.bool_] = np.zeros(len(patterns), np.bool_)
+    # Neighbours with the same levels need one answer.
+    is_new = np.ones(len(patterns), np.bool_)
+    is_new[1:] = (patterns.levels[1:] != patterns.levels[:-1]).any(axis=1)
+    told = [
+        not safety_obstacles(Comparison(patterns.levels_of(place)))
+        for place in np.flatnonzero(is_new).tolist()
+    ]
+    free[:] = np.array(told, np.bool_)[np.cumsum(is_new) - 1]
+    return free
+
+
 def _subgroups(
-    sent: Iterable[SourceRecord],
-    people: Population,
-    pairs: Iterable[Pair],
+    found: Gathered,
+    low: Rows,
+    high: Rows,
     compared: Compared,
     expected: _Expected,
     verdicts: NDArray[np.int8],
@@ -467,46 +493,41 @@ def _subgroups(
 
     A pair counts to the subgroups of both its records. With labels also the measured precision of the pairs at ``live``.
     """
-    groups = subgroups_by_key(sent)
-    columns = [groups[key] for key in people.keys]
-    weights = np.array([expected.weight_of[pattern] for pattern in compared.patterns])[compared.codes]
-    free = np.array([not safety_obstacles(Comparison(pattern.levels)) for pattern in compared.patterns])[
-        compared.codes
-    ]
+    weights, free = expected.weight_of[compared.codes], expected.free_of[compared.codes]
     linked = free & (weights >= live)
     shown = (weights >= THRESHOLDS["review"]) & ~linked
-    ends = np.array(list(pairs), dtype=np.int64)
+    told = linked & (verdicts != _UNKNOWN)
+    right, same = told & (verdicts == _SAME), verdicts == _SAME
     rows = []
-    for dimension in columns[0]:
-        values = [column[dimension] for column in columns]
-        names = sorted(set(values))
-        if len(names) > MOST_SUBGROUPS:
-            common = {
-                name
-                for name, _ in sorted(Counter(values).items(), key=lambda one: (-one[1], one[0]))[
-                    :MOST_SUBGROUPS
-                ]
-            }
-            values = [value if value in common else "others" for value in values]
-            names = sorted(set(values))
-        place = {name: number for number, name in enumerate(names)}
-        codes = np.array([place[value] for value in values])
-        records = np.bincount(codes, minlength=len(names))
-        for name in names:
-            number = place[name]
-            inside = (codes[ends] == number).any(axis=1)
+    for dimension, column in subgroups_of(found).items():
+        names, codes = column.commonest(MOST_SUBGROUPS)
+        one, other = codes[low], codes[high]
+
+        def count(
+            chosen: NDArray[np.bool_], one: Any = one, other: Any = other, size: int = len(names)
+        ) -> list[int]:
+            a, b = one[chosen], other[chosen]
+            found: list[int] = (
+                np.bincount(a, minlength=size)
+                + np.bincount(b, minlength=size)
+                - np.bincount(a[a == b], minlength=size)
+            ).tolist()
+            return found
+
+        records = np.bincount(codes, minlength=len(names)).tolist()
+        counted = [count(chosen) for chosen in (linked, shown, told, right, same, same & linked)]
+        for place, name in enumerate(names):
+            in_linked, in_shown, in_told, in_right, in_same, in_both = (one[place] for one in counted)
             row: dict[str, Any] = {
                 "subgroup": dimension,
                 "value": name,
-                "records": int(records[number]),
-                "linked": int((inside & linked).sum()),
-                "review": int((inside & shown).sum()),
+                "records": records[place],
+                "linked": in_linked,
+                "review": in_shown,
             }
-            told = inside & linked & (verdicts != _UNKNOWN)
-            if told.any():
-                row["precision"] = round(float((verdicts[told] == _SAME).mean()), 6)
-                same = inside & (verdicts == _SAME)
-                row["recall"] = round(float(linked[same].mean()), 6) if same.any() else 1.0
+            if in_told:
+                row["precision"] = round(in_right / in_told, 6)
+                row["recall"] = round(in_both / in_same, 6) if in_same else 1.0
             rows.append(row)
     return rows
 
@@ -526,35 +547,20 @@ _AGREEING = {
 
 
 def _cross_check(
-    patterns: Mapping[Pattern, int], seed: int, most: int = 200_000
+    patterns: Patterns, counts: NDArray[np.int64], seed: int, most: int = 200_000
 ) -> dict[str, dict[str, float]]:
     """Fit recordlinkage's two-class ECM to yes-or-no vectors of sampled candidate pairs; return m and u by field.
 
     It takes no missing values and no levels: a missing item counts as "does not agree", so its m is low by that share.
     """
-    import numpy as np
     import pandas as pd
     import recordlinkage
 
-    rows = [
-        (
-            [
-                int(dict(zip(FIELDS, pattern.levels, strict=True))[name] in levels)
-                for name, levels in _AGREEING.items()
-            ],
-            count,
-        )
-        for pattern, count in sorted(
-            patterns.items(), key=lambda one: (one[0].levels, one[0].women, one[0].frequency_bits)
-        )
-    ]
-    if not rows:
-        return {}
-    counts = np.array([count for _, count in rows])
-    scale = min(1.0, most / counts.sum())
+    agrees = np.stack([patterns.has(name, levels) for name, levels in _AGREEING.items()], axis=1)
+    scale = min(1.0, most / int(counts.sum()))
     dice = np.random.default_rng(seed)
-    repeated = np.repeat(np.arange(len(rows)), dice.binomial(counts, scale))
-    vectors = pd.DataFrame(np.array([row for row, _ in rows])[repeated], columns=list(_AGREEING))
+    repeated = np.repeat(np.arange(len(patterns)), dice.binomial(counts, scale))
+    vectors = pd.DataFrame(agrees[repeated].astype(np.int64), columns=list(_AGREEING))
     vectors.index = pd.MultiIndex.from_arrays([range(len(vectors)), range(len(vectors))])
     varied = [name for name in vectors.columns if vectors[name].nunique() == 2]
     if len(varied) < 2:
@@ -616,12 +622,9 @@ def _started(first: Probabilities, checked: Mapping[str, Mapping[str, float]]) -
 def _compared(checked: Mapping[str, Mapping[str, float]], fitted: Estimate) -> dict[str, dict[str, float]]:
     """Set our estimate beside recordlinkage's, on its terms: agree or not, and a missing item does not agree."""
     found = {}
+    person, others = fitted.counts * fitted.chances, fitted.counts * (1 - fitted.chances)
     for name, probabilities in checked.items():
-        place = FIELDS.index(name)
-        agrees = np.array([pattern.levels[place] in _AGREEING[name] for pattern, _, _ in fitted.posterior])
-        counts = np.array([count for _, count, _ in fitted.posterior], dtype=float)
-        chances = np.array([chance for _, _, chance in fitted.posterior])
-        person, others = counts * chances, counts * (1 - chances)
+        agrees = fitted.patterns.has(name, _AGREEING[name])[fitted.pattern]
         found[name] = {
             "recordlinkage_m": round(probabilities["m"], 4),
             "our_m": round(float(person[agrees].sum() / max(person.sum(), 1e-9)), 4),

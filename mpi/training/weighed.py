@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mpi.bulk.gather import Gathered, some_of
 from mpi.matching import Model
-from mpi.records import SourceRecord
 from mpi.training.evaluate import Quality, score_pairs
 from mpi.training.intervals import wilson
 from mpi.training.judge import Ints, Judged
-from mpi.training.labels import WeighedPair, key_of
-from mpi.training.pairs import Population
+from mpi.training.labels import WeighedPair
 
 LEAST_BITS, MOST_BITS = -10, 30
 CALIBRATED = range(-8, 16, 2)
@@ -54,16 +53,17 @@ class Weighed:
         return same
 
 
-def weigh_records(records: Iterable[SourceRecord], model: Model) -> list[WeighedPair]:
-    """Block and weigh records with a model, in memory; a pair may link unseen at ``live`` where no safety rule forbids it."""
-    people = Population.of(records, model)
-    scored = score_pairs(people, model)
-    keys = [key_of(key) for key in people.keys]
-    live = model.thresholds.live
-    return [
-        (keys[low], keys[high], weight, free and weight >= live)
-        for (low, high), weight, free in zip(scored.pairs, scored.weights, scored.free, strict=True)
-    ]
+def weigh_records(found: Gathered, rows: Ints, model: Model) -> Weighed:
+    """Block and weigh labelled records with a model; a pair may link unseen at ``live`` where no safety rule forbids it.
+
+    Args:
+        rows: of every place in ``Judged.keys`` the row of its record, -1 where there is none.
+    """
+    places = np.flatnonzero(rows >= 0)
+    places = places[np.argsort(rows[places])]
+    records = some_of(found.records, rows[places])
+    scored = score_pairs(found, records, found.weigher(model, records), model)
+    return Weighed(places[scored.low], places[scored.high], scored.weights, scored.may_link)
 
 
 def judge_weights(judged: Judged, weighed: Weighed) -> dict[str, Any]:

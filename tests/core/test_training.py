@@ -19,7 +19,7 @@ from mpi.training import (
     train,
     write_febrl,
 )
-from mpi.training.pairs import Population, blocked_pairs, components, random_pairs
+from mpi.training.pairs import components, random_pairs
 from mpi.training.starting import CHAINS, RIVALS, read_nicknames, starting_document
 from tests.core.matching_builders import MODEL, a_source_record, shuffled
 
@@ -89,21 +89,17 @@ def test_connected_parts_hold_every_pair_once() -> None:
 
 
 def test_random_pairs_are_ordered_and_the_same_for_a_seed() -> None:
-    people = Population.of([a_source_record(str(one)) for one in range(10)], MODEL)
+    low, high = random_pairs(10, 2_000, seed=7)
 
-    pairs = list(random_pairs(people, 200, seed=7))
+    assert (low >= 0).all() and (low < high).all() and (high < 10).all()
+    assert len({*zip(low.tolist(), high.tolist(), strict=True)}) == 45
+    again, other = random_pairs(10, 2_000, seed=7), random_pairs(10, 2_000, seed=8)
+    assert (low == again[0]).all() and (high == again[1]).all()
+    assert (low != other[0]).any()
 
-    assert all(0 <= low < high < 10 for low, high in pairs)
-    assert pairs == list(random_pairs(people, 200, seed=7)) != list(random_pairs(people, 200, seed=8))
 
-
-def test_a_key_past_four_times_its_cap_is_left_out_and_listed() -> None:
-    tight = {**MODEL.document, "blocking": {"family-birth-date": {"cap": 1}}}
-    people = Population.of([a_source_record(str(one)) for one in range(5)], build_model(tight))
-
-    found = blocked_pairs(people, build_model(tight))
-
-    assert (found.pairs, len(found.overfull)) == ((), 1)
+def test_one_record_makes_no_random_pair() -> None:
+    assert [len(side) for side in random_pairs(1, 50, seed=7)] == [0, 0]
 
 
 @pytest.fixture(scope="module")

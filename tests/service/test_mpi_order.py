@@ -28,9 +28,7 @@ from mpi.service.load import load_records
 from mpi.service.receive import receive_record
 from mpi.service.renew import renew_index
 from mpi.store import records as records_store
-from mpi.training.evaluate import link_records as link_in_memory
-from mpi.training.evaluate import score_pairs
-from mpi.training.pairs import Population
+from tests.core.pure_pipeline import Population, linked
 from tests.service.mpi_world import (
     FEED,
     ONE_NUMBER,
@@ -64,8 +62,7 @@ def expected(sample: list[SourceRecord]) -> Groups:
 
 def in_memory(records: Sequence[SourceRecord]) -> Groups:
     model = load_model()
-    scored = score_pairs(Population.of(records, model), model)
-    return frozenset(frozenset(group) for group in link_in_memory(scored, model) if len(group) > 1)
+    return frozenset(frozenset(group) for group in linked(Population.of(records, model), model))
 
 
 def an_index(db: Database, clock: FixedClock, records: Sequence[SourceRecord]) -> Mpi:
