@@ -42,6 +42,9 @@ BENCHMARKS = {
         "keeping and linking records on PostgreSQL, both sides' CPU",
     ),
     "bulk": Benchmark("bulk/stages.py", ("--records", "20000"), "linking a file in bulk, stage by stage"),
+    "bulk-train": Benchmark(
+        "bulk/train.py", ("--records", "20000"), "training on a file, step by step, beside linking it"
+    ),
     "bulk-others": Benchmark(
         "bulk/beside_others.py",
         ("--records", "10000"),

@@ -55,7 +55,14 @@ def test_an_unknown_name_is_refused():
 
 @pytest.mark.parametrize(
     "script",
-    ["beside_recordlinkage.py", "bulk/beside_others.py", "bulk/stages.py", "load.py", "over_http.py"],
+    [
+        "beside_recordlinkage.py",
+        "bulk/beside_others.py",
+        "bulk/stages.py",
+        "bulk/train.py",
+        "load.py",
+        "over_http.py",
+    ],
 )
 def test_a_script_says_how_it_is_called(script: str):
     done = subprocess.run(

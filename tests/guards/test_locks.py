@@ -12,7 +12,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DECLARED = {
     "runtime": PROJECT["dependencies"],
-    "training": PROJECT["dependencies"] + EXTRAS["training"],
+    "training": PROJECT["dependencies"] + EXTRAS["training"] + EXTRAS["bulk"],
     "test": PROJECT["dependencies"] + EXTRAS["training"] + EXTRAS["bulk"] + EXTRAS["test"],
     "development": PROJECT["dependencies"] + [line for extra in EXTRAS.values() for line in extra],
 }

@@ -8,19 +8,32 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The training packages are hidden from this process as if they had not been installed.
-_WITHOUT_TRAINING = """
+# Packages are hidden from this process as if they had not been installed.
+_WITHOUT = """
 import sys
-sys.modules.update(dict.fromkeys(["numpy", "pandas", "recordlinkage", "sklearn", "scipy"]))
+sys.modules.update(dict.fromkeys(sys.argv.pop(1).split()))
 import app
 app.mpi_command(sys.argv[1:], prog_name="mpi")
 """
+_TRAINING, _BULK = "numpy pandas recordlinkage sklearn scipy", "duckdb pyarrow"
 
 
-@pytest.mark.parametrize("words", [["febrl", "1"], ["train", "--name", "x", "--to", "model.json"]])
-def test_a_command_that_needs_the_training_packages_says_what_to_install(words: list[str], tmp_path: Path):
+@pytest.mark.parametrize("missing", [_TRAINING, _BULK])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["febrl", "1"],
+        ["train", "--name", "x", "--to", "model.json"],
+        ["train", "records.csv", "--to", "model.json"],
+        ["evaluate", "records.csv", "--truth", "records.csv"],
+    ],
+)
+def test_a_command_that_needs_the_training_packages_says_what_to_install(
+    words: list[str], missing: str, tmp_path: Path
+):
+    (tmp_path / "records.csv").write_text("organisation,system,local_id,given\n", encoding="utf-8")
     environment = {"PYTHONPATH": str(ROOT), "MPI_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "-c", _WITHOUT_TRAINING, *words]
+    command = [sys.executable, "-c", _WITHOUT, missing, *words]
 
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 

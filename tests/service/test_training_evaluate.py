@@ -4,9 +4,11 @@ import csv
 import json
 import re
 from collections import Counter
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 
+import duckdb
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
@@ -16,11 +18,14 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.settings import Settings
 from mpi.cli import cli
+from mpi.feeds.delimited import read_rows
+from mpi.matching import load_model
 from mpi.records import RecordKey
-from mpi.training import evaluate_groups
+from mpi.training import evaluate_groups, read_truth_file
 from mpi.training.intervals import by_cluster, wilson
 from mpi.training.judge import Counts, Judged, judge, judge_subgroups
 from mpi.training.labels import Key
+from tests.core.pure_pipeline import Population, weighed_pairs
 from tests.core.training_builders import Row, names_and_birth_date, write_world
 from tests.service.mpi_world import World
 from tests.service.test_mpi_load import Composed
@@ -329,6 +334,66 @@ def test_errors_show_keys_levels_and_weights_and_never_values_unless_asked(
     assert set(re.split(r"[^\w-]+", shown)) & _values(half_linked)
     assert "This page shows names" in shown and "This page shows names" not in page
     assert told["persons"] == answer["persons"]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "ndjson"])
+def test_records_of_any_form_of_file_give_the_same_judgement(
+    ending: str, half_linked: dict[str, Path], tmp_path: Path
+) -> None:
+    other = tmp_path / f"records.{ending}"
+    with duckdb.connect() as connection:
+        form = {"parquet": "parquet", "ndjson": "json"}[ending]
+        connection.execute(
+            f"COPY (SELECT * FROM read_csv('{half_linked['records']}', all_varchar = true)) TO '{other}' (FORMAT {form})"
+        ).fetchall()
+
+    _, expected = _report(half_linked, tmp_path, "--show-values")
+    _, found = _report({**half_linked, "records": other}, tmp_path, "--show-values", "--threads", 1)
+
+    assert found == expected
+    assert len(expected["errors"]["wrong"]) == 50 and expected["errors"]["wrong"][0]["values"]  # type: ignore[index]
+
+
+def test_the_weights_of_records_are_those_of_one_pair_after_another(
+    half_linked: dict[str, Path], tmp_path: Path
+) -> None:
+    _, found = _report(half_linked, tmp_path)
+
+    model = load_model()
+    records = [row.record for row in read_rows(half_linked["records"], date(2026, 7, 1)) if row.record]
+    people = Population.of(records, model)
+    truth = read_truth_file(half_linked["truth"])
+    pairs = [
+        (weight, truth[people.keys[low]] == truth[people.keys[high]])
+        for (low, high), weight, _ in weighed_pairs(people, model)
+    ]
+    weights = found["weights"]
+    assert isinstance(weights, dict) and weights["pairs"] == len(pairs) > 20
+    for step in weights["by_threshold"]:
+        kept = [right for weight, right in pairs if weight >= step["weight"]]
+        assert (step["right"], step["wrong"]) == (sum(kept), len(kept) - sum(kept))
+
+
+def test_a_bad_row_of_the_records_is_listed_and_left_out(
+    half_linked: dict[str, Path], tmp_path: Path
+) -> None:
+    lines = half_linked["records"].read_text(encoding="utf-8").splitlines()
+    records = tmp_path / "records.csv"
+    records.write_text(
+        "\n".join([*lines[:3], lines[3].replace("ORG", "o r g"), *lines[4:]]) + "\n", encoding="utf-8"
+    )
+
+    answer = run(
+        "evaluate", half_linked["persons"], "--truth", half_linked["truth"], "--records", records,
+        "--rejects", tmp_path / "bad.csv", "--json",
+    )  # fmt: skip
+
+    told = json.loads(answer.stdout)
+    assert (answer.exit_code, told["rejected"]) == (3, 1)
+    listed = list(csv.reader((tmp_path / "bad.csv").open(encoding="utf-8")))[1:]
+    assert listed == [["records.csv", "4", "organisation", "organisation-format"]]
+    rows = {(row["subgroup"], row["value"]): row["records"] for row in told["subgroups"]}
+    assert rows["sex", "no record"] == 1
 
 
 # Files at fault ------------------------------------------------------------------------------------------------------

@@ -9,13 +9,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
 from mpi.cli import cli
 from mpi.matching import load_model
-from mpi.training import evaluate, read_truth_file
+from mpi.training import evaluate, key_of, read_truth_file, train
 from tests.core.training_builders import (
+    KEY,
     WORLDS,
     Row,
     names_and_birth_date,
@@ -108,6 +110,76 @@ def test_the_same_rows_in_any_order_and_process_give_the_same_bytes(tmp_path: Pa
         written.append(out.read_bytes())
 
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "ndjson"])
+def test_the_same_rows_in_another_form_of_file_give_the_same_bytes(ending: str, tmp_path: Path) -> None:
+    file, _ = write_world(WORLDS["a card number"], 150, 3, tmp_path)
+    other = tmp_path / f"records.{ending}"
+    with duckdb.connect() as connection:
+        form = {"parquet": "parquet", "ndjson": "json"}[ending]
+        connection.execute(
+            f"COPY (SELECT * FROM read_csv('{file}', all_varchar = true)) TO '{other}' (FORMAT {form})"
+        ).fetchall()
+
+    words = ("--name", "one", "--memory", "300MB", "--threads", 1)
+    for path in (file, other):
+        answer = run("train", path, "--out", tmp_path / f"{path.suffix}.json", *words)
+        assert answer.exit_code == 0, answer.stderr
+
+    assert (tmp_path / ".csv.json").read_bytes() == (tmp_path / f".{ending}.json").read_bytes()
+
+
+def test_records_in_memory_and_their_file_give_the_same_model(tmp_path: Path) -> None:
+    file, truth = write_world(WORLDS["patronymic"], 150, 3, tmp_path)
+    known = read_truth_file(truth)
+    some = {key: known[key] for key in sorted(known)[::3]}
+    labels = tmp_path / "labels.csv"
+    write_rows(
+        labels, [dict(zip(KEY, key_of(key), strict=True)) | {"true_person": one} for key, one in some.items()]
+    )
+
+    run(
+        "train",
+        file,
+        "--out",
+        tmp_path / "m.json",
+        "--name",
+        "one",
+        "--seed",
+        2,
+        "--population",
+        5_000,
+        "--labels",
+        labels,
+    )
+
+    records, _ = records_of(WORLDS["patronymic"](150, 3))
+    trained = train(records, name="one", seed=2, population=5_000, chance_pairs=20_000, labels=some)
+    assert (
+        0 < trained.document["training"]["labelled_pairs"] < trained.document["training"]["candidate_pairs"]
+    )
+    assert load_model(tmp_path / "m.json").revision == trained.model.revision
+
+
+@pytest.mark.parametrize("memory", ["1MB", "much", "4 PB"])
+def test_a_memory_that_cannot_be_is_refused(memory: str, tmp_path: Path) -> None:
+    file, _ = write_world(names_and_birth_date, 20, 3, tmp_path)
+
+    answer = run("train", file, "--out", tmp_path / "m.json", "--memory", memory)
+
+    assert answer.exit_code == 2 and "--memory" in answer.stderr
+
+
+def test_a_file_that_is_not_what_its_ending_says_is_refused_without_its_content(tmp_path: Path) -> None:
+    (tmp_path / "records.parquet").write_text(
+        "organisation,system,local_id\nRRV,pas,Okafor\n", encoding="utf-8"
+    )
+
+    answer = run("train", tmp_path / "records.parquet", "--out", tmp_path / "m.json", "--json")
+
+    assert (answer.exit_code, said(answer)["error"]) == (1, "file-format")
+    assert "Okafor" not in answer.output
 
 
 def test_another_seed_gives_other_random_pairs_and_says_so(tmp_path: Path) -> None:
