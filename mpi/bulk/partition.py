@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from mpi.records import RecordKey
 
 Ints = NDArray[np.int64]
 
-PAIRS_AT_ONCE = 500_000
+PAIRS_AT_ONCE, ROWS_AT_ONCE = 500_000, 20_000
 LARGE = 2_000
 """A component of more records than this has too many pairs to weigh them all beforehand."""
 
@@ -192,28 +193,56 @@ def _ordered(
         ):
             evidence[at][a, b] = said
     refused: list[Refusal] = []
-    for at in chosen.tolist():
-        rows = order[starts[at] : starts[at] + sizes[at]].astype(np.int64)
-        forms, names = records.forms(rows), keys(rows)
-        members = {
-            row: Member.of(row, key, form) for row, key, form in zip(rows.tolist(), names, forms, strict=True)
-        }
-        weigh = _weigh_from(evidence[at], dict(zip(rows.tolist(), forms, strict=True)), model)
-        found_persons = partition(members, by_component[at], (), model, weigh)
-        for group in found_persons.groups:
-            person[list(group)] = group[0]
-        refused.extend(found_persons.refused)
+    for some in _batches(chosen, sizes):
+        together = [order[starts[at] : starts[at] + sizes[at]].astype(np.int64) for at in some]
+        # Fetching one row costs next to nothing, fetching for one component as much as for thousands.
+        known = _members(records, keys, np.concatenate(together))
+        for at, rows in zip(some, together, strict=True):
+            members = {row: known[row] for row in rows.tolist()}
+            weigh = _weigh_from(evidence[at], records, rows, model)
+            found_persons = partition(members, by_component[at], (), model, weigh)
+            for group in found_persons.groups:
+                person[list(group)] = group[0]
+            refused.extend(found_persons.refused)
     return refused
 
 
+def _members(records: Records, keys: Callable[[Ints], list[RecordKey]], rows: Ints) -> dict[int, Member]:
+    told = records.taken(("number", "number_state", "birth_order"), rows)
+    columns = (column.to_pylist() for column in told.values())
+    return {
+        row: Member(row, key, number if state == "v" else "", birth_order)
+        for row, key, number, state, birth_order in zip(rows.tolist(), keys(rows), *columns, strict=True)
+    }
+
+
+def _batches(chosen: Ints, sizes: Ints) -> Iterator[list[int]]:
+    waiting: list[int] = []
+    held = 0
+    for at, size in zip(chosen.tolist(), sizes[chosen].tolist(), strict=True):
+        waiting.append(at)
+        held += size
+        if held >= ROWS_AT_ONCE:
+            yield waiting
+            waiting, held = [], 0
+    if waiting:
+        yield waiting
+
+
 def _weigh_from(
-    known: Mapping[tuple[int, int], int], forms: Mapping[int, NormalisedRecord], model: Model
+    known: Mapping[tuple[int, int], int], records: Records, rows: Ints, model: Model
 ) -> Callable[[int, int], int]:
     """Give evidence that was worked out, or of a pair of a component too large for that, when it is asked for."""
 
+    @cache
+    def forms() -> dict[int, NormalisedRecord]:
+        return dict(zip(rows.tolist(), records.forms(rows), strict=True))
+
     def weigh(low: int, high: int) -> int:
         said = known.get((low, high))
-        return score(compare(forms[low], forms[high], model), model).evidence if said is None else said
+        if said is None:
+            said = score(compare(forms()[low], forms()[high], model), model).evidence
+        return said
 
     return weigh
 
