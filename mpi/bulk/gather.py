@@ -225,6 +225,12 @@ def _settled(raw: Raw, read_row: RowReader, choose: Choose, folder: Path) -> Raw
     key = ", ".join(
         f"trim(coalesce({name}, '')) AS {name}" if name in raw.columns else f"'' AS {name}" for name in KEY
     )
+    keys = ", ".join(f"trim({name})" for name in KEY if name in raw.columns)
+    repeated = raw.connection.execute(
+        f"SELECT count(*) > count(DISTINCT hash({keys})) FROM {raw.source}"
+    ).fetchall()[0][0]
+    if not repeated:
+        return raw
     changed = "trim(updated_at)" if "updated_at" in raw.columns else "NULL::VARCHAR"
     doubtful = raw.connection.execute(
         f"WITH k AS (SELECT {key}, {changed} AS changed, file_number, row_number FROM {raw.source})"

@@ -348,6 +348,7 @@ class _Coded:
 
     levels: tuple[tuple[str, ...], ...]
     columns: tuple[Ints, ...]
+    together: tuple["_Together", ...]
     women: Flags
     kind: Ints
     order: Ints
@@ -372,6 +373,10 @@ class _Coded:
         return cls(
             levels,
             tuple(columns),
+            tuple(
+                _Together.of(range(f, min(f + FIELDS_TOGETHER, len(columns))), columns, levels)
+                for f in range(0, len(columns), FIELDS_TOGETHER)
+            ),
             patterns.women[pattern[order[starts]]],
             np.searchsorted(kind[order[starts]], kind),
             order,
@@ -386,17 +391,51 @@ class _Coded:
         added: Floats = np.add.reduceat(values[self.order], self.starts, axis=0)
         return added
 
+    def held(self, weights: Floats) -> list[Floats]:
+        """Add up what kinds have, a row each, by level: of each field a row a class, a column a level."""
+        found: list[Floats] = []
+        for one in self.together:
+            size = len(one.columns[0])
+            sums = [np.bincount(one.kind, row, size) for row in weights.T]
+            for f, column in zip(one.fields, one.columns, strict=True):
+                width = len(self.levels[f])
+                found.append(np.stack([np.bincount(column, row, width + 1)[:width] for row in sums]))
+        return found
+
     def log_likelihood(self, tables: list[Floats]) -> Floats:
         """Return a row a pattern, a column a class."""
         of_kind: Floats = np.zeros((len(self.women), len(CLASSES)))
-        for table, column in zip(tables, self.columns, strict=True):
-            # A missing item is no evidence: a last row of zeros.
-            of_kind += np.vstack((np.log(table.T), np.zeros(len(CLASSES))))[column]
+        # A missing item is no evidence: a last row of zeros.
+        logs = [np.vstack((np.log(table.T), np.zeros(len(CLASSES)))) for table in tables]
+        for one in self.together:
+            parts = [logs[f][column] for f, column in zip(one.fields, one.columns, strict=True)]
+            of_kind += np.sum(parts, axis=0)[one.kind]
         total: Floats = of_kind[self.kind]
         # A rarer name than usual is met less often among strangers; the unit is bits.
         total[:, STRANGER] -= self.frequency * np.log(2)
         total[:, CLASSES.index("neighbour")] -= self.frequency * np.log(2)
         return total
+
+
+FIELDS_TOGETHER = 4
+"""So many fields are looked up at once: what they show together is of far fewer sorts than there are kinds of pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """Some fields: the combinations of their levels that are met, a column a field, and of each kind which of them it shows."""
+
+    fields: range
+    columns: tuple[Ints, ...]
+    kind: Ints
+
+    @classmethod
+    def of(cls, fields: range, columns: list[Ints], levels: tuple[tuple[str, ...], ...]) -> "_Together":
+        code = np.zeros(len(columns[0]), np.int64)
+        for f in fields:
+            code = code * (len(levels[f]) + 1) + columns[f]
+        _, first, kind = np.unique(code, return_index=True, return_inverse=True)
+        return cls(fields, tuple(columns[f][first] for f in fields), kind)
 
 
 def _tables(first: Probabilities, coded: _Coded) -> list[Floats]:
@@ -415,10 +454,9 @@ def _maximise(
 ) -> None:
     pseudo = np.full(len(CLASSES), PSEUDO_RIVAL)
     pseudo[PERSON] = PSEUDO_PERSON
-    for f, name in enumerate(FIELDS):
+    weights = np.asfortranarray(weights)
+    for f, (name, held) in enumerate(zip(FIELDS, coded.held(weights), strict=True)):
         column, table = coded.columns[f], tables[f]
-        size = table.shape[1]
-        held = np.stack([np.bincount(column, row, size + 1)[:size] for row in weights.T])
         if name == "gender":  # what a given name implies is no observation of gender
             held[:, coded.levels[f].index("implied")] = 0.0
         fitted = (held + pseudo[:, None] * guesses[f]) / (held.sum(axis=1) + pseudo)[:, None]

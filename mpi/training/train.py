@@ -394,6 +394,8 @@ def _enter(document: dict[str, Any], fitted: Estimate, records: int, population:
 # What the model expects of itself -------------------------------------------------------------------------------
 
 _STEPS = tuple(range(-4_000, 20_001, 2_000))
+LEAST_ASKED = min(_STEPS[0], THRESHOLDS["review"])
+"""Below this nothing is linked or shown, whatever the safety rules say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,7 +419,7 @@ class _Expected:
         patterns = fitted.patterns
         against = rival_weights(patterns, build_model(document))
         least = against.min(axis=1)
-        free = _is_free(patterns)
+        free = _is_free(patterns, least >= LEAST_ASKED)
         right = fitted.counts * fitted.chances
         odds = np.exp2(np.maximum(-60_000, -against) / 1000).sum(axis=1)[fitted.pattern]
         wrong = right * odds
@@ -466,17 +468,18 @@ def rival_weights(patterns: Patterns, model: Model) -> NDArray[np.int64]:
     return weights
 
 
-def _is_free(patterns: Patterns) -> NDArray[np.bool_]:
-    """Say which patterns no safety rule holds back, as far as levels tell."""
+def _is_free(patterns: Patterns, asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which of some patterns no safety rule holds back, as far as levels tell."""
     free: NDArray[np.bool_] = np.zeros(len(patterns), np.bool_)
-    # Neighbours with the same levels need one answer.
-    is_new = np.ones(len(patterns), np.bool_)
-    is_new[1:] = (patterns.levels[1:] != patterns.levels[:-1]).any(axis=1)
-    told = [
-        not safety_obstacles(Comparison(patterns.levels_of(place)))
-        for place in np.flatnonzero(is_new).tolist()
-    ]
-    free[:] = np.array(told, np.bool_)[np.cumsum(is_new) - 1]
+    places = np.flatnonzero(asked)
+    if len(places):
+        levels = patterns.levels[places]
+        # Neighbours with the same levels need one answer.
+        is_new = np.append(True, (levels[1:] != levels[:-1]).any(axis=1))
+        told = [
+            not safety_obstacles(Comparison(patterns.levels_of(place))) for place in places[is_new].tolist()
+        ]
+        free[places] = np.array(told, np.bool_)[np.cumsum(is_new) - 1]
     return free
 
 
