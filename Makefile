@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-LOCKS  := runtime training test development
+LOCKS  := runtime training test development spark
 .DEFAULT_GOAL := help
 .PHONY: help run install test test-long check openapi demo bench lock clean engines
 
@@ -19,7 +19,8 @@ install: $(VENV)/.development ## Install everything but Spark; `mpi` and `consen
 test: engines $(VENV)/.test ## Run the tests on SQLite, and on PostgreSQL with Redis
 	$(BIN)/pytest -q -n 2 --dist loadfile tests
 
-test-long: engines $(VENV)/.test ## Run the long tests: races, kills, big files
+test-long: engines $(VENV)/.spark ## Run the long tests: races, kills, big files, Spark
+	@tools/engines spark
 	$(BIN)/pytest -q tests/long
 
 # The guards that start no server run here too: no drift between tables and revisions, OpenAPI up to date, locks, contracts.
@@ -48,6 +49,9 @@ clean: ## Remove the environment, caches and the embedded database
 
 engines:
 	@tools/engines
+
+# Spark comes as source: what builds it must be there first, from a lock.
+$(VENV)/.spark: | $(VENV)/.development
 
 # A stamp a lock, so that nothing is installed twice. Each lock holds the ones before it in LOCKS, and so marks them as done.
 $(LOCKS:%=$(VENV)/.%): $(VENV)/.%: requirements/%.txt pyproject.toml tools/install

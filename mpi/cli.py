@@ -396,7 +396,11 @@ def _table(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, 
 )
 @how_much
 @how_many
-@click.option("--engine", type=click.Choice(("duckdb",)), default="duckdb", show_default=True)
+@click.option("--engine", type=click.Choice(("duckdb", "spark")), default="duckdb", show_default=True)
+@click.option(
+    "--master",
+    help="With --engine spark: where it runs, such as local[4], local-cluster[2,1,1024] or spark://host:7077.",
+)
 @click.option("--format", "form", type=click.Choice(("csv", "parquet")), default="csv", show_default=True)
 @as_json
 @needs_index
@@ -410,7 +414,8 @@ def link(
     map_file: Path | None,
     memory: str,
     threads: int | None,
-    engine: str,
+    engine: Literal["duckdb", "spark"],
+    master: str | None,
     form: Literal["csv", "parquet"],
     is_json: bool,
 ) -> None:
@@ -418,11 +423,13 @@ def link(
 
     FILES are CSV, Parquet (.parquet) or lines of JSON (.ndjson), under the headings that `mpi load` knows. No database is read or
     written: --out gets persons, edges, tasks, rejects.csv and report.json. A run that was killed goes on where it ended when it is
-    started again. Exit status 3 says that rows were set aside.
+    started again. Exit status 3 says that rows were set aside. On Spark, the master and its settings say how much to use.
     """
     if files:
         if out is None:
             raise click.UsageError("FILES need --out, a folder for the answers.")
+        if (engine == "spark") != (master is not None):
+            raise click.UsageError("--engine spark and --master go together.")
         with _telling(is_json):
             model = load_model(model_file or composition.settings.model_path)
             report = link_plain_files(
@@ -434,6 +441,7 @@ def link(
                 _bytes(memory),
                 threads or os.cpu_count() or 1,
                 form,
+                master,
                 is_json=is_json,
             )
         _say(report, is_json, _link_lines(report, out))
@@ -457,13 +465,14 @@ def link_plain_files(
     memory: int = 4 << 30,
     threads: int = 2,
     form: Literal["csv", "parquet"] = "csv",
+    master: str | None = None,
     *,
     is_json: bool = True,
 ) -> dict[str, Any]:
-    """Link files without any index, and return the report.
+    """Link files without any index, here or on Spark's ``master``, and return the report.
 
     Raises:
-        Unavailable: ``bulk-not-installed``.
+        Unavailable: ``bulk-not-installed``, ``spark-not-installed``, or what Spark cannot do.
         Invalid: about the files' form or headings.
     """
     try:
@@ -481,7 +490,17 @@ def link_plain_files(
         if not is_json and sys.stderr.isatty():
             click.echo(f"{what} {done + 1}/{whole}", err=True)
 
-    return link_files(job, lambda header: columns_of(header, mapping), row_reader(today), today, say)
+    how = (lambda header: columns_of(header, mapping), row_reader(today), today, say)
+    if master is None:
+        return link_files(job, *how)
+    try:
+        from mpi.bulk.spark.run import link_files as link_on_spark
+    except ModuleNotFoundError as fault:
+        raise Unavailable(
+            "spark-not-installed",
+            detail="Linking on Spark needs more packages: pip install 'mpi-consent[bulk,spark]'.",
+        ) from fault
+    return link_on_spark(job, master, *how)
 
 
 def _check_texts(files: tuple[Path, ...]) -> None:

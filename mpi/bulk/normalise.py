@@ -76,9 +76,6 @@ class ReadRow(Protocol):
     def faults(self) -> Sequence[Invalid]: ...
 
 
-TEXTS_AT_ONCE = 200_000
-"""Addresses whose words are held apart at a time."""
-
 RowReader = Callable[[Sequence[str], Sequence[str]], ReadRow]
 """From our columns and one row's texts."""
 
@@ -549,6 +546,7 @@ class _Bulk:
         self, lines: _Column, city: _Column, postcode: _Column
     ) -> list[tuple[Any, NDArray[np.int32]]]:
         """Clean an address: its postcode, numbers and words, each as distinct texts and which of them every row has."""
+        model = self._model
         self._doubt(longest(postcode.texts, 16) & _is_sound(postcode.texts, 16), postcode.rows)
         self._doubt(_is_sound(city.texts, MAX_LINE), city.rows)
         short = (
@@ -560,34 +558,19 @@ class _Bulk:
         short[others] = [_are_sound(_lines_of(text)) for text in _taken(lines.texts, others)]
         self._doubt(short, lines.rows)
         first, rows = combined((lines.rows, city.rows), (len(lines.texts), len(city.texts)))
-        names = city.values()
-        numbers, words = [pa.array([], pa.string())], [pa.array([], pa.string())]
-        for start in range(0, len(first), TEXTS_AT_ONCE):
-            some = first[start : start + TEXTS_AT_ONCE]
-            found = self._words(lines.texts.take(pa.array(lines.rows[some])), names, city.rows[some])
-            numbers.append(found[0])
-            words.append(found[1])
-        codes = pa.array([postcode_of(text) for text in postcode.values()], pa.string())
-        return [
-            (codes, postcode.rows),
-            (pa.concat_arrays(numbers), rows),
-            (pa.concat_arrays(words), rows),
-        ]
-
-    def _words(self, texts: Any, names: Sequence[str], towns: NDArray[np.int32]) -> tuple[Any, Any]:
-        numbers, words, is_plain = address_words(texts, names, towns, self._model)
+        texts, names, towns = lines.texts.take(pa.array(lines.rows[first])), city.values(), city.rows[first]
+        numbers, words, is_plain = address_words(texts, names, towns, model)
         odd = np.flatnonzero(~is_plain)
-        if not len(odd):
-            return numbers, words
-        slow = [
-            words_of(_lines_of(text), names[town], self._model)
-            for text, town in zip(_taken(texts, odd), towns[odd].tolist(), strict=True)
-        ]
-        mask = pa.array(~is_plain)
-        return (
-            pc.replace_with_mask(numbers, mask, pa.array([one for one, _ in slow], pa.string())),
-            pc.replace_with_mask(words, mask, pa.array([one for _, one in slow], pa.string())),
-        )
+        if len(odd):
+            slow = [
+                words_of(_lines_of(text), names[town], model)
+                for text, town in zip(_taken(texts, odd), towns[odd].tolist(), strict=True)
+            ]
+            mask = pa.array(~is_plain)
+            numbers = pc.replace_with_mask(numbers, mask, pa.array([one for one, _ in slow], pa.string()))
+            words = pc.replace_with_mask(words, mask, pa.array([one for _, one in slow], pa.string()))
+        codes = pa.array([postcode_of(text) for text in postcode.values()], pa.string())
+        return [(codes, postcode.rows), (numbers, rows), (words, rows)]
 
     def _lists(self, name: str, values: Any, slots: Sequence[NDArray[np.int32]]) -> None:
         """Make each row's list of distinct values, in the order of their columns; each distinct list is kept once.

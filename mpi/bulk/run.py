@@ -113,14 +113,14 @@ class _Run:
             "model": {"name": job.model.name, "revision": job.model.revision, "cut": job.cut},
             **counted,
             "records": records.size,
-            "keys_dropped": _told_dropped(candidates.dropped),
+            "keys_dropped": told_dropped(candidates.dropped),
             "pairs": pairs,
             "pairs_by_rule": candidates.by_rule,
             **report,
             "stages": self._stages,
             "memory": {"budget": job.memory, "peak": _peak()},
         }
-        _write_whole(job.out / "report.json", json.dumps(report, indent=1) + "\n")
+        write_whole(job.out / "report.json", json.dumps(report, indent=1) + "\n")
         shutil.rmtree(job.work)
         return report
 
@@ -131,7 +131,7 @@ class _Run:
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
             shutil.rmtree(self._job.work)
             self._job.work.mkdir(parents=True)
-            _write_whole(stamp, wanted)
+            write_whole(stamp, wanted)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -157,7 +157,7 @@ class _Run:
                 found = normalise_rows(raw, job.model, self._today, self._read_row)
                 found.records.write(folder)
                 pa.feather.write_feather(found.keys, str(folder / "keys.arrow"), compression="uncompressed")
-                _write_rows(
+                write_rows(
                     job.out / "rejects.csv",
                     ("file", "row", "field", "code"),
                     ((job.files[one.file].name, one.row, one.field or "", one.code) for one in found.rejects),
@@ -170,7 +170,7 @@ class _Run:
                 }
                 size = found.records.size
                 del raw, found
-            _write_whole(done, json.dumps({"size": size, "counted": counted, "stages": self._stages}))
+            write_whole(done, json.dumps({"size": size, "counted": counted, "stages": self._stages}))
         kept = json.loads(done.read_text(encoding="utf-8"))
         self._stages |= kept["stages"]
         keys = pa.feather.read_table(str(folder / "keys.arrow"), memory_map=True)
@@ -198,7 +198,7 @@ class _Run:
                 "dropped": [[one.rule, one.key, one.records, one.is_listed] for one in found.dropped],
                 "stage": self._stages["block"],
             }
-            _write_whole(done, json.dumps(kept))
+            write_whole(done, json.dumps(kept))
         kept = json.loads(done.read_text(encoding="utf-8"))
         self._stages["block"] = kept["stage"]
         dropped = tuple(Dropped(*one) for one in kept["dropped"])
@@ -271,7 +271,7 @@ class _Run:
         with self._stage("write"):
             self._say("Writing", 0, 1)
             first, inverse = np.unique(persons.person, return_inverse=True)
-            names = pa.array([_person_id(key) for key in _key_reader(keys)(first)], pa.string())
+            names = pa.array([person_id(key) for key in _key_reader(keys)(first)], pa.string())
             ids = names.take(pa.array(inverse))
             self._write("persons", pa.table({**_key_columns(keys, None), "person_id": ids}))
             self._write("edges", _edge_table(keys, edges, job.model))
@@ -392,13 +392,13 @@ def _sources(keys: pa.Table) -> Ints:
     return codes
 
 
-def _person_id(key: RecordKey) -> str:
+def person_id(key: RecordKey) -> str:
     """Name a person by the least key of its records: the same records give the same id, in any order and on any machine."""
     text = "\x1f".join((key.organisation, key.system, key.local_id))
     return blake2b(text.encode(), digest_size=10).hexdigest()
 
 
-def _told_dropped(dropped: Sequence[Dropped]) -> list[dict[str, Any]]:
+def told_dropped(dropped: Sequence[Dropped]) -> list[dict[str, Any]]:
     return [
         {"rule": one.rule, "key": one.key, "records": one.records, "listed": one.is_listed} for one in dropped
     ]
@@ -423,14 +423,14 @@ def connect(folder: Path, memory: int, threads: int) -> duckdb.DuckDBPyConnectio
     return connection
 
 
-def _write_rows(path: Path, heading: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
+def write_rows(path: Path, heading: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(heading)
         writer.writerows(rows)
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)

@@ -35,10 +35,14 @@ FAULTS = [
     ("bulk-only", "mpi/training/planted.py", "import pyarrow"),
     ("bulk-callers", "mpi/service/planted.py", "import mpi.bulk"),
     ("bulk-callers", "mpi/feeds/planted.py", "def lazily():\n    import mpi.bulk"),
+    ("spark-only", "mpi/bulk/planted.py", "import sqlglot"),
+    ("spark-only", "mpi/training/planted.py", "def lazily():\n    import pyspark"),
     ("training-only", "mpi/service/planted.py", "def lazily():\n    import recordlinkage"),
     ("training-only", "consent/service/planted.py", "import pandas as pd"),
 ]
-HEAVY = {"recordlinkage", "pandas", "sklearn", "scipy", "duckdb", "pyarrow", "numpy", "pytest", "hypothesis"}
+HEAVY = {
+    "recordlinkage", "pandas", "sklearn", "scipy", "duckdb", "pyarrow", "numpy", "pyspark", "sqlglot", "pytest", "hypothesis",
+}  # fmt: skip
 SERVER = {
     "foundation",
     "mpi",
@@ -132,6 +136,12 @@ def test_the_bulk_engine_may_import_its_packages(house: Path):
 
     assert lint(house, "bulk-only").returncode == 0
     assert lint(house, "bulk-callers").returncode == 0
+
+
+def test_spark_may_be_imported_where_it_lives(house: Path):
+    plant(house, "mpi/bulk/spark/planted.py", "import pyspark, sqlglot")
+
+    assert lint(house, "spark-only").returncode == 0
 
 
 def test_serving_loads_nothing_of_training_or_tests():

@@ -14,7 +14,9 @@ DECLARED = {
     "runtime": PROJECT["dependencies"],
     "training": PROJECT["dependencies"] + EXTRAS["training"] + EXTRAS["bulk"],
     "test": PROJECT["dependencies"] + EXTRAS["training"] + EXTRAS["bulk"] + EXTRAS["test"],
-    "development": PROJECT["dependencies"] + [line for extra in EXTRAS.values() for line in extra],
+    "development": PROJECT["dependencies"]
+    + [line for name, extra in EXTRAS.items() for line in extra if name != "spark"],
+    "spark": PROJECT["dependencies"] + [line for extra in EXTRAS.values() for line in extra],
 }
 REQUIREMENT = re.compile(
     r"(?P<name>[a-z0-9]+(?:-[a-z0-9]+)*)==(?P<version>[0-9][0-9A-Za-z.+!-]*)(?: ; [^\\\n]+)?"
@@ -73,7 +75,7 @@ def test_a_lock_holds_what_the_project_declares(lock: str):
 
 
 def test_the_locks_agree():
-    whole = pins_of((ROOT / "requirements" / "development.txt").read_text())
+    whole = pins_of((ROOT / "requirements" / "spark.txt").read_text())
 
     for path in LOCKS:
         assert pins_of(path.read_text()).items() <= whole.items(), path.name
@@ -89,6 +91,8 @@ def test_the_runtime_needs_nothing_of_training_or_tests():
         "scipy",
         "duckdb",
         "pyarrow",
+        "pyspark",
+        "sqlglot",
         "pytest",
         "hypothesis",
         "mypy",
@@ -96,14 +100,23 @@ def test_the_runtime_needs_nothing_of_training_or_tests():
     }
 
 
+def test_spark_is_installed_for_the_long_tests_alone():
+    development = pins_of((ROOT / "requirements" / "development.txt").read_text())
+    makefile = (ROOT / "Makefile").read_text()
+
+    assert "pyspark" not in development
+    assert [line.split(":")[0] for line in makefile.splitlines() if "$(VENV)/.spark ##" in line] == [
+        "test-long"
+    ]
+
+
 def test_each_dependency_says_why_it_is_there():
     text = (ROOT / "pyproject.toml").read_text()
     lines = [
         line
-        for requirement in DECLARED["development"]
         for line in text.splitlines()
-        if f'"{requirement}"' in line
+        if any(f'"{requirement}"' in line for requirement in DECLARED["spark"])
     ]
 
-    assert len(lines) == len(DECLARED["development"])
+    assert len(lines) == len(DECLARED["spark"])
     assert [line for line in lines if not re.search(r'",\s+# \w', line)] == []

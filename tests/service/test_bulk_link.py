@@ -143,6 +143,8 @@ def test_parquet_may_go_in_and_out(conflicted: Path, tmp_path: Path):
         (("FILE", "--out", "OUT", "--memory", "10MB"), "at least 256MB"),
         (("FILE", "--out", "OUT", "--memory", "much"), "such as 900MB"),
         (("FILE", "--out", "OUT", "--engine", "abacus"), "abacus"),
+        (("FILE", "--out", "OUT", "--engine", "spark"), "--master"),
+        (("FILE", "--out", "OUT", "--master", "local[2]"), "--engine spark"),
     ],
 )
 def test_what_cannot_be_done_is_said(tmp_path: Path, arguments: tuple[str, ...], says: str):
@@ -170,6 +172,20 @@ def test_without_the_bulk_packages_one_line_says_what_to_install(
     assert result.exit_code == 1
     assert len(result.output.splitlines()) == 1
     assert "pip install" in result.output
+
+
+def test_without_spark_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "rows.csv"
+    path.write_text("organisation,system,local_id\n", encoding="utf-8")
+    for name in [name for name in sys.modules if name.startswith("mpi.bulk.spark")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+
+    result = run(str(path), "--out", str(tmp_path / "out"), "--engine", "spark", "--master", "local[2]")
+
+    assert result.exit_code == 1
+    assert len(result.output.splitlines()) == 1
+    assert "pip install 'mpi-consent[bulk,spark]'" in result.output
 
 
 def test_a_killed_run_goes_on_where_it_ended(tmp_path: Path):
