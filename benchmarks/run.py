@@ -45,6 +45,9 @@ BENCHMARKS = {
     "bulk-train": Benchmark(
         "bulk/train.py", ("--records", "20000"), "training on a file, step by step, beside linking it"
     ),
+    "bulk-spark": Benchmark(
+        "bulk/on_spark.py", ("--records", "5000"), "linking a file on Spark, where it is, and beside DuckDB"
+    ),
     "bulk-others": Benchmark(
         "bulk/beside_others.py",
         ("--records", "10000"),

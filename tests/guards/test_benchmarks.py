@@ -58,6 +58,7 @@ def test_an_unknown_name_is_refused():
     [
         "beside_recordlinkage.py",
         "bulk/beside_others.py",
+        "bulk/on_spark.py",
         "bulk/stages.py",
         "bulk/train.py",
         "load.py",
