@@ -33,7 +33,10 @@ from foundation.errors import Unavailable
 
 LOCK_COMPONENT = 1
 LOCK_PERSON = 2
-"""Spaces of advisory locks, in the order in which they may be taken: components first, persons after."""
+"""Spaces of advisory locks, in the order in which they may be taken: components first, persons after.
+
+Who holds an id of a space holds the space shared; ``lock_space`` holds all of it, so a bulk act needs one lock rather than a million.
+"""
 
 metadata = MetaData(
     naming_convention={
@@ -69,6 +72,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 class Json(TypeDecorator[Any]):
     """JSON as compact text on both databases: the same bytes, no reordering, nothing queried inside."""
 
@@ -76,7 +82,7 @@ class Json(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return None if value is None else _encode(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else json.loads(value)
@@ -131,21 +137,66 @@ class Database:
         Raises:
             Unavailable: ``database-busy`` when SQLite's one writer does not come free in time.
         """
-        with self.engine.connect() as tx:
-            if self.is_sqlite:
-                try:
-                    tx.exec_driver_sql("BEGIN IMMEDIATE")
-                except OperationalError as error:
-                    raise Unavailable("database-busy") from error
+        with self.engine.connect() as tx, self.writing(tx):
+            yield tx
+
+    @contextmanager
+    def writing(self, tx: Connection) -> Iterator[None]:
+        """``write()`` on a connection that is at hand."""
+        if self.is_sqlite:
             try:
-                yield tx
-            except BaseException:
-                tx.rollback()
-                raise
-            tx.commit()
+                tx.exec_driver_sql("BEGIN IMMEDIATE")
+            except OperationalError as error:
+                raise Unavailable("database-busy") from error
+        try:
+            yield
+        except BaseException:
+            tx.rollback()
+            raise
+        tx.commit()
+
+    @contextmanager
+    def session(self) -> Iterator["Session"]:
+        """One connection for several transactions, so that temporary tables last between them.
+
+        At the end the connection is closed for good, and its temporary tables are gone: so they are if the process is killed.
+        """
+        connection = self.engine.connect()
+        try:
+            yield Session(self, connection)
+        finally:
+            connection.detach()
+            connection.close()
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+class Session:
+    """A connection that one caller keeps, with the two kinds of transaction that it may need."""
+
+    def __init__(self, db: Database, connection: Connection) -> None:
+        self._db = db
+        self._connection = connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """As ``Database.write``."""
+        with self._db.writing(self._connection):
+            yield self._connection
+
+    @contextmanager
+    def stage(self) -> Iterator[Connection]:
+        """One transaction that writes to temporary tables only: on SQLite it keeps nobody from writing."""
+        tx = self._connection
+        if self._db.is_sqlite:
+            tx.exec_driver_sql("BEGIN")
+        try:
+            yield tx
+        except BaseException:
+            tx.rollback()
+            raise
+        tx.commit()
 
 
 def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -168,9 +219,24 @@ def lock(tx: Connection, space: int, ids: Iterable[int], *, shared: bool = False
     """
     if tx.dialect.name == "sqlite":
         return
+    lock_space(tx, space, shared=True)
     function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
     for key in sorted({_lock_key(space, number) for number in ids}):
         tx.execute(text(f"SELECT {function}(:key)"), {"key": key})
+
+
+def lock_space(tx: Connection, space: int, *, shared: bool = False, wait: bool = True) -> bool:
+    """Hold a whole space of advisory locks until the transaction ends: exclusive against everyone who holds any of its ids.
+
+    Args:
+        wait: False to give up at once where it is not free; the answer says whether it is held.
+    """
+    if tx.dialect.name == "sqlite":
+        return True
+    function = f"pg_{'' if wait else 'try_'}advisory_xact_lock{'_shared' if shared else ''}"
+    # No id is 0, so this key is nobody's.
+    held = tx.execute(text(f"SELECT {function}(:key)"), {"key": _lock_key(space, 0)}).scalar_one()
+    return wait or bool(held)
 
 
 def _lock_key(space: int, number: int) -> int:

@@ -11,12 +11,10 @@ from mpi.bulk.partition import Persons
 from mpi.bulk.records import Records
 from mpi.bulk.weigh import CONFLICTS, Weighed
 from mpi.matching import Model
+from mpi.matching.questions import FORM_SYSTEMS, Kind, asked_between, sides_by_number, sides_of_source
 from mpi.records import RecordKey
 
 Ints = NDArray[np.int64]
-
-FORM_SYSTEMS = frozenset({"consent"})
-"""Systems that keep a record for each form rather than for each patient: several for one person are no duplicates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +103,17 @@ def _between(
         if any(marks.are_vetoed(row, against, model) for row in sides[0] for against in sides[1]):
             # Verified numbers or orders of birth tell two persons apart: no clerk is asked.
             continue
-        vetoes = sorted(
-            {
-                refused[a, b]
-                for a, b in zip(edges.a[places].tolist(), edges.b[places].tolist(), strict=True)
-                if (a, b) in refused
-            }
-        )
-        conflicts = sorted(
-            {said for place in edges.conflict[places].tolist() if (said := CONFLICTS[place]) is not None}
-        )
+        vetoes = {
+            refused[a, b]
+            for a, b in zip(edges.a[places].tolist(), edges.b[places].tolist(), strict=True)
+            if (a, b) in refused
+        }
+        conflicts = {
+            said for place in edges.conflict[places].tolist() if (said := CONFLICTS[place]) is not None
+        }
         weight = int(edges.weight[places].max())
-        if vetoes:
-            yield Task("refused-join", vetoes[0], sides, weight)
-        elif conflicts:
-            yield Task("number-conflict", conflicts[0], sides, weight)
-        else:
-            yield Task("possible-match", "possible-match", sides, weight)
+        kind, reason = asked_between(vetoes, conflicts)
+        yield Task(kind.value, reason, sides, weight)
 
 
 class _Marks:
@@ -173,12 +165,10 @@ def _within(
                     by_number[text].append(row)
                 if key.system not in FORM_SYSTEMS:
                     by_source[key.organisation, key.system].append(row)
-            if len(by_number) > 1:
-                sides = sorted(by_number.values(), key=lambda side: (-len(side), min(side)))
-                rest = tuple(sorted(row for side in sides[1:] for row in side))
-                yield Task("number-conflict", "numbers-differ", (tuple(sides[0]), rest))
+            if (apart := sides_by_number(by_number)) is not None:
+                yield Task(Kind.NUMBERS.value, "numbers-differ", (tuple(apart[0]), tuple(apart[1])))
             for _, same in sorted(by_source.items()):
-                if len(same) > 1:
-                    yield Task("same-source-duplicate", "same-source", ((same[0],), tuple(same[1:])))
+                if (apart := sides_of_source(same)) is not None:
+                    yield Task(Kind.DUPLICATE.value, "same-source", (tuple(apart[0]), tuple(apart[1])))
             if len(group) > model.group_limit:
-                yield Task("outsized-person", "outsized", (group,))
+                yield Task(Kind.OUTSIZED.value, "outsized", (group,))

@@ -46,9 +46,16 @@ def score(comparison: Comparison, model: Model) -> Score:
         if len(model.memo) >= _MEMO_LIMIT:
             model.memo.clear()
         model.memo[comparison.levels] = known
-    sums, frequency_of_given, frequency_of_family, columns = known
-    given = model.frequency["given"].part(comparison.given) if frequency_of_given else 0
-    family = model.frequency["family"].part(comparison.family) if frequency_of_family else 0
+    given = model.frequency["given"].part(comparison.given) if known.given else 0
+    family = model.frequency["family"].part(comparison.family) if known.family else 0
+    return score_pattern(known, given, family, model)
+
+
+def score_pattern(pattern: "Pattern", given: int, family: int, model: Model) -> Score:
+    """Weigh a pattern of levels whose agreeing names are worth so much more or less than the average ones, in millibits."""
+    sums, frequency_of_given, frequency_of_family, columns = pattern
+    given = given if frequency_of_given else 0
+    family = family if frequency_of_family else 0
     least = best = None
     for place, total in enumerate(sums):
         if given and frequency_of_given[place]:

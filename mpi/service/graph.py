@@ -271,6 +271,9 @@ class Unions:
         low, high = pair_of(self.find(one), self.find(other))
         self._parent[high] = low
 
+    def add(self, member: int) -> None:
+        self._parent.setdefault(member, member)
+
     def groups(self) -> dict[int, list[int]]:
         groups: dict[int, list[int]] = defaultdict(list)
         for member in sorted(self._parent):

@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
@@ -13,11 +13,12 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from foundation.database import LOCK_COMPONENT, is_retryable, lock
+from foundation.database import LOCK_COMPONENT, is_retryable, lock, lock_space
 from foundation.errors import NotFound, ServiceError, Unavailable
 from foundation.ids import new_id
 from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, search_keys
+from mpi.matching.questions import Kind
 from mpi.records import SourceRecord
 from mpi.service import trail
 from mpi.service.context import Mpi
@@ -25,7 +26,7 @@ from mpi.service.evidence import Pair, Weighed, edge_row, is_edge, pair_of, weig
 from mpi.service.fold import UNREAD, read_unread
 from mpi.service.graph import Settled, Survey, Unions, settle, survey
 from mpi.service.persons import lock_persons
-from mpi.service.questions import Kind, Overlay, Question, open_questions, splits_of
+from mpi.service.questions import Overlay, Question, open_questions, splits_of
 from mpi.store import graph as graph_store
 from mpi.store import persons as person_store
 from mpi.store import records as record_store
@@ -272,8 +273,19 @@ def _reads_like(mpi: Mpi, form: NormalisedRecord, rows: Sequence[RecordRow]) -> 
 
 
 def link_in(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], change: Change) -> Linked:
+    _stand_aside(tx)
     found = _search(tx, mpi, rows)
     return repartition(tx, mpi, rows.keys(), change, found)
+
+
+def _stand_aside(tx: Connection) -> None:
+    """Begin before or after a bulk switch, never beside it: a search that it overtook would not have seen what it brought.
+
+    Raises:
+        Unavailable: ``linking-busy`` while there is one; what waits is taken after it.
+    """
+    if not lock_space(tx, LOCK_COMPONENT, shared=True, wait=False):
+        raise Unavailable("linking-busy")
 
 
 # Partition and write -------------------------------------------------------------------------------------------------
@@ -292,6 +304,8 @@ def repartition(
     Raises:
         Moved: a component, a version or a person changed between reading and locking.
     """
+    if search is _NO_SEARCH:
+        _stand_aside(tx)
     searched = frozenset() if search is _NO_SEARCH else frozenset(seeds)
     around = _held_survey(tx, mpi, seeds, search, searched)
     if change.task is not None and not _is_as_read(change.task, around):
@@ -407,7 +421,7 @@ def _touched_persons(
     around: Survey,
     settled: Settled,
     moved: Sequence[tuple[int, int | None, int | None]],
-    tasks: "_Tasks",
+    tasks: "Tasks",
     searched: Collection[int],
 ) -> list[list[int]]:
     """Return the persons whose epoch rises, those that one merge, split or binding task touches together in one list."""
@@ -455,7 +469,7 @@ def _raise_epochs(tx: Connection, groups: Sequence[Sequence[int]]) -> dict[int, 
 
 
 @dataclass(frozen=True, slots=True)
-class _Tasks:
+class Tasks:
     """Tasks as they shall stand: new ones, opened again, closed, and open ones that say something else now.
 
     ``unbound`` are those of the last that bound their sides until now.
@@ -480,16 +494,35 @@ def _tasks(
     overlays: Sequence[Overlay],
     splits: Sequence[Question],
     change: Change,
-) -> _Tasks:
+) -> Tasks:
     stored = {(task.kind, task.subject): task for task in around.tasks}
-    overlays = [*overlays, *_standing_overlays(around, overlays, stored)]
-    questions = {
-        (one.kind.value, one.subject): one
-        for one in open_questions(around, settled, mpi.model, forms, overlays, splits)
-    }
-    now = mpi.clock.now()
+    overlays = [*overlays, *standing_overlays(around.members, overlays, stored)]
+    questions = open_questions(around, settled, mpi.model, forms, overlays, splits)
+    return compare_tasks(
+        questions,
+        stored,
+        lambda task: is_settled(task, around.members, settled.person_of),
+        change,
+        mpi.clock.now(),
+    )
+
+
+def compare_tasks(
+    questions: Iterable[Question],
+    stored: Mapping[tuple[str, str], TaskRow],
+    may_close: Callable[[TaskRow], bool],
+    change: Change,
+    now: datetime,
+) -> Tasks:
+    """Say how stored tasks must change so that exactly the questions asked stand open.
+
+    Args:
+        stored: by kind and subject, of whatever state.
+        may_close: whether an open task that nothing asks for any more is to be closed.
+    """
+    asked = {(one.kind.value, one.subject): one for one in questions}
     inserted, reopened, closed, altered = [], [], [], []
-    for name, question in sorted(questions.items()):
+    for name, question in sorted(asked.items()):
         task = stored.get(name)
         if task is None:
             inserted.append(_asked(question, new_id(), 1, now, now))
@@ -501,13 +534,13 @@ def _tasks(
             question.is_binding,
         ) or [tuple(item) for item in task.evidence] != list(question.evidence):
             # What a reader has before them changed: their claim stands, their ETag does not.
-            asked = _asked(question, task.task_id, task.version + 1, task.opened_at, now)
-            altered.append(replace(asked, claimed_by=task.claimed_by, claimed_until=task.claimed_until))
+            again = _asked(question, task.task_id, task.version + 1, task.opened_at, now)
+            altered.append(replace(again, claimed_by=task.claimed_by, claimed_until=task.claimed_until))
     for name, task in sorted(stored.items()):
-        if task.state != "open" or name in questions:
+        if task.state != "open" or name in asked:
             continue
         is_answered = change.answers and change.task is not None and change.task.task_id == task.task_id
-        if is_answered or _is_settled(task, around, settled):
+        if is_answered or may_close(task):
             closed.append(
                 replace(
                     task,
@@ -519,9 +552,9 @@ def _tasks(
                     decision_id=change.decision_id if is_answered else task.decision_id,
                 )
             )
-    bound = {task.task_id for task in around.tasks if task.is_binding}
+    bound = {task.task_id for task in stored.values() if task.is_binding}
     unbound = frozenset(task.task_id for task in altered if task.task_id in bound and not task.is_binding)
-    return _Tasks(tuple(inserted), tuple(reopened), tuple(closed), tuple(altered), unbound)
+    return Tasks(tuple(inserted), tuple(reopened), tuple(closed), tuple(altered), unbound)
 
 
 def _is_as_read(task: TaskRow, around: Survey) -> bool:
@@ -543,12 +576,12 @@ def _asked_before(change: Change, settled: Settled) -> list[Question]:
     return [Question(Kind.SPLIT, task.subject, task.sides, task.reason, evidence, task.is_binding)]
 
 
-def _standing_overlays(
-    around: Survey, fresh: Sequence[Overlay], stored: Mapping[tuple[str, str], TaskRow]
+def standing_overlays(
+    members: Mapping[int, RecordRow], fresh: Sequence[Overlay], stored: Mapping[tuple[str, str], TaskRow]
 ) -> Iterator[Overlay]:
     """Yield the held updates that this change did not search again, as their tasks have them."""
     known = {one.record_id for one in fresh}
-    for number, row in sorted(around.members.items()):
+    for number, row in sorted(members.items()):
         if row.held_version is None or number in known:
             continue
         task = stored.get((Kind.OVERLAY.value, str(number)))
@@ -557,13 +590,13 @@ def _standing_overlays(
             yield Overlay(number, row.held_version, others)
 
 
-def _is_settled(task: TaskRow, around: Survey, settled: Settled) -> bool:
+def is_settled(task: TaskRow, members: Container[int], person_of: Mapping[int, int | None]) -> bool:
     """Whether an open task that nothing asks for any more is to be closed."""
     if task.kind == Kind.OVERLAY.value:
-        return min(task.sides[0]) in around.members
+        return min(task.sides[0]) in members
     if task.kind == Kind.SPLIT.value:
         # It stays until someone decides, or until what was taken apart is together again.
-        persons = {settled.person_of.get(number) for side in task.sides for number in side}
+        persons = {person_of.get(number) for side in task.sides for number in side}
         return len(persons) == 1 and None not in persons
     return True
 
@@ -589,6 +622,6 @@ def _asked(question: Question, task_id: int, version: int, opened_at: datetime, 
     )
 
 
-def _write_tasks(tx: Connection, tasks: _Tasks) -> None:
+def _write_tasks(tx: Connection, tasks: Tasks) -> None:
     task_store.insert_tasks(tx, tasks.inserted)
     task_store.replace_tasks(tx, (*tasks.reopened, *tasks.altered, *tasks.closed))

@@ -3,38 +3,22 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from hashlib import blake2b
 from typing import Any
 
 from mpi.matching import Model, NormalisedRecord, veto
+from mpi.matching.questions import (
+    BETWEEN_PERSONS,
+    FORM_SYSTEMS,
+    Kind,
+    asked_between,
+    sides_by_number,
+    sides_of_source,
+)
 from mpi.service.evidence import Pair, pair_of
 from mpi.service.graph import Settled, Survey
 from mpi.store.graph import DecisionRow
 from mpi.store.records import RecordRow
-
-FORM_SYSTEMS = frozenset({"consent"})
-"""Systems that keep a record for each form rather than for each patient: several for one person are no duplicates."""
-
-
-class Kind(Enum):
-    """Types of task; the order is that of the queue, worst first."""
-
-    SPLIT = "split-by-new-evidence"
-    OVERLAY = "overlay"
-    OUTSIZED = "outsized-person"
-    REFUSED = "refused-join"
-    NUMBERS = "number-conflict"
-    POSSIBLE = "possible-match"
-    DUPLICATE = "same-source-duplicate"
-
-    @property
-    def rank(self) -> int:
-        return list(Kind).index(self)
-
-
-BETWEEN_PERSONS = frozenset({Kind.REFUSED.value, Kind.NUMBERS.value, Kind.POSSIBLE.value})
-"""Kinds that ask whether two persons are one; they change into each other as evidence comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +109,9 @@ def _between_persons(
             continue
         edges = [found.edges[pair] for pair in pairs[one, other]]
         vetoes = sorted({refused[pair] for pair in pairs[one, other] if pair in refused})
-        conflicts = sorted({edge.conflict for edge in edges if edge.conflict})
+        conflicts = {edge.conflict for edge in edges if edge.conflict}
         weight = max(edge.weight_millibits for edge in edges)
-        if vetoes:
-            kind, reason = Kind.REFUSED, vetoes[0]
-        elif conflicts:
-            kind, reason = Kind.NUMBERS, conflicts[0]
-        else:
-            kind, reason = Kind.POSSIBLE, "possible-match"
+        kind, reason = asked_between(vetoes, conflicts)
         evidence: list[tuple[Any, ...]] = [
             ("edge", edge.low_id, edge.high_id, edge.weight_millibits, edge.may_link) for edge in edges
         ]
@@ -193,13 +172,12 @@ def _within_persons(
                 numbers[form.number].add(number)
             if row.key.system not in FORM_SYSTEMS:
                 sources[row.key.organisation, row.key.system].add(number)
-        if len(numbers) > 1:
-            groups = sorted(numbers.values(), key=lambda group: (-len(group), min(group)))
-            sides = (frozenset(groups[0]), frozenset().union(*groups[1:]))
+        if (apart := sides_by_number(numbers)) is not None:
+            sides = (frozenset(apart[0]), frozenset(apart[1]))
             yield Question(Kind.NUMBERS, str(person), sides, "numbers-differ", _ids(*sides))
         for (organisation, system), same in sorted(sources.items()):
-            if len(same) > 1:
-                sides = (frozenset({min(same)}), frozenset(same - {min(same)}))
+            if (apart := sides_of_source(same)) is not None:
+                sides = (frozenset(apart[0]), frozenset(apart[1]))
                 subject = f"{person}:{organisation}:{system}"
                 yield Question(Kind.DUPLICATE, subject, sides, "same-source", _ids(*sides))
         if len(records) > model.group_limit:

@@ -13,12 +13,12 @@ from foundation.ids import new_id
 from foundation.principal import Principal
 from mpi.matching import veto
 from mpi.matching.explain import REASONS as WORDS_OF
+from mpi.matching.questions import Kind
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, edge_row, weigh_pair
 from mpi.service.fold import put_current, read_unread, stored_record
 from mpi.service.link import Change, Linked, Moved, link_in, repartition, taken_again
-from mpi.service.questions import Kind
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store

@@ -5,9 +5,9 @@ from typing import Any
 from marshmallow import fields, validate
 
 from foundation.web import Code, IdText, Instant, PageQuery, QuerySchema, Schema, Text
+from mpi.matching.questions import Kind
 from mpi.records.demographics import ADDRESS_USES, NAME_USES
 from mpi.service.match import MOST_CANDIDATES
-from mpi.service.questions import Kind
 from mpi.service.review import MAX_COMMENT, VERDICTS
 from mpi.service.review import REASONS as DECISION_REASONS
 

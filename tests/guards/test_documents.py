@@ -9,7 +9,7 @@ from foundation import metrics
 from foundation.auth.roles import SCOPES
 from foundation.settings import Settings
 from mpi.feeds.delimited import NUMBERED, SINGLE
-from mpi.service.questions import Kind
+from mpi.matching.questions import Kind
 from mpi.service.review import REASONS
 
 ROOT = Path(__file__).resolve().parents[2]
