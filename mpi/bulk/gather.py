@@ -19,8 +19,9 @@ from mpi.bulk.block import Candidates, block_records
 from mpi.bulk.normalise import ReadRow, RowReader, normalise_rows
 from mpi.bulk.read import NameColumns, Raw, Reject, open_files
 from mpi.bulk.records import Group, Records
-from mpi.bulk.run import KEY, ROWS_A_SLICE, connect, pairs_at_once
+from mpi.bulk.run import ROWS_A_SLICE
 from mpi.bulk.sql import quoted
+from mpi.bulk.table import KEY, connect, pairs_at_once
 from mpi.bulk.weigh import Weigher
 from mpi.matching import Model, normalise
 from mpi.records import RecordKey, SourceRecord, parse_instant

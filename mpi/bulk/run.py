@@ -14,7 +14,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.feather
@@ -27,6 +26,16 @@ from mpi.bulk.questions import open_tasks
 from mpi.bulk.read import NameColumns, open_files
 from mpi.bulk.records import Records
 from mpi.bulk.sql import quoted
+from mpi.bulk.table import (
+    Forms,
+    connect,
+    key_columns,
+    key_reader,
+    pairs_at_once,
+    read_forms,
+    sources_of,
+    write_forms,
+)
 from mpi.bulk.weigh import CONFLICTS, Weighed, Weigher
 from mpi.matching import Grade, Model
 from mpi.records import RecordKey
@@ -39,7 +48,6 @@ LAYOUT = 1
 """Of the files of a run that was not finished; another layout begins anew."""
 
 ROWS_A_SLICE = 250_000
-KEY = ("organisation", "system", "local_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,14 @@ def link_files(
     return _Run(job, name_columns, read_row, today, say).run()
 
 
+def link_forms_at_hand(job: Job, forms: Forms, say: Say = lambda *_: None) -> dict[str, Any]:
+    """Link normalised records instead of files; write the same answers, all but rejects, and return the report.
+
+    A run that was killed begins anew.
+    """
+    return _FormsRun(job, forms, say).run()
+
+
 class _Run:
     def __init__(
         self, job: Job, name_columns: NameColumns, read_row: RowReader, today: date, say: Say
@@ -105,7 +121,7 @@ class _Run:
             candidates = self._blocked(records)
             edges, pairs = self._weighed(weigher, candidates)
             with self._stage("partition"):
-                persons = partition_records(records, _key_reader(keys), edges, weigher, job.linking)
+                persons = partition_records(records, key_reader(keys), edges, weigher, job.linking)
             report = self._written(records, keys, edges, persons)
         finally:
             self._connection.close()
@@ -259,7 +275,7 @@ class _Run:
                 name: [] for name in ("task", "kind", "reason", "weight", "side", "row")
             }
             for number, task in enumerate(
-                open_tasks(records, _sources(keys), _key_reader(keys), edges, persons, job.linking), start=1
+                open_tasks(records, sources_of(keys), key_reader(keys), edges, persons, job.linking), start=1
             ):
                 kinds[task.kind] = kinds.get(task.kind, 0) + 1
                 for side, together in enumerate(task.sides, start=1):
@@ -271,9 +287,9 @@ class _Run:
         with self._stage("write"):
             self._say("Writing", 0, 1)
             first, inverse = np.unique(persons.person, return_inverse=True)
-            names = pa.array([person_id(key) for key in _key_reader(keys)(first)], pa.string())
+            names = pa.array([person_id(key) for key in key_reader(keys)(first)], pa.string())
             ids = names.take(pa.array(inverse))
-            self._write("persons", pa.table({**_key_columns(keys, None), "person_id": ids}))
+            self._write("persons", pa.table({**key_columns(keys, None), "person_id": ids}))
             self._write("edges", _edge_table(keys, edges, job.model))
             rows = np.array(listed["row"], np.int64)
             self._write(
@@ -285,7 +301,7 @@ class _Run:
                         "reason": pa.array(listed["reason"], pa.string()),
                         "weight_millibits": pa.array(listed["weight"], pa.int64()),
                         "side": pa.array(listed["side"], pa.int8()),
-                        **_key_columns(keys, rows),
+                        **key_columns(keys, rows),
                         "person_id": ids.take(pa.array(rows)),
                     }
                 ),
@@ -314,6 +330,31 @@ class _Run:
         ).fetchall()
         self._connection.unregister("bulk_answer")
         part.replace(path)
+
+
+class _FormsRun(_Run):
+    """The same run over records that were normalised before."""
+
+    def __init__(self, job: Job, forms: Forms, say: Say) -> None:
+        super().__init__(job, lambda names: names, _no_row, date.min, say)
+        self._forms = forms
+
+    def _begin(self) -> None:
+        shutil.rmtree(self._job.work)
+        self._job.work.mkdir(mode=0o700)
+
+    def _normalised(self) -> tuple[Records, pa.Table, dict[str, Any]]:
+        folder = self._job.work / "normalised"
+        folder.mkdir()
+        with self._stage("read"):
+            self._say("Reading", 0, 1)
+            size = write_forms(self._forms, self._job.model, folder)
+            records, keys = read_forms(folder, by_key=True)
+        return records, keys, {"rows": size, "rejected": 0, "older_versions": 0}
+
+
+def _no_row(_columns: Sequence[str], _values: Sequence[str]) -> Any:
+    raise AssertionError("there is no file to read rows of")
 
 
 _EDGE = ("a", "b", "weight", "evidence", "may_link", "conflict", "code")
@@ -358,8 +399,8 @@ def _edge_table(keys: pa.Table, edges: Weighed, model: Model) -> pa.Table:
     conflicts = pa.array([word or "" for word in CONFLICTS])
     return pa.table(
         {
-            **{f"{name}_a": column for name, column in _key_columns(keys, edges.a).items()},
-            **{f"{name}_b": column for name, column in _key_columns(keys, edges.b).items()},
+            **{f"{name}_a": column for name, column in key_columns(keys, edges.a).items()},
+            **{f"{name}_b": column for name, column in key_columns(keys, edges.b).items()},
             "weight_millibits": pa.array(edges.weight),
             "grade": words.take(pa.array(grades)),
             "links": pa.array(edges.may_link),
@@ -367,29 +408,6 @@ def _edge_table(keys: pa.Table, edges: Weighed, model: Model) -> pa.Table:
             "conflict": conflicts.take(pa.array(edges.conflict)),
         }
     )
-
-
-def _key_columns(keys: pa.Table, rows: Ints | None) -> dict[str, Any]:
-    taken = keys if rows is None else keys.take(pa.array(rows))
-    return {name: taken.column(name) for name in KEY}
-
-
-def _key_reader(keys: pa.Table) -> Callable[[Ints], list[RecordKey]]:
-    def read(rows: Ints) -> list[RecordKey]:
-        columns = [column.to_pylist() for column in _key_columns(keys, rows).values()]
-        return [RecordKey(*parts) for parts in zip(*columns, strict=True)]
-
-    return read
-
-
-def _sources(keys: pa.Table) -> Ints:
-    """Return a number for each row's organisation and system."""
-    organisation, system = (
-        keys.column(name).combine_chunks().dictionary_encode() for name in ("organisation", "system")
-    )
-    codes: Ints = organisation.indices.to_numpy().astype(np.int64) * (len(system.dictionary) + 1)
-    codes += system.indices.to_numpy()
-    return codes
 
 
 def person_id(key: RecordKey) -> str:
@@ -402,25 +420,6 @@ def told_dropped(dropped: Sequence[Dropped]) -> list[dict[str, Any]]:
     return [
         {"rule": one.rule, "key": one.key, "records": one.records, "listed": one.is_listed} for one in dropped
     ]
-
-
-def pairs_at_once(memory: int) -> int:
-    """Return how many pairs are compared in one statement: about a kilobyte each."""
-    return max(20_000, min(500_000, memory // 8 // 1_024))
-
-
-def connect(folder: Path, memory: int, threads: int) -> duckdb.DuckDBPyConnection:
-    """Open an engine that keeps to its part of the memory, and spills what is more into a folder."""
-    connection = duckdb.connect()
-    for setting in (
-        f"SET threads = {threads}",
-        f"SET memory_limit = '{memory * 2 // 5 >> 20}MB'",
-        f"SET temp_directory = {quoted(str(folder / 'spill'))}",
-        "SET preserve_insertion_order = true",
-        "SET enable_progress_bar = false",
-    ):
-        connection.execute(setting).fetchall()
-    return connection
 
 
 def write_rows(path: Path, heading: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:

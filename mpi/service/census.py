@@ -1,14 +1,16 @@
 """The whole index at once: its counts, its groups, its records, and whether persons are what records and decisions make them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
+from mpi.matching import NormalisedRecord
 from mpi.records import RecordKey, SourceRecord
 from mpi.service.context import Mpi
-from mpi.service.fold import stored_record
+from mpi.service.fold import UNREAD, stored_record
 from mpi.service.graph import settle, survey
 from mpi.store import records as record_store
+from mpi.store.records import RecordRow
 
 CHUNK = 500
 
@@ -39,6 +41,38 @@ def current_records(mpi: Mpi) -> Iterator[SourceRecord]:
             if row.state == "active":
                 yield stored_record(versions[row.record_id][row.current_version - 1])
         after = rows[-1].record_id
+
+
+@dataclass(frozen=True, slots=True)
+class Formed:
+    """A stored record with its form under the present model. ``record`` is what the form was made of, where it had to be made anew."""
+
+    row: RecordRow
+    form: NormalisedRecord = field(repr=False)
+    record: SourceRecord | None = field(default=None, repr=False)
+
+
+def scan_forms(mpi: Mpi, chunk: int = 5_000) -> Iterator[list[Formed]]:
+    """Yield the records in force with their forms, in order of arrival; what came while no model could be read is left out."""
+    after = 0
+    while True:
+        with mpi.db.read() as tx:
+            rows = record_store.scan_records(tx, after, chunk)
+            chosen = [row for row in rows if row.state == "active" and row.model_revision != UNREAD]
+            stale = [row.record_id for row in chosen if row.model_revision != mpi.model.revision]
+            versions = record_store.read_versions(tx, stale)
+        if not rows:
+            return
+        after = rows[-1].record_id
+        found = []
+        for row in chosen:
+            if row.record_id in versions:
+                record = stored_record(versions[row.record_id][row.current_version - 1])
+                found.append(Formed(row, mpi.normalised(record), record))
+            else:
+                # Not remembered: a scan would push out what is asked for often.
+                found.append(Formed(row, NormalisedRecord.from_payload(row.normalised)))
+        yield found
 
 
 @dataclass(frozen=True, slots=True)

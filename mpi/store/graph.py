@@ -115,6 +115,11 @@ def read_decisions(
     return _decisions(tx, link_decision.c.decision_id.in_(named) & link_decision.c.state.in_(sorted(states)))
 
 
+def read_standing_decisions(tx: Connection) -> list[DecisionRow]:
+    """Return every decision that stands, in the order in which they were made."""
+    return _decisions(tx, link_decision.c.state == "standing")
+
+
 def read_decision(tx: Connection, decision_id: int) -> DecisionRow | None:
     found = _decisions(tx, link_decision.c.decision_id == decision_id)
     return found[0] if found else None

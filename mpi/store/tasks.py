@@ -90,6 +90,12 @@ def read_tasks_of(tx: Connection, record_ids: Collection[int]) -> list[TaskRow]:
     return _with_sides(tx, tx.execute(select(*_TASK).where(task.c.task_id.in_(named))).all())
 
 
+def read_all_tasks(tx: Connection) -> list[TaskRow]:
+    """Return every task, of whatever state, its row held until the transaction ends: no claim is lost to what is written."""
+    statement = select(*_TASK).order_by(task.c.task_id).with_for_update()
+    return _with_sides(tx, tx.execute(statement).all())
+
+
 def read_subjects(tx: Connection, subjects: Collection[tuple[str, str]]) -> list[TaskRow]:
     """Return the tasks of these kinds and subjects, of whatever state."""
     if not subjects:

@@ -1,0 +1,203 @@
+"""Linking normalised records that are at hand, as those of the index are: edges, and the persons that they make by themselves."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from foundation.errors import Unavailable
+from mpi.bulk.block import Candidates, Dropped, block_records
+from mpi.bulk.partition import Persons, partition_records
+from mpi.bulk.questions import open_tasks
+from mpi.bulk.records import Records
+from mpi.bulk.table import Ints, connect, key_reader, pairs_at_once, read_forms, sources_of, write_forms
+from mpi.bulk.weigh import CONFLICTS, Weighed, Weigher
+from mpi.matching import Model, NormalisedRecord
+from mpi.matching.score import Pattern, pattern_of, score_pattern
+from mpi.records import RecordKey
+
+__all__ = ["Linkage", "link_forms", "write_forms"]
+
+Say = Callable[[str, int, int], None]
+
+ROWS_A_SLICE = 250_000
+MOST_PAIRS_A_ROW = 40
+"""How many pairs a row may bring by keys that are overfull: linking reads such a key whole, unless the model lists it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linkage:
+    """Rows linked by a model alone: no decision of people is in it.
+
+    ``edges`` are in order of their rows; ``persons`` and ``component`` name each row's group by its least row.
+    """
+
+    records: Records = field(repr=False)
+    keys: pa.Table = field(repr=False)
+    edges: Weighed = field(repr=False)
+    parts: list[str] = field(repr=False)
+    persons: Persons = field(repr=False)
+    component: Ints = field(repr=False)
+    pairs: int
+
+    def keys_of(self, rows: Ints) -> list[RecordKey]:
+        return key_reader(self.keys)(rows)
+
+    def forms_of(self, rows: Ints) -> list[NormalisedRecord]:
+        return self.records.forms(rows)
+
+    def conflicts_at(self, edges: Ints) -> list[str | None]:
+        return [CONFLICTS[place] for place in self.edges.conflict[edges].tolist()]
+
+    def questioned(self, person: Ints, which: NDArray[np.bool_], model: Model) -> Iterator[tuple[int, ...]]:
+        """Yield of every task that a partition leaves one row of each side's person, one for a task inside a person.
+
+        Args:
+            person: a number of each row's person, whatever it is.
+            which: the edges that stand.
+        """
+        persons = replace(self.persons, person=person, refused=())
+        edges = self.edges.kept(which)
+        sources = sources_of(self.keys)
+        for task in open_tasks(self.records, sources, self.keys_of, edges, persons, model):
+            yield tuple(dict.fromkeys(int(person[side[0]]) for side in task.sides))
+
+
+def link_forms(model: Model, folder: Path, memory: int, threads: int, say: Say = lambda *_: None) -> Linkage:
+    """Link the normalised records that ``write_forms`` wrote to a folder.
+
+    Raises:
+        Unavailable: ``keys-overfull`` where keys that the model does not list are held by so many that reading them whole, as linking
+            one by one would, is out of reach.
+    """
+    records, keys = read_forms(folder)
+    connection = connect(folder, memory, threads)
+    try:
+        weigher = Weigher(connection, records, model)
+        candidates = _blocked(connection, records, model, folder, say)
+        edges, parts, pairs = _weighed(weigher, candidates, model, memory, say)
+        say("Partitioning", 0, 1)
+        persons = partition_records(records, key_reader(keys), edges, weigher, model)
+    finally:
+        connection.close()
+    return Linkage(records, keys, edges, parts, persons, _components(edges, records.size, model), pairs)
+
+
+def _blocked(
+    connection: duckdb.DuckDBPyConnection, records: Records, model: Model, folder: Path, say: Say
+) -> Candidates:
+    slices = max(1, -(-records.size // ROWS_A_SLICE))
+
+    def block(by: Model) -> Candidates:
+        return block_records(
+            connection,
+            records,
+            by,
+            folder,
+            slices,
+            lambda rule: say("Blocking", model.rules.index(rule), len(model.rules)),
+        )
+
+    found = block(model)
+    unlisted = [one for one in found.dropped if not one.is_listed]
+    if not unlisted:
+        return found
+    _check_reach(unlisted, records.size)
+    # No cap: what the model does not list is read whole.
+    return block(replace(model, caps=dict.fromkeys(model.caps, records.size)))
+
+
+def _check_reach(unlisted: list[Dropped], size: int) -> None:
+    pairs = sum(one.records * (one.records - 1) // 2 for one in unlisted)
+    if pairs > MOST_PAIRS_A_ROW * size:
+        rules = ", ".join(sorted({one.rule for one in unlisted}))
+        raise Unavailable(
+            "keys-overfull",
+            detail=f"{len(unlisted)} blocking keys ({rules}) are held by so many records that they give {pairs} pairs; "
+            "use a model that lists them as overfull.",
+        )
+
+
+def _weighed(
+    weigher: Weigher, candidates: Candidates, model: Model, memory: int, say: Say
+) -> tuple[Weighed, list[str], int]:
+    at_once = pairs_at_once(memory)
+    found: list[Weighed] = []
+    parts: list[str] = []
+    pairs = 0
+    told = _Parts(weigher, model)
+    for number in range(candidates.slices):
+        say("Weighing", number, candidates.slices)
+        low, high = candidates.pairs(number)
+        pairs += len(low)
+        for start in range(0, len(low), at_once):
+            some = slice(start, start + at_once)
+            weighed = weigher.weigh(low[some], high[some])
+            edges = weighed.kept(weighed.is_edge(model))
+            found.append(edges)
+            parts.extend(told.of(edges))
+    return _joined(found, weigher), parts, pairs
+
+
+def _joined(found: list[Weighed], weigher: Weigher) -> Weighed:
+    if not found:
+        return weigher.weigh(np.empty(0, np.int64), np.empty(0, np.int64))
+
+    def column(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(one, name) for one in found])
+
+    return Weighed(
+        column("a"),
+        column("b"),
+        column("weight"),
+        column("evidence"),
+        column("may_link"),
+        column("conflict"),
+        column("pattern"),
+        weigher.patterns,
+    )
+
+
+class _Parts:
+    """The parts of weights as the index stores them, each made once."""
+
+    def __init__(self, weigher: Weigher, model: Model) -> None:
+        self._weigher, self._model = weigher, model
+        self._patterns: dict[int, Pattern] = {}
+        self._known: dict[tuple[int, int, int], str] = {}
+
+    def of(self, edges: Weighed) -> list[str]:
+        if not len(edges):
+            return []
+        compared = self._weigher.compare(edges.a, edges.b)
+        columns = (edges.pattern.tolist(), compared.given.tolist(), compared.family.tolist())
+        keys = list(zip(*columns, strict=True))
+        self._learn(sorted({pattern for pattern, _, _ in keys} - self._patterns.keys()))
+        for key in set(keys) - self._known.keys():
+            pattern, given, family = key
+            scored = score_pattern(self._patterns[pattern], given, family, self._model)
+            self._known[key] = json.dumps([list(part) for part in scored.parts], separators=(",", ":"))
+        return [self._known[key] for key in keys]
+
+    def _learn(self, patterns: list[int]) -> None:
+        found = self._weigher.patterns.comparisons(np.array(patterns, np.int64))
+        for pattern, comparison in zip(patterns, found, strict=True):
+            self._patterns[pattern] = pattern_of(comparison.levels, self._model)
+
+
+def _components(edges: Weighed, size: int, model: Model) -> Ints:
+    links = edges.kept(edges.may_link & (edges.weight >= model.thresholds.live))
+    graph = coo_array((np.ones(len(links), np.int8), (links.a, links.b)), shape=(size, size))
+    _, label = connected_components(graph, directed=False)
+    # The least row of each component: rows that come first are met first.
+    _, first, inverse = np.unique(label, return_index=True, return_inverse=True)
+    component: Ints = first[inverse].astype(np.int64)
+    return component
