@@ -53,6 +53,11 @@ BENCHMARKS = {
         ("--records", "10000"),
         "linking a file in bulk beside recordlinkage, and Splink where it is",
     ),
+    "bulk-index": Benchmark(
+        "bulk/into_index.py",
+        ("--records", "10000"),
+        "bringing a file into PostgreSQL's index by one switch, and linking it again",
+    ),
     "http-sqlite": Benchmark(
         "over_http.py", ("--records", "2000", "--requests", "200"), "match and decisions over HTTP on SQLite"
     ),

@@ -8,6 +8,8 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TextIO
 
@@ -23,7 +25,7 @@ from foundation.settings import Settings
 from mpi.feeds.delimited import LARGEST_FIELD, check_encoding, columns_of, read_map, read_rows, row_reader
 from mpi.matching import Model, load_model
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
-from mpi.service.census import count_index, current_records, index_groups, verify_index
+from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
 from mpi.service.context import Mpi
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
@@ -376,6 +378,23 @@ def _table(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, 
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="The folder for the answers.")
 @click.option(
+    "--store",
+    "is_store",
+    is_flag=True,
+    help="Link the records of the index instead of FILES; write --out only.",
+)
+@click.option(
+    "--into-index",
+    "into_index",
+    is_flag=True,
+    help="Bring FILES (CSV) into the index, linked, by one switch.",
+)
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --into-index: where bad rows are listed; beside the first of FILES if not given.",
+)
+@click.option(
     "--model",
     "model_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -409,6 +428,9 @@ def link(
     files: tuple[Path, ...],
     limit: int,
     out: Path | None,
+    is_store: bool,
+    into_index: bool,
+    rejects: Path | None,
     model_file: Path | None,
     cut: Literal["live", "balanced"],
     map_file: Path | None,
@@ -424,7 +446,33 @@ def link(
     FILES are CSV, Parquet (.parquet) or lines of JSON (.ndjson), under the headings that `mpi load` knows. No database is read or
     written: --out gets persons, edges, tasks, rejects.csv and report.json. A run that was killed goes on where it ended when it is
     started again. Exit status 3 says that rows were set aside. On Spark, the master and its settings say how much to use.
+
+    With --store the records of the index are linked by themselves, people's decisions aside, as if they had come in a file. With
+    --into-index FILES are brought into the index: linked with what is there and put in its place at once, or not at all.
     """
+    _check_link_options(files, out, is_store=is_store, into_index=into_index)
+    if (is_store or into_index) and (engine == "spark" or master is not None):
+        raise click.UsageError("--store and --into-index run on one machine, without Spark.")
+    if into_index:
+        if model_file is not None or cut != "live":
+            raise click.UsageError("--into-index links by the model of the index (MPI_MODEL), live.")
+        _link_into_index(composition, files, map_file, rejects, _bytes(memory), threads, is_json=is_json)
+        return
+    if is_store:
+        assert out is not None
+        with _telling(is_json):
+            model = load_model(model_file or composition.settings.model_path)
+            report = link_store(
+                replace(composition.mpi, model=model),
+                out,
+                cut,
+                _bytes(memory),
+                threads or os.cpu_count() or 1,
+                form,
+                is_json=is_json,
+            )
+        _say(report, is_json, _link_lines(report, out))
+        return
     if files:
         if out is None:
             raise click.UsageError("FILES need --out, a folder for the answers.")
@@ -456,6 +504,198 @@ def link(
     _say({"linked": taken, **counts}, is_json, [f"Linked {taken} records; {counts['persons']} persons"])
 
 
+def _check_link_options(
+    files: tuple[Path, ...], out: Path | None, *, is_store: bool, into_index: bool
+) -> None:
+    if is_store and (files or into_index):
+        raise click.UsageError("--store reads the index: it goes with neither FILES nor --into-index.")
+    if is_store and out is None:
+        raise click.UsageError("--store needs --out, a folder for the answers.")
+    if into_index and not files:
+        raise click.UsageError("--into-index needs FILES; `mpi relink` links the index again.")
+    if into_index and out is not None:
+        raise click.UsageError("--into-index answers in the index: it takes no --out.")
+
+
+_BULK_MISSING = "This needs more packages: pip install 'mpi-consent[bulk]'."
+
+
+def link_store(
+    mpi: Mpi,
+    out: Path,
+    cut: Literal["live", "balanced"] = "live",
+    memory: int = 4 << 30,
+    threads: int = 2,
+    form: Literal["csv", "parquet"] = "csv",
+    *,
+    is_json: bool = True,
+) -> dict[str, Any]:
+    """Link the records in force by themselves; the index is read, and nothing in it changes.
+
+    Raises:
+        Unavailable: ``bulk-not-installed``.
+    """
+    try:
+        from mpi.bulk.run import Job, link_forms_at_hand  # heavy, and an extra: only where it is asked for
+    except ModuleNotFoundError as fault:
+        raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
+    forms = (([one.row.key for one in some], [one.form for one in some]) for some in scan_forms(mpi))
+    return link_forms_at_hand(Job((), out, mpi.model, cut, form, memory, threads), forms, _stages(is_json))
+
+
+def _stages(is_json: bool) -> Callable[[str, int, int], None]:
+    """Tell on the terminal's error stream what a bulk run is at; nothing for machines and logs."""
+
+    def say(what: str, done: int, whole: int) -> None:
+        if not is_json and sys.stderr.isatty():
+            click.echo(f"{what} {done + 1}/{whole}" if whole else f"{what} {done}", err=True)
+
+    return say
+
+
+def _link_into_index(
+    composition: Composition,
+    files: tuple[Path, ...],
+    map_file: Path | None,
+    rejects: Path | None,
+    memory: int,
+    threads: int | None,
+    *,
+    is_json: bool,
+) -> None:
+    where = rejects or _rejects_of(files[0])
+    with _telling(is_json):
+        answer = link_files_into_index(
+            composition.mpi,
+            composition.settings.home,
+            files,
+            map_file,
+            where,
+            memory,
+            threads or os.cpu_count() or 1,
+            is_json=is_json,
+        )
+    counts = answer["load"]
+    lines = [
+        f"Read {counts['rows']} rows: "
+        + ", ".join(f"{counts[name]} {name}" for name in counts if name not in ("rows", "rejected")),
+        *_switch_lines(answer),
+    ]
+    if counts["rejected"]:
+        answer["rejects"] = str(where)
+        lines.append(f"Set aside {counts['rejected']} rows; see {where}")
+    _say(answer, is_json, lines)
+    if counts["rejected"]:
+        sys.exit(WITH_REJECTS)
+
+
+def link_files_into_index(
+    mpi: Mpi,
+    home: Path,
+    files: tuple[Path, ...],
+    map_file: Path | None = None,
+    rejects: Path | None = None,
+    memory: int = 4 << 30,
+    threads: int = 2,
+    *,
+    is_json: bool = True,
+    at_step: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Bring files into the index by one switch, and return what that came to.
+
+    Raises:
+        Unavailable: ``bulk-not-installed``, ``bulk-running``, ``keys-overfull``.
+        Invalid: about the files' form or headings; nothing has happened then.
+    """
+    try:
+        from mpi.service.switch import load_index, working_folder
+    except ModuleNotFoundError as fault:
+        raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
+    mapping = read_map(map_file) if map_file else None
+    for file in files:
+        check_encoding(file)
+        # A heading that is not known is told before any work.
+        next(read_rows(file, mpi.today(), mapping), None)
+    where = rejects or _rejects_of(files[0])
+    if any(where.exists() and where.samefile(read) for read in (*files, map_file) if read is not None):
+        raise Invalid("rejects-over-input", detail="--rejects names a file that is to be read.")
+    readers = [partial(read_rows, file, mpi.today(), mapping) for file in files]
+    with _Rejects(where, ("file", "row", "field", "code")) as listed, working_folder(home) as folder:
+        report, switched = load_index(
+            mpi,
+            folder,
+            readers,
+            reject=lambda number, one: listed.write(files[number].name, one.row, one.field or "", one.code),
+            memory=memory,
+            threads=threads,
+            say=_stages(is_json),
+            at_step=at_step,
+        )
+    return {"load": report.as_json(), **switched.as_json(), **_left(mpi)}
+
+
+def _left(mpi: Mpi) -> dict[str, int]:
+    return {"waiting": count_index(mpi)["waiting"]}
+
+
+def _switch_lines(answer: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"{answer['records']} records, {answer['new']} of them new: {answer['persons']} persons, {answer['persons_before']} before; "
+        f"{answer['moved']} records moved, {answer['joined']} persons joined others, {answer['parted']} were parted",
+        f"{answer['pairs']} pairs weighed, {answer['edges']} edges; {answer['tasks_opened']} tasks opened, "
+        f"{answer['tasks_closed']} closed",
+    ]
+    if answer["renewed"]:
+        lines.append(f"{answer['renewed']} records were read again by the model")
+    if answer["waiting"]:
+        lines.append(f"{answer['waiting']} records wait for linking")
+    return lines
+
+
+@cli.command()
+@click.option(
+    "--model",
+    "model_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Under this model; set MPI_MODEL to it for the services that go on.",
+)
+@click.option("--memory", default="4GB", show_default=True, help="How much to use, such as 900MB or 4GB.")
+@click.option("--threads", type=click.IntRange(1, 256), help="How many to use; all cores if not given.")
+@as_json
+@needs_index
+def relink(
+    composition: Composition, model_file: Path | None, memory: str, threads: int | None, is_json: bool
+) -> None:
+    """Link the whole index again, and put the answer in the place of what stands by one switch.
+
+    Decisions of people stand. Matches are answered meanwhile, records are kept, and what came is linked when the switch is done. A run
+    that ends early has changed nothing.
+    """
+    with _telling(is_json):
+        try:
+            from mpi.service.switch import relink_index, working_folder
+        except ModuleNotFoundError as fault:
+            raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
+        mpi = composition.mpi
+        if model_file is not None:
+            mpi = replace(mpi, model=load_model(model_file))
+        with working_folder(composition.settings.home) as folder:
+            switched = relink_index(
+                mpi,
+                folder,
+                OPERATOR,
+                memory=_bytes(memory),
+                threads=threads or os.cpu_count() or 1,
+                say=_stages(is_json),
+            )
+        answer = {
+            "model": {"name": mpi.model.name, "revision": mpi.model.revision},
+            **switched.as_json(),
+            **_left(mpi),
+        }
+    _say(answer, is_json, _switch_lines(answer))
+
+
 def link_plain_files(
     files: tuple[Path, ...],
     out: Path,
@@ -478,19 +718,12 @@ def link_plain_files(
     try:
         from mpi.bulk.run import Job, link_files  # heavy, and an extra: only where it is asked for
     except ModuleNotFoundError as fault:
-        raise Unavailable(
-            "bulk-not-installed", detail="Linking files needs more packages: pip install 'mpi-consent[bulk]'."
-        ) from fault
+        raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
     mapping = read_map(map_file) if map_file else None
     _check_texts(files)
     today = SystemClock().now().date()
     job = Job(files, out, model, cut, form, memory, threads)
-
-    def say(what: str, done: int, whole: int) -> None:
-        if not is_json and sys.stderr.isatty():
-            click.echo(f"{what} {done + 1}/{whole}", err=True)
-
-    how = (lambda header: columns_of(header, mapping), row_reader(today), today, say)
+    how = (lambda header: columns_of(header, mapping), row_reader(today), today, _stages(is_json))
     if master is None:
         return link_files(job, *how)
     try:

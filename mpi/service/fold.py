@@ -60,11 +60,14 @@ def put_current(
     mpi.forms.remember(row.record_id, derived["normalised"], form)
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def derived_columns(
     form: NormalisedRecord, record: SourceRecord, keys: Sequence[int], revision: str
 ) -> dict[str, Any]:
     return {
-        "normalised": json.dumps(form.to_payload(), ensure_ascii=False, separators=(",", ":")),
+        "normalised": _encode(form.to_payload()),
         "keys": record_store.pack_keys(keys),
         "model_revision": revision,
         "restricted": record.restricted,

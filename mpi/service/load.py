@@ -92,26 +92,38 @@ def load_records(
         dry_run: check every row and store nothing.
     """
     report = LoadReport()
-    timeless = _Seen()
-    for part in _chunked(rows, chunk):
-        good: list[tuple[int, SourceRecord]] = []
-        for row in part:
-            report.rows += 1
-            found = [Reject(row.number, fault.field, fault.code) for fault in row.faults]
-            record = row.record
-            if record is not None and record.updated_at is None and timeless.again(record.key):
-                found.append(Reject(row.number, "updated_at", "updated-at-missing"))
-            if found or record is None:
-                report.rejected += 1
-                for one in found:
-                    reject(one)
-            else:
-                good.append((row.number, record))
-        good = list(_with_known_organisation(mpi, good, report, reject))
+    timeless = Seen()
+    for part in chunked(rows, chunk):
+        good = sound_rows(part, timeless, report, reject)
+        good = list(with_known_organisation(mpi, good, report, reject))
         if good and not dry_run:
             _keep(mpi, good, by, report, reject, link=link)
         progress(len(part))
     return report
+
+
+def sound_rows(
+    part: Sequence[ReadRow], timeless: "Seen", report: LoadReport, reject: Callable[[Reject], None]
+) -> list[tuple[int, SourceRecord]]:
+    """Return the rows without a fault, with their numbers; count all of them, and set the others aside.
+
+    Args:
+        timeless: the keys of rows without a time of their own that came before.
+    """
+    good: list[tuple[int, SourceRecord]] = []
+    for row in part:
+        report.rows += 1
+        found = [Reject(row.number, fault.field, fault.code) for fault in row.faults]
+        record = row.record
+        if record is not None and record.updated_at is None and timeless.again(record.key):
+            found.append(Reject(row.number, "updated_at", "updated-at-missing"))
+        if found or record is None:
+            report.rejected += 1
+            for one in found:
+                reject(one)
+        else:
+            good.append((row.number, record))
+    return good
 
 
 def _keep(
@@ -148,7 +160,7 @@ def _stored(mpi: Mpi, records: Sequence[SourceRecord], by: Principal) -> list[St
     return taken_again(mpi, take)
 
 
-def _with_known_organisation(
+def with_known_organisation(
     mpi: Mpi,
     rows: Sequence[tuple[int, SourceRecord]],
     report: LoadReport,
@@ -169,8 +181,8 @@ def _with_known_organisation(
             yield number, record
 
 
-class _Seen:
-    """Keys of rows that had no source time, as 8-byte digests: a file of millions fits."""
+class Seen:
+    """Keys that came, as 8-byte digests: a file of millions fits."""
 
     def __init__(self) -> None:
         self._digests: set[bytes] = set()
@@ -184,7 +196,7 @@ class _Seen:
         return False
 
 
-def _chunked(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+def chunked(rows: Iterable[T], size: int) -> Iterator[list[T]]:
     part: list[T] = []
     for row in rows:
         part.append(row)

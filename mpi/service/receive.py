@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Literal
@@ -184,10 +184,11 @@ class _Content:
     digest: bytes
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _content(record: SourceRecord) -> _Content:
-    payload = json.dumps(
-        replace(record, updated_at=None).to_payload(), ensure_ascii=False, separators=(",", ":")
-    )
+    payload = _encode(replace(record, updated_at=None).to_payload())
     return _Content(record, payload, blake2b(payload.encode(), digest_size=16).digest())
 
 
@@ -208,47 +209,19 @@ class _Arrival:
         """Insert first versions; a key that someone else inserted meanwhile is left out of the answer."""
         if not records:
             return {}
-        contents = [_content(record) for record in records]
-        forms = [EMPTY if self.is_blind else self.mpi.normalised(record) for record in records]
-        ids = [new_id() for _ in records]
-        key_sets = [
-            () if self.is_blind else all_keys(self.mpi, form, record)
-            for form, record in zip(forms, records, strict=True)
-        ]
-        rows = [
-            {
-                "record_id": record_id,
-                "organisation": content.record.key.organisation,
-                "system": content.record.key.system,
-                "local_id": content.record.key.local_id,
-                "state": "active",
-                "version": 1,
-                "current_version": 1,
-                "linked_version": None,
-                "held_version": None,
-                **derived_columns(form, content.record, found, self.revision),
-                "component_id": record_id,
-                "person_id": None,
-                "search_complete": False,
-                "received_at": self.now,
-                "changed_at": self.now,
-            }
-            for record_id, content, form, found in zip(ids, contents, forms, key_sets, strict=True)
-        ]
+        fresh = first_versions(self.mpi, records, self.by, self.now)
+        rows = [one.row for one in fresh]
+        ids = [one.record_id for one in fresh]
         inserted = set(ids)
         if record_store.insert_records(self.tx, rows) < len(rows):
             inserted &= set(record_store.read_records(self.tx, ids))
-        versions: list[dict[str, Any]] = []
-        keys: list[tuple[int, int]] = []
+        kept = [one for one in fresh if one.record_id in inserted]
         outcomes = {}
-        for row, content, form, found in zip(rows, contents, forms, key_sets, strict=True):
-            record_id = row["record_id"]
-            if record_id not in inserted:
-                continue
-            versions.append(self._version(record_id, 1, "accepted", content))
-            keys.extend((key, record_id) for key in found)
-            self.mpi.forms.remember(record_id, row["normalised"], form)
-            outcomes[content.record.key] = Stored(record_id, content.record.key, 1, "new", True)
+        for one in kept:
+            self.mpi.forms.remember(one.record_id, one.row["normalised"], one.form)
+            outcomes[one.key] = Stored(one.record_id, one.key, 1, "new", True)
+        versions = [one.version for one in kept]
+        keys = [(key, one.record_id) for one in kept for key in one.keys]
         record_store.insert_versions(self.tx, versions)
         record_store.replace_keys(self.tx, (), keys)
         return outcomes
@@ -316,18 +289,67 @@ class _Arrival:
         record_store.update_records(self.tx, [{"record_id": row.record_id, **values, "changed_at": self.now}])
 
     def _version(self, record_id: int, version: int, state: str, content: _Content) -> dict[str, Any]:
-        source_at = content.record.updated_at
-        return {
+        return _version(record_id, version, state, content, self.by, self.now)
+
+
+def _version(
+    record_id: int, version: int, state: str, content: _Content, by: Principal, now: datetime
+) -> dict[str, Any]:
+    source_at = content.record.updated_at
+    return {
+        "record_id": record_id,
+        "version": version,
+        "state": state,
+        "digest": content.digest,
+        "payload": content.payload,
+        "source_at": source_at or now,
+        "has_source_time": source_at is not None,
+        "received_at": now,
+        "received_from": by.id,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A record that the index has not met: its row, its first version, its keys and its form, none of them written yet."""
+
+    key: RecordKey
+    record_id: int
+    row: dict[str, Any] = field(repr=False)
+    version: dict[str, Any] = field(repr=False)
+    keys: tuple[int, ...] = field(repr=False)
+    form: NormalisedRecord = field(repr=False)
+
+
+def first_versions(mpi: Mpi, records: Iterable[SourceRecord], by: Principal, now: datetime) -> list[Fresh]:
+    """Make of records what stands for them when they first arrive, each with an id of its own, in the order given."""
+    revision = _revision(mpi)
+    fresh = []
+    for record in records:
+        content = _content(record)
+        form = EMPTY if revision == UNREAD else mpi.normalised(record)
+        keys = () if revision == UNREAD else all_keys(mpi, form, record)
+        record_id = new_id()
+        row = {
             "record_id": record_id,
-            "version": version,
-            "state": state,
-            "digest": content.digest,
-            "payload": content.payload,
-            "source_at": source_at or self.now,
-            "has_source_time": source_at is not None,
-            "received_at": self.now,
-            "received_from": self.by.id,
+            "organisation": record.key.organisation,
+            "system": record.key.system,
+            "local_id": record.key.local_id,
+            "state": "active",
+            "version": 1,
+            "current_version": 1,
+            "linked_version": None,
+            "held_version": None,
+            **derived_columns(form, record, keys, revision),
+            "component_id": record_id,
+            "person_id": None,
+            "search_complete": False,
+            "received_at": now,
+            "changed_at": now,
         }
+        version = _version(record_id, 1, "accepted", content, by, now)
+        fresh.append(Fresh(record.key, record_id, row, version, keys, form))
+    return fresh
 
 
 def _is_known(content: _Content, row: RecordRow, past: list[VersionRow]) -> bool:

@@ -1,6 +1,7 @@
 """After a new model: normalised forms and keys made again from what was received, and every record linked anew."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -32,6 +33,15 @@ def renew_index(mpi: Mpi, progress: Callable[[int], None] = lambda _: None) -> i
         after = rows[-1].record_id
         progress(len(rows))
     link_waiting(mpi, limit=1 << 62)
+    return renewed
+
+
+def renew_records(mpi: Mpi, record_ids: Sequence[int]) -> int:
+    """Bring some records to the present model; linking is then due for them. Return how many there were."""
+    renewed = 0
+    for start in range(0, len(record_ids), CHUNK):
+        some = list(record_ids[start : start + CHUNK])
+        renewed += taken_again(mpi, partial(_renew, mpi=mpi, ids=some))
     return renewed
 
 

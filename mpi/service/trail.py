@@ -59,24 +59,23 @@ def received(tx: Connection, by: Principal, at: datetime, stored: Iterable[tuple
     append_all(
         tx,
         [
-            entry_by(
-                by,
-                at,
-                "record-received",
-                reasons=(state,),
-                detail={"record_id": str(record_id), "version": version},
-            )
+            entry_by(by, at, "record-received", reasons=(state,), detail=received_detail(record_id, version))
             for record_id, version, state in kept
         ],
     )
     emit_all(
         tx,
         "record.received",
-        {
-            record_id: {"record_id": str(record_id), "version": version, "state": state}
-            for record_id, version, state in kept
-        },
+        {record_id: received_payload(record_id, version, state) for record_id, version, state in kept},
     )
+
+
+def received_detail(record_id: int, version: int) -> dict[str, str | int]:
+    return {"record_id": str(record_id), "version": version}
+
+
+def received_payload(record_id: int, version: int, state: str) -> dict[str, Any]:
+    return {"record_id": str(record_id), "version": version, "state": state}
 
 
 def linked(
@@ -94,20 +93,26 @@ def linked(
     entries = []
     for record_id in sorted({*searched, *changes}):
         before, after = changes.get(record_id, (person_of.get(record_id), person_of.get(record_id)))
-        detail: dict[str, Any] = {"record_id": str(record_id), "epoch": epochs.get(after or 0, 0)}
-        if before is not None and before != after:
-            detail["from_person_id"] = str(before)
+        detail = linked_detail(record_id, before, after, epochs.get(after or 0, 0))
         reason = "moved" if record_id in changes else "unmoved"
         entries.append(entry_by(by, at, cause, person_id=after, reasons=(reason,), detail=detail))
     append_all(tx, entries)
     emit_all(
         tx,
         "person.changed",
-        {
-            person_id: {"person_id": str(person_id), "epoch": epoch, "cause": cause}
-            for person_id, epoch in sorted(epochs.items())
-        },
+        {person_id: changed_payload(person_id, epoch, cause) for person_id, epoch in sorted(epochs.items())},
     )
+
+
+def linked_detail(record_id: int, before: int | None, after: int | None, epoch: int) -> dict[str, str | int]:
+    detail: dict[str, str | int] = {"record_id": str(record_id), "epoch": epoch}
+    if before is not None and before != after:
+        detail["from_person_id"] = str(before)
+    return detail
+
+
+def changed_payload(person_id: int, epoch: int, cause: str) -> dict[str, Any]:
+    return {"person_id": str(person_id), "epoch": epoch, "cause": cause}
 
 
 def task_events(tx: Connection, states: Mapping[int, tuple[str, str]]) -> None:

@@ -41,3 +41,18 @@ def test_a_command_that_needs_the_training_packages_says_what_to_install(
     assert "make install" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["relink"], ["link", "--store", "--out", "answers"], ["link", "records.csv", "--into-index"]]
+)
+def test_a_command_that_needs_the_bulk_packages_says_what_to_install(words: list[str], tmp_path: Path):
+    (tmp_path / "records.csv").write_text("organisation,system,local_id\n", encoding="utf-8")
+    environment = {"PYTHONPATH": str(ROOT), "MPI_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", _WITHOUT, f"{_TRAINING} {_BULK}", *words]
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert "mpi-consent[bulk]" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

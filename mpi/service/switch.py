@@ -1,0 +1,957 @@
+"""The bulk switch: many records linked at once, and what they come to put in the place of what stood, in one transaction.
+
+First the index and the files are read, linked and staged, while everything goes on. Then one lock holds linking, the run looks at what has
+changed since it read, partitions again what that or people's decisions touch, and writes sets of rows. The outcome is that of linking the
+same records one by one. Nothing is seen before the commit; a run that ends before it leaves nothing.
+"""
+
+import fcntl
+import shutil
+import time
+from array import array
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from foundation.audit import BULK_COLUMNS, audit_event, bulk_rows, entry_by
+from foundation.database import LOCK_COMPONENT, LOCK_PERSON, Session, is_retryable, lock_space
+from foundation.errors import Unavailable
+from foundation.ids import new_id
+from foundation.outbox import outbox
+from foundation.principal import SYSTEM_ITSELF, Principal
+from mpi.bulk.forms import Linkage, link_forms, write_forms
+from mpi.matching import Model, NormalisedRecord, Refusal
+from mpi.records import RecordKey, SourceRecord
+from mpi.service import trail
+from mpi.service.census import Formed, scan_forms
+from mpi.service.context import Mpi
+from mpi.service.evidence import Pair, pair_of
+from mpi.service.fold import all_keys, derived_columns
+from mpi.service.graph import Settled, Survey, Unions, settle
+from mpi.service.link import (
+    Change,
+    Moved,
+    Tasks,
+    compare_tasks,
+    is_settled,
+    link_waiting,
+    standing_overlays,
+)
+from mpi.service.load import (
+    LOADER,
+    LoadReport,
+    ReadRow,
+    Reject,
+    Seen,
+    chunked,
+    load_records,
+    sound_rows,
+    with_known_organisation,
+)
+from mpi.service.questions import Question, open_questions, splits_of
+from mpi.service.receive import first_versions
+from mpi.service.renew import renew_records
+from mpi.store import graph as graph_store
+from mpi.store import persons as person_store
+from mpi.store import records as record_store
+from mpi.store import stage, tables
+from mpi.store import tasks as task_store
+from mpi.store.graph import DecisionRow, EdgeRow
+from mpi.store.records import RecordRow
+from mpi.store.tasks import TaskRow
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Say = Callable[[str, int, int], None]
+"""Progress: what is done, how far, of how much."""
+
+CHUNK = 5_000
+PAIRS_AT_ONCE = 1_000
+KEYS_AT_ONCE = 1_000_000
+ATTEMPTS = 5
+
+ARRIVED, RELINKED = "record-linked", "index-relinked"
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """What a switch did. ``left_out`` are places, in the order given, of records that someone else brought meanwhile."""
+
+    records: int
+    new: int
+    renewed: int
+    linked: int
+    moved: int
+    pairs: int
+    edges: int
+    persons_before: int
+    persons: int
+    joined: int
+    parted: int
+    tasks_opened: int
+    tasks_closed: int
+    left_out: tuple[int, ...]
+    stages: Mapping[str, Mapping[str, float]]
+
+    def as_json(self) -> dict[str, Any]:
+        names = [name for name in self.__slots__ if name not in ("left_out", "stages")]
+        return {**{name: getattr(self, name) for name in names}, "stages": dict(self.stages)}
+
+
+def switch_index(
+    mpi: Mpi,
+    folder: Path,
+    records: Iterable[Sequence[SourceRecord]] = (),
+    *,
+    by: Principal = SYSTEM_ITSELF,
+    memory: int = 4 << 30,
+    threads: int = 2,
+    say: Say = lambda *_: None,
+    at_step: Callable[[str], None] = lambda _: None,
+) -> Switched:
+    """Link the whole index, and records that it has not met, under the present model.
+
+    Args:
+        folder: an empty folder of the caller's for what does not fit in memory; it then holds demographics.
+        records: checked records with keys that the index does not hold, each key once, in the order in which they arrive.
+        at_step: told the name of each step as it begins; what it raises ends the run, and nothing has happened.
+
+    Raises:
+        Unavailable: ``keys-overfull``, ``match-model-unreadable``, ``index-busy`` when the same moved again and again.
+    """
+    with mpi.db.session() as session:
+        switched = _Run(mpi, session, folder, by, memory, threads, say, at_step).run(records)
+    mpi.bell.ring("outbox")
+    mpi.bell.ring("link")
+    return switched
+
+
+# Files and the whole index -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def working_folder(home: Path) -> Iterator[Path]:
+    """Give a bulk run an empty folder of its own; what a run that was killed left there is removed first, as this one's is at its end.
+
+    Raises:
+        Unavailable: ``bulk-running`` where another run of this home has it.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home / "bulk.lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            raise Unavailable(
+                "bulk-running", detail="Another bulk run is at work here; let it end."
+            ) from fault
+        folder = home / "bulk"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def relink_index(mpi: Mpi, folder: Path, by: Principal = SYSTEM_ITSELF, **how: Any) -> Switched:
+    """Link the whole index again under the present model, and then those who came meanwhile.
+
+    Raises:
+        Unavailable: as ``switch_index``.
+    """
+    switched = switch_index(mpi, folder, by=by, **how)
+    _catch_up(mpi)
+    return switched
+
+
+def _catch_up(mpi: Mpi) -> None:
+    """Link who came or changed while a switch was at work, one by one as ever."""
+    with mpi.db.read() as tx:
+        others = stage.records_of_other_models(tx, mpi.model.revision)
+    renew_records(mpi, others)
+    link_waiting(mpi, limit=1 << 62)
+
+
+Rows = Callable[[], Iterator[ReadRow]]
+"""A file, to be read from its beginning as often as it is called."""
+
+
+def load_index(
+    mpi: Mpi,
+    folder: Path,
+    files: Sequence[Rows],
+    by: Principal = LOADER,
+    *,
+    reject: Callable[[int, Reject], None] = lambda *_: None,
+    **how: Any,
+) -> tuple[LoadReport, Switched]:
+    """Bring the records of files into the index by one switch; what the index has met is then loaded one by one.
+
+    Those are further versions of records: of a key that is there, or that came in an earlier row.
+
+    Args:
+        reject: called with a file's number for each fault of a row that is set aside.
+    """
+    report = LoadReport()
+    incoming = _Incoming(mpi, files, report, reject)
+    switched = switch_index(mpi, folder, incoming.new(), by=by, **how)
+    report.states["new"] += switched.new
+    report.linked += switched.linked
+    for place in switched.left_out:
+        incoming.put_back(place)
+    _catch_up(mpi)
+    for number, rows in enumerate(files):
+        if later := incoming.later[number]:
+            again = load_records(
+                mpi,
+                (row for row in rows() if row.number in later),
+                by,
+                reject=lambda one, number=number: reject(number, one),  # type: ignore[misc]
+            )
+            report.states.update(again.states)
+            report.linked += again.linked
+            report.rejected += again.rejected
+    return report, switched
+
+
+class _Incoming:
+    """The records of files that the index has not met; ``later`` are the rows that bring further versions, by file."""
+
+    def __init__(
+        self, mpi: Mpi, files: Sequence[Rows], report: LoadReport, reject: Callable[[int, Reject], None]
+    ) -> None:
+        self._mpi, self._files, self._report, self._reject = mpi, files, report, reject
+        self.later: list[set[int]] = [set() for _ in files]
+        self._places = array("q")
+        self._starts: list[int] = []
+        self._seen, self._timeless = Seen(), Seen()
+
+    def new(self) -> Iterator[list[SourceRecord]]:
+        for number, rows in enumerate(self._files):
+            self._starts.append(len(self._places))
+            for part in chunked(rows(), CHUNK):
+                good = self._good(number, part)
+                with self._mpi.db.read() as tx:
+                    known = record_store.find_records(tx, [record.key for _, record in good])
+                fresh = []
+                for row, record in good:
+                    if record.key in known or self._seen.again(record.key):
+                        self.later[number].add(row)
+                    else:
+                        fresh.append(record)
+                        self._places.append(row)
+                if fresh:
+                    yield fresh
+
+    def _good(self, number: int, part: Sequence[ReadRow]) -> list[tuple[int, SourceRecord]]:
+        return list(
+            with_known_organisation(
+                self._mpi,
+                sound_rows(part, self._timeless, self._report, lambda one: self._reject(number, one)),
+                self._report,
+                lambda one: self._reject(number, one),
+            )
+        )
+
+    def put_back(self, place: int) -> None:
+        """Leave a new record, by its place among them all, to be loaded later."""
+        self.later[bisect_right(self._starts, place) - 1].add(self._places[place])
+
+
+@dataclass(slots=True)
+class _Read:
+    """What the run has read: stored records and after them new ones, each a row of the linkage; ``version`` is that of the form."""
+
+    ids: "array[int]" = field(default_factory=lambda: array("q"))
+    versions: "array[int]" = field(default_factory=lambda: array("q"))
+    revisions: list[str] = field(default_factory=list)
+    stored: int = 0
+    renewed: int = 0
+
+
+class _Run:
+    def __init__(
+        self,
+        mpi: Mpi,
+        session: Session,
+        folder: Path,
+        by: Principal,
+        memory: int,
+        threads: int,
+        say: Say,
+        at_step: Callable[[str], None],
+    ) -> None:
+        self._mpi, self._session, self._folder, self._by = mpi, session, folder, by
+        self._memory, self._threads, self._say, self._at_step = memory, threads, say, at_step
+        self._now = mpi.clock.now()
+        self._read = _Read()
+        self._keys_path = folder / "new-keys.bin"
+        self._stages: dict[str, dict[str, float]] = {}
+
+    def run(self, records: Iterable[Sequence[SourceRecord]]) -> Switched:
+        with self._stage("read"), self._session.stage() as tx:
+            stage.open_stage(tx)
+            write_forms(self._forms(tx, records), self._mpi.model, self._folder)
+        with self._stage("link"):
+            linkage = link_forms(self._mpi.model, self._folder, self._memory, self._threads, self._say)
+        with self._stage("stage"), self._session.stage() as tx:
+            self._stage_edges(tx, linkage)
+            stage.close_stage(tx)
+        for _ in range(ATTEMPTS):
+            try:
+                with self._stage("switch"), self._session.write() as tx:
+                    settled = _Settlement(
+                        self._mpi,
+                        tx,
+                        self._read,
+                        linkage,
+                        self._by,
+                        self._now,
+                        self._at_step,
+                        self._keys_path,
+                    )
+                    switched = settled.write(self._say)
+                    self._at_step("commit")
+            except Moved:
+                continue
+            except DBAPIError as error:
+                if not is_retryable(error) or error.connection_invalidated:
+                    raise
+                continue
+            return Switched(**switched, pairs=linkage.pairs, stages=self._stages)
+        raise Unavailable("index-busy")
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        self._at_step(name)
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self._stages[name] = {
+            "wall_s": round(time.perf_counter() - wall, 2),
+            "cpu_s": round(time.process_time() - cpu, 2),
+        }
+
+    # Reading and staging
+
+    def _forms(
+        self, tx: Connection, records: Iterable[Sequence[SourceRecord]]
+    ) -> Iterator[tuple[Sequence[RecordKey], Sequence[NormalisedRecord]]]:
+        yield from self._stored_forms(tx)
+        self._read.stored = len(self._read.ids)
+        for some in records:
+            fresh = first_versions(self._mpi, some, self._by, self._now)
+            names = [column.name for column in tables.source_record.columns]
+            stage.put_rows(
+                tx, stage.staged_record, names, ([one.row[name] for name in names] for one in fresh)
+            )
+            names = [column.name for column in tables.record_version.columns]
+            stage.put_rows(
+                tx, stage.staged_version, names, ([one.version[name] for name in names] for one in fresh)
+            )
+            with self._keys_path.open("ab") as file:
+                for one in fresh:
+                    array("q", [number for key in one.keys for number in (key, one.record_id)]).tofile(file)
+            self._read.ids.extend(one.record_id for one in fresh)
+            self._read.versions.extend(1 for _ in fresh)
+            self._say("Reading", len(self._read.ids), 0)
+            yield [one.key for one in fresh], [one.form for one in fresh]
+
+    def _stored_forms(
+        self, tx: Connection
+    ) -> Iterator[tuple[Sequence[RecordKey], Sequence[NormalisedRecord]]]:
+        for some in scan_forms(self._mpi, CHUNK):
+            self._stage_renewed(tx, [one for one in some if one.record is not None])
+            self._read.ids.extend(one.row.record_id for one in some)
+            self._read.versions.extend(one.row.current_version for one in some)
+            self._read.revisions.extend(one.row.model_revision for one in some)
+            self._say("Reading", len(self._read.ids), 0)
+            yield [one.row.key for one in some], [one.form for one in some]
+
+    def _stage_renewed(self, tx: Connection, stale: Sequence[Formed]) -> None:
+        """Stage the forms and keys of records that another model had read."""
+        forms: list[tuple[Any, ...]] = []
+        lost: list[tuple[int, int]] = []
+        come: list[tuple[int, int]] = []
+        for one in stale:
+            assert one.record is not None
+            row = one.row
+            keys = all_keys(self._mpi, one.form, one.record)
+            derived = derived_columns(one.form, one.record, keys, self._mpi.model.revision)
+            told = (derived["normalised"], derived["keys"], derived["model_revision"])
+            forms.append((row.record_id, row.current_version, row.model_revision, *told))
+            lost.extend((key, row.record_id) for key in set(row.keys) - set(keys))
+            come.extend((key, row.record_id) for key in set(keys) - set(row.keys))
+        names = ("record_id", "version", "before", "normalised", "keys", "model_revision")
+        stage.put_rows(tx, stage.staged_form, names, forms)
+        stage.put_rows(tx, stage.staged_lost_key, ("key", "record_id"), lost)
+        stage.put_rows(tx, stage.staged_key, ("key", "record_id"), come)
+        self._read.renewed += len(stale)
+
+    def _stage_edges(self, tx: Connection, linkage: Linkage) -> None:
+        if not self._read.stored:
+            return
+        self._say("Staging", 0, 1)
+        ids = np.array(self._read.ids, np.int64)
+        everyone = np.ones(len(linkage.edges), np.bool_)
+        stage.put_rows(tx, stage.staged_edge, EDGE, edge_rows(linkage, ids, self._mpi.model, everyone))
+
+
+EDGE = ("low_id", "high_id", "weight", "may_link", "conflict", "parts", "model_revision", "search_complete")
+
+
+def edge_rows(linkage: Linkage, ids: Ints, model: Model, which: Flags) -> Iterator[tuple[Any, ...]]:
+    """Yield some of the linkage's edges as rows of the index, in order of their ends."""
+    edges = linkage.edges
+    low, high = np.minimum(ids[edges.a], ids[edges.b]), np.maximum(ids[edges.a], ids[edges.b])
+    places = np.flatnonzero(which)
+    places = places[np.lexsort((high[places], low[places]))]
+    columns = (low[places], high[places], edges.weight[places], edges.may_link[places])
+    told = (linkage.parts[place] for place in places.tolist())
+    for row in zip(*(one.tolist() for one in columns), linkage.conflicts_at(places), told, strict=True):
+        yield (*row, model.revision, True)
+
+
+# Settling: under the lock, from what stands now ----------------------------------------------------------------------
+
+
+class _Standing:
+    """Where every record stands now, as columns in order of id; 0 for none."""
+
+    def __init__(self, tx: Connection) -> None:
+        codes: dict[str, int] = {}
+        parts = [np.empty((0, 8), np.int64)]
+        rows: list[tuple[int, ...]] = []
+        for number, state, current, linked, held, revision, person, component in stage.scan_standing(tx):
+            code = codes.setdefault(revision, len(codes))
+            rows.append(
+                (number, state == "active", current, linked or 0, held or 0, code, person or 0, component)
+            )
+            if len(rows) == 100_000:
+                parts.append(np.array(rows, np.int64))
+                rows = []
+        parts.append(np.array(rows, np.int64).reshape(-1, 8))
+        table = np.concatenate(parts)
+        self.ids, active, self.current, self.linked, self.held, self.revision, self.person, self.component = (
+            table.T
+        )
+        self.is_active: Flags = active > 0
+        self.codes = codes
+
+    def places(self, ids: Ints) -> tuple[Ints, Flags]:
+        """Return where records stand in the columns, and which of them are there at all."""
+        place = np.searchsorted(self.ids, ids)
+        place[place == len(self.ids)] = 0
+        found: Flags = self.ids[place] == ids if len(self.ids) else np.zeros(len(ids), np.bool_)
+        return place, found
+
+
+class _Settlement:
+    """One attempt at a switch: persons, questions and epochs worked out under the lock of all components, and written."""
+
+    def __init__(
+        self,
+        mpi: Mpi,
+        tx: Connection,
+        read: _Read,
+        linkage: Linkage,
+        by: Principal,
+        now: datetime,
+        at_step: Callable[[str], None],
+        keys_path: Path,
+    ) -> None:
+        self._mpi, self._tx, self._linkage, self._by, self._at_step = mpi, tx, linkage, by, at_step
+        self._keys_path = keys_path
+        self._now = now
+        self._read = read
+        lock_space(tx, LOCK_COMPONENT)
+        self._at_step("locked")
+        self._standing = standing = _Standing(tx)
+        self.ids: Ints = np.array(read.ids, np.int64)
+        self._stored = read.stored
+        self._taken_keys = set(stage.staged_keys_taken(tx)) if len(self.ids) > self._stored else set()
+        self.is_ok = self._as_read()
+        edges = linkage.edges
+        self.edge_ok: Flags = self.is_ok[edges.a] & self.is_ok[edges.b]
+        # Everyone else: came or changed since, or cannot be read; whoever is somebody's stands with the edges that are stored.
+        is_kept = np.zeros(len(standing.ids), np.bool_)
+        place, found = standing.places(self.ids[: self._stored])
+        is_kept[place[self.is_ok[: self._stored] & found]] = True
+        self.left: Ints = standing.ids[~is_kept]
+        self.late: Ints = standing.ids[~is_kept & standing.is_active & (standing.person > 0)]
+        self._decisions = graph_store.read_standing_decisions(tx)
+        self._late_edges = graph_store.read_edges(tx, self.late.tolist())
+        self._settle()
+
+    def _as_read(self) -> Flags:
+        """Say of each row whether it is still as it was read: stored at the same version, or new and its key nobody's."""
+        standing, read = self._standing, self._read
+        ok = np.ones(len(self.ids), np.bool_)
+        stored = self.ids[: self._stored]
+        place, found = standing.places(stored)
+        if len(stored):
+            versions = np.array(read.versions, np.int64)[: self._stored]
+            revisions = np.array([standing.codes.get(one, -1) for one in read.revisions], np.int64)
+            ok[: self._stored] = (
+                found
+                & standing.is_active[place]
+                & (standing.current[place] == versions)
+                & (standing.revision[place] == revisions)
+            )
+        if self._taken_keys:
+            ok[np.isin(self.ids, np.array(sorted(self._taken_keys), np.int64))] = False
+        return ok
+
+    # Persons
+
+    def _settle(self) -> None:
+        linkage, standing = self._linkage, self._standing
+        person = _least(self.ids, linkage.persons.person)
+        component = _least(self.ids, linkage.component)
+        self._refused: list[Refusal] = []
+        affected = self._affected()
+        settled = self._settled_again(affected)
+        if settled is not None:
+            for row in np.flatnonzero(affected).tolist():
+                number = int(self.ids[row])
+                person[row] = settled.person_of[number] or 0
+                component[row] = settled.component_of[number]
+            self._refused.extend(settled.refused)
+        for one in linkage.persons.refused:
+            if self.is_ok[[one.low_id, one.high_id]].all() and not affected[[one.low_id, one.high_id]].any():
+                low, high = pair_of(int(self.ids[one.low_id]), int(self.ids[one.high_id]))
+                self._refused.append(Refusal(low, high, one.weight, one.veto, (low, high)))
+        late_place, _ = standing.places(self.late)
+        late_of = settled if settled is not None else Settled({}, {}, ())
+        rows = self.is_ok
+        self.node: Ints = np.concatenate((self.ids[rows], self.late))
+        self.person: Ints = np.concatenate(
+            (person[rows], np.array([late_of.person_of[one] for one in self.late.tolist()], np.int64))
+        )
+        self.component: Ints = np.concatenate(
+            (component[rows], np.array([late_of.component_of[one] for one in self.late.tolist()], np.int64))
+        )
+        self._row_person = person
+        place, found = standing.places(self.ids)
+        found &= np.arange(len(self.ids)) < self._stored
+
+        def stood(column: Ints) -> Ints:
+            values = np.zeros(len(self.ids), np.int64)
+            values[found] = column[place[found]]
+            return np.concatenate((values[rows], column[late_place]))
+
+        self.is_new: Flags = np.concatenate(
+            ((np.arange(len(self.ids)) >= self._stored)[rows], np.zeros(len(self.late), np.bool_))
+        )
+        self.is_late: Flags = np.arange(len(self.node)) >= int(rows.sum())
+        self.before, self.component_before = stood(standing.person), stood(standing.component)
+        self.current, self.linked, self.held = (
+            stood(standing.current),
+            stood(standing.linked),
+            stood(standing.held),
+        )
+        # A record whose held update waits for its search is left to that search.
+        self.is_taken: Flags = self.is_new | ((self.linked == 0) & (self.held == 0) & ~self.is_late)
+        self.is_moved: Flags = self.before != self.person
+        self.person_of: dict[int, int] = dict(zip(self.node.tolist(), self.person.tolist(), strict=True))
+
+    def _affected(self) -> Flags:
+        """Say which rows stand in a component that a decision, a late record or a lost one touches."""
+        rows = (
+            dict(zip(self.ids.tolist(), range(len(self.ids)), strict=True))
+            if self._decisions or len(self.late)
+            else {}
+        )
+        touched = set(np.flatnonzero(~self.is_ok).tolist())
+        for decision in self._decisions:
+            if decision.verdict != "not-enough":
+                touched.update(rows[number] for side in decision.sides for number in side if number in rows)
+        for pair in self._late_edges:
+            touched.update(rows[number] for number in pair if number in rows)
+        touched.update(rows[number] for number in self.late.tolist() if number in rows)
+        if not touched:
+            return np.zeros(len(self.ids), np.bool_)
+        labels = self._linkage.component[np.array(sorted(touched), np.int64)]
+        found: Flags = np.isin(self._linkage.component, labels) & self.is_ok
+        return found
+
+    def _settled_again(self, affected: Flags) -> Settled | None:
+        """Partition some rows and the late records by the rule itself, decisions and all."""
+        rows = np.flatnonzero(affected)
+        if not len(rows) and not len(self.late):
+            return None
+        tx, mpi, edges = self._tx, self._mpi, self._linkage.edges
+        members = record_store.read_records(
+            tx, [*self.ids[rows[rows < self._stored]].tolist(), *self.late.tolist()]
+        )
+        fresh = rows[rows >= self._stored]
+        members |= self._new_rows(fresh)
+        forms = {
+            number: mpi.forms.of(row) for number, row in members.items() if number in set(self.late.tolist())
+        }
+        for number, form in zip(self.ids[rows].tolist(), self._linkage.forms_of(rows), strict=True):
+            forms[number] = form
+        inside = np.flatnonzero(self.edge_ok & affected[edges.a] & affected[edges.b])
+        found = {(row.low_id, row.high_id): row for row in self._edge_rows(inside)}
+        for pair, row in self._late_edges.items():
+            if pair[0] in members and pair[1] in members:
+                found[pair] = row
+        decisions = tuple(one for one in self._decisions)
+        around = Survey(members, {}, found, (), decisions, ())
+        return settle(around, mpi.model, forms, {}, members.keys())
+
+    def _new_rows(self, rows: Ints) -> dict[int, RecordRow]:
+        """Return rows as records, of which only identity and key are known: enough to partition and to ask."""
+        return {
+            number: RecordRow(number, key, "active", 1, 1, None, None, "", (), "", False, number, None)
+            for number, key in zip(self.ids[rows].tolist(), self._linkage.keys_of(rows), strict=True)
+        }
+
+    def _edge_rows(self, places: Ints) -> Iterator[EdgeRow]:
+        edges, conflicts = self._linkage.edges, self._linkage.conflicts_at(places)
+        one, other = self.ids[edges.a[places]], self.ids[edges.b[places]]
+        for low, high, weight, may_link, conflict, place in zip(
+            np.minimum(one, other).tolist(),
+            np.maximum(one, other).tolist(),
+            edges.weight[places].tolist(),
+            edges.may_link[places].tolist(),
+            conflicts,
+            places.tolist(),
+            strict=True,
+        ):
+            parts = self._linkage.parts[place]
+            yield EdgeRow(low, high, weight, may_link, conflict, parts, self._mpi.model.revision, True)
+
+    # Questions
+
+    def questions(self) -> list[Question]:
+        """Return the questions that the whole index leaves open, as linking one by one would ask them."""
+        ask = _Asking(self)
+        crossing = self._crossing()
+        persons = self._asked_inside(crossing)
+        found: dict[tuple[str, str], Question] = {}
+        pairs = sorted(crossing)
+        for start in range(0, len(pairs), PAIRS_AT_ONCE):
+            some = pairs[start : start + PAIRS_AT_ONCE]
+            edges = {(row.low_id, row.high_id): row for pair in some for row in crossing[pair]}
+            among = {person for pair in some for person in pair}
+            persons -= among
+            found |= ask.about(among, edges)
+        rest = sorted(persons)
+        for start in range(0, len(rest), PAIRS_AT_ONCE):
+            found |= ask.about(set(rest[start : start + PAIRS_AT_ONCE]), {})
+        return list(found.values())
+
+    def _crossing(self) -> dict[Pair, list[EdgeRow]]:
+        """Return the edges between two persons, by the persons."""
+        edges = self._linkage.edges
+        apart = np.flatnonzero(self.edge_ok & (self._row_person[edges.a] != self._row_person[edges.b]))
+        crossing: dict[Pair, list[EdgeRow]] = defaultdict(list)
+        for row in (*self._edge_rows(apart), *self._late_edges.values()):
+            one, other = self.person_of.get(row.low_id), self.person_of.get(row.high_id)
+            if one is not None and other is not None and one != other:
+                crossing[pair_of(one, other)].append(row)
+        return crossing
+
+    def _asked_inside(self, crossing: Collection[Pair]) -> set[int]:
+        """Return the persons that may leave a question by themselves; those that a late record belongs to are among them."""
+        codes = self._row_person.copy()
+        # A row that is not as it was read is nobody's here.
+        codes[~self.is_ok] = -1 - np.arange(int((~self.is_ok).sum()))
+        asked = {
+            persons[0]
+            for persons in self._linkage.questioned(codes, self.edge_ok & False, self._mpi.model)
+            if len(persons) == 1 and persons[0] > 0
+        }
+        return asked | set(self.person[self.is_late].tolist())
+
+    # Writing
+
+    def write(self, say: Say) -> dict[str, Any]:
+        tx, now = self._tx, self._now
+        say("Asking", 0, 1)
+        questions = self.questions()
+        stored = {(one.kind, one.subject): one for one in task_store.read_all_tasks(tx)}
+        questions += self._of_history(stored)
+        tasks = compare_tasks(
+            questions,
+            stored,
+            lambda task: is_settled(task, self.person_of, self.person_of),
+            Change(RELINKED, self._by),
+            now,
+        )
+        self._at_step("settled")
+        say("Switching", 0, 1)
+        is_wider = bool(self.is_new.any()) or self._read.renewed > 0
+        self._stage_places(is_wider)
+        inserted = stage.insert_staged_records(tx)
+        if inserted != int(self.is_new.sum()):
+            raise Moved  # someone brought one of them since the look
+        stage.insert_staged_versions(tx)
+        if inserted:
+            self._insert_keys()
+        self._at_step("inserted")
+        if self._stored or len(self._late_edges):
+            stage.switch_edges(tx)
+        else:
+            # No edge stands between any two of these yet.
+            stage.put_rows(
+                tx, tables.edge, EDGE, edge_rows(self._linkage, self.ids, self._mpi.model, self.edge_ok)
+            )
+        if (self._standing.person > 0).any():
+            # From here on persons change whom others may be reading.
+            lock_space(tx, LOCK_PERSON)
+        renewed = stage.renew_staged_forms(tx, now) if self._read.renewed else 0
+        stage.move_staged_records(tx, now)
+        epochs = self._raise_epochs(tasks)
+        self._at_step("moved")
+        self._write_history()
+        task_store.insert_tasks(tx, tasks.inserted)
+        task_store.replace_tasks(tx, (*tasks.reopened, *tasks.altered, *tasks.closed))
+        self._leave_trail(tasks, epochs, renewed)
+        joined, parted = self._joined_and_parted()
+        rows = np.arange(len(self.ids))
+        return {
+            "records": len(self.node),
+            "new": inserted,
+            "renewed": renewed,
+            "linked": int(self.is_taken.sum()),
+            "moved": int(self.is_moved.sum()),
+            "edges": int(self.edge_ok.sum()) + len(self._late_edges),
+            "persons_before": len(np.unique(self._standing.person[self._standing.person > 0])),
+            "persons": len(np.unique(self.person)),
+            "joined": joined,
+            "parted": parted,
+            "tasks_opened": len(tasks.opened),
+            "tasks_closed": len(tasks.closed),
+            "left_out": tuple((rows[(rows >= self._stored) & ~self.is_ok] - self._stored).tolist()),
+        }
+
+    def _insert_keys(self) -> None:
+        """Insert the keys of new records in order, so that neighbours on a page are written together."""
+        keys, ids = np.fromfile(self._keys_path, np.int64).reshape(-1, 2).T
+        if self._taken_keys:
+            is_ok = ~np.isin(ids, np.array(sorted(self._taken_keys), np.int64))
+            keys, ids = keys[is_ok], ids[is_ok]
+        order = np.argsort(keys, kind="stable")  # records come in the order of their ids
+        for start in range(0, len(order), KEYS_AT_ONCE):
+            some = order[start : start + KEYS_AT_ONCE]
+            stage.put_numbers(
+                self._tx, tables.match_key, ("key", "record_id"), (keys[some].tolist(), ids[some].tolist())
+            )
+
+    def _of_history(self, stored: Mapping[tuple[str, str], TaskRow]) -> list[Question]:
+        """Return the questions that edges do not ask: held updates, and persons that this switch takes apart."""
+        held = np.flatnonzero(self.held > 0)
+        members = {
+            number: RecordRow(number, _NO_KEY, "active", 0, 0, None, version, "", (), "", False, 0, None)
+            for number, version in zip(self.node[held].tolist(), self.held[held].tolist(), strict=True)
+        }
+        overlays = list(standing_overlays(members, (), stored))
+        left = np.unique(self.before[self.is_moved & (self.before > 0)])
+        was = np.flatnonzero(np.isin(self.before, left) & (self.before > 0))
+        stood = {
+            number: RecordRow(number, _NO_KEY, "active", 0, 0, None, None, "", (), "", False, 0, person)
+            for number, person in zip(self.node[was].tolist(), self.before[was].tolist(), strict=True)
+        }
+        splits = splits_of(stood, Settled({}, {number: self.person_of[number] for number in stood}, ()))
+        self._splits = len(splits)
+        decisions = tuple(one for one in self._decisions if one.kind in ("overlay", "split-by-new-evidence"))
+        around = Survey({}, {}, {}, (), decisions, ())
+        return open_questions(around, Settled({}, {}, ()), self._mpi.model, {}, overlays, splits)
+
+    def _stage_places(self, is_wider: bool) -> None:
+        tx = self._tx
+        linked = np.full(len(self.node), -1, np.int64)
+        linked[self.is_taken] = np.where(self.is_new, 1, self.current)[self.is_taken]
+        if is_wider:
+            # They were searched before what this run brings was there.
+            linked[self.is_late] = 0
+        changed = self.is_moved | self.is_taken | (self.component != self.component_before) | (linked == 0)
+        columns = (self.node, self.person, self.component, linked, self.held, self.is_new)
+        rows = zip(*(column[changed].tolist() for column in columns), strict=True)
+        names = ("record_id", "person_id", "component_id", "linked", "held", "is_new")
+        stage.put_rows(tx, stage.staged_place, names, rows)
+        left = [*self.left.tolist(), *sorted(self._taken_keys)]
+        stage.put_numbers(tx, stage.staged_left, ("record_id",), (left,))
+        stage.close_stage(tx)
+
+    def _raise_epochs(self, tasks: Tasks) -> dict[int, int]:
+        """Raise the epoch of each person that changes, those that one change touches together to the greatest of them plus one."""
+        merged = self.is_moved & (self.before > 0)
+        unions = Unions(
+            np.unique(
+                np.concatenate((self.person[self.is_moved | self.is_taken], self.before[merged]))
+            ).tolist()
+        )
+        for one, other in zip(self.before[merged].tolist(), self.person[merged].tolist(), strict=True):
+            unions.join(one, other)
+        for task in (*tasks.opened, *tasks.closed, *tasks.altered):
+            if task.is_binding or task.task_id in tasks.unbound:
+                persons = sorted(
+                    {
+                        self.person_of[number]
+                        for side in task.sides
+                        for number in side
+                        if number in self.person_of
+                    }
+                )
+                for person in persons:
+                    unions.add(person)
+                for person in persons[1:]:
+                    unions.join(persons[0], person)
+        groups = list(unions.groups().values())
+        before: Mapping[int, int] = {}
+        if (self._standing.person > 0).any():
+            before = person_store.read_epochs(self._tx, [number for group in groups for number in group])
+        raised: dict[int, int] = {}
+        for group in groups:
+            raised.update(dict.fromkeys(group, max(before.get(number, 0) for number in group) + 1))
+        known = sorted(before)
+        new = sorted(raised.keys() - before.keys())
+        names = ("person_id", "epoch")
+        stage.put_numbers(self._tx, stage.staged_epoch, names, (known, [raised[number] for number in known]))
+        stage.switch_epochs(self._tx)
+        stage.put_numbers(self._tx, tables.person, names, (new, [raised[number] for number in new]))
+        return raised
+
+    def _write_history(self) -> None:
+        moved = np.flatnonzero(self.is_moved)
+        rows = (
+            (new_id(), number, before or None, after, ARRIVED if taken else RELINKED, None, self._now)
+            for number, before, after, taken in zip(
+                self.node[moved].tolist(),
+                self.before[moved].tolist(),
+                self.person[moved].tolist(),
+                self.is_taken[moved].tolist(),
+                strict=True,
+            )
+        )
+        names = (
+            "change_id",
+            "record_id",
+            "from_person_id",
+            "to_person_id",
+            "cause",
+            "decision_id",
+            "changed_at",
+        )
+        stage.put_rows(self._tx, tables.membership_change, names, rows)
+
+    def _leave_trail(self, tasks: Tasks, epochs: Mapping[int, int], renewed: int) -> None:
+        """Leave what linking one by one leaves: a row for each record kept, linked or moved, and the events; and a row of the run."""
+        tx, by, now = self._tx, self._by, self._now
+        brought = self.node[self.is_new].tolist()
+        about: Iterable[tuple[int | None, Mapping[str, str | int]]]
+        about = ((None, trail.received_detail(number, 1)) for number in brought)
+        self._audit("record-received", "new", about)
+        for is_taken, is_moved in ((True, True), (True, False), (False, True)):
+            places = np.flatnonzero((self.is_taken == is_taken) & (self.is_moved == is_moved))
+            columns = (self.node[places].tolist(), self.before[places].tolist(), self.person[places].tolist())
+            about = (
+                (after, trail.linked_detail(number, before or None, after, epochs.get(after, 0)))
+                for number, before, after in zip(*columns, strict=True)
+            )
+            self._audit(ARRIVED if is_taken else RELINKED, "moved" if is_moved else "unmoved", about)
+        trail.note(
+            tx,
+            by,
+            now,
+            "index-switched",
+            detail={
+                "model_revision": self._mpi.model.revision,
+                "new": len(brought),
+                "renewed": renewed,
+                "linked": int(self.is_taken.sum()),
+                "moved": int(self.is_moved.sum()),
+            },
+        )
+        names = ("topic", "subject_id", "payload")
+        events = (("record.received", number, trail.received_payload(number, 1, "new")) for number in brought)
+        stage.put_rows(tx, outbox, names, events)
+        cause = RELINKED if len(self._standing.ids) else ARRIVED
+        changed = (
+            ("person.changed", person, trail.changed_payload(person, epoch, cause))
+            for person, epoch in sorted(epochs.items())
+        )
+        stage.put_rows(tx, outbox, names, changed)
+        trail.task_events(
+            tx, {task.task_id: (task.kind, task.state) for task in (*tasks.opened, *tasks.closed)}
+        )
+
+    def _audit(
+        self, kind: str, reason: str, about: Iterable[tuple[int | None, Mapping[str, str | int]]]
+    ) -> None:
+        rows = bulk_rows(entry_by(self._by, self._now, kind, reasons=(reason,)), about)
+        stage.put_rows(self._tx, audit_event, BULK_COLUMNS, rows, as_text=("detail", "reasons"))
+
+    def _joined_and_parted(self) -> tuple[int, int]:
+        """Return how many persons went into others, and how many were taken apart."""
+        stood = self.before > 0
+        pairs = np.unique(np.stack((self.before[stood], self.person[stood])), axis=1)
+        _, into = np.unique(pairs[1], return_counts=True)
+        return int((into - 1).sum()), self._splits
+
+
+_NO_KEY = RecordKey("", "", "")
+
+
+class _Asking:
+    """Asks the questions of some persons at a time, by the rule that linking one by one asks with."""
+
+    def __init__(self, of: _Settlement) -> None:
+        self._of = of
+        self._order = np.argsort(of.person, kind="stable")
+        self._sorted = of.person[self._order]
+        self._rows = np.flatnonzero(of.is_ok)
+        self._refused = {(one.low_id, one.high_id): one for one in of._refused}
+        self._decisions: dict[int, list[DecisionRow]] = defaultdict(list)
+        for decision in of._decisions:
+            for number in {number for side in decision.sides for number in side}:
+                self._decisions[number].append(decision)
+
+    def about(
+        self, persons: Collection[int], edges: Mapping[Pair, EdgeRow]
+    ) -> dict[tuple[str, str], Question]:
+        of = self._of
+        wanted = np.array(sorted(persons), np.int64)
+        starts = np.searchsorted(self._sorted, wanted, "left")
+        ends = np.searchsorted(self._sorted, wanted, "right")
+        nodes = self._order[
+            np.concatenate(
+                [np.arange(start, end) for start, end in zip(starts, ends, strict=True)] or [wanted[:0]]
+            )
+        ]
+        members, forms = self._members(nodes)
+        decisions = {one.decision_id: one for number in members for one in self._decisions.get(number, ())}
+        refused = tuple(self._refused[pair] for pair in edges if pair in self._refused)
+        around = Survey(members, {}, edges, (), tuple(one for _, one in sorted(decisions.items())), ())
+        settled = Settled({}, {number: of.person_of[number] for number in members}, refused)
+        asked = open_questions(around, settled, of._mpi.model, forms, (), ())
+        return {(one.kind.value, one.subject): one for one in asked}
+
+    def _members(self, nodes: Ints) -> tuple[dict[int, RecordRow], dict[int, NormalisedRecord]]:
+        of = self._of
+        late = of.node[nodes[of.is_late[nodes]]].tolist()
+        rows = self._rows[nodes[~of.is_late[nodes]]]
+        members = of._new_rows(rows)
+        forms = dict(zip(of.ids[rows].tolist(), of._linkage.forms_of(rows), strict=True))
+        for number, row in record_store.read_records(of._tx, late).items():
+            members[number], forms[number] = row, of._mpi.forms.of(row)
+        return members, forms
+
+
+def _least(ids: Ints, group: Ints) -> Ints:
+    """Return for each row the least id of its group."""
+    least = np.full(len(ids), np.iinfo(np.int64).max)
+    np.minimum.at(least, group, ids)
+    return least[group]
