@@ -6,11 +6,12 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -289,21 +290,23 @@ class _Run:
             first, inverse = np.unique(persons.person, return_inverse=True)
             names = pa.array([person_id(key) for key in key_reader(keys)(first)], pa.string())
             ids = names.take(pa.array(inverse))
-            self._write("persons", pa.table({**key_columns(keys, None), "person_id": ids}))
-            self._write("edges", _edge_table(keys, edges, job.model))
+            self._write("persons", _person_tables(keys, ids))
+            self._write("edges", _edge_tables(keys, edges, job.model))
             rows = np.array(listed["row"], np.int64)
             self._write(
                 "tasks",
-                pa.table(
-                    {
-                        "task": pa.array(listed["task"], pa.int64()),
-                        "kind": pa.array(listed["kind"], pa.string()),
-                        "reason": pa.array(listed["reason"], pa.string()),
-                        "weight_millibits": pa.array(listed["weight"], pa.int64()),
-                        "side": pa.array(listed["side"], pa.int8()),
-                        **key_columns(keys, rows),
-                        "person_id": ids.take(pa.array(rows)),
-                    }
+                (
+                    pa.table(
+                        {
+                            "task": pa.array(listed["task"], pa.int64()),
+                            "kind": pa.array(listed["kind"], pa.string()),
+                            "reason": pa.array(listed["reason"], pa.string()),
+                            "weight_millibits": pa.array(listed["weight"], pa.int64()),
+                            "side": pa.array(listed["side"], pa.int8()),
+                            **key_columns(keys, rows),
+                            "person_id": ids.take(pa.array(rows)),
+                        }
+                    ),
                 ),
             )
         sizes = np.bincount(inverse)
@@ -319,12 +322,17 @@ class _Run:
             "tasks": kinds,
         }
 
-    def _write(self, name: str, table: pa.Table) -> None:
+    def _write(self, name: str, tables: Iterable[pa.Table]) -> None:
+        """Write an answer that comes in parts, so that it need not be held whole."""
         job = self._job
+        remaining = iter(tables)
+        first = next(remaining)
+        batches = (batch for table in chain((first,), remaining) for batch in table.to_batches())
+        reader = pa.RecordBatchReader.from_batches(first.schema, batches)
         path = job.out / f"{name}.{job.format}"
         part = path.with_name(path.name + ".part")
         form = "FORMAT csv, HEADER" if job.format == "csv" else "FORMAT parquet, COMPRESSION zstd"
-        self._connection.register("bulk_answer", table)
+        self._connection.register("bulk_answer", reader)
         self._connection.execute(
             f"COPY (SELECT * FROM bulk_answer) TO {quoted(str(part))} ({form})"
         ).fetchall()
@@ -381,33 +389,46 @@ def _save_edges(path: Path, edges: Sequence[Weighed], pairs: int) -> None:
     part.rename(path)
 
 
-def _edge_table(keys: pa.Table, edges: Weighed, model: Model) -> pa.Table:
-    grades = np.select(
-        [
-            edges.may_link & (edges.weight >= model.thresholds.live),
-            edges.weight >= model.thresholds.balanced,
-            edges.weight >= model.thresholds.review,
-        ],
-        [0, 1, 2],
-        3,
-    )
+def _person_tables(keys: pa.Table, ids: Any) -> Iterator[pa.Table]:
+    for start in _starts(keys.num_rows):
+        some = keys.slice(start, ROWS_A_SLICE)
+        yield pa.table({**key_columns(some, None), "person_id": ids.slice(start, ROWS_A_SLICE)})
+
+
+def _edge_tables(keys: pa.Table, edges: Weighed, model: Model) -> Iterator[pa.Table]:
     words = pa.array(
         [grade.value for grade in (Grade.CERTAIN, Grade.PROBABLE, Grade.POSSIBLE, Grade.CERTAINLY_NOT)]
     )
-    kinds, kind = np.unique(edges.pattern, return_inverse=True)
-    obstacles = pa.array([" ".join(found) for found in edges.patterns.obstacles(kinds)], pa.string())
     conflicts = pa.array([word or "" for word in CONFLICTS])
-    return pa.table(
-        {
-            **{f"{name}_a": column for name, column in key_columns(keys, edges.a).items()},
-            **{f"{name}_b": column for name, column in key_columns(keys, edges.b).items()},
-            "weight_millibits": pa.array(edges.weight),
-            "grade": words.take(pa.array(grades)),
-            "links": pa.array(edges.may_link),
-            "obstacles": obstacles.take(pa.array(kind)),
-            "conflict": conflicts.take(pa.array(edges.conflict)),
-        }
-    )
+    for start in _starts(len(edges)):
+        some = edges.kept(slice(start, start + ROWS_A_SLICE))
+        grades = np.select(
+            [
+                some.may_link & (some.weight >= model.thresholds.live),
+                some.weight >= model.thresholds.balanced,
+                some.weight >= model.thresholds.review,
+            ],
+            [0, 1, 2],
+            3,
+        )
+        kinds, kind = np.unique(some.pattern, return_inverse=True)
+        obstacles = pa.array([" ".join(found) for found in some.patterns.obstacles(kinds)], pa.string())
+        yield pa.table(
+            {
+                **{f"{name}_a": column for name, column in key_columns(keys, some.a).items()},
+                **{f"{name}_b": column for name, column in key_columns(keys, some.b).items()},
+                "weight_millibits": pa.array(some.weight),
+                "grade": words.take(pa.array(grades)),
+                "links": pa.array(some.may_link),
+                "obstacles": obstacles.take(pa.array(kind)),
+                "conflict": conflicts.take(pa.array(some.conflict)),
+            }
+        )
+
+
+def _starts(size: int) -> range:
+    """Return where each part of a table begins; an empty one has one."""
+    return range(0, max(1, size), ROWS_A_SLICE)
 
 
 def person_id(key: RecordKey) -> str:

@@ -43,8 +43,8 @@ class Weighed:
     def __len__(self) -> int:
         return len(self.a)
 
-    def kept(self, which: NDArray[Any]) -> "Weighed":
-        """Return some of the pairs, by mask or by places."""
+    def kept(self, which: NDArray[Any] | slice) -> "Weighed":
+        """Return some of the pairs, by mask, by places or as a slice."""
         return Weighed(
             self.a[which],
             self.b[which],
