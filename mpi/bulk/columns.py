@@ -1,8 +1,10 @@
 """Normalised records as columns: what the SQL of ``mpi.bulk.sql`` runs over, and back to the records of ``mpi.matching``."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from mpi.bulk.sql import SOUNDED
@@ -48,24 +50,9 @@ SCHEMA = pa.schema(list(_fields()))
 """Columns of a table of normalised records."""
 
 
-def rare_parts(given: Sequence[str], families: Sequence[str], model: Model) -> tuple[int, int]:
-    """Return how much the first given and the first family name say when they agree; 0 without a name or a table."""
-    return _part("given", given, model), _part("family", families, model)
-
-
 def _part(field: str, names: Sequence[str], model: Model) -> int:
     table = model.frequency.get(field)
     return table.part(names[0]) if names and table is not None else 0
-
-
-def as_place(place: Place) -> dict[str, Any]:
-    return {
-        "postcode": place.postcode,
-        "outward": outward_of(place.postcode),
-        "numbers": place.numbers,
-        "words": place.words,
-        "is_shared": place.is_shared,
-    }
 
 
 BY_LETTERS = ("number", "given", "middle", "family", "previous", "halves", "identifiers")
@@ -84,26 +71,66 @@ def is_odd(record: NormalisedRecord) -> bool:
 
 
 def table_of(records: Iterable[NormalisedRecord], model: Model) -> pa.Table:
-    """Put normalised records into columns, one by one: for tests, and for few."""
-    rows = []
-    for record in records:
-        row: dict[str, Any] = {}
-        for name, kind in COLUMNS.items():
-            value = getattr(record, name)
-            if kind == "date":
-                row |= {f"{name}_{part}": value[part] for part in range(3)}
-            elif kind == "places":
-                row[name] = [as_place(place) for place in value]
-            else:
-                row[name] = list(value) if kind == "texts" else value
-            if name in SOUNDED:
-                row[f"{name}_sounds"] = [sound(one) for one in value]
-        row["given_part"], row["family_part"] = rare_parts(
-            record.given, record.family + record.previous, model
-        )
-        row["is_odd"] = is_odd(record)
-        rows.append(row)
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    """Put normalised records into columns."""
+    listed = list(records)
+    columns: dict[str, Any] = {}
+    for name in COLUMNS:
+        columns |= columns_of_values(name, [getattr(record, name) for record in listed])
+    columns["given_part"] = given_parts([record.given for record in listed], model)
+    columns["family_part"] = family_parts([record.family + record.previous for record in listed], model)
+    columns["is_odd"] = pa.array([is_odd(record) for record in listed], pa.bool_())
+    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
+
+
+def columns_of_values(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Put a column of normalised records into columns of the table: those of ``table_columns``."""
+    kind = COLUMNS[name]
+    if kind == "date":
+        return {
+            f"{name}_{part}": pa.array([value[part] for value in values], pa.int16()) for part in range(3)
+        }
+    if kind == "places":
+        return {name: _places(values)}
+    if kind != "texts":
+        return {name: pa.array(values, _TYPES[kind])}
+    columns = {name: pa.array(values, TEXTS)}
+    if name in SOUNDED:
+        columns[f"{name}_sounds"] = pa.array([[_sound_of(one) for one in value] for value in values], TEXTS)
+    return columns
+
+
+def given_parts(names: Sequence[Sequence[str]], model: Model) -> Any:
+    """Return how much the first given name of each record says when it agrees."""
+    return pa.array([_part("given", one, model) for one in names], pa.int32())
+
+
+def family_parts(names: Sequence[Sequence[str]], model: Model) -> Any:
+    """Return how much the first family name of each record says when it agrees."""
+    return pa.array([_part("family", one, model) for one in names], pa.int32())
+
+
+def _places(values: Sequence[Sequence[Place]]) -> Any:
+    flat = [place for places in values for place in places]
+    parts = [
+        pa.array([place.postcode for place in flat], pa.string()),
+        pa.array([_outward_of(place.postcode) for place in flat], pa.string()),
+        pa.array([place.numbers for place in flat], pa.string()),
+        pa.array([place.words for place in flat], pa.string()),
+        pa.array([place.is_shared for place in flat], pa.bool_()),
+    ]
+    offsets = np.concatenate(([0], np.cumsum([len(places) for places in values]))).astype(np.int32)
+    structs = pa.StructArray.from_arrays(parts, fields=list(PLACE))
+    return pa.ListArray.from_arrays(pa.array(offsets), structs).cast(pa.list_(PLACE))
+
+
+@lru_cache(maxsize=65_536)
+def _outward_of(postcode: str) -> str:
+    return outward_of(postcode)
+
+
+@lru_cache(maxsize=65_536)
+def _sound_of(name: str) -> str:
+    return sound(name)
 
 
 def records_of(table: pa.Table) -> list[NormalisedRecord]:

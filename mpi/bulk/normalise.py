@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +16,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from foundation.errors import Invalid
-from mpi.bulk.columns import BY_LETTERS, PLACE, SCHEMA, TEXTS, rare_parts, table_of
+from mpi.bulk.columns import (
+    BY_LETTERS,
+    PLACE,
+    SCHEMA,
+    TEXTS,
+    columns_of_values,
+    family_parts,
+    given_parts,
+    table_of,
+)
 from mpi.bulk.plain import (
     address_words,
     emails,
@@ -52,7 +60,7 @@ from mpi.matching.normalise import (
     practice_of,
     words_of,
 )
-from mpi.matching.text import outward_of, sound
+from mpi.matching.text import outward_of
 from mpi.records import (
     HumanName,
     SourceRecord,
@@ -175,11 +183,6 @@ def _is_sound(texts: Any, most: int) -> Flags:
     others = np.flatnonzero(~good)
     good[others] = [text.isprintable() for text in _taken(texts, others)]
     return good & longest(texts, most)
-
-
-@lru_cache(maxsize=65_536)
-def _sound_of(name: str) -> str:
-    return sound(name)
 
 
 # Kinds of columns ----------------------------------------------------------------------------------------------
@@ -311,14 +314,11 @@ class _Bulk:
             firsts.append(names.given)
             further_names.append(names.middle)
             flags.append((names.is_placeholder, bool(names.given), names.birth_order))
-        columns = {
-            "given": firsts,
-            "canonical": [canonical_of(names, model) for names in firsts],
-            "given_sounds": [[_sound_of(name) for name in names] for names in firsts],
-            "given_part": [rare_parts(names, (), model)[0] for names in firsts],
-        }
-        self._add("given names", _table(columns), given_rows)
-        self._add("middle names", _table({"middle": further_names}), middle_rows)
+        columns = columns_of_values("given", firsts)
+        columns |= columns_of_values("canonical", [canonical_of(names, model) for names in firsts])
+        columns["given_part"] = given_parts(firsts, model)
+        self._add("given names", pa.table(columns), given_rows)
+        self._add("middle names", pa.table(columns_of_values("middle", further_names)), middle_rows)
         found: Ints = np.array(flags, np.int64).reshape(-1, 3)[given_rows]
         return found
 
@@ -350,13 +350,11 @@ class _Bulk:
             if old:
                 human.append(HumanName(use="old", family=old))
             names.append(names_of(human, model))
-        columns: dict[str, list[Any]] = {
-            "family_part": [rare_parts((), one.family + one.previous, model)[1] for one in names]
-        }
+        columns: dict[str, Any] = {}
         for name in ("family", "previous", "halves"):
-            columns[name] = [getattr(one, name) for one in names]
-            columns[f"{name}_sounds"] = [[_sound_of(text) for text in one] for one in columns[name]]
-        self._add("family names", _table(columns), rows)
+            columns |= columns_of_values(name, [getattr(one, name) for one in names])
+        columns["family_part"] = family_parts([one.family + one.previous for one in names], model)
+        self._add("family names", pa.table(columns), rows)
         placeholder: Flags = np.fromiter((one.is_placeholder for one in names), np.bool_, len(names))[rows]
         return placeholder
 
@@ -714,13 +712,7 @@ class _Bulk:
 
 
 def _table(columns: dict[str, Any]) -> pa.Table:
-    return pa.table(
-        {
-            name: pa.array([list(one) for one in values], TEXTS) if SCHEMA.field(name).type == TEXTS
-            else pa.array(values, SCHEMA.field(name).type)
-            for name, values in columns.items()
-        }
-    )  # fmt: skip
+    return pa.table({name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()})
 
 
 _FOREVER = 2**62
