@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -23,7 +24,7 @@ from mpi.feeds.delimited import columns_of, read_rows, row_reader
 from mpi.matching import FIELDS, Model, NormalisedRecord, build_model, compare, normalise
 from mpi.matching.model import fingerprint
 from mpi.records import Address, SourceRecord
-from mpi.training import Evaluation, evaluate, evaluate_groups
+from mpi.training import Evaluation, evaluate, evaluate_groups, train
 from mpi.training.estimate import compare_pairs
 from mpi.training.pairs import newest, newest_of
 from mpi.training.subgroups import NO_ABODE, subgroups_of
@@ -397,6 +398,20 @@ def test_rare_groups_are_told_together():
     assert names == ["R0A pas", "R1A pas", "R2A pas", "others"]
     assert Counter(names[code] for code in codes.tolist())["others"] == 11
     assert abode[0] in (["no"], ["no", "yes"])
+
+
+def test_of_very_many_candidate_pairs_an_even_part_stands_for_all(monkeypatch: pytest.MonkeyPatch):
+    records, _ = records_of(names_and_birth_date(300, 3))
+    whole = train(records, name="whole", chance_pairs=5_000, cross_check=False).report
+
+    monkeypatch.setattr(
+        sys.modules["mpi.training.train"], "MOST_BLOCKED_PAIRS", whole["candidate_pairs"] // 2 - 1
+    )
+    part = train(records, name="part", chance_pairs=5_000, cross_check=False).report
+
+    assert part["candidate_pairs"] == whole["candidate_pairs"]
+    assert part["pairs_of"]["person"] != whole["pairs_of"]["person"]
+    assert part["pairs_of"]["person"] == pytest.approx(whole["pairs_of"]["person"], rel=0.2)
 
 
 # Evaluation ----------------------------------------------------------------------------------------------------
