@@ -1,18 +1,21 @@
 """One model, two executions: levels, weights, grades and keys by SQL are those of Python, pair by pair."""
 
 import random
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from mpi.bulk.columns import SCHEMA, records_of, table_of
+from mpi.bulk.columns import SCHEMA, is_odd, records_of, table_of
 from mpi.bulk.records import Records
 from mpi.bulk.sql import key_statement
+from mpi.bulk.table import read_forms, write_forms
 from mpi.bulk.weigh import CONFLICTS, Weigher
 from mpi.matching import FIELDS, NormalisedRecord, build_model, compare, conflict_of, decide, score
 from mpi.matching.definition import COMPARATORS, KEY_RULES
+from mpi.records import RecordKey
 from tests.core.bulk_builders import odd_record, twisted
 from tests.core.matching_builders import MODEL
 from tests.core.test_matching_definition import a_document
@@ -153,3 +156,42 @@ def test_patterns_and_rare_names_are_told_without_weights():
             for one, counts in zip(one_by_one, counted, strict=True)
             if counts
         ]
+
+
+def test_forms_at_hand_come_back_and_compare_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mpi.bulk.table._Distinct.MOST", 50)
+    people = odd_people(13, 400)
+    keys = [RecordKey("RRV", "pas", f"{number:04}") for number in dice_order(14, len(people))]
+
+    assert write_forms([(keys[:250], people[:250]), (keys[250:], people[250:])], MODEL, tmp_path) == len(
+        people
+    )
+
+    as_given, named = read_forms(tmp_path)
+    assert as_given.forms(np.arange(len(people))) == people
+    assert named.column("local_id").to_pylist() == [key.local_id for key in keys]
+    assert as_given.numbers("is_odd").tolist() == [is_odd(one) for one in people]
+    by_key, named = read_forms(tmp_path, by_key=True)
+    order = sorted(range(len(people)), key=lambda place: keys[place])
+    assert by_key.forms(np.arange(len(people))) == [people[place] for place in order]
+    assert named.column("local_id").to_pylist() == sorted(key.local_id for key in keys)
+    a, b = np.array(order[:-1]), np.array(order[1:])
+    with duckdb.connect() as connection:
+        one = Weigher(connection, as_given, MODEL).weigh(a, b)
+        other = Weigher(connection, Records.of(people, MODEL), MODEL).weigh(a, b)
+    assert one.weight.tolist() == other.weight.tolist()
+    assert one.may_link.tolist() == other.may_link.tolist()
+
+
+def test_no_forms_are_no_records(tmp_path: Path):
+    assert write_forms([], MODEL, tmp_path) == 0
+
+    records, keys = read_forms(tmp_path, by_key=True)
+
+    assert (records.size, keys.num_rows) == (0, 0)
+
+
+def dice_order(seed: int, count: int) -> list[int]:
+    numbers = list(range(count))
+    random.Random(seed).shuffle(numbers)
+    return numbers
