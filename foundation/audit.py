@@ -410,4 +410,4 @@ def _rows_from(tx: Connection, after: int, limit: int | None) -> Iterator[Row[An
     statement = select(audit_event).where(audit_event.c.event_id > after).order_by(audit_event.c.event_id)
     if limit is not None:
         statement = statement.limit(limit)
-    yield from tx.execution_options(yield_per=1000).execute(statement)
+    yield from tx.execute(statement, execution_options={"yield_per": 1000})

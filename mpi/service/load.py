@@ -1,6 +1,7 @@
 """Loading many records: T1 and T2 in chunks, through the same two steps as one record; bad rows are set aside."""
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from foundation.errors import Invalid, ServiceError
+from foundation.errors import Invalid, ServiceError, Unavailable
 from foundation.principal import Principal
 from mpi.records import RecordKey, SourceRecord
 from mpi.service import trail
@@ -17,6 +18,8 @@ from mpi.service.link import link_records, taken_again
 from mpi.service.receive import Stored, store_records
 
 CHUNK = 500
+PATIENCE = 600
+"""Seconds that a load waits for a bulk switch to end."""
 
 LOADER = Principal(
     kind="system",
@@ -150,7 +153,23 @@ def _keep(
     report.states.update(one.state for one in stored)
     waiting = list(dict.fromkeys(one.record_id for one in stored if one.is_waiting))
     if link and waiting:
-        report.linked += link_records(mpi, waiting).records
+        report.linked += _linked_when_free(mpi, waiting)
+
+
+def _linked_when_free(mpi: Mpi, waiting: Sequence[int]) -> int:
+    """Link records, after a bulk switch where one is at work: it holds linking for as long as it writes.
+
+    Raises:
+        Unavailable: ``linking-busy`` when that lasts too long; what was kept waits for a worker, or the next load.
+    """
+    for remaining in reversed(range(PATIENCE)):
+        try:
+            return link_records(mpi, waiting).records
+        except Unavailable as fault:
+            if fault.code != "linking-busy" or not remaining:
+                raise
+            time.sleep(1)
+    raise AssertionError("unreachable")
 
 
 def _stored(mpi: Mpi, records: Sequence[SourceRecord], by: Principal) -> list[Stored]:

@@ -195,6 +195,18 @@ def test_a_lawful_erasure_leaves_the_leaf(db: Database, migrator_url: str, clock
     assert bytes(row.leaf_hash).hex() == receipt.leaf_hash
 
 
+def test_what_verifies_may_go_on_writing(db: Database, clock: FixedClock):
+    """Reading rows in parts is that statement's alone: PostgreSQL cannot fetch what a later one writes in parts."""
+    append(db, clock.now(), detail={"decision_id": "5"})
+
+    with db.write() as tx:
+        verify_rows(tx)
+        tx.execute(text("CREATE TEMPORARY TABLE told (number INTEGER)"))
+        tx.execute(text("INSERT INTO told VALUES (1)"))
+
+        assert tx.scalar(text("SELECT count(*) FROM told")) == 1
+
+
 def test_equal_acts_have_unlike_leaves(db: Database, clock: FixedClock):
     assert append(db, clock.now()).leaf_hash != append(db, clock.now()).leaf_hash
 

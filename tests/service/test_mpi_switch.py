@@ -2,9 +2,11 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from mpi.records import SourceRecord
 from mpi.service.census import count_index, verify_index
 from mpi.service.context import Mpi
 from mpi.service.link import link_record, link_waiting
+from mpi.service.load import LoadReport, load_records
 from mpi.service.match import match_person
 from mpi.service.receive import receive_record
 from mpi.service.renew import renew_index
@@ -378,6 +381,33 @@ def test_linking_waits_for_a_switch_and_keeping_a_record_does_not(
     link_waiting(world.mpi)
     assert world.person_of(late[0]) == world.person_of(first) == first.record_id
     assert {len(group) for group in world.groups()} == {3}
+    db.close()
+
+
+def test_a_load_that_meets_a_switch_goes_on_after_it(postgresql_url: str, clock: FixedClock, tmp_path: Path):
+    db = Database(postgresql_url)
+    world = World(db, clock)
+    first = world.send(a_source_record("1"))
+    reports: list[LoadReport] = []
+    row = SimpleNamespace(number=1, record=a_source_record("2", organisation="RV5"), faults=())
+    loading = threading.Thread(target=lambda: reports.append(load_records(world.mpi, [row])))
+
+    def load() -> None:
+        loading.start()
+        for _ in range(600):
+            if world.rows("select count(*) from source_record") == [(2,)]:
+                break
+            time.sleep(0.1)
+        # It is kept, and cannot be linked yet.
+        loading.join(0.5)
+        assert loading.is_alive() and not reports
+
+    switched(world.mpi, tmp_path / "work", at_step=at_the("moved", load))
+    loading.join(60)
+
+    assert [report.linked for report in reports] == [1]
+    assert {len(group) for group in world.groups()} == {2}
+    assert world.resolve(first.record_id).is_current
     db.close()
 
 
