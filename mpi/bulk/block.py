@@ -1,6 +1,6 @@
 """Step 2 in bulk: candidate pairs of every rule, each pair once, in slices that fit a memory budget."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,9 +75,9 @@ def block_records(
         _slice_path(folder, number).unlink(missing_ok=True)
     by_rule: dict[str, int] = {}
     dropped: list[Dropped] = []
+    _write_keys(connection, records, model.rules, folder, progress)
     for rule in model.rules:
-        progress(rule)
-        rows, keys = _keys(connection, records, rule)
+        rows, keys = _keys(folder, rule)
         starts = (
             np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
             if len(keys)
@@ -94,18 +94,43 @@ def block_records(
     return Candidates(folder, slices, records.size, by_rule, tuple(dropped))
 
 
-def _keys(
-    connection: duckdb.DuckDBPyConnection, records: Records, rule: str
-) -> tuple[NDArray[np.int32], Ints]:
-    """Return a rule's keys as hashes in order, with their rows; of one key the rows ascend, and none comes twice."""
-    statement = key_statement(rule, KEY_RULES[rule], "bulk_records")
-    rows, keys = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+def _write_keys(
+    connection: duckdb.DuckDBPyConnection,
+    records: Records,
+    rules: Sequence[str],
+    folder: Path,
+    progress: Callable[[str], None],
+) -> None:
+    """Write the keys of all rules, as hashes with their rows: some rows at a time, whose columns are fetched once for all rules."""
+    columns = list(dict.fromkeys(name for rule in rules for name in columns_asked(KEY_RULES[rule])))
+    statements = {rule: key_statement(rule, KEY_RULES[rule], "bulk_records") for rule in rules}
+    for rule in rules:
+        for path in _key_paths(folder, rule):
+            path.write_bytes(b"")
     for start in range(0, records.size, ROWS_AT_ONCE):
         some = np.arange(start, min(records.size, start + ROWS_AT_ONCE), dtype=np.int32)
-        found = _asked(connection, records, rule, some, statement)
-        rows.append(found.column("row").to_numpy())
-        keys.append(found.column("key").to_numpy().view(np.int64))
-    row, key = np.concatenate(rows), np.concatenate(keys)
+        connection.register("bulk_records", pa.table({"row": pa.array(some), **records.taken(columns, some)}))
+        try:
+            for rule, statement in statements.items():
+                progress(rule)
+                found = connection.sql(statement).to_arrow_table()
+                for name, path in zip(("row", "key"), _key_paths(folder, rule), strict=True):
+                    with path.open("ab") as file:
+                        found.column(name).to_numpy().tofile(file)
+        finally:
+            connection.unregister("bulk_records")
+
+
+def _key_paths(folder: Path, rule: str) -> tuple[Path, Path]:
+    return folder / f"rows-{rule}.bin", folder / f"keys-{rule}.bin"
+
+
+def _keys(folder: Path, rule: str) -> tuple[NDArray[np.int32], Ints]:
+    """Return a rule's keys in order, with their rows; of one key the rows ascend, and none comes twice."""
+    paths = _key_paths(folder, rule)
+    row, key = np.fromfile(paths[0], np.int32), np.fromfile(paths[1], np.int64)
+    for path in paths:
+        path.unlink()
     order = np.lexsort((row, key)) if (np.diff(row) < 0).any() else np.argsort(key, kind="stable")
     row, key = row[order], key[order]
     again = np.zeros(len(row), np.bool_)

@@ -396,13 +396,6 @@ def first_columns(name: str) -> tuple[str, ...]:
     return (f"{name}_size", *(f"{one}_1" for one in table_columns(name)))
 
 
-def _first_of(of: _Sql) -> list[str]:
-    size = f"len({of.text}) AS {of.text}_size"
-    if of.kind == "places":
-        return [size, *(f"{of.text}[1].{part} AS {of.text}_1_{part}" for part in (*PLACE_PARTS, "outward"))]
-    return [size, *(f"{one}[1] AS {one}_1" for one in (of.text, of.sounds) if one)]
-
-
 # Choices -------------------------------------------------------------------------------------------------------
 
 _DEAR = ("jaro_winkler", "damerau", "list_intersect")
@@ -450,21 +443,15 @@ def _after(choice: Choice, place: int) -> Iterable[str]:
 # Statements ----------------------------------------------------------------------------------------------------
 
 
-def compare_statement(program: Program, pairs: str, kept: Iterable[str] = (), *, single: bool = False) -> str:
-    """Write the comparison of every row of ``pairs``: columns ``level_<field>`` and what ``compare`` tells beside them.
+def compare_statement(program: Program, pairs: str, kept: Iterable[str] = ()) -> str:
+    """Write the whole comparison of every row of ``pairs`` in one: columns ``level_<field>`` and what ``compare`` tells beside them.
 
     Args:
         kept: columns of ``pairs`` to pass through.
-        single: no list of ``best_lists`` holds more than one value. The engine works out a list expression for all rows, whichever of
-            them ask, so those few pairs that need it are best compared apart.
     """
     values = frozenset(("given_value", "family_value"))
-    scope = _Scope(frozenset(step.name for step in program.steps), values, program.absent, single=single)
+    scope = _Scope(frozenset(step.name for step in program.steps), values, program.absent)
     statement = pairs
-    if single:
-        sides = [_column(record, column, scope) for record in ("a", "b") for column in best_lists(program)]
-        firsts = [column for side in sides for column in _first_of(side)]
-        statement = f"(SELECT {', '.join(('*', *firsts))} FROM {pairs})"
     for layer in _layers(program):
         columns = [
             f"{_choice(step.choice, scope)} AS {step.name}"
