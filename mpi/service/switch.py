@@ -595,9 +595,8 @@ class _Settlement:
         )
         fresh = rows[rows >= self._stored]
         members |= self._new_rows(fresh)
-        forms = {
-            number: mpi.forms.of(row) for number, row in members.items() if number in set(self.late.tolist())
-        }
+        late = set(self.late.tolist())
+        forms = {number: mpi.forms.of(row) for number, row in members.items() if number in late}
         for number, form in zip(self.ids[rows].tolist(), self._linkage.forms_of(rows), strict=True):
             forms[number] = form
         inside = np.flatnonzero(self.edge_ok & affected[edges.a] & affected[edges.b])
