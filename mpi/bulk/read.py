@@ -1,7 +1,8 @@
 """Files of millions of rows: CSV, Parquet and lines of JSON, read as text columns under our names and kept in file order."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import duckdb
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from foundation.delimited import Rows, delimiter_of
 from foundation.errors import Invalid
 from mpi.bulk.sql import quoted
 
@@ -78,9 +80,15 @@ def open_files(
     """
     parts: list[str] = []
     columns: dict[str, None] = {}
+    set_aside: dict[tuple[int, int], str] = {}
     for number, path in enumerate(files):
         headings, source = _opened(path)
         named = name_columns(headings)
+        if _is_text(path) and not _is_plain(path):
+            tidied = folder / f"tidied-{number}.csv"
+            found = _tidied(path, tidied, named)
+            set_aside |= {(number, row): code for row, code in found}
+            _, source = _opened(tidied)
         chosen = [
             (heading, name) for heading, name in zip(_as_read(path, headings), named, strict=True) if name
         ]
@@ -106,7 +114,7 @@ def open_files(
         except duckdb.Error as fault:
             # The engine's own message repeats the line: it stays out.
             raise Invalid("file-format", detail="A file cannot be read as what its ending says.") from fault
-        _keep_unreadable(connection, files, folder)
+        _keep_unreadable(connection, files, folder, set_aside)
         part.rename(kept)
     source = f"read_parquet({quoted(str(kept))})"
     size = _count(connection, source)
@@ -154,9 +162,7 @@ def _opened(path: Path) -> tuple[list[str], str]:
 def _header(path: Path) -> tuple[list[str], str]:
     try:
         with path.open("r", encoding="utf-8-sig", newline="") as file:
-            line = file.readline()
-            delimiter = "," if "," in line else next((mark for mark in "\t;|" if mark in line), ",")
-            file.seek(0)
+            delimiter = delimiter_of(file)
             return next(csv.reader(file, delimiter=delimiter)), delimiter
     except (StopIteration, csv.Error) as fault:
         raise Invalid("file-empty", row=1, detail="The file has no header.") from fault
@@ -175,10 +181,58 @@ def _escaped(heading: str) -> str:
 _COUNTS = ("MISSING COLUMNS", "TOO MANY COLUMNS")
 
 
-def _keep_unreadable(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], folder: Path) -> None:
+def _is_plain(path: Path) -> bool:
+    """Say whether every line of a text is a row, its quotation marks where they should be: such a text needs no closer look."""
+    with path.open("rb") as file:
+        header = file.readline()
+        mark = re.escape(next((one for one in b",\t;|" if one in header), b","[0]).to_bytes(1, "big"))
+        one = b'(?:[^"' + mark + b']*|"(?:[^"]|"")*")'
+        row = re.compile(one + b"(?:" + mark + one + b")*[\r\n]*")
+        file.seek(0)
+        return all(b'"' not in line or row.fullmatch(line) for line in file)
+
+
+def _tidied(path: Path, target: Path, named: Sequence[str | None]) -> list[tuple[int, str]]:
+    """Write a text again with its rows told apart as a loader does; return the rows that cannot be read, and why.
+
+    What a lost quotation mark would swallow is handed back, as rows of their own.
+    """
+    several = {
+        place
+        for place, name in enumerate(named)
+        if name is not None and re.fullmatch("address(_[0-9]+)?", name)
+    }
+    out: list[tuple[int, str]] = []
+    with (
+        path.open("r", encoding="utf-8-sig", newline="") as file,
+        target.open("w", encoding="utf-8", newline="") as tidied,
+    ):
+        delimiter = delimiter_of(file)
+        rows = Rows(file, delimiter)
+        writer = csv.writer(tidied, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        writer.writerow(rows.header)
+        for number, values in rows.read(several):
+            if values is None:
+                out.append((number, "row-unreadable"))
+            elif not any(value.strip() for value in values):
+                writer.writerow([""] * len(rows.header))
+            elif len(values) != len(rows.header):
+                out.append((number, "column-count"))
+            else:
+                writer.writerow(values)
+    return out
+
+
+def _keep_unreadable(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[Path],
+    folder: Path,
+    set_aside: Mapping[tuple[int, int], str],
+) -> None:
     """Write which lines could not be read, and why; never the lines."""
     numbers = {str(path): number for number, path in enumerate(files)}
-    found: dict[tuple[int, int], str] = {}
+    numbers |= {str(folder / f"tidied-{number}.csv"): number for number in range(len(files))}
+    found: dict[tuple[int, int], str] = dict(set_aside)
     if any(_is_text(path) for path in files):
         for path, line, kind in connection.execute(
             "SELECT s.file_path, e.line, e.error_type FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id)"

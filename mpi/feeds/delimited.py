@@ -2,15 +2,14 @@
 
 import codecs
 import csv
-import io
 import json
 import re
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from foundation.delimited import Rows, delimiter_of
 from foundation.errors import Invalid
 from mpi.records import (
     Address,
@@ -160,68 +159,18 @@ def read_rows(path: Path, today: date, mapping: Mapping[str, str | None] | None 
     # A field of several megabytes is a lost quotation mark, not a name.
     csv.field_size_limit(LARGEST_FIELD)
     with path.open("r", encoding="utf-8-sig", newline="") as file:
-        delimiter = _delimiter(file)
-        lines = _Lines(file)
-        reader = csv.reader(lines, strict=True, delimiter=delimiter)
         try:
-            header = next(reader)
+            rows = Rows(file, delimiter_of(file))
         except (StopIteration, csv.Error) as fault:
             raise Invalid("file-empty", row=1, detail="The file has no header.") from fault
-        layout = _layout(header, mapping or {})
-        number = 1
-        while True:
-            number += 1
-            lines.begin_row()
-            try:
-                values = next(reader)
-            except StopIteration:
-                return
-            except csv.Error:
-                lines.hand_back()
+        layout = _layout(rows.header, mapping or {})
+        for number, values in rows.read(layout.several_lines):
+            if values is None:
                 yield Row(number, None, (Invalid("row-unreadable", row=number),))
                 continue
             if not any(value.strip() for value in values):
                 continue
-            if lines.are_several and not _may_be_of_several_lines(values, layout):
-                # A quotation mark was lost, and the rows after this one are not its values.
-                lines.hand_back()
-                yield Row(number, None, (Invalid("row-unreadable", row=number),))
-                continue
             yield _row(number, values, layout, today)
-
-
-class _Lines:
-    """The lines of a file. Those that a row took after its first can be handed back, to be read as rows of their own."""
-
-    def __init__(self, file: Iterator[str]) -> None:
-        self._file = file
-        self._waiting: deque[str] = deque()
-        self._taken: list[str] = []
-
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        # csv stops for good at a NUL; as a control character it is refused in its own row.
-        line = self._waiting.popleft() if self._waiting else next(self._file).replace("\x00", "\x01")
-        self._taken.append(line)
-        return line
-
-    @property
-    def are_several(self) -> bool:
-        return len(self._taken) > 1
-
-    def begin_row(self) -> None:
-        self._taken.clear()
-
-    def hand_back(self) -> None:
-        self._waiting.extendleft(reversed(self._taken[1:]))
-
-
-def _may_be_of_several_lines(values: Sequence[str], layout: _Layout) -> bool:
-    return len(values) == layout.width and all(
-        place in layout.several_lines for place, value in enumerate(values) if "\n" in value or "\r" in value
-    )
 
 
 def columns_of(header: Sequence[str], mapping: Mapping[str, str | None] | None = None) -> list[str | None]:
@@ -245,15 +194,6 @@ def row_reader(today: date) -> Callable[[Sequence[str], Sequence[str]], Row]:
         return _row(0, values, layouts[known], today)
 
     return read
-
-
-def _delimiter(file: io.TextIOBase) -> str:
-    """Take a tab or semicolon where the header has one and no comma."""
-    header = file.readline()
-    file.seek(0)
-    if "," in header:
-        return ","
-    return next((mark for mark in "\t;|" if mark in header), ",")
 
 
 # Header --------------------------------------------------------------------------------------------------------------

@@ -235,3 +235,35 @@ def test_a_file_that_is_not_what_it_says_is_refused_in_one_word(
         normalised(tmp_path, path)
 
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_lost_quotation_mark_costs_its_own_row_and_no_other_as_a_loader_has_it(seed: int, tmp_path: Path):
+    path = write_csv(tmp_path / "rows.csv", odd_rows(seed + 20, 120))
+    dice = random.Random(seed)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for number, place in enumerate(dice.sample(range(1, len(lines)), 6)):
+        # The first stands at the beginning of a value, where it surely opens one.
+        at = dice.randrange(len(lines[place])) if number else lines[place].index(",") + 1
+        lines[place] = lines[place][:at] + '"' + lines[place][at:]
+    path.write_text("".join(lines), encoding="utf-8", newline="")
+
+    found = normalised(tmp_path, path)
+
+    assert as_found(found) == as_loaded(path)
+    assert {one.code for one in found.rejects} >= {"row-unreadable"}
+
+
+def test_rows_that_a_lost_quotation_mark_would_swallow_are_kept(tmp_path: Path):
+    rows = [f"RRV,pas,{number},Okafor,Amara,1990-02-14,2026-01-01T00:00:00Z\n" for number in range(40)]
+    rows[7] = rows[7].replace("Okafor", '"Okafor')
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        "organisation,system,local_id,family,given,birth_date,updated_at\n" + "".join(rows), encoding="utf-8"
+    )
+
+    found = normalised(tmp_path, path)
+
+    assert found.records.size == 39
+    assert [(one.row, one.field, one.code) for one in found.rejects] == [(9, None, "row-unreadable")]
+    assert found.rows == 40
