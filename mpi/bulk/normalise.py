@@ -37,6 +37,7 @@ from mpi.bulk.plain import (
     longest,
     nhs_numbers,
     phones,
+    plain_family,
     plain_given,
     unlisted,
 )
@@ -337,7 +338,16 @@ class _Bulk:
         is_current = ~is_in(use.texts, _PREVIOUS_USES)
         alone = is_current[use.rows] & ~before.sent
         rows = family.rows.copy()
-        names = [names_of((HumanName(family=text),) if text else (), model) for text in family.values()]
+        nobody = names_of((), model)
+        lowered = pc.ascii_lower(family.texts).to_pylist()
+        names = [
+            nobody._replace(family=(low,))
+            if low and is_plain
+            else names_of((HumanName(family=text),) if text else (), model)
+            for text, low, is_plain in zip(
+                family.values(), lowered, plain_family(family.texts, model).tolist(), strict=True
+            )
+        ]
         together = np.flatnonzero(~alone)
         columns_sent = (family, before, use)
         first, at = combined(

@@ -109,6 +109,16 @@ def plain_given(texts: Texts, model: Model) -> Flags:
     return fits(lowered, "[a-z]*") & ~is_in(lowered, known) & ~fits(lowered, "(?:unk|ukn|not).*")
 
 
+def plain_family(texts: Texts, model: Model) -> Flags:
+    """Say which family names are one plain word that no list knows: in lower case they are the name that is compared."""
+    lowered = pc.ascii_lower(texts)
+    return (
+        fits(lowered, "[a-z]*")
+        & ~is_in(lowered, model.placeholder_family)
+        & ~fits(lowered, "(?:zzz|xxtest).*")
+    )
+
+
 # Contacts ------------------------------------------------------------------------------------------------------
 
 

@@ -39,6 +39,13 @@ def _distinct(codes: NDArray[np.int64], reach: int) -> tuple[NDArray[np.int64], 
     count = len(codes)
     shift = count.bit_length()
     inverse: Places
+    if reach <= max(65_536, 2 * count):
+        row_of = np.full(reach, -1, np.int64)
+        row_of[codes[::-1]] = np.arange(count)[::-1]
+        is_met = row_of >= 0
+        place_of = np.cumsum(is_met, dtype=np.int32)
+        place_of -= 1
+        return row_of[is_met], place_of[codes]
     if reach << shift >= 1 << 62:
         encoded = pa.array(codes).dictionary_encode()
         inverse = encoded.indices.to_numpy()

@@ -67,6 +67,7 @@ def word_of(code: int) -> str:
 
 _WORDS = tuple(dict.fromkeys((*WORDS, "swapped", "no", "yes", OPEN)))
 _CODES = {word: code for code, word in enumerate(_WORDS)}
+WORD_COUNT = len(_WORDS)
 NOT_SAID = 255
 """No level's number."""
 

@@ -19,6 +19,7 @@ from mpi.bulk.records import Records, combined
 from mpi.bulk.sql import (
     NOT_SAID,
     TOLD,
+    WORD_COUNT,
     asked_columns,
     best_lists,
     code_of,
@@ -133,7 +134,7 @@ class Steps:
         """Return what earlier steps alone decide, NOT_SAID where they do not."""
         if not plan.words:
             return np.full(count, self._foreseen(plan, ()), np.uint8)
-        first, inverse = combined([words[name] for name in plan.words], [256] * len(plan.words))
+        first, inverse = combined([words[name] for name in plan.words], [WORD_COUNT] * len(plan.words))
         met = zip(*(words[name][first].tolist() for name in plan.words), strict=True)
         said = np.array([self._foreseen(plan, codes) for codes in met], np.uint8)
         found: Codes = said[inverse]
@@ -171,7 +172,7 @@ class Steps:
                 sizes.append(self._records.groups[group].values.num_rows)
         for name in plan.words:
             sides.append(words[name][which])
-            sizes.append(256)
+            sizes.append(WORD_COUNT)
         for name in plan.texts:
             sides.append(texts[name][0][which])
             sizes.append(len(texts[name][1]))

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpi.bulk.plain import address_words, emails, identifiers, nhs_numbers, phones, plain_given
+from mpi.bulk.plain import address_words, emails, identifiers, nhs_numbers, phones, plain_family, plain_given
 from mpi.matching.model import fingerprint
 from mpi.matching.normalise import email_of, identifier_of, names_of, number_of, phone_of, words_of
 from mpi.records import HumanName
@@ -70,6 +70,9 @@ def test_plain_values_of_every_kind_are_claimed():
     assert plain_given(texts(["Amara", "", "Baby", "Mary Ann", "Dr", "Unknwn", "Zoë"]), MODEL).tolist() == [
         True, True, False, False, False, False, False,
     ]  # fmt: skip
+    assert plain_family(texts(["Okafor", "", "Unknown", "Zzzz", "O'Brien", "Zając"]), MODEL).tolist() == [
+        True, True, False, False, False, False,
+    ]  # fmt: skip
     lines = ["12 Denmark Hl\nFlat 3", "Łódź Street 4"]
     assert address_words(texts(lines), ["London"], np.zeros(2, np.int64), MODEL)[2].tolist() == [True, False]
 
@@ -121,6 +124,22 @@ def test_given_names(values: list[str], middle: str):
             assert names.given == (text.lower(),)
             assert names.middle == tuple(dict.fromkeys(word.lower() for word in further))
             assert (names.birth_order, names.is_placeholder) == (0, False)
+
+
+@given(
+    lists_of(
+        st.one_of(
+            ANY_TEXT,
+            st.sampled_from(("Unknown", "ZZZtest", "xxtest", "Baby", "de la Cruz", "Smith")),
+            st.text("abzAZ", max_size=9),
+        )
+    )
+)
+def test_family_names(values: list[str]):
+    for text, is_plain in zip(values, plain_family(texts(values), MODEL).tolist(), strict=True):
+        if is_plain and text:
+            names = names_of((HumanName(family=text),), MODEL)
+            assert names == names_of((), MODEL)._replace(family=(text.lower(),))
 
 
 WORDS = st.sampled_from(
