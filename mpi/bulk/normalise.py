@@ -34,17 +34,16 @@ from mpi.bulk.plain import (
     identifiers,
     is_ascii,
     is_in,
+    is_shared,
     longest,
     nhs_numbers,
     phones,
     plain_family,
     plain_given,
-    unlisted,
 )
 from mpi.bulk.read import Raw, Reject
 from mpi.bulk.records import Group, Records, combined
 from mpi.matching import Model, normalise
-from mpi.matching.model import fingerprint
 from mpi.matching.normalise import (
     canonical_of,
     date_of,
@@ -521,25 +520,19 @@ class _Bulk:
         }
         postcodes, code = told[0][0], pa.array(codes[0][first])
         outwards = pa.array([outward_of(text) for text in postcodes.to_pylist()], pa.string()).take(code)
-        is_shared = np.zeros(len(first), np.bool_)
-        if model.shared:
-            # None is nowhere: "" is no postcode, and without any part there is no place.
-            shared = ~unlisted(postcodes, "postcode", model)
-            shared[0] = False
-            listed = zip(*(column.to_pylist() for column in columns.values()), strict=True)
-            is_shared = shared[codes[0][first]] | np.fromiter(
-                (fingerprint(f"place:{':'.join(one)}") in model.shared for one in listed),
-                np.bool_,
-                len(first),
-            )
-            is_shared[0] = False
+        # None is nowhere: "" is no postcode, and without any part there is no place.
+        by_postcode = is_shared(postcodes, "postcode", model)
+        by_postcode[0] = False
+        whole = pc.binary_join_element_wise(*columns.values(), ":")
+        shared = by_postcode[codes[0][first]] | is_shared(whole, "place", model)
+        shared[0] = False
         values = pa.StructArray.from_arrays(
             [
                 columns["postcode"],
                 outwards,
                 columns["numbers"],
                 columns["words"],
-                pa.array(is_shared),
+                pa.array(shared),
             ],
             fields=list(PLACE),
         )

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mpi.matching import Model
-from mpi.matching.model import fingerprint
+from mpi.matching.model import digest
 from mpi.matching.normalise import UNIT_WORDS, fold_town
 from mpi.records.nhs_number import CHECK_WEIGHTS, NhsNumber
 
@@ -59,15 +59,13 @@ def filled(quick: Texts, is_plain: Flags, values: Texts, clean: Callable[[str], 
     )
 
 
-def unlisted(texts: Texts, kind: str, model: Model) -> Flags:
-    """Say which values the model does not know as shared by many people."""
+def is_shared(texts: Texts, kind: str, model: Model) -> Flags:
+    """Say which values the model knows as shared by many people."""
     if not model.shared:
-        return np.ones(len(texts), np.bool_)
-    return np.fromiter(
-        (fingerprint(f"{kind}:{text}") not in model.shared for text in texts.to_pylist()),
-        np.bool_,
-        len(texts),
-    )
+        return np.zeros(len(texts), np.bool_)
+    known = {number.to_bytes(8, "big", signed=True) for number in model.shared}
+    told = pc.binary_join_element_wise(kind, texts, ":").cast(pa.binary()).to_pylist()
+    return np.fromiter([digest(text) in known for text in told], np.bool_, len(told))
 
 
 def _letters(texts: Texts, width: int) -> NDArray[np.uint8]:
@@ -132,7 +130,7 @@ def phones(texts: Texts, model: Model) -> tuple[Texts, Flags]:
     # More than two different digits: two bits taken away leave one.
     for _ in range(2):
         seen &= seen - np.uint16(1)
-    is_plain[is_plain] = (seen > 0) & unlisted(chosen, "phone", model)
+    is_plain[is_plain] = (seen > 0) & ~is_shared(chosen, "phone", model)
     return national, is_plain
 
 
@@ -142,7 +140,7 @@ def emails(texts: Texts, model: Model) -> tuple[Texts, Flags]:
     is_plain = fits(lowered, r"[!-?A-~]+@[!-?A-~]*\.[!-?A-~]*")
     names = pc.replace_substring_regex(lowered, "@.*", "")
     is_plain &= ~is_in(names, model.placeholder_contacts)
-    is_plain[is_plain] = unlisted(lowered.filter(pa.array(is_plain)), "email", model)
+    is_plain[is_plain] = ~is_shared(lowered.filter(pa.array(is_plain)), "email", model)
     return lowered, is_plain
 
 

@@ -7,6 +7,7 @@ combinations of what it looks at, and a step that earlier steps decide already l
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -239,6 +240,10 @@ def _firsts(name: str, columns: Mapping[str, tuple[int, Any]], size: NDArray[Any
 # What earlier steps decide -------------------------------------------------------------------------------------
 
 
+_parsed = cache(parse)
+"""Nobody changes a tree here."""
+
+
 class _Unknown:
     """What only the records tell."""
 
@@ -251,14 +256,14 @@ def _foreseen(choice: Choice, words: Mapping[str, str]) -> str | None:
     known: dict[str, Any] = dict(words)
 
     def value(text: str) -> Any:
-        return _evaluated(parse(text[1:]), known) if text.startswith("=") else text
+        return _evaluated(_parsed(text[1:]), known) if text.startswith("=") else text
 
     found: Any = None
     for case in choice.cases:
         if isinstance(case, Let):
-            known[case.name] = _evaluated(parse(case.expression), known)
+            known[case.name] = _evaluated(_parsed(case.expression), known)
             continue
-        holds = _evaluated(parse(case.condition), known)
+        holds = _evaluated(_parsed(case.condition), known)
         if holds is _UNKNOWN:
             return None
         if holds:

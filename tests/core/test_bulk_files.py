@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from foundation.errors import Invalid
 from mpi.bulk.normalise import Normalised, normalise_rows
 from mpi.bulk.read import open_files
 from mpi.feeds.delimited import columns_of, read_rows, row_reader
-from mpi.matching import normalise
+from mpi.matching import Model, normalise
+from mpi.matching.model import fingerprint
 from tests.core.matching_builders import MODEL, ONE_NUMBER
 
 TODAY = date(2026, 1, 31)
@@ -26,22 +28,26 @@ HEADINGS = (
 ).split(",")
 
 
-def normalised(tmp_path: Path, *files: Path, mapping: dict[str, str | None] | None = None) -> Normalised:
+def normalised(
+    tmp_path: Path, *files: Path, mapping: dict[str, str | None] | None = None, model: Model = MODEL
+) -> Normalised:
     folder = tmp_path / "work"
     folder.mkdir()
     with duckdb.connect() as connection:
         raw = open_files(connection, files, lambda header: columns_of(header, mapping), folder)
-        return normalise_rows(raw, MODEL, TODAY, row_reader(TODAY))
+        return normalise_rows(raw, model, TODAY, row_reader(TODAY))
 
 
-def as_loaded(path: Path) -> tuple[dict[tuple[str, ...], Any], set[tuple[int, str | None, str]]]:
+def as_loaded(
+    path: Path, model: Model = MODEL
+) -> tuple[dict[tuple[str, ...], Any], set[tuple[int, str | None, str]]]:
     """Return what a loader makes of a file: its records by key, and its rejects."""
     records, rejects = {}, set()
     for row in read_rows(path, TODAY):
         rejects |= {(row.number, fault.field, fault.code) for fault in row.faults}
         if row.record is not None:
             key = row.record.key
-            records[key.organisation, key.system, key.local_id] = normalise(row.record, MODEL)
+            records[key.organisation, key.system, key.local_id] = normalise(row.record, model)
     return records, rejects
 
 
@@ -126,6 +132,20 @@ def test_rows_are_read_refused_and_normalised_as_a_loader_does(tmp_path: Path):
     assert [key for key in records if records[key] != expected_records[key]] == []
     assert len(rejects) > 100
     assert len(records) > 100
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["place:SE58AZ:12:denmark hill", "postcode:SE58AZ", "phone:07700900123", "email:a.okafor@example.org"],
+)
+def test_values_that_many_share_are_known_as_by_a_loader(said: str, tmp_path: Path):
+    model = replace(MODEL, shared=frozenset((fingerprint(said),)))
+    path = write_csv(tmp_path / "rows.csv", odd_rows(4, 300))
+
+    found = as_found(normalised(tmp_path, path, model=model))
+
+    assert found == as_loaded(path, model)
+    assert found[0] != as_loaded(path)[0]
 
 
 def test_records_stand_in_the_order_of_their_keys(tmp_path: Path):
