@@ -232,13 +232,7 @@ def append_all(tx: Connection, entries: Sequence[AuditEntry]) -> None:
         AUDIT_EVENTS.labels(entry.kind, entry.outcome).inc()
 
 
-BULK_COLUMNS = (
-    "person_id",
-    "detail",
-    "salt",
-    "personal_digest",
-    "leaf_hash",
-    "actor_id",
+_OPEN_PARTS = (
     "at",
     "kind",
     "outcome",
@@ -250,6 +244,8 @@ BULK_COLUMNS = (
     "request_id",
     "reasons",
 )
+
+BULK_COLUMNS = ("person_id", "detail", "salt", "personal_digest", "leaf_hash", "actor_id", *_OPEN_PARTS)
 
 
 def bulk_rows(
@@ -266,7 +262,7 @@ def bulk_rows(
     personal_before = _canonical({"actor_id": act.actor_id, "detail": _HERE})[:-1].replace(
         f'"{_HERE}"'.encode(), b""
     )
-    told = tuple(row[name] for name in BULK_COLUMNS[6:-1])
+    told = tuple(row[name] for name in _OPEN_PARTS[:-1])
     reasons = _encode(row["reasons"])
     count = 0
     for person_id, detail in about:
@@ -299,20 +295,6 @@ def _row(entry: AuditEntry) -> dict[str, Any]:
         "personal_digest": personal,
         "leaf_hash": leaf,
     }
-
-
-_OPEN_PARTS = (
-    "at",
-    "kind",
-    "outcome",
-    "actor_kind",
-    "actor_role",
-    "organisation",
-    "client_id",
-    "purpose",
-    "request_id",
-    "reasons",
-)
 
 
 def _personal_digest(

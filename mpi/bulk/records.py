@@ -109,19 +109,15 @@ class Records:
 
     def numbers(self, name: str) -> NDArray[Any]:
         """Return a column of numbers or flags whole."""
-        for group in self.groups:
-            if name in group.values.column_names:
-                values: NDArray[Any] = group.values.column(name).to_numpy()
-                return values if group.rows is None else values[group.rows]
-        raise KeyError(name)
+        group = self.groups[self.group_of(name)]
+        values: NDArray[Any] = group.values.column(name).to_numpy()
+        return values if group.rows is None else values[group.rows]
 
     def lengths(self, name: str) -> NDArray[Any]:
         """Return how many values each row has in a list."""
-        for group in self.groups:
-            if name in group.values.column_names:
-                lengths: NDArray[Any] = pc.list_value_length(group.values.column(name)).to_numpy()
-                return lengths if group.rows is None else lengths[group.rows]
-        raise KeyError(name)
+        group = self.groups[self.group_of(name)]
+        lengths: NDArray[Any] = pc.list_value_length(group.values.column(name)).to_numpy()
+        return lengths if group.rows is None else lengths[group.rows]
 
     def codes(self, name: str) -> NDArray[np.int64]:
         """Return a column of texts as numbers, equal where the texts are."""
@@ -135,12 +131,10 @@ class Records:
         return texts.index(text) if text in texts else -1
 
     def _encoded(self, name: str) -> tuple[Group, Any]:
-        for group in self.groups:
-            if name in group.values.column_names:
-                column = group.values.column(name).combine_chunks()
-                whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-                return group, whole.dictionary_encode()
-        raise KeyError(name)
+        group = self.groups[self.group_of(name)]
+        column = group.values.column(name).combine_chunks()
+        whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        return group, whole.dictionary_encode()
 
     def forms(self, rows: NDArray[Any]) -> list[NormalisedRecord]:
         """Return some rows as the records that the online path compares."""

@@ -96,11 +96,6 @@ def open_stage(tx: Connection) -> None:
         tx.execute(CreateTable(table))
 
 
-def empty_stage(tx: Connection, *tables: Table) -> None:
-    for table in tables:
-        tx.execute(delete(table))
-
-
 def close_stage(tx: Connection) -> None:
     """Tell the planner how much was staged, so that a switch joins as it should."""
     for table in _staged.sorted_tables:
