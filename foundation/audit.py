@@ -245,16 +245,16 @@ _OPEN_PARTS = (
     "reasons",
 )
 
-BULK_COLUMNS = ("person_id", "detail", "salt", "personal_digest", "leaf_hash", "actor_id", *_OPEN_PARTS)
 
+def bulk_columns(act: AuditEntry, persons: Sequence[int] | None, details: Sequence[str]) -> dict[str, Any]:
+    """Return columns of rows that differ in person and detail alone, but for these two, for a writer of millions.
 
-def bulk_rows(
-    act: AuditEntry, about: Iterable[tuple[int | None, Mapping[str, str | int]]]
-) -> Iterator[tuple[Any, ...]]:
-    """Yield rows of ``BULK_COLUMNS`` that differ in person and detail alone, for a writer of millions.
+    They are what ``append_all`` would write, in the transaction of the act; what all rows have is one value.
 
-    They are those that ``append_all`` would write, in the transaction of the act. JSON is text already; ``act`` has neither person
-    nor detail.
+    Args:
+        act: has neither person nor detail.
+        persons: of each row, or None where no row has one.
+        details: JSON texts, whose keys this sorts nowhere: they must be what ``append`` would keep.
     """
     row = {name: getattr(act, name) for name in _OPEN_PARTS} | {"reasons": list(act.reasons)}
     leaf = {**row, "at": _instant(act.at), "personal": _HERE}
@@ -262,18 +262,32 @@ def bulk_rows(
     personal_before = _canonical({"actor_id": act.actor_id, "detail": _HERE})[:-1].replace(
         f'"{_HERE}"'.encode(), b""
     )
-    told = tuple(row[name] for name in _OPEN_PARTS[:-1])
-    reasons = _encode(row["reasons"])
-    count = 0
-    for person_id, detail in about:
-        text = _encode(detail)
-        salt = secrets.token_bytes(_SALT_BYTES)
-        person = b',"person_id":null}' if person_id is None else b',"person_id":"%d"}' % person_id
-        personal = hashlib.sha256(salt + personal_before + text.encode() + person).digest()
-        leaf_hash = hashlib.sha256(b"\x00" + before + personal.hex().encode() + after).digest()
-        yield (person_id, text, salt, personal, leaf_hash, act.actor_id, *told, reasons)
-        count += 1
-    AUDIT_EVENTS.labels(act.kind, act.outcome).inc(count)
+    salts = secrets.token_bytes(_SALT_BYTES * len(details))
+    salt = [salts[at : at + _SALT_BYTES] for at in range(0, len(salts), _SALT_BYTES)]
+    if persons is None:
+        told = [b',"person_id":null}'] * len(details)
+    else:
+        told = [b',"person_id":"%d"}' % person for person in persons]
+    sha256 = hashlib.sha256
+    personal = [
+        sha256(b"".join((one, personal_before, text.encode(), person))).digest()
+        for one, text, person in zip(salt, details, told, strict=True)
+    ]
+    start = sha256(b"\x00" + before)
+    leaves = []
+    for digest in personal:
+        hashed = start.copy()
+        hashed.update(digest.hex().encode() + after)
+        leaves.append(hashed.digest())
+    AUDIT_EVENTS.labels(act.kind, act.outcome).inc(len(details))
+    return {
+        **row,
+        "actor_id": act.actor_id,
+        "reasons": _encode(row["reasons"]),
+        "salt": salt,
+        "personal_digest": personal,
+        "leaf_hash": leaves,
+    }
 
 
 _HERE = "\u2603"  # where the changing part of a canonical text goes; no code and no id holds it

@@ -18,23 +18,31 @@ def delimiter_of(file: io.TextIOBase) -> str:
 class Rows:
     """A file's header, and its rows one by one.
 
+    Args:
+        header: what was read of the file already, where its lines begin after that.
+
     Raises:
         StopIteration: the file is empty.
         csv.Error: the header cannot be read.
     """
 
-    def __init__(self, file: Iterator[str], delimiter: str) -> None:
+    def __init__(self, file: Iterator[str], delimiter: str, header: Sequence[str] | None = None) -> None:
         self._lines = _Lines(file)
         self._reader = csv.reader(self._lines, strict=True, delimiter=delimiter)
-        self.header: list[str] = next(self._reader)
+        self.header: list[str] = next(self._reader) if header is None else list(header)
 
-    def read(self, several_lines: Collection[int]) -> Iterator[tuple[int, list[str] | None]]:
+    @property
+    def holds_lines(self) -> bool:
+        """Whether lines that were taken from the file have been handed back and are still to be read."""
+        return self._lines.holds_some
+
+    def read(self, several_lines: Collection[int], number: int = 1) -> Iterator[tuple[int, list[str] | None]]:
         """Yield rows with their numbers, the header being 1; None for one that cannot be read.
 
         Args:
             several_lines: places whose values may be of several lines; in any other a line's end says that a quotation mark was lost.
+            number: that of the row before the first.
         """
-        number = 1
         while True:
             number += 1
             self._lines.begin_row()
@@ -79,6 +87,10 @@ class _Lines:
         line = self._waiting.popleft() if self._waiting else next(self._file).replace("\x00", "\x01")
         self._taken.append(line)
         return line
+
+    @property
+    def holds_some(self) -> bool:
+        return bool(self._waiting)
 
     @property
     def are_several(self) -> bool:

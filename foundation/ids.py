@@ -4,6 +4,7 @@ import re
 import secrets
 import threading
 import time
+from itertools import accumulate
 
 from foundation.errors import Invalid
 
@@ -28,6 +29,24 @@ def new_id() -> int:
     with _lock:
         _last = fresh if fresh > _last else _last + 1 + secrets.randbits(8)
         return _last
+
+
+def new_ids(count: int) -> list[int]:
+    """Return so many ids in order, each as ``new_id`` would give it."""
+    global _last
+    if not count:
+        return []
+    first = new_id()
+    with _lock:
+        found = list(
+            accumulate(
+                secrets.token_bytes(count - 1),
+                lambda last, step: last + 1 + step,
+                initial=first if first == _last else _last + 1,
+            )
+        )
+        _last = found[-1]
+    return found
 
 
 def format_id(number: int) -> str:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TextIO
 
@@ -22,7 +21,15 @@ from foundation.errors import Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
 from foundation.settings import Settings
-from mpi.feeds.delimited import LARGEST_FIELD, check_encoding, columns_of, read_map, read_rows, row_reader
+from mpi.feeds.delimited import (
+    LARGEST_FIELD,
+    File,
+    check_encoding,
+    columns_of,
+    read_map,
+    read_rows,
+    row_reader,
+)
 from mpi.matching import Model, load_model
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
@@ -614,12 +621,11 @@ def link_files_into_index(
     mapping = read_map(map_file) if map_file else None
     for file in files:
         check_encoding(file)
-        # A heading that is not known is told before any work.
-        next(read_rows(file, mpi.today(), mapping), None)
+    # A heading that is not known is told before any work.
+    readers = [File(file, mpi.today(), mapping) for file in files]
     where = rejects or _rejects_of(files[0])
     if any(where.exists() and where.samefile(read) for read in (*files, map_file) if read is not None):
         raise Invalid("rejects-over-input", detail="--rejects names a file that is to be read.")
-    readers = [partial(read_rows, file, mpi.today(), mapping) for file in files]
     with _Rejects(where, ("file", "row", "field", "code")) as listed, working_folder(home) as folder:
         report, switched = load_index(
             mpi,

@@ -1,7 +1,7 @@
 """Linking normalised records that are at hand, as those of the index are: edges, and the persons that they make by themselves."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -18,7 +19,7 @@ from mpi.bulk.block import Candidates, Dropped, block_records
 from mpi.bulk.partition import Persons, partition_records
 from mpi.bulk.questions import open_tasks
 from mpi.bulk.records import Records
-from mpi.bulk.table import Ints, connect, key_reader, pairs_at_once, read_forms, sources_of, write_forms
+from mpi.bulk.table import KEY, Ints, connect, key_reader, pairs_at_once, read_forms, sources_of, write_forms
 from mpi.bulk.weigh import CONFLICTS, Weighed, Weigher
 from mpi.matching import Model, NormalisedRecord
 from mpi.matching.score import Pattern, pattern_of, score_pattern
@@ -50,6 +51,18 @@ class Linkage:
 
     def keys_of(self, rows: Ints) -> list[RecordKey]:
         return key_reader(self.keys)(rows)
+
+    def rows_of(self, keys: Collection[RecordKey], start: int) -> Ints:
+        """Return the rows from one on that have some of these keys."""
+        if not keys:
+            return np.empty(0, np.int64)
+        parts = [self.keys.column(name).combine_chunks() for name in KEY]
+        wanted = ["\x1f".join((one.organisation, one.system, one.local_id)) for one in keys]
+        found = pc.is_in(
+            pc.binary_join_element_wise(*parts, "\x1f"), value_set=pa.array(wanted, pa.string())
+        ).to_numpy(zero_copy_only=False)
+        rows: Ints = np.flatnonzero(found)
+        return rows[rows >= start]
 
     def forms_of(self, rows: Ints) -> list[NormalisedRecord]:
         return self.records.forms(rows)

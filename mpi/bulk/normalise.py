@@ -5,7 +5,7 @@ a loader reads it; so a bulk run and a load refuse the same rows for the same re
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from mpi.bulk.columns import (
     given_parts,
     table_of,
 )
+from mpi.bulk.lines import Sheet
 from mpi.bulk.plain import (
     address_words,
     emails,
@@ -69,7 +70,7 @@ from mpi.records import (
     parse_nhs_number,
     parse_partial_date,
 )
-from mpi.records.validate import CLOCKS_APART, EARLIEST_YEAR, MAX_LINE, MAX_NAME, MAX_VALUE
+from mpi.records.validate import CLOCKS_APART, EARLIEST_YEAR, MAX_ITEMS, MAX_LINE, MAX_NAME, MAX_VALUE
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -108,11 +109,49 @@ def normalise_rows(raw: Raw, model: Model, today: date, read_row: RowReader) -> 
     return _Bulk(raw, model, today, read_row).run()
 
 
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """Rows of a file in its order: normalised, checked, and what was sent, each distinct value of a column once.
+
+    Rows that are not sound are empty, or ``faults`` says why they are set aside. Those of ``singly`` were read by the row reader:
+    their record stands, whatever their columns say.
+    """
+
+    groups: tuple[Group, ...]
+    sent: Callable[[str], "Column"]
+    numbered: Callable[[str], list[str]]
+    is_sound: Flags
+    singly: Mapping[int, SourceRecord]
+    faults: tuple[tuple[int, tuple[Invalid, ...]], ...]
+    """Row numbers in order, and why each was set aside."""
+    rows: int
+    """Those that are not empty."""
+
+
+SheetReader = Callable[[int, Sequence[str] | None], ReadRow | None]
+"""From a row's number and its values to what a loader makes of it; None for an empty one."""
+
+
+def clean_sheet(sheet: Sheet, model: Model, today: date, read_row: SheetReader) -> Cleaned:
+    """Normalise and check some rows of a file, one kind of column at a time; those of an unusual shape by the row reader."""
+    return _SheetBulk(sheet, model, today, read_row).run()
+
+
+class Source(Protocol):
+    """Rows as received, by our columns."""
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    @property
+    def size(self) -> int: ...
+    def column(self, name: str) -> Any: ...
+
+
 # Distinct values -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
     """The distinct stripped texts of a column, the first of them "" for nothing sent, and which of them each row has."""
 
     texts: Any
@@ -128,19 +167,20 @@ class _Column:
         return found
 
 
-def _column(raw: Raw, name: str) -> _Column:
-    encoded = raw.fetch([name]).column(name).combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
+def _column(source: Source, name: str) -> Column:
+    whole = source.column(name)
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.combine_chunks()
+    encoded = whole.dictionary_encode()
     sent = encoded.dictionary
     stripped = filled(pc.ascii_trim(sent, " "), fits(sent, "[ -~]*"), sent, str.strip)
     texts = pa.concat_arrays([pa.array([""], pa.string()), stripped])
     rows = encoded.indices.cast(pa.int32()).fill_null(-1).to_numpy(zero_copy_only=False) + np.int32(1)
     if not pc.any(pc.or_(pc.equal(stripped, ""), pc.not_equal(stripped, sent))).as_py():
-        return _Column(texts, rows)
+        return Column(texts, rows)
     # Some were the same but for spaces.
     again = texts.dictionary_encode()
-    return _Column(again.dictionary, again.indices.to_numpy()[rows])
+    return Column(again.dictionary, again.indices.to_numpy()[rows])
 
 
 def _taken(texts: Any, places: NDArray[Any]) -> list[str]:
@@ -189,6 +229,7 @@ def _is_sound(texts: Any, most: int) -> Flags:
 
 _ODS = re.compile(r"[A-Z0-9]{2,12}")
 _SYSTEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
+_PLAIN_ID = "[!-~]([ -~]{0,62}[!-~])?"
 _FLAGS = {
     "": False,
     "0": False,
@@ -206,23 +247,27 @@ _NAME_USES = ("usual", "official", "temp", "nickname", "anonymous", *_PREVIOUS_U
 _ADDRESS_USES = ("", "home", "temp", "billing", "work", "old")
 
 
-class _Bulk:
-    def __init__(self, raw: Raw, model: Model, today: date, read_row: RowReader) -> None:
-        self._raw, self._model, self._today, self._read_row = raw, model, today, read_row
-        self._doubtful: Flags = np.zeros(raw.size, np.bool_)
-        self._odd: Flags = np.zeros(raw.size, np.bool_)
+class _Columns:
+    """Normalises and checks rows by their columns, and says which of them it is not certain of."""
+
+    def __init__(self, source: Source, model: Model, today: date) -> None:
+        self._source, self._model, self._today = source, model, today
+        self._doubtful: Flags = np.zeros(source.size, np.bool_)
+        self._odd: Flags = np.zeros(source.size, np.bool_)
         self._groups: list[tuple[pa.Table, NDArray[np.int32]]] = []
         self._values: dict[str, int] = {}
         after = datetime.combine(today + CLOCKS_APART, datetime.min.time(), UTC)
         self._future = int(after.timestamp()) * 1_000_000
 
-    def run(self) -> Normalised:
+    def _clean(self) -> None:
         given = self._given_names()
         family = self._family_names()
         self._number()
         birth = self._date("birth_date", "birth")
         death = self._date("death_date", "death")
-        later = (death[:, 0] > 0) & (birth[:, 0] > 0) & (death[:, 0] <= birth[:, 0])
+        # A placeholder is no year here, yet a death before it is refused.
+        later = (death[:, 0] > 0) & (death[:, 0] <= np.where(birth[:, 0] > 0, birth[:, 0], self._today.year))
+        later &= self._column("birth_date").sent
         self._doubtful |= later
         self._single("gender", lambda text: gender_of(text), lambda text: _parses(parse_gender, text))
         self._single(
@@ -235,9 +280,19 @@ class _Bulk:
         self._places()
         self._contacts("phones", "phone", phones, phone_of)
         self._contacts("emails", "email", emails, email_of)
+        contacts = [*self._numbered("phone"), *self._numbered("email")]
+        if len(contacts) > MAX_ITEMS:
+            counts = np.zeros(self._source.size, np.int64)
+            for one in contacts:
+                counts += self._column(one).sent
+            self._doubtful |= counts > MAX_ITEMS
         self._identifiers()
         self._flags(given, family)
-        return self._ordered()
+        for name, shape in (("organisation", _ODS), ("system", _SYSTEM)):
+            sent = self._column(name)
+            self._doubt(
+                np.fromiter((bool(shape.fullmatch(text)) for text in sent.values()), np.bool_), sent.rows
+            )
 
     def _add(self, name: str, values: pa.Table, rows: NDArray[np.int32]) -> None:
         self._groups.append((values, rows))
@@ -256,12 +311,12 @@ class _Bulk:
         if not is_sound.all():
             self._doubtful |= ~is_sound[rows]
 
-    def _column(self, name: str) -> _Column:
-        return _column(self._raw, name)
+    def _column(self, name: str) -> Column:
+        return _column(self._source, name)
 
     def _numbered(self, name: str) -> list[str]:
         """Return the columns of a name that come again: ``phone``, ``phone_2``, in order."""
-        found = [column for column in self._raw.columns if re.fullmatch(rf"{name}(_[0-9]+)?", column)]
+        found = [column for column in self._source.columns if re.fullmatch(rf"{name}(_[0-9]+)?", column)]
         return sorted(found, key=lambda column: int(column.rpartition("_")[2]) if column != name else 1)
 
     # Names
@@ -278,7 +333,8 @@ class _Bulk:
                 # Rows of several names go by themselves.
                 if further != name:
                     self._doubtful |= self._column(further).sent
-        given, middle = self._column("given"), self._column("middle")
+        prefix, given, middle = self._column("prefix"), self._column("given"), self._column("middle")
+        self._doubt(_is_sound(prefix.texts, MAX_NAME), prefix.rows)
         self._doubt(_is_sound(given.texts, MAX_NAME), given.rows)
         self._doubt(_is_sound(middle.texts, MAX_NAME), middle.rows)
         self._doubt(pc.count_substring(middle.texts, " ").to_numpy() < 8, middle.rows)
@@ -500,10 +556,10 @@ class _Bulk:
         }
         for number in sorted(numbers):
             end = "" if number == 1 else f"_{number}"
-            if f"address_use{end}" in self._raw.columns:
+            if f"address_use{end}" in self._source.columns:
                 use = self._column(f"address_use{end}")
                 self._doubt(is_in(use.texts, _ADDRESS_USES), use.rows)
-            if number > 1 and not {f"city{end}", f"postcode{end}"} & set(self._raw.columns):
+            if number > 1 and not {f"city{end}", f"postcode{end}"} & set(self._source.columns):
                 # Further lines of the first address.
                 self._doubtful |= self._column(f"address{end}").sent
                 continue
@@ -543,9 +599,7 @@ class _Bulk:
                 self._odd |= strange[slot]
         self._lists("places", values, rows)
 
-    def _address(
-        self, lines: _Column, city: _Column, postcode: _Column
-    ) -> list[tuple[Any, NDArray[np.int32]]]:
+    def _address(self, lines: Column, city: Column, postcode: Column) -> list[tuple[Any, NDArray[np.int32]]]:
         """Clean an address: its postcode, numbers and words, each as distinct texts and which of them every row has."""
         model = self._model
         self._doubt(longest(postcode.texts, 16) & _is_sound(postcode.texts, 16), postcode.rows)
@@ -579,7 +633,7 @@ class _Bulk:
         Args:
             values: the first of them stands for none.
         """
-        size = self._raw.size
+        size = self._source.size
         if not slots:
             slots = [np.zeros(size, np.int32)]
         matrix = np.stack(slots, axis=1)
@@ -609,6 +663,43 @@ class _Bulk:
         restricted = np.array([bool(one) for one in said], np.int32)[sent.rows]
         self._add("", _table({"is_restricted": [False, True]}), restricted)
 
+    # Times, and rows that were read singly
+
+    def _doubt_instants(self, column: Any) -> None:
+        """Doubt what is not plainly an instant in UTC and cannot be read as another."""
+        plain = _are_plain_instants(column, (self._today + CLOCKS_APART).isoformat())
+        others = np.flatnonzero(~plain)
+        for place, text in zip(others.tolist(), column.take(pa.array(others)).to_pylist(), strict=True):
+            at = instant_of(text)
+            self._doubtful[place] |= at is None or (at < _FOREVER and at >= self._future)
+
+    def _put(self, records: Sequence[SourceRecord], places: Sequence[int]) -> None:
+        """Put records that were read singly in the place of what their columns gave."""
+        if not records:
+            return
+        made = table_of((normalise(record, self._model) for record in records), self._model).combine_chunks()
+        at = np.array(places, np.int64)
+        for number, (values, rows) in enumerate(self._groups):
+            whole = pa.concat_tables(
+                [values, made.select(values.column_names).cast(values.schema)]
+            ).combine_chunks()
+            rows = rows.copy()
+            rows[at] = values.num_rows + np.arange(len(at), dtype=np.int32)
+            self._groups[number] = (whole, rows)
+        self._odd[at] = made.column("is_odd").to_numpy()
+
+
+class _Bulk(_Columns):
+    """A whole table of rows, of which each key's latest version stands."""
+
+    def __init__(self, raw: Raw, model: Model, today: date, read_row: RowReader) -> None:
+        super().__init__(raw, model, today)
+        self._raw, self._read_row = raw, read_row
+
+    def run(self) -> Normalised:
+        self._clean()
+        return self._ordered()
+
     # Keys, versions, rejects
 
     def _ordered(self) -> Normalised:
@@ -618,14 +709,7 @@ class _Bulk:
             name: pc.utf8_trim_whitespace(pc.fill_null(keys.column(name), ""))
             for name in ("organisation", "system", "local_id")
         }
-        for name, shape in (("organisation", _ODS), ("system", _SYSTEM)):
-            sent = self._column(name)
-            self._doubt(
-                np.fromiter((bool(shape.fullmatch(text)) for text in sent.values()), np.bool_), sent.rows
-            )
-        self._doubtful |= ~pc.match_substring_regex(
-            trimmed["local_id"], "^[!-~]([ -~]{0,62}[!-~])?$"
-        ).to_numpy()
+        self._doubtful |= ~fits(trimmed["local_id"], _PLAIN_ID)
         self._doubt_instants(keys.column("updated_at"))
         is_good = np.ones(raw.size, np.bool_)
         rejects = list(raw.unreadable)
@@ -681,15 +765,6 @@ class _Bulk:
             | {"rows read singly": len(doubtful)},
         )
 
-    def _doubt_instants(self, column: Any) -> None:
-        """Doubt what is not plainly an instant in UTC and cannot be read as another."""
-        past = pc.less(column, (self._today + CLOCKS_APART).isoformat())
-        plain = pc.and_(pc.match_substring_regex(column, _PLAIN_INSTANT), past).fill_null(True).to_numpy()
-        others = np.flatnonzero(~plain)
-        for place, text in zip(others.tolist(), column.take(pa.array(others)).to_pylist(), strict=True):
-            at = _instant(text)
-            self._doubtful[place] |= at is None or (at < _FOREVER and at >= self._future)
-
     def _read(self, files: Ints, numbers: Ints) -> Iterable[ReadRow | None]:
         columns = self._raw.columns
         for start in range(0, len(numbers), 50_000):
@@ -698,20 +773,63 @@ class _Bulk:
                 values = [row[name] or "" for name in columns]
                 yield self._read_row(columns, values) if any(value.strip() for value in values) else None
 
-    def _put(self, records: Sequence[SourceRecord], places: Sequence[int]) -> None:
-        """Put records that were read singly in the place of what their columns gave."""
-        if not records:
-            return
-        made = table_of((normalise(record, self._model) for record in records), self._model).combine_chunks()
-        at = np.array(places, np.int64)
-        for number, (values, rows) in enumerate(self._groups):
-            whole = pa.concat_tables(
-                [values, made.select(values.column_names).cast(values.schema)]
-            ).combine_chunks()
-            rows = rows.copy()
-            rows[at] = values.num_rows + np.arange(len(at), dtype=np.int32)
-            self._groups[number] = (whole, rows)
-        self._odd[at] = made.column("is_odd").to_numpy()
+
+class _SheetBulk(_Columns):
+    """Some rows of a file, all of them kept in its order."""
+
+    def __init__(self, sheet: Sheet, model: Model, today: date, read_row: SheetReader) -> None:
+        super().__init__(sheet, model, today)
+        self._sheet, self._read_row = sheet, read_row
+        self._kept: dict[str, Column] = {}
+
+    def _column(self, name: str) -> Column:
+        if name not in self._kept:
+            self._kept[name] = super()._column(name)
+        return self._kept[name]
+
+    def run(self) -> Cleaned:
+        sheet = self._sheet
+        self._clean()
+        local_id = self._column("local_id")
+        self._doubt(fits(local_id.texts, _PLAIN_ID), local_id.rows)
+        self._doubt_instants(pa.chunked_array([sheet.column("updated_at")]))
+        # What stands where there is no heading is a fault, and so is whatever else our columns do not tell.
+        self._doubtful |= ~sheet.are_blank(sheet.unnamed)
+        is_sound = ~self._doubtful
+        singly: dict[int, SourceRecord] = {}
+        faults = []
+        rows = int(is_sound.sum())
+        doubtful = np.flatnonzero(self._doubtful)
+        for place, values in zip(doubtful.tolist(), sheet.rows(doubtful), strict=True):
+            read = self._read_row(int(sheet.numbers[place]), values)
+            if read is None:
+                continue
+            rows += 1
+            if read.record is not None and not read.faults:
+                singly[place] = read.record
+                is_sound[place] = True
+            else:
+                faults.append((int(sheet.numbers[place]), tuple(read.faults)))
+        for number, some in sheet.apart:
+            if (told := self._read_row(number, some)) is not None:
+                rows += 1
+                faults.append((number, tuple(told.faults)))
+        self._put(list(singly.values()), list(singly))
+        groups = [Group(values, rows_of) for values, rows_of in self._groups]
+        groups.append(Group(_table({"is_odd": [False, True]}), self._odd.astype(np.int32)))
+        return Cleaned(
+            tuple(groups),
+            self._column,
+            self._numbered,
+            is_sound,
+            singly,
+            tuple(sorted(faults, key=_number)),
+            rows,
+        )
+
+
+def _number(fault: tuple[int, Any]) -> int:
+    return fault[0]
 
 
 def _table(columns: dict[str, Any]) -> pa.Table:
@@ -725,7 +843,14 @@ _DAYS = "(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[1357
 _PLAIN_INSTANT = rf"\A[12][0-9]{{3}}-(?:{_DAYS})T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z\z"
 
 
-def _instant(text: str | None) -> int | None:
+def _are_plain_instants(column: Any, before: str) -> Flags:
+    """Say which texts are plainly an instant in UTC before a day, or nothing at all."""
+    plain = pc.and_(pc.match_substring_regex(column, _PLAIN_INSTANT), pc.less(column, before))
+    found: Flags = plain.fill_null(True).to_numpy()
+    return found
+
+
+def instant_of(text: str | None) -> int | None:
     """Return microseconds; what has no time of its own is as late as its arrival. None for what cannot be read."""
     if text is None or not text.strip():
         return _FOREVER
@@ -779,7 +904,7 @@ def _latest(raw: Raw, keys: dict[str, Any], instants: Any, is_good: Flags) -> tu
     kept, out, older = np.ones(len(place), np.bool_), [], 0
     for start, end in zip(starts[ends - starts > 1].tolist(), ends[ends - starts > 1].tolist(), strict=True):
         versions = place[start:end]
-        times = [_instant(text) or 0 for text in instants.take(pa.array(versions)).to_pylist()]
+        times = [instant_of(text) or 0 for text in instants.take(pa.array(versions)).to_pylist()]
         untimed = [one for one, time in zip(versions.tolist(), times, strict=True) if time == _FOREVER][1:]
         last = max(
             (time, one) for one, time in zip(versions.tolist(), times, strict=True) if one not in untimed

@@ -48,6 +48,10 @@ class Raw:
         asked = ", ".join(f'"{name}"' if name in known else f'NULL::VARCHAR AS "{name}"' for name in columns)
         return _table(self.connection, f"SELECT {asked} FROM {self.source}")
 
+    def column(self, name: str) -> Any:
+        """Return a column of all rows, in file order."""
+        return self.fetch([name]).column(name).combine_chunks()
+
     def rows(self, files: NDArray[Any], numbers: NDArray[Any]) -> pa.Table:
         """Return some rows, with all that was received of them: by number of file and row, in order."""
         self.connection.register(

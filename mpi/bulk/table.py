@@ -23,7 +23,16 @@ Ints = NDArray[np.int64]
 
 KEY = ("organisation", "system", "local_id")
 
-Forms = Iterable[tuple[Sequence[RecordKey], Sequence[NormalisedRecord]]]
+
+class Formed(NamedTuple):
+    """Normalised records as columns, with their keys."""
+
+    keys: pa.Table
+    groups: Sequence[Group]
+    size: int
+
+
+Forms = Iterable[tuple[Sequence[RecordKey], Sequence[NormalisedRecord]] | Formed]
 """Normalised records with their keys, some at a time."""
 
 
@@ -57,7 +66,14 @@ def write_forms(forms: Forms, model: Model, folder: Path) -> int:
             opened.enter_context(_Distinct(names, model, folder)) for names in (*_TOGETHER, ("is_odd",))
         ]
         odd = groups.pop()
-        for names, some in forms:
+        for part in forms:
+            if isinstance(part, Formed):
+                for group in (*groups, odd):
+                    group.add_columns(part)
+                keys.write_table(part.keys.select(list(KEY)))
+                size += part.size
+                continue
+            names, some = part
             for group in groups:
                 group.add(some)
             odd.add([_Oddity(is_odd(form)) for form in some])
@@ -94,8 +110,8 @@ class _Distinct:
         with ExitStack() as opened:
             self._rows = opened.enter_context(self._path.with_suffix(".bin").open("wb"))
             self._values = opened.enter_context(pa.OSFile(str(self._path.with_suffix(".arrow")), "wb"))
-            columns = self._columns([])
-            self._writer = opened.enter_context(pa.ipc.new_file(self._values, pa.table(columns).schema))
+            self._schema = pa.table(self._columns([])).schema
+            self._writer = opened.enter_context(pa.ipc.new_file(self._values, self._schema))
             self._opened = opened.pop_all()
         return self
 
@@ -109,6 +125,15 @@ class _Distinct:
         (np.array(rows, np.int32) + np.int32(self._written)).tofile(self._rows)
         if len(places) > self.MOST:
             self._flush()
+
+    def add_columns(self, formed: Formed) -> None:
+        """Add records whose values stand in columns already."""
+        self._flush()
+        names = self._schema.names
+        group = next(one for one in formed.groups if names[0] in one.values.column_names)
+        (group.places(np.arange(formed.size)) + np.int32(self._written)).tofile(self._rows)
+        self._writer.write_table(group.values.select(names).cast(self._schema))
+        self._written += group.values.num_rows
 
     def _flush(self) -> None:
         if self._places:

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -156,21 +157,58 @@ def read_rows(path: Path, today: date, mapping: Mapping[str, str | None] | None 
     Raises:
         Invalid: about the header only: ``column-unknown``, ``column-missing``, ``column-repeated``, ``file-empty``.
     """
-    # A field of several megabytes is a lost quotation mark, not a name.
-    csv.field_size_limit(LARGEST_FIELD)
     with path.open("r", encoding="utf-8-sig", newline="") as file:
-        try:
-            rows = Rows(file, delimiter_of(file))
-        except (StopIteration, csv.Error) as fault:
-            raise Invalid("file-empty", row=1, detail="The file has no header.") from fault
+        _, rows = _opened(file)
         layout = _layout(rows.header, mapping or {})
         for number, values in rows.read(layout.several_lines):
-            if values is None:
-                yield Row(number, None, (Invalid("row-unreadable", row=number),))
-                continue
-            if not any(value.strip() for value in values):
-                continue
-            yield _row(number, values, layout, today)
+            if (row := _read(number, values, layout, today)) is not None:
+                yield row
+
+
+def _opened(file: io.TextIOBase) -> tuple[str, Rows]:
+    """Return the delimiter of a file, and its rows."""
+    # A field of several megabytes is a lost quotation mark, not a name.
+    csv.field_size_limit(LARGEST_FIELD)
+    try:
+        delimiter = delimiter_of(file)
+        return delimiter, Rows(file, delimiter)
+    except (StopIteration, csv.Error) as fault:
+        raise Invalid("file-empty", row=1, detail="The file has no header.") from fault
+
+
+def _read(number: int, values: Sequence[str] | None, layout: "_Layout", today: date) -> Row | None:
+    if values is None:
+        return Row(number, None, (Invalid("row-unreadable", row=number),))
+    return _row(number, values, layout, today) if any(value.strip() for value in values) else None
+
+
+class File:
+    """A file of rows, to be read from its beginning as often as it is called, and what its header says of its columns.
+
+    Raises:
+        Invalid: about the header, as ``read_rows``.
+    """
+
+    def __init__(self, path: Path, today: date, mapping: Mapping[str, str | None] | None = None) -> None:
+        self.path, self._today, self._mapping = path, today, mapping
+        with path.open("r", encoding="utf-8-sig", newline="") as file:
+            self.delimiter, rows = _opened(file)
+        self._layout = _layout(rows.header, mapping or {})
+        self.header: tuple[str, ...] = tuple(rows.header)
+        self.columns: tuple[str | None, ...] = tuple(_named(rows.header, mapping or {}))
+        """Our name for each place; "" for a column without heading, None for one that is not wanted."""
+        self.several_lines = self._layout.several_lines
+
+    def __call__(self) -> Iterator[Row]:
+        return read_rows(self.path, self._today, self._mapping)
+
+    def read(self, number: int, values: Sequence[str] | None) -> Row | None:
+        """Read one row of the file; None for a spreadsheet's empty one.
+
+        Args:
+            values: None for a row that cannot be told apart.
+        """
+        return _read(number, values, self._layout, self._today)
 
 
 def columns_of(header: Sequence[str], mapping: Mapping[str, str | None] | None = None) -> list[str | None]:

@@ -207,7 +207,10 @@ class Seen:
         self._digests: set[bytes] = set()
 
     def again(self, key: RecordKey) -> bool:
-        text = "\x1f".join((key.organisation, key.system, key.local_id))
+        return self.again_text("\x1f".join((key.organisation, key.system, key.local_id)))
+
+    def again_text(self, text: str) -> bool:
+        """As ``again``, of a key's parts joined by the unit separator."""
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
         if digest in self._digests:
             return True

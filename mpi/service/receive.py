@@ -187,9 +187,18 @@ class _Content:
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+def document_of(record: SourceRecord) -> str:
+    """Return the text that is stored of a record: all that it says but the source's time."""
+    return _encode(replace(record, updated_at=None).to_payload())
+
+
+def digest_of(document: str) -> bytes:
+    return blake2b(document.encode(), digest_size=16).digest()
+
+
 def _content(record: SourceRecord) -> _Content:
-    payload = _encode(replace(record, updated_at=None).to_payload())
-    return _Content(record, payload, blake2b(payload.encode(), digest_size=16).digest())
+    payload = document_of(record)
+    return _Content(record, payload, digest_of(payload))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,24 +12,28 @@ from array import array
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from foundation.audit import BULK_COLUMNS, audit_event, bulk_rows, entry_by
+from foundation.audit import audit_event, bulk_columns, entry_by
 from foundation.database import LOCK_COMPONENT, LOCK_PERSON, Session, is_retryable, lock_space
-from foundation.errors import Unavailable
-from foundation.ids import new_id
+from foundation.errors import Invalid, Unavailable
+from foundation.ids import new_ids
 from foundation.outbox import outbox
 from foundation.principal import SYSTEM_ITSELF, Principal
+from mpi.bulk.arrivals import Arrivals, Incoming, Stored, Waiting, arrivals_of, microseconds, read_arrivals
+from mpi.bulk.copy import Texts, blobs, or_none, put_columns, texts, texts_of
 from mpi.bulk.forms import Linkage, link_forms, write_forms
+from mpi.bulk.lines import Form
+from mpi.bulk.table import Forms, connect
 from mpi.matching import Model, NormalisedRecord, Refusal
 from mpi.records import RecordKey, SourceRecord
 from mpi.service import trail
@@ -53,13 +57,11 @@ from mpi.service.load import (
     ReadRow,
     Reject,
     Seen,
-    chunked,
     load_records,
-    sound_rows,
-    with_known_organisation,
 )
+from mpi.service.lookup import NHS_NUMBER_SYSTEM, lookup_key
 from mpi.service.questions import Question, open_questions, splits_of
-from mpi.service.receive import first_versions
+from mpi.service.receive import document_of, first_versions
 from mpi.service.renew import renew_records
 from mpi.store import graph as graph_store
 from mpi.store import persons as person_store
@@ -77,7 +79,6 @@ Say = Callable[[str, int, int], None]
 
 CHUNK = 5_000
 PAIRS_AT_ONCE = 1_000
-KEYS_AT_ONCE = 1_000_000
 ATTEMPTS = 5
 
 ARRIVED, RELINKED = "record-linked", "index-relinked"
@@ -111,7 +112,7 @@ class Switched:
 def switch_index(
     mpi: Mpi,
     folder: Path,
-    records: Iterable[Sequence[SourceRecord]] = (),
+    records: Iterable[Sequence[SourceRecord] | Arrivals] = (),
     *,
     by: Principal = SYSTEM_ITSELF,
     memory: int = 4 << 30,
@@ -182,16 +183,26 @@ def _catch_up(mpi: Mpi) -> None:
     link_waiting(mpi, limit=1 << 62)
 
 
-Rows = Callable[[], Iterator[ReadRow]]
-"""A file, to be read from its beginning as often as it is called."""
+class File(Form, Protocol):
+    """A file, to be read row by row from its beginning as often as it is called, or by the column."""
+
+    def __call__(self) -> Iterator[ReadRow]: ...
+    def read(self, number: int, values: Sequence[str] | None) -> ReadRow | None: ...
+
+
+def rows_at_once(memory: int) -> int:
+    """Return how many rows of a file are read together: some four kilobytes each, while they are made into what is stored."""
+    return max(20_000, min(1_000_000, memory // 4_096))
 
 
 def load_index(
     mpi: Mpi,
     folder: Path,
-    files: Sequence[Rows],
+    files: Sequence[File],
     by: Principal = LOADER,
     *,
+    memory: int = 4 << 30,
+    threads: int = 2,
     reject: Callable[[int, Reject], None] = lambda *_: None,
     **how: Any,
 ) -> tuple[LoadReport, Switched]:
@@ -203,8 +214,9 @@ def load_index(
         reject: called with a file's number for each fault of a row that is set aside.
     """
     report = LoadReport()
-    incoming = _Incoming(mpi, files, report, reject)
-    switched = switch_index(mpi, folder, incoming.new(), by=by, **how)
+    with closing(connect(folder, memory, threads)) as connection:
+        incoming = _Incoming(mpi, files, report, reject, connection, rows_at_once(memory))
+        switched = switch_index(mpi, folder, incoming.new(), by=by, memory=memory, threads=threads, **how)
     report.states["new"] += switched.new
     report.linked += switched.linked
     for place in switched.left_out:
@@ -228,40 +240,77 @@ class _Incoming:
     """The records of files that the index has not met; ``later`` are the rows that bring further versions, by file."""
 
     def __init__(
-        self, mpi: Mpi, files: Sequence[Rows], report: LoadReport, reject: Callable[[int, Reject], None]
+        self,
+        mpi: Mpi,
+        files: Sequence[File],
+        report: LoadReport,
+        reject: Callable[[int, Reject], None],
+        connection: Any,
+        at_once: int,
     ) -> None:
         self._mpi, self._files, self._report, self._reject = mpi, files, report, reject
+        self._connection, self._at_once = connection, at_once
         self.later: list[set[int]] = [set() for _ in files]
         self._places = array("q")
         self._starts: list[int] = []
         self._seen, self._timeless = Seen(), Seen()
 
-    def new(self) -> Iterator[list[SourceRecord]]:
-        for number, rows in enumerate(self._files):
+    def new(self) -> Iterator[Arrivals]:
+        mpi = self._mpi
+        with mpi.db.read() as tx:
+            is_empty = stage.is_empty(tx)
+        for number, file in enumerate(self._files):
             self._starts.append(len(self._places))
-            for part in chunked(rows(), CHUNK):
-                good = self._good(number, part)
-                with self._mpi.db.read() as tx:
-                    known = record_store.find_records(tx, [record.key for _, record in good])
-                fresh = []
-                for row, record in good:
-                    if record.key in known or self._seen.again(record.key):
-                        self.later[number].add(row)
-                    else:
-                        fresh.append(record)
-                        self._places.append(row)
-                if fresh:
-                    yield fresh
+            for rows in read_arrivals(file, file.read, mpi.model, mpi.today(), self._at_once):
+                good = self._good(number, rows)
+                again = np.fromiter(map(self._seen.again_text, rows.key_texts(good)), np.bool_, len(good))
+                if not is_empty:
+                    again |= self._known(rows, good)
+                self.later[number].update(rows.numbers[good[again]].tolist())
+                if len(fresh := good[~again]):
+                    self._places.extend(rows.numbers[fresh].tolist())
+                    yield rows.arrivals(
+                        fresh, self._connection, mpi.model, lookup_key, NHS_NUMBER_SYSTEM, document_of
+                    )
 
-    def _good(self, number: int, part: Sequence[ReadRow]) -> list[tuple[int, SourceRecord]]:
-        return list(
-            with_known_organisation(
-                self._mpi,
-                sound_rows(part, self._timeless, self._report, lambda one: self._reject(number, one)),
-                self._report,
-                lambda one: self._reject(number, one),
-            )
-        )
+    def _good(self, number: int, rows: Incoming) -> Ints:
+        """Return the places of rows that can be kept, and set the others aside."""
+        report = self._report
+        report.rows += rows.rows
+        out = list(rows.faults)
+        good = rows.sound
+        timeless = good[rows.are_timeless(good)]
+        late = np.fromiter(map(self._timeless.again_text, rows.key_texts(timeless)), np.bool_, len(timeless))
+        fault = Invalid("updated-at-missing", field="updated_at")
+        out.extend((row, (fault,)) for row in rows.numbers[timeless[late]].tolist())
+        self._set_aside(number, out)
+        good = good[~np.isin(good, timeless[late])]
+        organisations, own = rows.of_organisations(good)
+        with self._mpi.db.read() as tx:
+            unknown = [
+                trail.unknown_organisation(tx, self._mpi.organisations, [code]) is not None
+                for code in organisations
+            ]
+        is_unknown = np.array(unknown, np.bool_)[own] if len(good) else np.zeros(0, np.bool_)
+        fault = Invalid("organisation-unknown", field="organisation")
+        self._set_aside(number, [(row, (fault,)) for row in rows.numbers[good[is_unknown]].tolist()])
+        return good[~is_unknown]
+
+    def _set_aside(self, number: int, rows: Sequence[tuple[int, Sequence[Invalid]]]) -> None:
+        self._report.rejected += len(rows)
+        for row, faults in sorted(rows, key=lambda one: one[0]):
+            for fault in faults:
+                self._reject(number, Reject(row, fault.field, fault.code))
+
+    def _known(self, rows: Incoming, places: Ints) -> Flags:
+        """Say which rows bring records that the index has met."""
+        found: list[bool] = []
+        for start in range(0, len(places), CHUNK):
+            keys = rows.keys(places[start : start + CHUNK])
+            with self._mpi.db.read() as tx:
+                known = record_store.find_records(tx, keys)
+            found.extend(key in known for key in keys)
+        return np.array(found, np.bool_)
 
     def put_back(self, place: int) -> None:
         """Leave a new record, by its place among them all, to be loaded later."""
@@ -295,10 +344,10 @@ class _Run:
         self._memory, self._threads, self._say, self._at_step = memory, threads, say, at_step
         self._now = mpi.clock.now()
         self._read = _Read()
-        self._keys_path = folder / "new-keys.bin"
+        self._waiting = Waiting(folder)
         self._stages: dict[str, dict[str, float]] = {}
 
-    def run(self, records: Iterable[Sequence[SourceRecord]]) -> Switched:
+    def run(self, records: Iterable[Sequence[SourceRecord] | Arrivals]) -> Switched:
         with self._stage("read"), self._session.stage() as tx:
             stage.open_stage(tx)
             write_forms(self._forms(tx, records), self._mpi.model, self._folder)
@@ -318,7 +367,7 @@ class _Run:
                         self._by,
                         self._now,
                         self._at_step,
-                        self._keys_path,
+                        self._waiting,
                     )
                     switched = settled.write(self._say)
                     self._at_step("commit")
@@ -343,28 +392,39 @@ class _Run:
 
     # Reading and staging
 
-    def _forms(
-        self, tx: Connection, records: Iterable[Sequence[SourceRecord]]
-    ) -> Iterator[tuple[Sequence[RecordKey], Sequence[NormalisedRecord]]]:
+    def _forms(self, tx: Connection, records: Iterable[Sequence[SourceRecord] | Arrivals]) -> Forms:
         yield from self._stored_forms(tx)
         self._read.stored = len(self._read.ids)
         for some in records:
-            fresh = first_versions(self._mpi, some, self._by, self._now)
-            names = [column.name for column in tables.source_record.columns]
-            stage.put_rows(
-                tx, stage.staged_record, names, ([one.row[name] for name in names] for one in fresh)
-            )
-            names = [column.name for column in tables.record_version.columns]
-            stage.put_rows(
-                tx, stage.staged_version, names, ([one.version[name] for name in names] for one in fresh)
-            )
-            with self._keys_path.open("ab") as file:
-                for one in fresh:
-                    array("q", [number for key in one.keys for number in (key, one.record_id)]).tofile(file)
-            self._read.ids.extend(one.record_id for one in fresh)
-            self._read.versions.extend(1 for _ in fresh)
+            come = some if isinstance(some, Arrivals) else self._one_by_one(some)
+            ids = np.array(new_ids(come.size), np.int64)
+            self._waiting.add(come, ids)
+            self._read.ids.extend(ids.tolist())
+            self._read.versions.extend(1 for _ in range(come.size))
             self._say("Reading", len(self._read.ids), 0)
-            yield [one.key for one in fresh], [one.form for one in fresh]
+            yield come.formed
+
+    def _one_by_one(self, records: Sequence[SourceRecord]) -> Arrivals:
+        fresh = first_versions(self._mpi, records, self._by, self._now)
+        return arrivals_of(
+            [one.key for one in fresh],
+            [one.form for one in fresh],
+            [
+                Stored(
+                    one.key.organisation,
+                    one.key.system,
+                    one.key.local_id,
+                    one.row["normalised"],
+                    one.row["keys"],
+                    one.row["restricted"],
+                    one.version["digest"],
+                    one.version["payload"],
+                    microseconds(one.version["source_at"]) if one.version["has_source_time"] else None,
+                )
+                for one in fresh
+            ],
+            [one.keys for one in fresh],
+        )
 
     def _stored_forms(
         self, tx: Connection
@@ -403,22 +463,26 @@ class _Run:
         self._say("Staging", 0, 1)
         ids = np.array(self._read.ids, np.int64)
         everyone = np.ones(len(linkage.edges), np.bool_)
-        stage.put_rows(tx, stage.staged_edge, EDGE, edge_rows(linkage, ids, self._mpi.model, everyone))
+        put_columns(tx, stage.staged_edge, *edge_columns(linkage, ids, self._mpi.model, everyone))
 
 
-EDGE = ("low_id", "high_id", "weight", "may_link", "conflict", "parts", "model_revision", "search_complete")
-
-
-def edge_rows(linkage: Linkage, ids: Ints, model: Model, which: Flags) -> Iterator[tuple[Any, ...]]:
-    """Yield some of the linkage's edges as rows of the index, in order of their ends."""
+def edge_columns(linkage: Linkage, ids: Ints, model: Model, which: Flags) -> tuple[dict[str, Any], int]:
+    """Return some of the linkage's edges as columns of the index, in order of their ends, and how many they are."""
     edges = linkage.edges
     low, high = np.minimum(ids[edges.a], ids[edges.b]), np.maximum(ids[edges.a], ids[edges.b])
     places = np.flatnonzero(which)
     places = places[np.lexsort((high[places], low[places]))]
-    columns = (low[places], high[places], edges.weight[places], edges.may_link[places])
-    told = (linkage.parts[place] for place in places.tolist())
-    for row in zip(*(one.tolist() for one in columns), linkage.conflicts_at(places), told, strict=True):
-        yield (*row, model.revision, True)
+    columns = {
+        "low_id": low[places],
+        "high_id": high[places],
+        "weight": edges.weight[places],
+        "may_link": edges.may_link[places],
+        "conflict": texts(linkage.conflicts_at(places)),
+        "parts": texts([linkage.parts[place] for place in places.tolist()]),
+        "model_revision": model.revision,
+        "search_complete": True,
+    }
+    return columns, len(places)
 
 
 # Settling: under the lock, from what stands now ----------------------------------------------------------------------
@@ -467,10 +531,10 @@ class _Settlement:
         by: Principal,
         now: datetime,
         at_step: Callable[[str], None],
-        keys_path: Path,
+        waiting: Waiting,
     ) -> None:
         self._mpi, self._tx, self._linkage, self._by, self._at_step = mpi, tx, linkage, by, at_step
-        self._keys_path = keys_path
+        self._waiting = waiting
         self._now = now
         self._read = read
         lock_space(tx, LOCK_COMPONENT)
@@ -478,7 +542,7 @@ class _Settlement:
         self._standing = standing = _Standing(tx)
         self.ids: Ints = np.array(read.ids, np.int64)
         self._stored = read.stored
-        self._taken_keys = set(stage.staged_keys_taken(tx)) if len(self.ids) > self._stored else set()
+        self._taken = self._taken_meanwhile()
         self.is_ok = self._as_read()
         edges = linkage.edges
         self.edge_ok: Flags = self.is_ok[edges.a] & self.is_ok[edges.b]
@@ -507,9 +571,19 @@ class _Settlement:
                 & (standing.current[place] == versions)
                 & (standing.revision[place] == revisions)
             )
-        if self._taken_keys:
-            ok[np.isin(self.ids, np.array(sorted(self._taken_keys), np.int64))] = False
+        ok[self._taken] = False
         return ok
+
+    def _taken_meanwhile(self) -> Ints:
+        """Return the rows of new records whose (organisation, system, local id) someone else has brought since the index was read."""
+        if len(self.ids) == self._stored:
+            return np.empty(0, np.int64)
+        come = np.setdiff1d(self._standing.ids, self.ids[: self._stored], assume_unique=True).tolist()
+        keys: list[RecordKey] = []
+        for start in range(0, len(come), CHUNK):
+            rows = record_store.read_records(self._tx, come[start : start + CHUNK])
+            keys.extend(row.key for row in rows.values())
+        return self._linkage.rows_of(keys, self._stored)
 
     # Persons
 
@@ -692,19 +766,16 @@ class _Settlement:
         say("Switching", 0, 1)
         is_wider = bool(self.is_new.any()) or self._read.renewed > 0
         self._stage_places(is_wider)
-        inserted = stage.insert_staged_records(tx)
-        if inserted != int(self.is_new.sum()):
-            raise Moved  # someone brought one of them since the look
-        stage.insert_staged_versions(tx)
+        inserted = int(self.is_new.sum())
         if inserted:
-            self._insert_keys()
+            self._insert_new()
         self._at_step("inserted")
         if self._stored or len(self._late_edges):
             stage.switch_edges(tx)
         else:
             # No edge stands between any two of these yet.
-            stage.put_rows(
-                tx, tables.edge, EDGE, edge_rows(self._linkage, self.ids, self._mpi.model, self.edge_ok)
+            put_columns(
+                tx, tables.edge, *edge_columns(self._linkage, self.ids, self._mpi.model, self.edge_ok)
             )
         if (self._standing.person > 0).any():
             # From here on persons change whom others may be reading.
@@ -735,18 +806,32 @@ class _Settlement:
             "left_out": tuple((rows[(rows >= self._stored) & ~self.is_ok] - self._stored).tolist()),
         }
 
-    def _insert_keys(self) -> None:
-        """Insert the keys of new records in order, so that neighbours on a page are written together."""
-        keys, ids = np.fromfile(self._keys_path, np.int64).reshape(-1, 2).T
-        if self._taken_keys:
-            is_ok = ~np.isin(ids, np.array(sorted(self._taken_keys), np.int64))
+    def _insert_new(self) -> None:
+        """Insert new records with their versions and their keys, these in order, so that neighbours on a page are written together."""
+        tx = self._tx
+        is_kept = self.is_ok[self._stored :]
+        person, component = np.zeros(len(is_kept), np.int64), np.zeros(len(is_kept), np.int64)
+        person[is_kept], component[is_kept] = self.person[self.is_new], self.component[self.is_new]
+        try:
+            self._waiting.put(
+                tx,
+                is_kept,
+                person,
+                component,
+                revision=self._mpi.model.revision,
+                now=self._now,
+                received_from=self._by.id,
+            )
+        except DBAPIError as fault:
+            if stage.is_taken(fault):
+                raise Moved from None  # someone brought one of them since the look
+            raise
+        keys, ids = self._waiting.keys()
+        if len(self._taken):
+            is_ok = ~np.isin(ids, self.ids[self._taken])
             keys, ids = keys[is_ok], ids[is_ok]
         order = np.argsort(keys, kind="stable")  # records come in the order of their ids
-        for start in range(0, len(order), KEYS_AT_ONCE):
-            some = order[start : start + KEYS_AT_ONCE]
-            stage.put_numbers(
-                self._tx, tables.match_key, ("key", "record_id"), (keys[some].tolist(), ids[some].tolist())
-            )
+        put_columns(tx, tables.match_key, {"key": keys[order], "record_id": ids[order]}, len(order))
 
     def _of_history(self, stored: Mapping[tuple[str, str], TaskRow]) -> list[Question]:
         """Return the questions that edges do not ask: held updates, and persons that this switch takes apart."""
@@ -776,12 +861,18 @@ class _Settlement:
             # They were searched before what this run brings was there.
             linked[self.is_late] = 0
         changed = self.is_moved | self.is_taken | (self.component != self.component_before) | (linked == 0)
-        columns = (self.node, self.person, self.component, linked, self.held, self.is_new)
-        rows = zip(*(column[changed].tolist() for column in columns), strict=True)
-        names = ("record_id", "person_id", "component_id", "linked", "held", "is_new")
-        stage.put_rows(tx, stage.staged_place, names, rows)
-        left = [*self.left.tolist(), *sorted(self._taken_keys)]
-        stage.put_numbers(tx, stage.staged_left, ("record_id",), (left,))
+        changed &= ~self.is_new
+        columns = {
+            "record_id": self.node,
+            "person_id": self.person,
+            "component_id": self.component,
+            "linked": linked,
+            "held": self.held,
+        }
+        told = {name: column[changed] for name, column in columns.items()}
+        put_columns(tx, stage.staged_place, told, int(changed.sum()))
+        left = np.concatenate((self.left, self.ids[self._taken]))
+        put_columns(tx, stage.staged_left, {"record_id": left}, len(left))
         stage.close_stage(tx)
 
     def _raise_epochs(self, tasks: Tasks) -> dict[int, int]:
@@ -817,50 +908,52 @@ class _Settlement:
             raised.update(dict.fromkeys(group, max(before.get(number, 0) for number in group) + 1))
         known = sorted(before)
         new = sorted(raised.keys() - before.keys())
-        names = ("person_id", "epoch")
-        stage.put_numbers(self._tx, stage.staged_epoch, names, (known, [raised[number] for number in known]))
+        for table, numbers in ((stage.staged_epoch, known), (tables.person, new)):
+            epoch = np.array([raised[number] for number in numbers], np.int64)
+            told = {"person_id": np.array(numbers, np.int64), "epoch": epoch}
+            put_columns(self._tx, table, told, len(numbers))
         stage.switch_epochs(self._tx)
-        stage.put_numbers(self._tx, tables.person, names, (new, [raised[number] for number in new]))
         return raised
 
     def _write_history(self) -> None:
         moved = np.flatnonzero(self.is_moved)
-        rows = (
-            (new_id(), number, before or None, after, ARRIVED if taken else RELINKED, None, self._now)
-            for number, before, after, taken in zip(
-                self.node[moved].tolist(),
-                self.before[moved].tolist(),
-                self.person[moved].tolist(),
-                self.is_taken[moved].tolist(),
-                strict=True,
-            )
-        )
-        names = (
-            "change_id",
-            "record_id",
-            "from_person_id",
-            "to_person_id",
-            "cause",
-            "decision_id",
-            "changed_at",
-        )
-        stage.put_rows(self._tx, tables.membership_change, names, rows)
+        taken = self.is_taken[moved]
+        for cause, places in ((ARRIVED, moved[taken]), (RELINKED, moved[~taken])):
+            columns = {
+                "change_id": np.array(new_ids(len(places)), np.int64),
+                "record_id": self.node[places],
+                "from_person_id": or_none(self.before[places]),
+                "to_person_id": self.person[places],
+                "cause": cause,
+                "decision_id": None,
+                "changed_at": self._now,
+            }
+            put_columns(self._tx, tables.membership_change, columns, len(places))
 
     def _leave_trail(self, tasks: Tasks, epochs: Mapping[int, int], renewed: int) -> None:
         """Leave what linking one by one leaves: a row for each record kept, linked or moved, and the events; and a row of the run."""
         tx, by, now = self._tx, self._by, self._now
-        brought = self.node[self.is_new].tolist()
-        about: Iterable[tuple[int | None, Mapping[str, str | int]]]
-        about = ((None, trail.received_detail(number, 1)) for number in brought)
-        self._audit("record-received", "new", about)
+        brought = self.node[self.is_new]
+        told = texts_of(_sorted(trail.received_detail), brought, 1)
+        self._audit("record-received", "new", None, told)
+        raised = np.array(sorted(epochs.items()), np.int64).reshape(-1, 2)
+        at = np.searchsorted(raised[:, 0], self.person)
+        at[at == len(raised)] = 0
+        epoch = np.where(raised[at, 0] == self.person, raised[at, 1], 0) if len(raised) else 0 * self.person
+        is_from = (self.before > 0) & (self.before != self.person)
         for is_taken, is_moved in ((True, True), (True, False), (False, True)):
-            places = np.flatnonzero((self.is_taken == is_taken) & (self.is_moved == is_moved))
-            columns = (self.node[places].tolist(), self.before[places].tolist(), self.person[places].tolist())
-            about = (
-                (after, trail.linked_detail(number, before or None, after, epochs.get(after, 0)))
-                for number, before, after in zip(*columns, strict=True)
-            )
-            self._audit(ARRIVED if is_taken else RELINKED, "moved" if is_moved else "unmoved", about)
+            for has_from in (False, True):
+                places = np.flatnonzero(
+                    (self.is_taken == is_taken) & (self.is_moved == is_moved) & (is_from == has_from)
+                )
+                person = self.person[places]
+                before = self.before[places] if has_from else None
+                told = texts_of(
+                    _sorted(trail.linked_detail), self.node[places], before, person, epoch[places]
+                )
+                self._audit(
+                    ARRIVED if is_taken else RELINKED, "moved" if is_moved else "unmoved", person, told
+                )
         trail.note(
             tx,
             by,
@@ -874,24 +967,25 @@ class _Settlement:
                 "moved": int(self.is_moved.sum()),
             },
         )
-        names = ("topic", "subject_id", "payload")
-        events = (("record.received", number, trail.received_payload(number, 1, "new")) for number in brought)
-        stage.put_rows(tx, outbox, names, events)
+        self._emit("record.received", brought, texts_of(trail.received_payload, brought, 1, "new"))
         cause = RELINKED if len(self._standing.ids) else ARRIVED
-        changed = (
-            ("person.changed", person, trail.changed_payload(person, epoch, cause))
-            for person, epoch in sorted(epochs.items())
+        self._emit(
+            "person.changed", raised[:, 0], texts_of(trail.changed_payload, raised[:, 0], raised[:, 1], cause)
         )
-        stage.put_rows(tx, outbox, names, changed)
         trail.task_events(
             tx, {task.task_id: (task.kind, task.state) for task in (*tasks.opened, *tasks.closed)}
         )
 
-    def _audit(
-        self, kind: str, reason: str, about: Iterable[tuple[int | None, Mapping[str, str | int]]]
-    ) -> None:
-        rows = bulk_rows(entry_by(self._by, self._now, kind, reasons=(reason,)), about)
-        stage.put_rows(self._tx, audit_event, BULK_COLUMNS, rows, as_text=("detail", "reasons"))
+    def _audit(self, kind: str, reason: str, person: Ints | None, details: Texts) -> None:
+        act = entry_by(self._by, self._now, kind, reasons=(reason,))
+        columns = bulk_columns(act, None if person is None else person.tolist(), details.tolist())
+        for name in ("salt", "personal_digest", "leaf_hash"):
+            columns[name] = blobs(columns[name])
+        put_columns(self._tx, audit_event, {**columns, "person_id": person, "detail": details}, len(details))
+
+    def _emit(self, topic: str, subjects: Ints, payloads: Texts) -> None:
+        columns = {"topic": topic, "subject_id": subjects, "payload": payloads}
+        put_columns(self._tx, outbox, columns, len(subjects))
 
     def _joined_and_parted(self) -> tuple[int, int]:
         """Return how many persons went into others, and how many were taken apart."""
@@ -902,6 +996,11 @@ class _Settlement:
 
 
 _NO_KEY = RecordKey("", "", "")
+
+
+def _sorted(detail: Callable[..., Mapping[str, Any]]) -> Callable[..., Mapping[str, Any]]:
+    """Put the members of an audit row's detail into the order in which they are hashed."""
+    return lambda *of: dict(sorted(detail(*of).items()))
 
 
 class _Asking:

@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     Connection,
     Integer,
@@ -26,7 +25,6 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    insert,
     or_,
     select,
     true,
@@ -37,7 +35,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
-from mpi.store.tables import edge, match_key, person, record_version, source_record
+from mpi.store.tables import edge, match_key, person, source_record
 
 _ROWS_AT_ONCE = 5_000
 
@@ -50,8 +48,6 @@ def _like(name: str, table: Table) -> Table:
     return Table(name, _staged, *columns, prefixes=["TEMPORARY"])
 
 
-staged_record = _like("staged_record", source_record)
-staged_version = _like("staged_version", record_version)
 staged_key = _like("staged_key", match_key)
 staged_edge = _like("staged_edge", edge)
 staged_epoch = _like("staged_epoch", person)
@@ -70,7 +66,7 @@ staged_form = Table(
 )
 staged_lost_key = _like("staged_lost_key", match_key)
 
-# Where every record goes whose place changes. ``linked``: the version that was searched, 0 to search again, -1 to leave it as it is.
+# Where records go whose place changes, new ones aside. ``linked``: the version that was searched, 0 to search again, -1 to leave it.
 staged_place = Table(
     "staged_place",
     _staged,
@@ -79,7 +75,6 @@ staged_place = Table(
     Column("component_id", BigInteger),
     Column("linked", Integer),
     Column("held", Integer),
-    Column("is_new", Boolean),
     prefixes=["TEMPORARY"],
 )
 
@@ -126,11 +121,7 @@ def put_rows(
     raw = tx.connection.driver_connection
     assert raw is not None
     if tx.dialect.name == "sqlite":
-        marks = ", ".join("?" for _ in names)
-        statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
-        remaining = iter(ready)
-        while part := list(islice(remaining, _ROWS_AT_ONCE)):
-            raw.executemany(statement, part)
+        put_raw(tx, table, names, ready)
         return
     with _telling_as_usual(), raw.cursor() as cursor, cursor.copy(_copy(table, names)) as copy:
         write = copy.write_row
@@ -138,18 +129,33 @@ def put_rows(
             write(row)
 
 
-def put_numbers(tx: Connection, table: Table, names: Sequence[str], columns: Sequence[Sequence[int]]) -> None:
-    """Write rows of whole numbers alone, given as columns: several times faster than ``put_rows``."""
-    if tx.dialect.name == "sqlite":
-        put_rows(tx, table, names, zip(*columns, strict=True))
-        return
+def put_raw(tx: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write many rows on SQLite, whose values are already what the database keeps."""
     raw = tx.connection.driver_connection
     assert raw is not None
-    line = "\t".join(["%d"] * len(names)) + "\n"
-    rows = zip(*columns, strict=True)
-    with _telling_as_usual(), raw.cursor() as cursor, cursor.copy(_copy(table, names)) as copy:
-        while part := "".join(map(line.__mod__, islice(rows, _ROWS_AT_ONCE))):
-            copy.write(part)
+    marks = ", ".join("?" for _ in names)
+    statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
+    remaining = iter(rows)
+    while part := list(islice(remaining, _ROWS_AT_ONCE)):
+        raw.executemany(statement, part)
+
+
+def put_binary(tx: Connection, table: Table, names: Sequence[str], parts: Iterable[memoryview]) -> None:
+    """Write many rows on PostgreSQL that are laid out as a binary COPY has them."""
+    raw = tx.connection.driver_connection
+    assert raw is not None
+    with _telling_as_usual(), raw.cursor() as cursor:
+        with cursor.copy(f"{_copy(table, names)} (FORMAT BINARY)") as copy:
+            copy.write(_BINARY_START)
+            for part in parts:
+                for start in range(0, len(part), _BYTES_AT_ONCE):
+                    copy.write(part[start : start + _BYTES_AT_ONCE])
+            copy.write(_BINARY_END)
+
+
+_BINARY_START = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_BINARY_END = b"\xff\xff"
+_BYTES_AT_ONCE = 1 << 20
 
 
 def _copy(table: Table, names: Sequence[str]) -> str:
@@ -168,6 +174,16 @@ def _telling_as_usual() -> Iterator[None]:
         raise DBAPIError("COPY", None, type(fault)("rows could not be written")) from None
 
 
+def is_taken(fault: DBAPIError) -> bool:
+    """Whether a row could not be written because another has its key."""
+    return isinstance(fault.orig, psycopg.errors.UniqueViolation)
+
+
+def is_empty(tx: Connection) -> bool:
+    """Whether the index holds no record."""
+    return tx.scalar(select(source_record.c.record_id).limit(1)) is None
+
+
 def _bound(row: Sequence[Any], binders: Sequence[tuple[int, Any]]) -> list[Any]:
     values = list(row)
     for place, bind in binders:
@@ -176,44 +192,6 @@ def _bound(row: Sequence[Any], binders: Sequence[tuple[int, Any]]) -> list[Any]:
 
 
 # The switch ----------------------------------------------------------------------------------------------------------
-
-
-def staged_keys_taken(tx: Connection) -> list[int]:
-    """Return the ids of staged records whose (organisation, system, local id) someone else has brought meanwhile."""
-    same = and_(
-        *(staged_record.c[name] == source_record.c[name] for name in ("organisation", "system", "local_id"))
-    )
-    return list(tx.scalars(select(staged_record.c.record_id).join(source_record, same)))
-
-
-def insert_staged_records(tx: Connection) -> int:
-    """Insert staged records where they have a place, linked to their persons; return how many went in."""
-    given = {
-        "person_id": staged_place.c.person_id,
-        "component_id": staged_place.c.component_id,
-        "linked_version": staged_record.c.current_version,
-    }
-    names = [column.name for column in source_record.columns]
-    rows = (
-        select(*(given.get(name, staged_record.c[name]) for name in names))
-        .join(staged_place, staged_place.c.record_id == staged_record.c.record_id)
-        # SQLite must tell the conflict clause from a join's.
-        .where(staged_place.c.is_new)
-        .order_by(staged_record.c.record_id)
-    )
-    statement = _insert(tx, source_record).from_select(names, rows)
-    statement = statement.on_conflict_do_nothing(index_elements=["organisation", "system", "local_id"])
-    return tx.execute(statement.execution_options(preserve_rowcount=True)).rowcount
-
-
-def insert_staged_versions(tx: Connection) -> None:
-    names = [column.name for column in record_version.columns]
-    rows = select(*(staged_version.c[name] for name in names)).where(_has_place(staged_version))
-    tx.execute(insert(record_version).from_select(names, rows.order_by(staged_version.c.record_id)))
-
-
-def _has_place(table: Table) -> Any:
-    return exists().where(staged_place.c.record_id == table.c.record_id, staged_place.c.is_new)
 
 
 def renew_staged_forms(tx: Connection, at: datetime) -> int:
@@ -301,7 +279,7 @@ def move_staged_records(tx: Connection, at: datetime) -> None:
     )
     tx.execute(
         update(source_record)
-        .where(source_record.c.record_id == place.c.record_id, ~place.c.is_new)
+        .where(source_record.c.record_id == place.c.record_id)
         .values(
             person_id=place.c.person_id,
             component_id=place.c.component_id,

@@ -1,4 +1,4 @@
-"""Small parts of the foundation by themselves: the bell, rate limits, logs, roles and public keys."""
+"""Small parts of the foundation by themselves: the bell, rate limits, ids, logs, roles and public keys."""
 
 import json
 import logging
@@ -14,6 +14,7 @@ from foundation.auth.roles import ROLES, SCOPES, parse_role
 from foundation.bell import Bell
 from foundation.clock import FixedClock
 from foundation.errors import Invalid, TooMany
+from foundation.ids import new_id, new_ids
 from foundation.limits import Limits
 from foundation.logs import configure_logs, current_request_id, drop_unlisted, get_logger
 
@@ -53,6 +54,14 @@ def test_the_limit_is_by_caller_and_by_window(clock: FixedClock):
     limits.check("requests", "a", 3)
 
     assert refused.value.retry_after_seconds == 60
+
+
+def test_ids_given_many_at_a_time_ascend_among_those_given_one_by_one():
+    found = [new_id(), *new_ids(1), *new_ids(0), *new_ids(5_000), new_id(), *new_ids(3), new_id()]
+
+    assert len(found) == 5_007
+    assert all(one < other for one, other in zip(found, found[1:], strict=False))
+    assert 0 < found[-1] < 2**63
 
 
 def test_a_log_line_keeps_ids_and_codes_and_drops_the_rest():

@@ -1,9 +1,10 @@
 """What an index says, told by record keys rather than ids, so that two indexes can be compared; and switches in a line."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from mpi.service.load import LOADER
 from mpi.service.switch import Switched, switch_index
 
 Key = tuple[str, str, str]
+
+WRITTEN = (
+    "source_record", "record_version", "match_key", "edge", "person", "membership_change", "task", "task_member",
+    "audit_event", "outbox", "link_decision",
+)  # fmt: skip
+"""Tables that a switch writes."""
 
 
 def records_of(path: Path, today: date) -> list[SourceRecord]:
@@ -89,12 +96,33 @@ def _subject(subject: str, key: dict[int, Key]) -> str:
 
 def everything(mpi: Mpi) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table that a switch writes, as it stands."""
-    names = (
-        "source_record", "record_version", "match_key", "edge", "person", "membership_change", "task", "task_member",
-        "audit_event", "outbox", "link_decision",
-    )  # fmt: skip
     with mpi.db.read() as tx:
         return {
             name: sorted((tuple(row) for row in tx.execute(text(f"select * from {name}"))), key=repr)
-            for name in names
+            for name in WRITTEN
         }
+
+
+def everything_by_key(mpi: Mpi) -> dict[str, list[str]]:
+    """Every row of every table that a switch writes, with a record's key for its id and without what is drawn by lot or hashed over it."""
+    with mpi.db.read() as tx:
+        named = {
+            str(row[0]): ":".join(row[1:])
+            for row in tx.execute(text("select record_id, organisation, system, local_id from source_record"))
+        }
+        drawn = {"salt", "personal_digest", "leaf_hash", "txid", "event_id", "outbox_id", "change_id"}
+        found = {}
+        for name in WRITTEN:
+            rows = []
+            for row in tx.execute(text(f"select * from {name}")).mappings():
+                told = repr({column: _plain(value) for column, value in row.items() if column not in drawn})
+                rows.append(re.sub(r"[0-9]{16,}", lambda number: named.get(number[0], "some id"), told))
+            found[name] = sorted(rows)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as SQLite keeps it."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return int(value) if isinstance(value, bool) else value

@@ -1,5 +1,8 @@
 """The bulk switch: the outcome of linking one by one, whatever people decided and whoever came meanwhile; all of it or nothing."""
 
+import csv
+import io
+import itertools
 import json
 import threading
 import time
@@ -19,6 +22,7 @@ from foundation.database import Database
 from foundation.errors import Unavailable
 from foundation.settings import Settings
 from mpi.cli import load_organisations
+from mpi.feeds.delimited import read_rows
 from mpi.matching import build_model, load_model
 from mpi.records import SourceRecord
 from mpi.service.census import count_index, verify_index
@@ -32,7 +36,7 @@ from mpi.service.review import decide_task, list_tasks
 from mpi.service.switch import working_folder
 from tests.service.bulk_world import conflicted_sample, linked_in_bulk, read_answers
 from tests.service.mpi_world import FEED, READER, World, a_doubtful_record, a_source_record, at
-from tests.service.switch_world import everything, records_of, switched, told
+from tests.service.switch_world import everything, everything_by_key, records_of, switched, told
 
 COUNT = 200
 STEPS = ("link", "locked", "inserted", "commit")
@@ -458,7 +462,7 @@ def test_a_run_that_ends_at_any_step_has_changed_nothing_and_the_next_one_does_i
         switched(world.mpi, tmp_path / "broken", [new], at_the(step, stop))
     assert everything(world.mpi) == before
     with db.read() as tx:
-        assert "staged_record" not in {row[0] for row in tx.exec_driver_sql(_TEMPORARY[db.is_sqlite])}
+        assert "staged_place" not in {row[0] for row in tx.exec_driver_sql(_TEMPORARY[db.is_sqlite])}
 
     done = switched(world.mpi, tmp_path / "whole", [new])
 
@@ -536,6 +540,59 @@ def test_files_with_further_versions_and_bad_rows_come_into_the_index_as_loading
     ]
     assert answer["waiting"] == 0
     assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["bulk.lock"]
+
+
+def test_a_file_read_by_the_column_leaves_every_row_of_every_table_that_its_records_leave_one_by_one(
+    db: Database, clock: FixedClock, live: Callable[[str], Mpi], folder: Path, tmp_path: Path
+):
+    path = tmp_path / "mixed.csv"
+    path.write_text(
+        with_faults((folder / "conflicted.csv").read_text(encoding="utf-8"), 11), encoding="utf-8", newline=""
+    )
+    slow, fast = live("live"), an_index(db, clock, folder)
+    today = fast.today()
+    records = records_of(path, today)
+    faulty = [row for row in read_rows(path, today) if row.faults]
+    switched(slow, tmp_path / "slow", [records])
+
+    answer = mpi_cli.link_files_into_index(fast, tmp_path / "home", (path,), None, tmp_path / "rejects.csv")
+
+    assert answer["load"]["rejected"] == len(faulty) > 8
+    assert answer["load"]["new"] == len(records) > 150
+    one, other = everything_by_key(fast), everything_by_key(slow)
+    assert {name: len(rows) for name, rows in one.items()} == {
+        name: len(rows) for name, rows in other.items()
+    }
+    assert one == other
+    assert (tmp_path / "rejects.csv").read_text(encoding="utf-8").splitlines()[1:] == [
+        f"mixed.csv,{row.number},{fault.field or ''},{fault.code}" for row in faulty for fault in row.faults
+    ]
+
+
+def with_faults(text: str, every: int) -> str:
+    """Spoil some rows of a file, each in a way of its own, and give others an unusual shape."""
+    head, *rows = text.splitlines()
+    names = head.split(",")
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    spoilt = itertools.cycle(
+        (
+            {"birth_date": "1990-02-31"},
+            {"given": "Zo\u00eb (known as Zo)", "family": "Zaj\u0105c"},
+            {"nhs_number": "9990000011", "gender": "sideways"},
+            {"address": "Flat 3\n12 Denmark Hill", "identifier": '7\\"', "identifier_system": "card"},
+            {"family_2": "Bell", "given_2": "Ada"},
+            {"organisation": "rrv", "phone": "x" * 300},
+        )
+    )
+    for place, row in enumerate(csv.DictReader(text.splitlines())):
+        if place % every == 0:
+            row |= next(spoilt)
+        writer.writerow([row[name] for name in names])
+    lines = out.getvalue().splitlines(keepends=True)
+    lines[20] = lines[20].replace(",", ',"', 1)
+    return "".join((*lines[:40], "\n", ",".join([""] * len(names)) + "\n", *lines[40:], "too,few\n"))
 
 
 def a_csv(path: Path, *lines: str) -> Path:
