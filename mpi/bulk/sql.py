@@ -92,7 +92,8 @@ class _Scope:
     values: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
     names: Mapping[str, _Sql] | None = None
-    single: bool = False
+    bests: bool = False
+    """Whether what ``best`` comes to is a column."""
     record: str = ""
     """Before a column's name; empty where the letter of the record itself is: ``a_``."""
 
@@ -240,7 +241,9 @@ def _called(function: str, arguments: list[ast.expr], scope: _Scope) -> _Sql:
     if function == "best":
         assert isinstance(arguments[0], ast.Name)
         sides = [_sql(argument, scope) for argument in arguments[1:]]
-        return _best(PAIRWISES[arguments[0].id], sides[0], sides[1], single=scope.single)
+        if scope.bests:
+            return _Sql(f"best_{arguments[0].id}", "level")
+        return _best(PAIRWISES[arguments[0].id], sides[0], sides[1])
     if function == "sound":
         sounds = _sql(arguments[0], scope).sounds
         if not sounds:
@@ -349,14 +352,8 @@ def _filtered(node: ast.GeneratorExp, scope: _Scope) -> str:
     return inner(0, scope)
 
 
-def _best(pairwise: Pairwise, ours: _Sql, theirs: _Sql, *, single: bool) -> _Sql:
-    """Compile the highest rank of all pairs of two lists; where lists hold one value at most, without any list."""
-    if single and ours.text.isidentifier() and theirs.text.isidentifier():
-        codes = {word: str(code_of(word)) for word in pairwise.ranks}
-        names = {"x": _first(ours), "y": _first(theirs)}
-        said = _choice(pairwise.choice, _Scope(names=names), codes)
-        both = f"{ours.text}_size = 1 AND {theirs.text}_size = 1"
-        return _Sql(f"CASE WHEN {both} THEN {said} ELSE {code_of(pairwise.ranks[0])} END", "level")
+def _best(pairwise: Pairwise, ours: _Sql, theirs: _Sql) -> _Sql:
+    """Compile the highest rank of all pairs of two lists."""
     sounds = any(_asks_for_sound(parse(text), "x") for text in expressions_of(pairwise.choice))
     mine, x = _looped(ours, "x", sounds)
     other, y = _looped(theirs, "y", sounds)
@@ -369,32 +366,55 @@ def _best(pairwise: Pairwise, ours: _Sql, theirs: _Sql, *, single: bool) -> _Sql
     return _Sql(f"CASE {best} {coded} ELSE {code_of(pairwise.ranks[0])} END", "level")
 
 
-def _first(of: _Sql) -> _Sql:
-    return _Sql(
-        f"{of.text}_1",
-        "first-place" if of.kind == "places" else "text",
-        f"{of.sounds}_1" if of.sounds else "",
-    )
+class Best(NamedTuple):
+    """``best`` of a list of either record, each of one column or of several put together."""
+
+    pairwise: str
+    lists: tuple[tuple[str, ...], tuple[str, ...]]
 
 
-def best_lists(program: Program) -> tuple[str, ...]:
-    """Return the lists that ``best`` compares: a record that has several values in one of them takes the longer way."""
-    found: dict[str, None] = {}
-    for step in program.steps:
-        for text in expressions_of(step.choice):
-            for node in ast.walk(parse(text)):
-                if _is_best(node):
-                    found |= dict.fromkeys(
-                        side.attr for side in node.args[1:] if isinstance(side, ast.Attribute)
-                    )
+def bests_of(step: Step) -> tuple[Best, ...]:
+    """Return what a step asks of two lists by ``best``."""
+    found: dict[Best, None] = {}
+    for text in expressions_of(step.choice):
+        for node in ast.walk(parse(text)):
+            if is_best(node):
+                name, one, other = node.args
+                assert isinstance(name, ast.Name)
+                found[Best(name.id, (_together(one), _together(other)))] = None
     return tuple(found)
 
 
-def first_columns(name: str) -> tuple[str, ...]:
-    """Return the columns that hold a list's length and its first value: all that ``best`` asks of lists of one."""
-    if COLUMNS[name] == "places":
-        return (f"{name}_size", *(f"{name}_1_{part}" for part in (*PLACE_PARTS, "outward")))
-    return (f"{name}_size", *(f"{one}_1" for one in table_columns(name)))
+def _together(node: ast.expr) -> tuple[str, ...]:
+    if isinstance(node, ast.BinOp):
+        return _together(node.left) + _together(node.right)
+    assert isinstance(node, ast.Attribute)
+    return (node.attr,)
+
+
+def is_best(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "best"
+
+
+def element_columns(column: str) -> tuple[str, ...]:
+    """Return what stands in a table of single values of a list: the parts of a place, a name and its sound."""
+    if COLUMNS[column] == "places":
+        return (*PLACE_PARTS, "outward")
+    return ("text", "sound") if column in SOUNDED else ("text",)
+
+
+def pairwise_statement(best: Best, pairs: str) -> str:
+    """Write the rank (``said``) of every pair of single values: ``element_columns`` of either, after ``x_`` and ``y_``, and ``pair``."""
+    pairwise = PAIRWISES[best.pairwise]
+    names = {
+        letter: _Sql(letter, "first-place")
+        if COLUMNS[column] == "places"
+        else _Sql(f"{letter}_text", "text", f"{letter}_sound" if column in SOUNDED else "")
+        for letter, (column, *_) in zip("xy", best.lists, strict=True)
+    }
+    ranks = {word: str(rank) for rank, word in enumerate(pairwise.ranks)}
+    said = _choice(pairwise.choice, _Scope(names=names), ranks)
+    return f"SELECT pair, CAST({said} AS UTINYINT) AS said FROM {pairs}"
 
 
 # Choices -------------------------------------------------------------------------------------------------------
@@ -441,6 +461,27 @@ def _after(choice: Choice, place: int) -> Iterable[str]:
     return expressions_of(Choice(choice.cases[place + 1 :], choice.otherwise))
 
 
+# One record ----------------------------------------------------------------------------------------------------
+
+
+def condition_of(node: ast.expr) -> str:
+    """Compile a condition that asks for one record only, over a table of such records; never null.
+
+    Raises:
+        ValueError: it cannot be said without what stands beside the table.
+    """
+    return f"coalesce({_true(node, _Scope(record='.'))}, false)"
+
+
+def expression_of(node: ast.expr) -> str:
+    """Compile what one record holds, over a table of such records; null where it holds none.
+
+    Raises:
+        ValueError: it cannot be said without what stands beside the table.
+    """
+    return _sql(node, _Scope(record=".")).text
+
+
 # Statements ----------------------------------------------------------------------------------------------------
 
 
@@ -484,29 +525,22 @@ TOLD = tuple(
 """What is told beside the levels, as steps."""
 
 
-def step_statement(step: Step, program: Program, pairs: str, *, single: bool) -> str:
+def step_statement(step: Step, program: Program, pairs: str) -> str:
     """Write one step over every row of ``pairs``: its number, ``pair``, and what it comes to, ``said``.
 
-    ``pairs`` has ``asked_columns`` of either record, and of earlier steps the words as numbers (``step_<name>``) and the texts.
-
-    Args:
-        single: no list of ``best`` holds more than one value.
+    ``pairs`` has ``asked_columns`` of either record, and of earlier steps the words as numbers (``step_<name>``) and the texts; what
+    ``best`` comes to is there as well (``best_<name>``), a word's number.
     """
     values = frozenset(("given_value", "family_value"))
     steps = frozenset(one.name for one in program.steps)
-    scope = _Scope(steps, values, program.absent, single=single)
-    said = _choice(step.choice, scope)
+    said = _choice(step.choice, _Scope(steps, values, program.absent, bests=True))
     if step.name not in values:
         said = f"CAST({said} AS UTINYINT)"
     return f"SELECT pair, {said} AS said FROM {pairs}"
 
 
-def asked_columns(step: Step, *, single: bool) -> tuple[str, ...]:
-    """Return the table's columns that a step looks at.
-
-    Args:
-        single: as for ``step_statement``; lists that only ``best`` looks at are not among them, but their ``first_columns`` are.
-    """
+def asked_columns(step: Step) -> tuple[str, ...]:
+    """Return the table's columns that a step looks at, but for what only ``best`` does."""
     columns: dict[str, None] = {}
 
     def look(node: ast.AST) -> None:
@@ -519,10 +553,7 @@ def asked_columns(step: Step, *, single: bool) -> tuple[str, ...]:
             return
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "commoner":
             columns[f"{ast.literal_eval(node.args[2])}_part"] = None
-        if single and _is_best(node) and all(isinstance(side, ast.Attribute) for side in node.args[1:]):
-            for side in node.args[1:]:
-                assert isinstance(side, ast.Attribute)
-                columns.update(dict.fromkeys(first_columns(side.attr)))
+        if is_best(node):
             return
         for child in ast.iter_child_nodes(node):
             look(child)
@@ -530,10 +561,6 @@ def asked_columns(step: Step, *, single: bool) -> tuple[str, ...]:
     for text in expressions_of(step.choice):
         look(parse(text))
     return tuple(columns)
-
-
-def _is_best(node: ast.AST) -> TypeGuard[ast.Call]:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "best"
 
 
 def _layers(program: Program) -> list[list[Step]]:

@@ -4,35 +4,40 @@ Pairs repeat values far more often than rows: two Smiths meet many other two Smi
 combinations of what it looks at, and a step that earlier steps decide already looks at nothing.
 """
 
-import ast
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mpi.bulk.records import Records, combined
+from mpi.bulk.elements import Bests
+from mpi.bulk.foresee import Facts, Foresight, Rows, Values, Which
+from mpi.bulk.records import Places, Records, combined
 from mpi.bulk.sql import (
     NOT_SAID,
     TOLD,
     WORD_COUNT,
+    Best,
     asked_columns,
-    best_lists,
+    bests_of,
     code_of,
     step_statement,
     table_columns,
     word_of,
 )
 from mpi.matching.definition import Program
-from mpi.matching.language import Choice, Let, Step, expressions_of, names_in, parse
+from mpi.matching.language import Step, expressions_of, names_in
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.uint8]
+
+FACTS_FROM = 20_000
+"""Pairs at once from which facts are worked out: that is some work for every value of a table, whatever pairs come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +50,30 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A step, and what it looks at: columns of the records, words and texts of earlier steps.
-
-    ``columns`` and ``statements`` are those for lists of ``best`` that hold one value at most, and for longer ones.
-    """
+    """A step, and what it looks at: columns of the records and their groups, words and texts of earlier steps, ``best`` of lists."""
 
     step: Step
-    columns: Mapping[bool, tuple[str, ...]]
+    foresight: Foresight
+    columns: tuple[str, ...]
+    groups: tuple[int, ...]
     words: tuple[str, ...]
     texts: tuple[str, ...]
+    bests: tuple[Best, ...]
+    statement: str
     gives_text: bool
-    groups: tuple[int, ...]
-    statements: Mapping[bool, str]
-    lists: tuple[str, ...]
+
+
+class _Rows(dict[int, tuple[Places, Places]]):
+    """Of each group of columns, which value either row of a pair has."""
+
+    def __init__(self, records: Records, a: Ints, b: Ints) -> None:
+        super().__init__()
+        self._records, self._a, self._b = records, a, b
+
+    def __missing__(self, group: int) -> tuple[Places, Places]:
+        one = self._records.groups[group]
+        self[group] = one.places(self._a), one.places(self._b)
+        return self[group]
 
 
 class Steps:
@@ -69,51 +85,42 @@ class Steps:
         steps = (*program.steps, *TOLD)
         words = {step.name for step in steps} - values
         self._plans = [self._plan(step, words, values) for step in steps]
-        self._known: dict[tuple[str, tuple[int, ...]], int] = {}
-        self._several: dict[str, NDArray[np.bool_]] = {}
-        self._columns: dict[str, tuple[int, Any]] = {}
-        for group, one in enumerate(records.groups):
-            for name in one.values.column_names:
-                self._columns[name] = (group, one.values.column(name).combine_chunks())
-        for name in best_lists(program):
-            group, lists = self._columns[name]
-            size = pc.list_value_length(lists).to_numpy()
-            self._several[name] = size > 1
-            for first, column in _firsts(name, self._columns, size).items():
-                self._columns[first] = (group, column)
+        self._known: dict[tuple[str | int, ...], tuple[int, int]] = {}
+        self._values = Values(connection, records)
+        self._bests = Bests(connection, records)
+        self._facts: dict[str, Facts] = {}
+        self._columns = {
+            name: one.values.column(name).combine_chunks()
+            for one in records.groups
+            for name in one.values.column_names
+        }
 
     def _plan(self, step: Step, words: set[str], values: set[str]) -> _Plan:
-        columns = {single: asked_columns(step, single=single) for single in (True, False)}
+        columns = asked_columns(step)
         asked = {name for text in expressions_of(step.choice) for name in names_in(text)}
-        lists = best_lists(Program((), {}, (step,), frozenset()))
-        groups = dict.fromkeys(self._records.group_of(name) for name in columns[False])
         return _Plan(
             step,
+            Foresight(step.choice, self._program.absent, self._group_of),
             columns,
+            tuple(dict.fromkeys(map(self._records.group_of, columns))),
             tuple(sorted(asked & words)),
             tuple(sorted(asked & values)),
+            bests_of(step),
+            step_statement(step, self._program, "bulk_pairs"),
             step.name in values,
-            tuple(groups),
-            {
-                single: step_statement(step, self._program, "bulk_pairs", single=single)
-                for single in (True, False)
-            },
-            lists,
         )
+
+    def _group_of(self, column: str) -> int:
+        """Return the group that holds a column of a normalised record."""
+        return self._records.group_of(table_columns(column)[0])
 
     def over(self, a: Ints, b: Ints) -> Said:
         """Work out all steps for pairs of rows."""
         words: dict[str, Codes] = {}
         texts: dict[str, tuple[NDArray[np.int32], Any]] = {}
-        rows: dict[int, tuple[NDArray[np.int32], NDArray[np.int32]]] = {}
+        rows = _Rows(self._records, a, b)
         for plan in self._plans:
-            for group in plan.groups:
-                if group not in rows:
-                    rows[group] = (
-                        self._records.groups[group].places(a),
-                        self._records.groups[group].places(b),
-                    )
-            said = self._decided(plan, words, len(a))
+            said = self._decided(plan, words, rows, len(a))
             open_ = np.flatnonzero(said == NOT_SAID)
             found: Any = pa.array([], pa.string())
             inverse = np.zeros(0, np.int32)
@@ -131,32 +138,53 @@ class Steps:
             texts[plan.step.name] = (places, encoded.dictionary)
         return Said(words, texts)
 
-    def _decided(self, plan: _Plan, words: Mapping[str, Codes], count: int) -> Codes:
-        """Return what earlier steps alone decide, NOT_SAID where they do not."""
-        if not plan.words:
-            return np.full(count, self._foreseen(plan, ()), np.uint8)
-        first, inverse = combined([words[name] for name in plan.words], [WORD_COUNT] * len(plan.words))
-        met = zip(*(words[name][first].tolist() for name in plan.words), strict=True)
-        said = np.array([self._foreseen(plan, codes) for codes in met], np.uint8)
-        found: Codes = said[inverse]
-        return found
+    def _decided(self, plan: _Plan, words: Mapping[str, Codes], rows: Rows, count: int) -> Codes:
+        """Return what earlier steps decide, then facts of one record, then equalities; NOT_SAID where none of them does."""
+        looked = _Looked(count, self._foreseen(plan, None, ())[0])
+        if plan.words:
+            columns = (words[name][looked.open] for name in plan.words)
+            looked.further(columns, [WORD_COUNT] * len(plan.words), partial(self._foreseen, plan, None))
+        facts = self._facts_of(plan, looked.count)
+        if facts is not None:
+            ask = partial(self._foreseen, plan, facts)
+            looked.further(facts.told(rows, looked.open), facts.sizes, ask)
+            if looked.count:
+                needed = looked.each(lambda numbers: ask(numbers)[1])
+                looked.further([facts.equal(rows, looked.open, needed)], [facts.equalities], ask)
+        return looked.said
 
-    def _foreseen(self, plan: _Plan, codes: tuple[int, ...]) -> int:
-        """Return what a step comes to if all it asks for is words, and those are these."""
-        known = self._known.get((plan.step.name, codes))
-        if known is None:
-            words = dict(zip(plan.words, map(word_of, codes), strict=True))
-            word = _foreseen(plan.step.choice, dict.fromkeys(self._program.absent, "missing") | words)
+    def _facts_of(self, plan: _Plan, count: int) -> Facts | None:
+        """Return the facts that a step asks for; none for few pairs, for which it costs less to look at the texts."""
+        if plan.gives_text or not plan.foresight.facts:
+            return None
+        if plan.step.name not in self._facts:
+            if count < FACTS_FROM:
+                return None
+            self._facts[plan.step.name] = Facts(plan.foresight, self._values)
+        return self._facts[plan.step.name]
+
+    def _foreseen(self, plan: _Plan, facts: Facts | None, numbers: tuple[int, ...]) -> tuple[int, int]:
+        """Return what a step comes to where words, and then facts, are these; and which equalities it would need (``Facts.needed``)."""
+        key: tuple[str | int, ...] = (plan.step.name, facts is not None, *numbers)
+        found = self._known.get(key)
+        if found is None:
+            known: dict[str, Any] = dict(zip(plan.words, map(word_of, numbers), strict=False))
+            if facts is not None:
+                so_far = len(plan.words) + len(facts.sizes)
+                told, equal = numbers[len(plan.words) : so_far], numbers[so_far:]
+                needed = self._foreseen(plan, facts, numbers[:so_far])[1] if equal else 0
+                known |= facts.says(told, needed, *equal)
+            word, missed = plan.foresight.told(known)
             # A step that gives a text can only be foreseen to give none; the number then says nothing but that.
-            known = NOT_SAID if word is None else code_of(word) if word else 0
-            self._known[plan.step.name, codes] = known
-        return known
+            code = NOT_SAID if word is None else code_of(word) if word else 0
+            found = self._known[key] = code, facts.needed(missed) if facts is not None else 0
+        return found
 
     def _looked_at(
         self,
         plan: _Plan,
         which: Ints,
-        rows: Mapping[int, tuple[NDArray[np.int32], NDArray[np.int32]]],
+        rows: Rows,
         words: Mapping[str, Codes],
         texts: Mapping[str, tuple[NDArray[np.int32], Any]],
     ) -> tuple[Any, NDArray[np.int32]]:
@@ -171,38 +199,23 @@ class Steps:
             for side in rows[group]:
                 sides.append(side[which])
                 sizes.append(self._records.groups[group].values.num_rows)
-        for name in plan.words:
-            sides.append(words[name][which])
-            sizes.append(WORD_COUNT)
+        small = {f"step_{name}": words[name][which] for name in plan.words}
+        for best in plan.bests:
+            lists = (rows[self._group_of(names[0])][side][which] for side, names in enumerate(best.lists))
+            small[f"best_{best.pairwise}"] = self._bests.of(best, *lists)
+        sides += small.values()
+        sizes += [WORD_COUNT] * len(small)
         for name in plan.texts:
             sides.append(texts[name][0][which])
             sizes.append(len(texts[name][1]))
         first, inverse = combined(sides, sizes)
-        pairs = which[first]
-        several = np.zeros(len(pairs), np.bool_)
-        for name in plan.lists:
-            for side in rows[self._records.group_of(name)]:
-                several |= self._several[name][side[pairs]]
-        parts, order = [], []
-        for single, some in ((True, np.flatnonzero(~several)), (False, np.flatnonzero(several))):
-            if not len(some):
-                continue
-            chosen = pairs[some]
-            columns: dict[str, Any] = {"pair": pa.array(np.arange(len(chosen)))}
-            for place, letter in enumerate("ab"):
-                for name in plan.columns[single]:
-                    group, column = self._columns[name]
-                    columns[f"{letter}_{name}"] = column.take(pa.array(rows[group][place][chosen]))
-            columns |= {f"step_{name}": pa.array(words[name][chosen]) for name in plan.words}
-            columns |= {name: texts[name][1].take(pa.array(texts[name][0][chosen])) for name in plan.texts}
-            parts.append(self._asked(pa.table(columns), plan.statements[single]))
-            order.append(some)
-        found = pa.concat_arrays(parts)
-        if len(parts) > 1:
-            back = np.empty(len(pairs), np.int64)
-            back[np.concatenate(order)] = np.arange(len(pairs))
-            found = found.take(pa.array(back))
-        return found, inverse
+        columns: dict[str, Any] = {"pair": pa.array(np.arange(len(first)))}
+        for name in plan.columns:
+            for letter, side in zip("ab", rows[self._records.group_of(name)], strict=True):
+                columns[f"{letter}_{name}"] = self._columns[name].take(pa.array(side[which[first]]))
+        columns |= {name: pa.array(codes[first]) for name, codes in small.items()}
+        columns |= {name: texts[name][1].take(pa.array(texts[name][0][which[first]])) for name in plan.texts}
+        return self._asked(pa.table(columns), plan.statement), inverse
 
     def _asked(self, pairs: pa.Table, statement: str) -> Any:
         self._connection.register("bulk_pairs", pairs)
@@ -217,87 +230,64 @@ class Steps:
         return found
 
 
-def _firsts(name: str, columns: Mapping[str, tuple[int, Any]], size: NDArray[Any]) -> dict[str, Any]:
-    """Return a list's ``first_columns``: its length, and of its first value what ``best`` may ask."""
-    found: dict[str, Any] = {f"{name}_size": pa.array(np.minimum(size, 255).astype(np.uint8))}
-    for column in table_columns(name):
-        lists = columns[column][1]
-        starts = lists.offsets.to_numpy()[:-1]
-        # An empty list has no first value: it stands for nothing, and nobody looks at it.
-        places = pa.array(np.where(size > 0, starts, 0), mask=size == 0)
-        first = lists.values.take(places)
-        if pa.types.is_struct(first.type):
-            parts = {f"{column}_1_{one.name}": pc.struct_field(first, one.name) for one in first.type}
+class _Looked:
+    """What small numbers came to for pairs so far: a word's code each, and which pairs are still open."""
+
+    def __init__(self, count: int, said: int) -> None:
+        self.said = np.full(count, said, np.uint8)
+        self.open: Which = slice(None) if said == NOT_SAID else np.empty(0, np.int64)
+        """Which pairs are open; a slice if all of them are, which is no work to take."""
+        self.count = count if said == NOT_SAID else 0
+        self._met: list[tuple[int, ...]] = [()]
+        self._place = np.zeros(self.count, np.int32)
+        """Of each open pair the place in ``_met`` of the numbers that it had so far."""
+
+    def each(self, says: Callable[[tuple[int, ...]], int]) -> NDArray[np.int32]:
+        """Return for every open pair what is said of its numbers so far."""
+        found: NDArray[np.int32] = np.array([says(numbers) for numbers in self._met], np.int32)[self._place]
+        return found
+
+    def further(
+        self,
+        columns: Iterable[NDArray[Any]],
+        sizes: Sequence[int],
+        says: Callable[[tuple[int, ...]], tuple[int, int]],
+    ) -> None:
+        """Look at more numbers of the open pairs. ``says`` is asked once for every combination that is met."""
+        if not self.count:
+            return
+        reach = len(self._met) * math.prod(sizes)
+        code: NDArray[Any] = self._place.astype(np.int32 if reach < 1 << 31 else np.int64)
+        for column, size in zip(columns, sizes, strict=True):
+            code *= size
+            code += column
+        if reach <= _LOOK_UP:
+            is_met = np.zeros(reach, np.bool_)
+            is_met[code] = True
+            distinct: NDArray[Any] = np.flatnonzero(is_met)
+            by_code = np.zeros(reach, np.int32)
+            by_code[distinct] = np.arange(len(distinct))
+            place = by_code[code]
         else:
-            parts = {f"{column}_1": first}
-        found |= {
-            one: values.fill_null("" if values.type == pa.string() else False)
-            for one, values in parts.items()
-        }
-    return found
+            first, place = combined([code.astype(np.int64)], [reach])
+            distinct = code[first]
+        self._met = [self._numbers(one, sizes) for one in distinct.tolist()]
+        found = np.array([says(numbers)[0] for numbers in self._met], np.uint8)[place]
+        self.said[self.open] = found
+        still = np.flatnonzero(found == NOT_SAID)
+        self._place = place
+        if len(still) < self.count:
+            self.open = still if isinstance(self.open, slice) else self.open[still]
+            self.count = len(still)
+            self._place = place[still]
+
+    def _numbers(self, code: int, sizes: Sequence[int]) -> tuple[int, ...]:
+        numbers: list[int] = []
+        for size in reversed(sizes):
+            code, number = divmod(code, size)
+            numbers.append(number)
+        return (*self._met[code], *reversed(numbers))
 
 
-# What earlier steps decide -------------------------------------------------------------------------------------
-
-
-_parsed = cache(parse)
-"""Nobody changes a tree here."""
-
-
-class _Unknown:
-    """What only the records tell."""
-
-
-_UNKNOWN = _Unknown()
-
-
-def _foreseen(choice: Choice, words: Mapping[str, str]) -> str | None:
-    """Return the word that a choice comes to whatever the records hold; None where they matter."""
-    known: dict[str, Any] = dict(words)
-
-    def value(text: str) -> Any:
-        return _evaluated(_parsed(text[1:]), known) if text.startswith("=") else text
-
-    found: Any = None
-    for case in choice.cases:
-        if isinstance(case, Let):
-            known[case.name] = _evaluated(_parsed(case.expression), known)
-            continue
-        holds = _evaluated(_parsed(case.condition), known)
-        if holds is _UNKNOWN:
-            return None
-        if holds:
-            found = value(case.value)
-            break
-    else:
-        found = value(choice.otherwise)
-    return None if found is _UNKNOWN else str(found)
-
-
-def _evaluated(node: ast.expr, known: Mapping[str, Any]) -> Any:
-    """Evaluate an expression as far as words of steps go."""
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.Name(id=name):
-            return known.get(name, _UNKNOWN)
-        case ast.Tuple(elts=elements):
-            return tuple(ast.literal_eval(element) for element in elements)
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            found = _evaluated(operand, known)
-            return _UNKNOWN if found is _UNKNOWN else not found
-        case ast.BoolOp(op=op, values=values):
-            decides = isinstance(op, ast.Or)
-            sides = [_evaluated(value, known) for value in values]
-            if any(side is not _UNKNOWN and bool(side) is decides for side in sides):
-                return decides
-            return _UNKNOWN if any(side is _UNKNOWN for side in sides) else not decides
-        case ast.Compare(left=left, ops=[op], comparators=[right]):
-            one, other = _evaluated(left, known), _evaluated(right, known)
-            if one is _UNKNOWN or other is _UNKNOWN:
-                return _UNKNOWN
-            if isinstance(op, ast.Eq | ast.NotEq):
-                return (one == other) is isinstance(op, ast.Eq)
-            if isinstance(op, ast.In | ast.NotIn):
-                return (one in other) is isinstance(op, ast.In)
-    return _UNKNOWN
+_LOOK_UP = 1 << 20
+"""Numbers below this are looked up in a table; greater ones are told apart by sorting."""

@@ -97,6 +97,25 @@ def test_a_model_without_a_field_that_others_ask_for_is_the_same_in_bulk(left_ou
     assert unequal == []
 
 
+@pytest.mark.parametrize(
+    "fields", [FIELDS, ("family", "birth_date"), FIELDS[:1] + FIELDS[2:], FIELDS[:3] + FIELDS[4:]]
+)
+def test_what_facts_foretell_is_what_the_texts_come_to(
+    fields: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    people, model = odd_people(13, 1_500), build_model(a_document(*fields))
+    dice = np.random.default_rng(14)
+    a, b = dice.integers(len(people), size=(2, 15_000))
+    records = Records.of(people, model)
+    found = []
+    for least in (0, len(a) + 1):
+        monkeypatch.setattr("mpi.bulk.steps.FACTS_FROM", least)
+        with duckdb.connect() as connection:
+            found.append(Weigher(connection, records, model).compare(a, b))
+
+    assert all((one == other).all() for one, other in zip(*found, strict=True))
+
+
 def test_records_come_back_from_their_columns():
     people = odd_people(7, 500)
 
