@@ -131,11 +131,29 @@ def _keys(folder: Path, rule: str) -> tuple[NDArray[np.int32], Ints]:
     row, key = np.fromfile(paths[0], np.int32), np.fromfile(paths[1], np.int64)
     for path in paths:
         path.unlink()
-    order = np.lexsort((row, key)) if (np.diff(row) < 0).any() else np.argsort(key, kind="stable")
+    order = np.lexsort((row, key)) if (row[1:] < row[:-1]).any() else _together(key)
     row, key = row[order], key[order]
     again = np.zeros(len(row), np.bool_)
     again[1:] = (key[1:] == key[:-1]) & (row[1:] == row[:-1])
     return (row[~again], key[~again]) if again.any() else (row, key)
+
+
+def _together(key: Ints) -> Ints:
+    """Return the places of keys in an order in which equal ones stand together, and of those the first comes first.
+
+    The beginning of a key and its place in one number: a plain sort of those costs a fraction of one that moves places along.
+    """
+    bits = np.uint64(len(key).bit_length())
+    beside = key.view(np.uint64) >> bits << bits
+    beside |= np.arange(len(key), dtype=np.uint64)
+    beside.sort()
+    order: Ints = (beside & ((np.uint64(1) << bits) - np.uint64(1))).view(np.int64)
+    beside >>= bits
+    ordered = key[order]
+    if ((beside[1:] == beside[:-1]) & (ordered[1:] != ordered[:-1])).any():
+        # Two keys that begin alike may alternate.
+        order = np.argsort(key, kind="stable")
+    return order
 
 
 def _asked(
@@ -229,6 +247,8 @@ def _append(
     high = np.concatenate([one for _, one in pairs])
     codes = low * size + high
     place = low * slices // size
-    for number in np.unique(place).tolist() if slices > 1 else [0]:
-        with _slice_path(folder, number).open("ab") as file:
-            (codes if slices == 1 else codes[place == number]).tofile(file)
+    for number in range(slices):
+        here = codes if slices == 1 else codes[place == number]
+        if len(here):
+            with _slice_path(folder, number).open("ab") as file:
+                here.tofile(file)
