@@ -179,6 +179,9 @@ def _joined(found: list[Weighed], weigher: Weigher) -> Weighed:
     )
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class _Parts:
     """The parts of weights as the index stores them, each made once."""
 
@@ -186,6 +189,7 @@ class _Parts:
         self._weigher, self._model = weigher, model
         self._patterns: dict[int, Pattern] = {}
         self._known: dict[tuple[int, int, int], str] = {}
+        self._began: dict[tuple[int, str], tuple[int, str]] = {}
 
     def of(self, edges: Weighed) -> list[str]:
         if not len(edges):
@@ -195,10 +199,18 @@ class _Parts:
         keys = list(zip(*columns, strict=True))
         self._learn(sorted({pattern for pattern, _, _ in keys} - self._patterns.keys()))
         for key in set(keys) - self._known.keys():
-            pattern, given, family = key
-            scored = score_pattern(self._patterns[pattern], given, family, self._model)
-            self._known[key] = json.dumps([list(part) for part in scored.parts], separators=(",", ":"))
+            self._known[key] = self._told(*key)
         return [self._known[key] for key in keys]
+
+    def _told(self, pattern: int, given: int, family: int) -> str:
+        """Return the parts of a weight as JSON. Patterns come again and again, and only what names are worth differs."""
+        scored = score_pattern(self._patterns[pattern], given, family, self._model)
+        began = self._began.get((pattern, scored.rival))
+        if began is None:
+            parts = self._patterns[pattern].columns[self._model.rivals.index(scored.rival)]
+            began = self._began[pattern, scored.rival] = (len(parts), _encode(parts)[:-1])
+        length, start = began
+        return start + "".join(f",{_encode(part)}" for part in scored.parts[length:]) + "]"
 
     def _learn(self, patterns: list[int]) -> None:
         found = self._weigher.patterns.comparisons(np.array(patterns, np.int64))

@@ -57,10 +57,17 @@ def match_keys(
         number_system: the system of NHS numbers that may be used; they are looked up too.
     """
     size = len(cleaned.is_sound)
-    parts = [part for rule in _by_rule(connection, cleaned, model) for part in rule]
-    parts.extend(_of_identifiers(cleaned, lookup_key))
-    parts.append(_of_numbers(cleaned, lookup_key, number_system))
-    return _once(_gathered(parts, size), size)
+    by_rule = [part for rule in _by_rule(connection, cleaned, model) for part in rule]
+    looked_up = list(_of_identifiers(cleaned, lookup_key))
+    if "number" not in model.rules or model.overfull:
+        looked_up.append(_of_numbers(cleaned, lookup_key, number_system))
+    # Keys of two rules differ, and an NHS number is looked up under the key of its rule.
+    may_repeat = np.zeros(size, np.bool_)
+    for rows, _ in (*by_rule, *looked_up):
+        may_repeat[rows[1:][rows[1:] == rows[:-1]]] = True
+    for rows, _ in looked_up:
+        may_repeat[rows] = True
+    return _once(_gathered([*by_rule, *looked_up], size), may_repeat)
 
 
 def _gathered(parts: list[Part], size: int) -> Keys:
@@ -79,17 +86,25 @@ def _gathered(parts: list[Part], size: int) -> Keys:
     return Keys(starts, keys)
 
 
-def _once(all_keys: Keys, size: int) -> Keys:
-    """Leave out a key that its row has already."""
+def _once(all_keys: Keys, may_repeat: Flags) -> Keys:
+    """Leave out a key that its row has already.
+
+    Args:
+        may_repeat: rows that may have one twice.
+    """
     starts, keys = all_keys.starts, all_keys.keys
-    rows = np.repeat(np.arange(size), np.diff(starts))
-    order = np.argsort(keys, kind="stable")
-    again = np.zeros(len(keys), np.bool_)
-    again[order[1:]] = (keys[order[1:]] == keys[order[:-1]]) & (rows[order[1:]] == rows[order[:-1]])
-    if not again.any():
+    counts = np.diff(starts)
+    asked = np.flatnonzero(np.repeat(may_repeat, counts))
+    rows = np.repeat(np.flatnonzero(may_repeat), counts[may_repeat])
+    order = np.argsort(keys[asked], kind="stable")
+    sorted_keys, sorted_rows = keys[asked][order], rows[order]
+    is_again = (sorted_keys[1:] == sorted_keys[:-1]) & (sorted_rows[1:] == sorted_rows[:-1])
+    if not is_again.any():
         return all_keys
-    counts = np.bincount(rows[~again], minlength=size)
-    return Keys(np.concatenate((np.zeros(1, np.int64), np.cumsum(counts))), keys[~again])
+    is_first = np.ones(len(keys), np.bool_)
+    is_first[asked[order[1:][is_again]]] = False
+    again = np.bincount(sorted_rows[1:][is_again], minlength=len(counts))
+    return Keys(np.concatenate((np.zeros(1, np.int64), np.cumsum(counts - again))), keys[is_first])
 
 
 # Blocking ------------------------------------------------------------------------------------------------------------
