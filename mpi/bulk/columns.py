@@ -136,16 +136,18 @@ def _sound_of(name: str) -> str:
 def records_of(table: pa.Table) -> list[NormalisedRecord]:
     """Read back the records of a table of a few rows."""
     return [
-        NormalisedRecord(**{name: _value(row, name, kind) for name, kind in COLUMNS.items()})
-        for row in table.to_pylist()
+        NormalisedRecord(*values)
+        for values in zip(*(_values(table, *one) for one in COLUMNS.items()), strict=True)
     ]
 
 
-def _value(row: dict[str, Any], name: str, kind: str) -> Any:
+def _values(table: pa.Table, name: str, kind: str) -> Iterable[Any]:
     if kind == "date":
-        return tuple(row[f"{name}_{part}"] for part in range(3))
+        return zip(*(table.column(f"{name}_{part}").to_pylist() for part in range(3)), strict=True)
+    values = table.column(name).to_pylist()
     if kind == "places":
-        return tuple(
-            Place(one["postcode"], one["numbers"], one["words"], one["is_shared"]) for one in row[name]
-        )
-    return tuple(row[name]) if kind == "texts" else row[name]
+        return [
+            tuple(Place(one["postcode"], one["numbers"], one["words"], one["is_shared"]) for one in places)
+            for places in values
+        ]
+    return map(tuple, values) if kind == "texts" else values

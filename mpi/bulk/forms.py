@@ -153,10 +153,12 @@ def _weighed(
         pairs += len(low)
         for start in range(0, len(low), at_once):
             some = slice(start, start + at_once)
-            weighed = weigher.weigh(low[some], high[some])
-            edges = weighed.kept(weighed.is_edge(model))
+            compared = weigher.compare(low[some], high[some])
+            weighed = weigher.weigh_compared(low[some], high[some], compared)
+            which = weighed.is_edge(model)
+            edges = weighed.kept(which)
             found.append(edges)
-            parts.extend(told.of(edges))
+            parts.extend(told.of(edges, compared.given[which], compared.family[which]))
     return _joined(found, weigher), parts, pairs
 
 
@@ -191,12 +193,9 @@ class _Parts:
         self._known: dict[tuple[int, int, int], str] = {}
         self._began: dict[tuple[int, str], tuple[int, str]] = {}
 
-    def of(self, edges: Weighed) -> list[str]:
-        if not len(edges):
-            return []
-        compared = self._weigher.compare(edges.a, edges.b)
-        columns = (edges.pattern.tolist(), compared.given.tolist(), compared.family.tolist())
-        keys = list(zip(*columns, strict=True))
+    def of(self, edges: Weighed, given: Ints, family: Ints) -> list[str]:
+        """Return the parts of edges whose agreeing names are so rare."""
+        keys = list(zip(edges.pattern.tolist(), given.tolist(), family.tolist(), strict=True))
         self._learn(sorted({pattern for pattern, _, _ in keys} - self._patterns.keys()))
         for key in set(keys) - self._known.keys():
             self._known[key] = self._told(*key)

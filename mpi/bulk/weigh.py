@@ -231,7 +231,11 @@ class Weigher:
 
     def weigh(self, a: Ints, b: Ints) -> Weighed:
         """Compare, score and grade pairs of rows; the answers stand in the order of the pairs."""
-        return self._scored(a, b, *self.compare(a, b))
+        return self.weigh_compared(a, b, self.compare(a, b))
+
+    def weigh_compared(self, a: Ints, b: Ints, compared: Compared) -> Weighed:
+        """As ``weigh``, of pairs that have been compared."""
+        return self._scored(a, b, *compared)
 
     def compare(self, a: Ints, b: Ints) -> Compared:
         """Compare pairs of rows, whatever the model's weights may be; the answers stand in the order of the pairs."""
