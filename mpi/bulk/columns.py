@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mpi.bulk.sql import SOUNDED
 from mpi.matching import Model, NormalisedRecord
@@ -144,10 +145,17 @@ def records_of(table: pa.Table) -> list[NormalisedRecord]:
 def _values(table: pa.Table, name: str, kind: str) -> Iterable[Any]:
     if kind == "date":
         return zip(*(table.column(f"{name}_{part}").to_pylist() for part in range(3)), strict=True)
-    values = table.column(name).to_pylist()
+    column = table.column(name).combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if kind not in ("texts", "places"):
+        values: list[Any] = column.to_pylist()
+        return values
+    items = column.flatten()
     if kind == "places":
-        return [
-            tuple(Place(one["postcode"], one["numbers"], one["words"], one["is_shared"]) for one in places)
-            for places in values
-        ]
-    return map(tuple, values) if kind == "texts" else values
+        parts = [items.field(part).to_pylist() for part in ("postcode", "numbers", "words", "is_shared")]
+        told = tuple(map(Place, *parts))
+    else:
+        told = tuple(items.to_pylist())
+    ends = np.cumsum(pc.list_value_length(column).to_numpy(zero_copy_only=False)).tolist()
+    return [told[start:end] for start, end in zip([0, *ends], ends, strict=False)]

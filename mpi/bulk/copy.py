@@ -155,7 +155,8 @@ class _Laid:
         elif kind in _FIXED:
             self._fixed(kind, values)
         else:
-            texts = values.cast(pa.binary())
+            whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+            texts = whole.cast(pa.binary())
             lengths = pc.binary_length(texts).fill_null(-1)
             self._fields.append((lengths.to_numpy().astype(">i4"), ">i4"))
             self._end_fields()
@@ -215,7 +216,7 @@ def _piece(laid: NDArray[Any]) -> Any:
 
 
 def _is_array(values: Any) -> bool:
-    return isinstance(values, pa.Array | np.ndarray)
+    return isinstance(values, pa.Array | pa.ChunkedArray | np.ndarray)
 
 
 def _kind(of: TypeEngine[Any]) -> str:

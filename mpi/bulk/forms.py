@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mpi.bulk.records import Records
 from mpi.bulk.table import KEY, Ints, connect, key_reader, pairs_at_once, read_forms, sources_of, write_forms
 from mpi.bulk.weigh import CONFLICTS, Weighed, Weigher
 from mpi.matching import Model, NormalisedRecord
-from mpi.matching.score import Pattern, pattern_of, score_pattern
+from mpi.matching.score import column_of
 from mpi.records import RecordKey
 
 __all__ = ["Linkage", "link_forms", "write_forms"]
@@ -44,7 +45,8 @@ class Linkage:
     records: Records = field(repr=False)
     keys: pa.Table = field(repr=False)
     edges: Weighed = field(repr=False)
-    parts: list[str] = field(repr=False)
+    parts: Any = field(repr=False)
+    """Of every edge the parts of its weight, as a column of JSON."""
     persons: Persons = field(repr=False)
     component: Ints = field(repr=False)
     pairs: int
@@ -66,6 +68,10 @@ class Linkage:
 
     def forms_of(self, rows: Ints) -> list[NormalisedRecord]:
         return self.records.forms(rows)
+
+    def parts_at(self, edges: Ints) -> Any:
+        """Return the parts of some edges as a column."""
+        return self.parts.take(pa.array(edges))
 
     def conflicts_at(self, edges: Ints) -> list[str | None]:
         return [CONFLICTS[place] for place in self.edges.conflict[edges].tolist()]
@@ -141,10 +147,10 @@ def _check_reach(unlisted: list[Dropped], size: int) -> None:
 
 def _weighed(
     weigher: Weigher, candidates: Candidates, model: Model, memory: int, say: Say
-) -> tuple[Weighed, list[str], int]:
+) -> tuple[Weighed, Any, int]:
     at_once = pairs_at_once(memory)
     found: list[Weighed] = []
-    parts: list[str] = []
+    parts = []
     pairs = 0
     told = _Parts(weigher, model)
     for number in range(candidates.slices):
@@ -158,8 +164,9 @@ def _weighed(
             which = weighed.is_edge(model)
             edges = weighed.kept(which)
             found.append(edges)
-            parts.extend(told.of(edges, compared.given[which], compared.family[which]))
-    return _joined(found, weigher), parts, pairs
+            parts.append(told.of(edges, compared.given[which], compared.family[which]))
+    whole = pa.chunked_array(parts, pa.string()).cast(pa.large_string()).combine_chunks()
+    return _joined(found, weigher), whole, pairs
 
 
 def _joined(found: list[Weighed], weigher: Weigher) -> Weighed:
@@ -185,36 +192,48 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class _Parts:
-    """The parts of weights as the index stores them, each made once."""
+    """The parts of weights as the index stores them: what differs from edge to edge is the rival and what names are worth."""
 
     def __init__(self, weigher: Weigher, model: Model) -> None:
         self._weigher, self._model = weigher, model
-        self._patterns: dict[int, Pattern] = {}
-        self._known: dict[tuple[int, int, int], str] = {}
-        self._began: dict[tuple[int, str], tuple[int, str]] = {}
+        self._began: dict[int, str] = {}
 
-    def of(self, edges: Weighed, given: Ints, family: Ints) -> list[str]:
-        """Return the parts of edges whose agreeing names are so rare."""
-        keys = list(zip(edges.pattern.tolist(), given.tolist(), family.tolist(), strict=True))
-        self._learn(sorted({pattern for pattern, _, _ in keys} - self._patterns.keys()))
-        for key in set(keys) - self._known.keys():
-            self._known[key] = self._told(*key)
-        return [self._known[key] for key in keys]
+    def of(self, edges: Weighed, given: Ints, family: Ints) -> Any:
+        """Return the parts of edges whose agreeing names are so rare, as a column of JSON."""
+        patterns, place = self._weigher.patterns, edges.pattern
+        counts_given, counts_family = patterns.given[place], patterns.family[place]
+        totals = patterns.sums[place] + given[:, None] * counts_given + family[:, None] * counts_family
+        # The first of equal rivals, as everywhere.
+        best = totals.argmin(axis=1)
+        row = np.arange(len(place))
+        began = place * len(self._model.rivals) + best
+        return pc.binary_join_element_wise(
+            _spread(began, self._starts),
+            _spread(np.where(counts_given[row, best], given, 0), partial(_frequencies, "given")),
+            _spread(np.where(counts_family[row, best], family, 0), partial(_frequencies, "family")),
+            "]",
+            "",
+        )
 
-    def _told(self, pattern: int, given: int, family: int) -> str:
-        """Return the parts of a weight as JSON. Patterns come again and again, and only what names are worth differs."""
-        scored = score_pattern(self._patterns[pattern], given, family, self._model)
-        began = self._began.get((pattern, scored.rival))
-        if began is None:
-            parts = self._patterns[pattern].columns[self._model.rivals.index(scored.rival)]
-            began = self._began[pattern, scored.rival] = (len(parts), _encode(parts)[:-1])
-        length, start = began
-        return start + "".join(f",{_encode(part)}" for part in scored.parts[length:]) + "]"
+    def _starts(self, codes: list[int]) -> list[str]:
+        """Return how the parts of patterns against a rival begin."""
+        rivals = len(self._model.rivals)
+        new = [code for code in codes if code not in self._began]
+        found = self._weigher.patterns.comparisons(np.array(new, np.int64) // rivals)
+        for code, comparison in zip(new, found, strict=True):
+            parts = column_of(comparison.levels, code % rivals, self._model)
+            self._began[code] = _encode(parts)[:-1]
+        return [self._began[code] for code in codes]
 
-    def _learn(self, patterns: list[int]) -> None:
-        found = self._weigher.patterns.comparisons(np.array(patterns, np.int64))
-        for pattern, comparison in zip(patterns, found, strict=True):
-            self._patterns[pattern] = pattern_of(comparison.levels, self._model)
+
+def _frequencies(name: str, worth: list[int]) -> list[str]:
+    return [f",{_encode((name, 'frequency', one))}" if one else "" for one in worth]
+
+
+def _spread(values: Ints, told: Callable[[list[int]], list[str]]) -> Any:
+    """Return a text for every value, each distinct one told once."""
+    distinct, inverse = np.unique(values, return_inverse=True)
+    return pa.array(told(distinct.tolist()), pa.string()).take(pa.array(inverse))
 
 
 def _components(edges: Weighed, size: int, model: Model) -> Ints:

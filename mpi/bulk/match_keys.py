@@ -59,15 +59,32 @@ def match_keys(
     size = len(cleaned.is_sound)
     by_rule = [part for rule in _by_rule(connection, cleaned, model) for part in rule]
     looked_up = list(_of_identifiers(cleaned, lookup_key))
+    may_repeat = _may_repeat(by_rule, looked_up, size) | _have_numbers(cleaned, number_system)
     if "number" not in model.rules or model.overfull:
         looked_up.append(_of_numbers(cleaned, lookup_key, number_system))
-    # Keys of two rules differ, and an NHS number is looked up under the key of its rule.
-    may_repeat = np.zeros(size, np.bool_)
-    for rows, _ in (*by_rule, *looked_up):
-        may_repeat[rows[1:][rows[1:] == rows[:-1]]] = True
-    for rows, _ in looked_up:
-        may_repeat[rows] = True
+        may_repeat[looked_up[-1][0]] = True
     return _once(_gathered([*by_rule, *looked_up], size), may_repeat)
+
+
+def _may_repeat(by_rule: list[Part], looked_up: list[Part], size: int) -> Flags:
+    """Say which rows may have a key twice, from one rule or by two identifiers: keys of two rules differ, and so do those looked up."""
+    counts = np.zeros(size, np.int64)
+    for rows, _ in looked_up:
+        counts += np.bincount(rows, minlength=size)
+    found: Flags = counts > 1
+    for rows, _ in by_rule:
+        found[rows[1:][rows[1:] == rows[:-1]]] = True
+    return found
+
+
+def _have_numbers(cleaned: Cleaned, system: str) -> Flags:
+    """Say which rows may have an NHS number among their identifiers: it is looked up under its rule's key."""
+    found = np.zeros(len(cleaned.is_sound), np.bool_)
+    found[list(cleaned.singly)] = True
+    for name in cleaned.numbered("identifier_system"):
+        column = cleaned.sent(name)
+        found |= pc.equal(column.texts, system).to_numpy(zero_copy_only=False)[column.rows]
+    return found
 
 
 def _gathered(parts: list[Part], size: int) -> Keys:

@@ -87,20 +87,30 @@ class Pattern(NamedTuple):
 
 def pattern_of(levels: tuple[str, ...], model: Model) -> Pattern:
     """Add up one pattern of levels against every rival."""
-    found = [(name, level) for name, level in zip(model.fields, levels, strict=True) if level != "missing"]
-    weighed = [(name, level, model.parts[name][level]) for name, level in found if level in model.parts[name]]
-    columns = tuple(
-        (
-            ("prior", rival, model.priors[place]),
-            *((name, level, parts[place]) for name, level, parts in weighed if parts[place]),
-        )
-        for place, rival in enumerate(model.rivals)
-    )
+    weighed = _weighed(levels, model)
+    columns = tuple(_column(weighed, place, model) for place in range(len(model.rivals)))
     return Pattern(
         tuple(sum(part[2] for part in column) for column in columns),
         _against("given", levels, model),
         _against("family", levels, model),
         columns,
+    )
+
+
+def column_of(levels: tuple[str, ...], rival: int, model: Model) -> tuple[Part, ...]:
+    """Return the parts that a pattern has against one rival, by its place: those of ``pattern_of``."""
+    return _column(_weighed(levels, model), rival, model)
+
+
+def _weighed(levels: tuple[str, ...], model: Model) -> list[tuple[str, str, tuple[int, ...]]]:
+    found = [(name, level) for name, level in zip(model.fields, levels, strict=True) if level != "missing"]
+    return [(name, level, model.parts[name][level]) for name, level in found if level in model.parts[name]]
+
+
+def _column(weighed: list[tuple[str, str, tuple[int, ...]]], place: int, model: Model) -> tuple[Part, ...]:
+    return (
+        ("prior", model.rivals[place], model.priors[place]),
+        *((name, level, parts[place]) for name, level, parts in weighed if parts[place]),
     )
 
 

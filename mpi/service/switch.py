@@ -79,6 +79,7 @@ Say = Callable[[str, int, int], None]
 
 CHUNK = 5_000
 PAIRS_AT_ONCE = 1_000
+AUDITED_AT_ONCE = 100_000
 ATTEMPTS = 5
 
 ARRIVED, RELINKED = "record-linked", "index-relinked"
@@ -191,8 +192,8 @@ class File(Form, Protocol):
 
 
 def rows_at_once(memory: int) -> int:
-    """Return how many rows of a file are read together: some four kilobytes each, while they are made into what is stored."""
-    return max(20_000, min(1_000_000, memory // 4_096))
+    """Return how many rows of a file are read together: some three kilobytes each, while they are made into what is stored."""
+    return max(20_000, min(1_000_000, memory // 8_192))
 
 
 def load_index(
@@ -478,7 +479,7 @@ def edge_columns(linkage: Linkage, ids: Ints, model: Model, which: Flags) -> tup
         "weight": edges.weight[places],
         "may_link": edges.may_link[places],
         "conflict": texts(linkage.conflicts_at(places)),
-        "parts": texts([linkage.parts[place] for place in places.tolist()]),
+        "parts": linkage.parts_at(places),
         "model_revision": model.revision,
         "search_complete": True,
     }
@@ -692,16 +693,15 @@ class _Settlement:
     def _edge_rows(self, places: Ints) -> Iterator[EdgeRow]:
         edges, conflicts = self._linkage.edges, self._linkage.conflicts_at(places)
         one, other = self.ids[edges.a[places]], self.ids[edges.b[places]]
-        for low, high, weight, may_link, conflict, place in zip(
+        for low, high, weight, may_link, conflict, parts in zip(
             np.minimum(one, other).tolist(),
             np.maximum(one, other).tolist(),
             edges.weight[places].tolist(),
             edges.may_link[places].tolist(),
             conflicts,
-            places.tolist(),
+            self._linkage.parts_at(places).tolist(),
             strict=True,
         ):
-            parts = self._linkage.parts[place]
             yield EdgeRow(low, high, weight, may_link, conflict, parts, self._mpi.model.revision, True)
 
     # Questions
@@ -830,7 +830,7 @@ class _Settlement:
         if len(self._taken):
             is_ok = ~np.isin(ids, self.ids[self._taken])
             keys, ids = keys[is_ok], ids[is_ok]
-        order = np.argsort(keys, kind="stable")  # records come in the order of their ids
+        order = np.argsort(keys)
         put_columns(tx, tables.match_key, {"key": keys[order], "record_id": ids[order]}, len(order))
 
     def _of_history(self, stored: Mapping[tuple[str, str], TaskRow]) -> list[Question]:
