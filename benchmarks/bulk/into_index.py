@@ -2,15 +2,17 @@
 
     python benchmarks/bulk/into_index.py --records 100000
     python benchmarks/bulk/into_index.py --records 1000000 --engine postgresql --no-relink
+    python benchmarks/bulk/into_index.py --file sample/records.csv
 
-Told apart: *read* (rows to records, normalised, with their keys, and staged), *link* (blocking, weighing, partitioning), and what follows,
-which puts it into the index.
+Told apart: *read* (rows checked, normalised and written as what is stored, with their keys), *link* (blocking, weighing, partitioning), and
+what follows, which puts it into the index.
 PostgreSQL is started from Debian's binaries on a free port and stopped again; its CPU is that of its processes. Making the sample is not
 counted. Each run is a process of its own, so that peaks of memory are its own too.
 """
 
 import argparse
 import json
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -41,6 +43,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--records", type=int, default=20_000)
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument(
+        "--file", type=Path, help="rows to load instead of a sample's, with organisations.csv beside them"
+    )
     options.add_argument("--engine", choices=("sqlite", "postgresql"), default="postgresql")
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--no-relink", action="store_true", help="only the first load")
@@ -48,13 +53,15 @@ def main() -> None:
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        made = write_sample(folder, chosen.records, chosen.seed)
+        path = chosen.file or write_sample(folder, chosen.records, chosen.seed).records_path
         with a_database(chosen.engine, folder) as (database, server):
-            answer = measure(chosen, database, server, made.records_path, folder)
+            answer = measure(chosen, database, server, path, folder)
     if chosen.json:
         print(json.dumps(answer))
         return
-    print(f"{answer['machine']}; {answer['engine']}; {chosen.records} records, model {answer['model']}")
+    print(
+        f"{answer['machine']}; {answer['engine']}; {answer['records']} records, model {answer['model']}; {answer['memory_mb']} MB at most"
+    )
     print(f"{'':32}{'client CPU s':>14}{'server CPU s':>14}{'wall s':>9}")
     for name, one in answer["stages"].items():
         print(f"{name:32}{one['client']:>14.1f}{one['server']:>14.1f}{one['wall']:>9.1f}")
@@ -66,7 +73,7 @@ def measure(
 ) -> dict[str, Any]:
     with database.write() as tx:
         metadata.create_all(tx)
-    load_organisations(database, folder / "organisations.csv")
+    load_organisations(database, records.parent / "organisations.csv")
     index = Mpi(database, SystemClock(), load_model())
     stages: dict[str, dict[str, float]] = {}
 
@@ -90,7 +97,8 @@ def measure(
         "machine": machine(),
         "engine": chosen.engine,
         "model": index.model.revision,
-        "records": chosen.records,
+        "records": rows["source_record"],
+        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "stages": stages,
         "rows": rows,
     }

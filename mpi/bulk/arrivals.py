@@ -210,8 +210,6 @@ def _mended(column: Any, values: Mapping[int, Any]) -> Any:
 def _packed(match: Keys) -> Any:
     """Return each row's keys as the bytes that are stored."""
     offsets = match.starts * 8
-    if offsets[-1] >= 1 << 31:
-        raise OverflowError
     data = np.ascontiguousarray(match.keys, "<i8")
     return pa.Array.from_buffers(
         pa.binary(), len(offsets) - 1, [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)]

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from foundation.delimited import Rows
 
 BLOCK = 8 << 20
+BYTES_AT_ONCE = 400 << 20
+"""What is read together at most: a column of texts made of it stays within two gigabytes."""
 LONGEST_VALUE = 65_536
 """What the row reader takes for one value; a line below this has no longer one."""
 
@@ -87,7 +89,7 @@ def read_sheets(form: Form, rows_at_once: int) -> Iterator[Sheet]:
     found = _Gathered(form)
     for part in _Parts(form).read():
         found.add(part)
-        if found.size >= rows_at_once:
+        if found.size >= rows_at_once or found.length >= BYTES_AT_ONCE:
             yield found.sheet()
             found = _Gathered(form)
     if found.size or found.apart:
@@ -106,10 +108,11 @@ class _Gathered:
         self._numbers: list[NDArray[np.int64]] = []
         self._single: list[tuple[int, list[str]]] = []
         self.apart: list[tuple[int, list[str] | None]] = []
-        self.size = 0
+        self.size = self.length = 0
 
     def add(self, part: _Part) -> None:
         number, what = part
+        self.length += len(what) if isinstance(what, bytes) else sum(map(len, what or ()))
         if isinstance(what, bytes):
             self._end_singles()
             table = _parsed(what, self._form.delimiter, self._schema)

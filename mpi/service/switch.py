@@ -193,7 +193,7 @@ class File(Form, Protocol):
 
 def rows_at_once(memory: int) -> int:
     """Return how many rows of a file are read together: some three kilobytes each, while they are made into what is stored."""
-    return max(20_000, min(1_000_000, memory // 8_192))
+    return max(20_000, min(500_000, memory // 8_192))
 
 
 def load_index(

@@ -126,6 +126,9 @@ def test_it_does_not_matter_how_many_rows_are_read_together(tmp_path: Path, monk
     monkeypatch.setattr(lines_module, "BLOCK", 3_000)
 
     assert READER.by_column(path, at_once=7) == READER.row_by_row(path)
+    monkeypatch.setattr(lines_module, "BYTES_AT_ONCE", 5_000)
+    assert READER.by_column(path) == READER.row_by_row(path)
+    assert sum(1 for _ in read_sheets(File(path, TODAY), 1_000_000)) > 3
 
 
 TEXT = st.text(

@@ -363,6 +363,26 @@ def test_a_key_that_a_sender_brings_first_is_left_to_what_the_sender_brought(
     assert {len(group) for group in world.groups()} == {3}
 
 
+def test_a_key_that_a_sender_brings_after_the_look_makes_the_switch_look_again(
+    postgresql_url: str, clock: FixedClock, tmp_path: Path
+):
+    db = Database(postgresql_url)
+    world = World(db, clock)
+    records = [a_source_record("1"), a_source_record("2", organisation="RV5")]
+    brought = replace(records[1], gender="male")
+    send = at_the("settled", lambda: receive_record(world.mpi, brought, FEED, link=False))
+
+    done = switched(world.mpi, tmp_path / "work", [records], send)
+    link_waiting(world.mpi)
+
+    assert done.left_out == (1,)
+    assert done.new == 1
+    assert world.rows("select count(*) from record_version") == [(2,)]
+    assert {len(group) for group in world.groups()} == {2}
+    assert verify_index(world.mpi).is_sound
+    db.close()
+
+
 def test_linking_waits_for_a_switch_and_keeping_a_record_does_not(
     postgresql_url: str, clock: FixedClock, tmp_path: Path
 ):
