@@ -10,6 +10,7 @@ import argparse
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,11 @@ BENCHMARKS = {
         "bulk/beside_others.py",
         ("--records", "10000"),
         "linking a file in bulk beside recordlinkage, and Splink where it is",
+    ),
+    "bulk-at-size": Benchmark(
+        "bulk/at_size.py",
+        ("--records", "20000", "--to", str(Path(tempfile.gettempdir()) / "mpi-at-size")),
+        "linking one file in bulk as a process of its own, its memory and disk watched",
     ),
     "bulk-index": Benchmark(
         "bulk/into_index.py",
