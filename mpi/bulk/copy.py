@@ -40,9 +40,15 @@ def put_columns(tx: Connection, table: Table, columns: Mapping[str, Any], size: 
     Args:
         columns: by name, an array of pyarrow or numpy, or one value that all rows have. Instants in an array are microseconds since
             1970; JSON is text already.
+
+    Raises:
+        RuntimeError: no transaction was begun.
     """
     if not size:
         return
+    if not tx.in_transaction():
+        # What is sent past it would be taken back when the connection is given up.
+        raise RuntimeError("rows are written within a transaction")
     names = list(columns)
     if tx.dialect.name == "sqlite":
         stage.put_raw(tx, table, names, _python_rows(tx.dialect, table, columns, size))

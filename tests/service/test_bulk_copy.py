@@ -125,3 +125,9 @@ def test_texts_of_many_rows_are_those_that_the_document_says():
     assert texts_of(trail.changed_payload, ids[:1], epochs[:1], "why").to_pylist() == [
         '{"person_id":"5","epoch":1,"cause":"why"}'
     ]
+
+
+def test_rows_are_not_written_outside_a_transaction(db: Database):
+    with db.engine.connect() as connection:
+        with pytest.raises(RuntimeError, match="within a transaction"):
+            put_columns(connection, THINGS, {"number": 1}, 1)
