@@ -237,7 +237,11 @@ def _spread(values: Ints, told: Callable[[list[int]], list[str]]) -> Any:
 
 
 def _components(edges: Weighed, size: int, model: Model) -> Ints:
-    links = edges.kept(edges.may_link & (edges.weight >= model.thresholds.live))
+    tied = edges.may_link & (edges.weight >= model.thresholds.live)
+    if model.sole is not None:
+        # As ``Model.ties`` says of one pair.
+        tied |= edges.weight >= model.sole.rival
+    links = edges.kept(tied)
     graph = coo_array((np.ones(len(links), np.int8), (links.a, links.b)), shape=(size, size))
     _, label = connected_components(graph, directed=False)
     # The least row of each component: rows that come first are met first.

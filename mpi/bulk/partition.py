@@ -60,6 +60,18 @@ def partition_records(
         keys: the record keys of some rows; the order of rows is that of their keys.
         edges: pairs from the review threshold up. Those that link are taken.
     """
+    found = _linked(records, keys, edges, weigher, model)
+    return found if model.sole is None else _joined_alone(records, keys, edges, weigher, model, found)
+
+
+def _linked(
+    records: Records,
+    keys: Callable[[Ints], list[RecordKey]],
+    edges: Weighed,
+    weigher: Weigher,
+    model: Model,
+) -> Persons:
+    """Group rows by the edges that link by themselves."""
     links = edges.kept(edges.may_link & (edges.weight >= model.thresholds.live))
     size = records.size
     person: Ints = np.arange(size)
@@ -102,8 +114,49 @@ def partition_records(
         against = found.evidence <= model.thresholds.contradiction
         vetoed[component[found.a[against]]] = True
     chosen = np.flatnonzero(vetoed)
-    refused = _ordered(records, keys, edges, weigher, model, person, component, order, starts, sizes, chosen)
+    some = _Components(component, order, starts, sizes, chosen)
+    refused = _ordered(records, keys, edges, np.zeros(len(edges), np.bool_), weigher, model, person, some)
     return Persons(person, tuple(refused), len(starts), len(chosen), missed)
+
+
+def _joined_alone(
+    records: Records,
+    keys: Callable[[Ints], list[RecordKey]],
+    edges: Weighed,
+    weigher: Weigher,
+    model: Model,
+    found: Persons,
+) -> Persons:
+    """Take again, by the rule itself, every component in which a record that joined nobody has a pair that may join it alone.
+
+    A component is of persons here: all that a pair ties together from the weight up at which somebody else may be meant.
+    """
+    assert model.sole is not None
+    size = records.size
+    person = found.person.copy()
+    one, other = person[edges.a], person[edges.b]
+    apart = np.flatnonzero((edges.weight >= model.sole.rival) & (one != other))
+    is_alone = np.bincount(person, minlength=size) == 1
+    asked = apart[is_alone[one[apart]] | is_alone[other[apart]]]
+    asked = asked[weigher.may_join_alone(edges.a[asked], edges.b[asked])]
+    if not len(asked):
+        return found
+    able = np.zeros(len(edges), np.bool_)
+    able[asked] = True
+    graph = coo_array((np.ones(len(apart), np.int8), (one[apart], other[apart])), shape=(size, size))
+    _, label = connected_components(graph, directed=False)
+    label = label[person].astype(np.int64)
+    wanted = np.unique(label[edges.a[asked]])
+    which = np.minimum(np.searchsorted(wanted, label), len(wanted) - 1)
+    component = np.where(wanted[which] == label, which, -1)
+    rows = np.flatnonzero(component >= 0)
+    order = rows[np.argsort(component[rows], kind="stable")]
+    sizes = np.bincount(component[rows], minlength=len(wanted))
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    some = _Components(component, order, starts, sizes, np.arange(len(wanted)))
+    refused = _ordered(records, keys, edges, able, weigher, model, person, some)
+    kept = [one for one in found.refused if component[one.low_id] < 0]
+    return replace(found, person=person, refused=(*kept, *refused), ordered=found.ordered + len(wanted))
 
 
 def _counted(sizes: Ints) -> Ints:
@@ -152,20 +205,43 @@ def _joined(pairs: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
     return low, high
 
 
+@dataclass(frozen=True, slots=True)
+class _Components:
+    """Rows by component: ``order`` holds those of the first from ``starts[0]`` on, ``sizes[0]`` of them. -1: a row of none.
+
+    ``chosen`` are those that the rule itself must take.
+    """
+
+    component: Ints
+    order: Ints
+    starts: Ints
+    sizes: Ints
+    chosen: Ints
+
+
 def _ordered(
     records: Records,
     keys: Callable[[Ints], list[RecordKey]],
     edges: Weighed,
+    able: NDArray[np.bool_],
     weigher: Weigher,
     model: Model,
     person: Ints,
-    component: Ints,
-    order: Ints,
-    starts: Ints,
-    sizes: Ints,
-    chosen: Ints,
+    components: _Components,
 ) -> list[Refusal]:
-    """Take the components with a veto edge by edge, by the rule itself."""
+    """Take components edge by edge, by the rule itself.
+
+    Args:
+        able: which edges may join alone.
+        person: what is found is written into it.
+    """
+    component, order, starts, sizes, chosen = (
+        components.component,
+        components.order,
+        components.starts,
+        components.sizes,
+        components.chosen,
+    )
     if not len(chosen):
         return []
     is_chosen = np.zeros(len(starts), np.bool_)
@@ -175,15 +251,16 @@ def _ordered(
     within[within] = is_chosen[low_at[within]]
     held = edges.kept(within)
     by_component: dict[int, list[Edge]] = defaultdict(list)
-    for a, b, weight, may_link, at in zip(
+    for a, b, weight, may_link, alone, at in zip(
         held.a.tolist(),
         held.b.tolist(),
         held.weight.tolist(),
         held.may_link.tolist(),
+        able[within].tolist(),
         component[held.a].tolist(),
         strict=True,
     ):
-        by_component[at].append(Edge(a, b, weight, may_link))
+        by_component[at].append(Edge(a, b, weight, may_link, alone))
     evidence: dict[int, dict[tuple[int, int], int]] = defaultdict(dict)
     weighable = chosen[sizes[chosen] <= LARGE]
     for low, high in _inside(order, starts[weighable], sizes[weighable]):
@@ -248,5 +325,5 @@ def _weigh_from(
 
 
 def lenient(model: Model) -> Model:
-    """Return a model that links at even odds; the vetoes of the partition stand."""
-    return replace(model, thresholds=replace(model.thresholds, live=model.thresholds.balanced))
+    """Return a model that links at even odds, by pairs alone; the vetoes of the partition stand."""
+    return replace(model, thresholds=replace(model.thresholds, live=model.thresholds.balanced), sole=None)

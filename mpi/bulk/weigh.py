@@ -283,12 +283,29 @@ class Weigher:
                 if name in self._model.frequency:
                     parts[pair] = self._model.frequency[name].part(value)
 
-    def _scored(self, a: Ints, b: Ints, codes: Ints, given: Ints, family: Ints) -> Weighed:
+    def may_join_alone(self, a: Ints, b: Ints) -> NDArray[np.bool_]:
+        """Say which pairs are enough where nobody else can be meant, as ``mpi.matching.may_join_alone`` does."""
+        sole = self._model.sole
+        if sole is None or not len(a):
+            return np.zeros(len(a), np.bool_)
+        pattern, totals = self._totals(*self.compare(a, b))
+        found: NDArray[np.bool_] = (totals + np.array(sole.allowance)).min(axis=1) >= self._model.thresholds.live
+        kinds, kind = np.unique(pattern, return_inverse=True)
+        answered = [sole.answers.issuperset(codes) for codes in self.patterns.obstacles(kinds)]
+        return found & np.array(answered, np.bool_)[kind]
+
+    def _totals(self, codes: Ints, given: Ints, family: Ints) -> tuple[Ints, Ints]:
+        """Return each pair's pattern, and its weight against every rival."""
         patterns = self.patterns
         pattern = patterns.places(codes)
-        totals = patterns.sums[pattern]
+        totals: Ints = patterns.sums[pattern]
         totals += given[:, None] * patterns.given[pattern]
         totals += family[:, None] * patterns.family[pattern]
+        return pattern, totals
+
+    def _scored(self, a: Ints, b: Ints, codes: Ints, given: Ints, family: Ints) -> Weighed:
+        patterns = self.patterns
+        pattern, totals = self._totals(codes, given, family)
         # The first of equal rivals, as online: they stand in the order of their names.
         best = totals.argmin(axis=1)
         weight = totals[np.arange(len(a)), best] if len(a) else np.empty(0, np.int64)

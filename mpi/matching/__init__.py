@@ -8,6 +8,7 @@ from mpi.matching.decide import (
     conflict_of,
     decide,
     has_minimum_input,
+    may_join_alone,
     safety_obstacles,
     shares_number,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "explain",
     "has_minimum_input",
     "load_model",
+    "may_join_alone",
     "normalise",
     "partition",
     "reasons",

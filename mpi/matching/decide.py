@@ -7,7 +7,7 @@ from mpi.matching.compare import MISSING, Comparison
 from mpi.matching.definition import FIELDS
 from mpi.matching.model import Model
 from mpi.matching.normalise import NormalisedRecord
-from mpi.matching.score import Score
+from mpi.matching.score import Score, weights
 
 
 class Grade(Enum):
@@ -71,7 +71,8 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
     if same_number and not same_given and others + half_agreeing < 2:
         # A number and a birth date can be copied together from the wrong patient. A fitting initial is no given name, but an
         # item; gender counts only beside a number that both sides verified.
-        found.append("number-and-birth-date-alone")
+        is_alone = others + (given == "initial") == 0
+        found.append("number-and-birth-date-alone" if is_alone else "number-without-given-name")
     at_home = same_birth and (level["family"] in _SAME_FAMILY or level["address"] in _SAME_PLACE)
     has_own_number = same_number or level["identifier"] == "agree"
     if (
@@ -94,6 +95,21 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
     if comparison.is_placeholder and number != "verified" and not _is_vouched(comparison, level, others):
         found.append("placeholder-name")
     return found
+
+
+def may_join_alone(comparison: Comparison, model: Model) -> bool:
+    """Whether this pair may join a record to a person if nobody else can be meant: the partition sees whether that is so.
+
+    Two things hold a pair back: odds that are not good enough against some rival, and a safety rule. Both ask for the same: might it be
+    someone else? Where that someone left no trace, each rival counts for less, by the model's allowance, and so do the
+    rules that the model lists. What they do not answer (a number and a birth date alone, orders of birth) no absence mends.
+    """
+    sole = model.sole
+    if sole is None or not sole.answers.issuperset(safety_obstacles(comparison)):
+        return False
+    against = weights(comparison, model)
+    least = min(weight + more for weight, more in zip(against, sole.allowance, strict=True))
+    return least >= model.thresholds.live
 
 
 def shares_number(comparison: Comparison) -> bool:

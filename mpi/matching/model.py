@@ -49,6 +49,21 @@ class Thresholds:
     contradiction: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sole:
+    """When a record that joined nobody may join the only person that it can be, though its pairs alone do not link. In millibits.
+
+    A person *can* be meant if a pair weighs at least ``rival``, and more than the best pair less ``margin``. ``allowance``, in the model's
+    order of rivals, is what the absence of anyone else adds against each: it lessens what the live threshold asks for. ``answers``
+    are the codes of the safety rules whose doubt is settled where nobody else can be meant; any other still stands in the way.
+    """
+
+    rival: int
+    margin: int
+    allowance: tuple[int, ...]
+    answers: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
     """A match model. ``priors`` and each tuple of ``parts`` follow the order of ``rivals``; all are millibits.
@@ -68,6 +83,7 @@ class Model:
     parts: Mapping[str, Mapping[str, tuple[int, ...]]] = field(repr=False)
     frequency: Mapping[str, Frequency] = field(repr=False)
     thresholds: Thresholds
+    sole: Sole | None
     rules: tuple[str, ...]
     caps: Mapping[str, int]
     overfull: frozenset[int] = field(repr=False)
@@ -87,6 +103,12 @@ class Model:
     group_limit: int
     document: Mapping[str, Any] = field(repr=False)
     memo: dict[Levels, Any] = field(default_factory=dict, repr=False)
+
+    def ties(self, weight: int, may_link: bool) -> bool:
+        """Whether a pair puts two records into one component: the partition of either hangs on the other."""
+        if self.sole is not None and weight >= self.sole.rival:
+            return True
+        return may_link and weight >= self.thresholds.live
 
 
 def fingerprint(text: str) -> int:
@@ -157,6 +179,7 @@ def build_model(document: Mapping[str, Any]) -> Model:
             for name, table in document["frequency"].items()
         },
         thresholds=Thresholds(**{name: int(value) for name, value in document["thresholds"].items()}),
+        sole=_sole(document, rivals),
         rules=rules,
         caps={rule: int(settings["cap"]) for rule, settings in document["blocking"].items()},
         overfull=frozenset(int(key) for key in document["overfull"]),
@@ -176,3 +199,20 @@ def build_model(document: Mapping[str, Any]) -> Model:
         group_limit=int(document["group_limit"]),
         document=document,
     )
+
+
+def _sole(document: Mapping[str, Any], rivals: tuple[str, ...]) -> Sole | None:
+    """Read what a model says of the only candidate; without it, pairs alone link.
+
+    Raises:
+        ValueError: it looks at pairs below the review threshold, which are not kept, or at a rival that the model does not know.
+    """
+    told = document.get("sole")
+    if told is None:
+        return None
+    if int(told["rival"]) < int(document["thresholds"]["review"]) or int(told["margin"]) <= 0:
+        raise ValueError("a rival below the review threshold, or no margin")
+    if set(told["allowance"]) != set(rivals):
+        raise ValueError("allowances are those of the model's rivals")
+    allowance = tuple(int(told["allowance"][rival]) for rival in rivals)
+    return Sole(int(told["rival"]), int(told["margin"]), allowance, frozenset(told["answers"]))

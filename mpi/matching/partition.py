@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mpi.matching.model import Model
+from mpi.matching.model import Model, Sole
 from mpi.matching.normalise import NormalisedRecord
+from mpi.matching.questions import FORM_SYSTEMS
 from mpi.records import RecordKey
 
 Weigh = Callable[[int, int], int]
@@ -13,6 +14,9 @@ Weigh = Callable[[int, int], int]
 
 Not the weight: of two records that have no item in common the weight is the starting odds, and missing is no contradiction.
 """
+
+DECIDED, BY_WEIGHT, SOLE = "decision", "weight", "sole-candidate"
+"""Rules that join: a person said so; a pair is sure by itself; a record that joined nobody, and the only person that it can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A scored pair, ``low_id`` < ``high_id``. ``may_link`` is the grading's: weight alone does not link."""
+    """A scored pair, ``low_id`` < ``high_id``. ``may_link`` is the grading's: weight alone does not link.
+
+    ``may_join_alone``: it is enough where nobody else can be meant (``decide.may_join_alone``).
+    """
 
     low_id: int
     high_id: int
     weight: int
     may_link: bool = True
+    may_join_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +61,13 @@ class LinkDecision:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Two records whose edge or decision joined their groups."""
+    """Two records whose edge or decision joined their groups, and the rule by which it did."""
 
     low_id: int
     high_id: int
     weight: int | None
     decision_id: int | None = None
+    rule: str = BY_WEIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +132,13 @@ def partition(
     different birth orders, a contradiction weight between any two members, or a group grown too large. A *same* overrides
     numbers and birth orders only with a second reader, and the contradiction of the pairs that were decided.
 
+    Then, if the model has a rule of the sole candidate, take the records that joined nobody, again from the heaviest edge to the lightest.
+    Each joins the one group that it can be (``Sole``), by an edge that may join alone, unless a veto stands between or one
+    system keeps a record in both: that system took them for two.
+
     Decisions and edges that name a record outside ``members`` are ignored for that record.
     """
+    edges = list(edges)
     standing = _standing(members, decisions)
     tests = _Tests(members, _never(standing), standing, model, weigh)
     groups = {record_id: _Group.of(member) for record_id, member in members.items()}
@@ -137,13 +151,21 @@ def partition(
         against = tests.veto_between(one, other, decision)
         decision_id = decision.decision_id if decision else None
         if against is None:
-            joins.append(Join(low, high, weight, decision_id))
+            joins.append(Join(low, high, weight, decision_id, DECIDED if decision else BY_WEIGHT))
             merged = tests.joined(one, other, decision)
             for record_id in merged.ids:
                 groups[record_id] = merged
         else:
             code, between = against
             refused.append(Refusal(low, high, weight, code, between or (low, high), decision_id))
+    for edge in _left_over(members, edges, groups, model.sole) if model.sole else ():
+        one, other = groups[edge.low_id], groups[edge.high_id]
+        if one is other or tests.have_one_source(one, other) or tests.veto_between(one, other, None):
+            continue
+        joins.append(Join(edge.low_id, edge.high_id, edge.weight, None, SOLE))
+        merged = tests.joined(one, other, None)
+        for record_id in merged.ids:
+            groups[record_id] = merged
     distinct = {id(group): group for group in groups.values()}.values()
     return Partition(
         groups=tuple(sorted(tuple(sorted(group.ids)) for group in distinct)),
@@ -184,13 +206,9 @@ def _claims(
     standing: Mapping[_Pair, LinkDecision],
     model: Model,
 ) -> Iterator[_Claim]:
-    def keys(low: int, high: int) -> tuple[RecordKey, RecordKey]:
-        one, other = members[low].key, members[high].key
-        return (one, other) if one <= other else (other, one)
-
     same = [(pair, decision) for pair, decision in standing.items() if decision.verdict == "same"]
     for (low, high), decision in sorted(
-        same, key=lambda one: (one[1].order, one[1].decision_id, keys(*one[0]))
+        same, key=lambda one: (one[1].order, one[1].decision_id, _keys(members, *one[0]))
     ):
         yield low, high, None, decision
     strong = [
@@ -201,8 +219,42 @@ def _claims(
         and edge.low_id in members
         and edge.high_id in members
     ]
-    for edge in sorted(strong, key=lambda one: (-one.weight, keys(one.low_id, one.high_id))):
+    for edge in sorted(strong, key=lambda one: _rank(members, one)):
         yield edge.low_id, edge.high_id, edge.weight, None
+
+
+def _left_over(
+    members: Mapping[int, Member], edges: Iterable[Edge], groups: Mapping[int, "_Group"], sole: Sole
+) -> list[Edge]:
+    """Return the edges by which records of groups of one may join the only group that they can be, heaviest first."""
+    near: dict[int, dict[int, list[Edge]]] = {}
+    for edge in edges:
+        if edge.weight < sole.rival or edge.low_id not in members or edge.high_id not in members:
+            continue
+        for one, other in ((edge.low_id, edge.high_id), (edge.high_id, edge.low_id)):
+            if len(groups[one].ids) == 1 and groups[one] is not groups[other]:
+                near.setdefault(one, {}).setdefault(id(groups[other]), []).append(edge)
+    found: set[Edge] = set()
+    for candidates in near.values():
+        ranked = sorted(
+            candidates.values(), key=lambda to_one: max(edge.weight for edge in to_one), reverse=True
+        )
+        best = max(edge.weight for edge in ranked[0])
+        if len(ranked) > 1 and max(edge.weight for edge in ranked[1]) > best - sole.margin:
+            continue
+        able = [edge for edge in ranked[0] if edge.may_join_alone]
+        if able:
+            found.add(min(able, key=lambda one: _rank(members, one)))
+    return sorted(found, key=lambda one: _rank(members, one))
+
+
+def _rank(members: Mapping[int, Member], edge: Edge) -> tuple[int, tuple[RecordKey, RecordKey]]:
+    return -edge.weight, _keys(members, edge.low_id, edge.high_id)
+
+
+def _keys(members: Mapping[int, Member], low: int, high: int) -> tuple[RecordKey, RecordKey]:
+    one, other = members[low].key, members[high].key
+    return (one, other) if one <= other else (other, one)
 
 
 # Groups and vetoes ---------------------------------------------------------------------------------------------
@@ -296,6 +348,14 @@ class _Tests:
             if held is None or self.members[record_id].key < self.members[held].key:
                 marks[mark] = record_id
         return _Group(one.ids + other.ids, marks, allowed)
+
+    def have_one_source(self, one: _Group, other: _Group) -> bool:
+        """Whether some system keeps a record in both groups; systems of forms keep several of everyone."""
+        return not self._sources(one).isdisjoint(self._sources(other))
+
+    def _sources(self, group: _Group) -> set[tuple[str, str]]:
+        keys = (self.members[record_id].key for record_id in group.ids)
+        return {(key.organisation, key.system) for key in keys if key.system not in FORM_SYSTEMS}
 
     def _is_decided_same(self, low: int, high: int) -> bool:
         decision = self.standing.get((min(low, high), max(low, high)))

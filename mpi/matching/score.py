@@ -40,15 +40,33 @@ def score(comparison: Comparison, model: Model) -> Score:
 
     Source: Fellegi and Sunter (1969), with several classes of unmatched pair; frequencies after Winkler (2000).
     """
-    known = model.memo.get(comparison.levels)
+    known = _pattern(comparison, model)
+    given = model.frequency["given"].part(comparison.given) if known.given else 0
+    family = model.frequency["family"].part(comparison.family) if known.family else 0
+    return score_pattern(known, given, family, model)
+
+
+def weights(comparison: Comparison, model: Model) -> tuple[int, ...]:
+    """Return the weight against every rival, in the model's order; ``score`` keeps the least."""
+    known = _pattern(comparison, model)
+    given = model.frequency["given"].part(comparison.given) if known.given else 0
+    family = model.frequency["family"].part(comparison.family) if known.family else 0
+    return tuple(
+        total
+        + (given if known.given and known.given[place] else 0)
+        + (family if known.family and known.family[place] else 0)
+        for place, total in enumerate(known.sums)
+    )
+
+
+def _pattern(comparison: Comparison, model: Model) -> "Pattern":
+    known: Pattern | None = model.memo.get(comparison.levels)
     if known is None:
         known = pattern_of(comparison.levels, model)
         if len(model.memo) >= _MEMO_LIMIT:
             model.memo.clear()
         model.memo[comparison.levels] = known
-    given = model.frequency["given"].part(comparison.given) if known.given else 0
-    family = model.frequency["family"].part(comparison.family) if known.family else 0
-    return score_pattern(known, given, family, model)
+    return known
 
 
 def score_pattern(pattern: "Pattern", given: int, family: int, model: Model) -> Score:

@@ -70,6 +70,11 @@ def is_live(edge: EdgeRow, model: Model) -> bool:
     return edge.may_link and edge.weight_millibits >= model.thresholds.live
 
 
+def ties(edge: EdgeRow, model: Model) -> bool:
+    """Whether an edge puts its records into one component."""
+    return model.ties(edge.weight_millibits, edge.may_link)
+
+
 def reads_like_another_person(
     update: NormalisedRecord, past: Mapping[int, NormalisedRecord], model: Model
 ) -> bool:

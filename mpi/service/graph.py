@@ -15,9 +15,11 @@ from mpi.matching import (
     NormalisedRecord,
     Partition,
     Refusal,
+    compare,
+    may_join_alone,
     partition,
 )
-from mpi.service.evidence import Pair, is_live, pair_of, weigh_pair
+from mpi.service.evidence import Pair, is_live, pair_of, ties, weigh_pair
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -73,7 +75,7 @@ def survey(
     rows = record_store.read_records(tx, {*seeds, *ends})
     reached = set(seeds)
     for pair, edge in fresh.items():
-        if is_live(edge, model):
+        if ties(edge, model):
             reached.update(pair)
     core = {rows[number].component_id for number in reached if number in rows}
     while True:
@@ -96,7 +98,7 @@ def survey(
             for side in decision.sides
             for number in side
         }
-        wanted.update(number for pair, edge in edges.items() if is_live(edge, model) for number in pair)
+        wanted.update(number for pair, edge in edges.items() if ties(edge, model) for number in pair)
         missing = wanted - members.keys()
         if not missing:
             break
@@ -192,11 +194,11 @@ def _partitions(
     searched: Collection[int],
     components: Mapping[int, list[int]],
 ) -> list[Partition]:
-    edges: dict[int, list[Edge]] = defaultdict(list)
+    edges: dict[int, list[EdgeRow]] = defaultdict(list)
     component_of = {number: component for component, numbers in components.items() for number in numbers}
     for (low, high), edge in found.edges.items():
         if component_of.get(low) is not None and component_of.get(low) == component_of.get(high):
-            edges[component_of[low]].append(Edge(low, high, edge.weight_millibits, edge.may_link))
+            edges[component_of[low]].append(edge)
     decisions = [_link_decision(row) for row in found.decisions if row.verdict != "not-enough"]
 
     def weigh(low: int, high: int) -> int:
@@ -214,13 +216,17 @@ def _partitions(
         if len(taking_part) <= 1:
             answers.append(Partition(tuple((number,) for number in taking_part), (), ()))
             continue
+        members = {
+            number: Member.of(number, found.members[number].key, forms[number]) for number in taking_part
+        }
         answers.append(
             partition(
-                {
-                    number: Member.of(number, found.members[number].key, forms[number])
-                    for number in taking_part
-                },
-                edges[component],
+                members,
+                [
+                    _edge(row, forms, model)
+                    for row in edges[component]
+                    if row.low_id in members and row.high_id in members
+                ],
                 decisions,
                 model,
                 weigh,
@@ -229,10 +235,16 @@ def _partitions(
     return answers
 
 
+def _edge(row: EdgeRow, forms: Mapping[int, NormalisedRecord], model: Model) -> Edge:
+    is_open = ties(row, model) and not is_live(row, model)
+    alone = is_open and may_join_alone(compare(forms[row.low_id], forms[row.high_id], model), model)
+    return Edge(row.low_id, row.high_id, row.weight_millibits, row.may_link, alone)
+
+
 def _components(found: Survey, model: Model) -> dict[int, list[int]]:
     joined = Unions(found.members)
     for (low, high), edge in found.edges.items():
-        if low in found.members and high in found.members and is_live(edge, model):
+        if low in found.members and high in found.members and ties(edge, model):
             joined.join(low, high)
     for decision in found.decisions:
         if decision.verdict == "same":
