@@ -104,9 +104,7 @@ def _linked(
     # What is vetoed already, or too large, goes the long way whatever its other pairs say.
     vetoed |= sizes > LARGE
     for low, high in _inside(order, starts[~vetoed], sizes[~vetoed]):
-        code = low * size + high
-        place = np.minimum(np.searchsorted(known, code), len(known) - 1)
-        new = known[place] != code
+        new = ~_are_among(known, low * size + high)
         if not new.any():
             continue
         found = weigher.weigh(low[new], high[new])
@@ -162,6 +160,14 @@ def _joined_alone(
 def _counted(sizes: Ints) -> Ints:
     """Return 0, 1, … for each size, one after another."""
     return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+
+def _are_among(known: Ints, codes: Ints) -> NDArray[np.bool_]:
+    """Say which codes are among the known ones, which stand in order."""
+    if not len(known):
+        return np.zeros(len(codes), np.bool_)
+    found: NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, codes), len(known) - 1)] == codes
+    return found
 
 
 def _verified(records: Records) -> Ints:
@@ -251,31 +257,39 @@ def _ordered(
     within[within] = is_chosen[low_at[within]]
     held = edges.kept(within)
     by_component: dict[int, list[Edge]] = defaultdict(list)
-    for a, b, weight, may_link, alone, at in zip(
+    evidence: dict[int, dict[tuple[int, int], int]] = defaultdict(dict)
+    for a, b, weight, may_link, alone, said, at in zip(
         held.a.tolist(),
         held.b.tolist(),
         held.weight.tolist(),
         held.may_link.tolist(),
         able[within].tolist(),
+        held.evidence.tolist(),
         component[held.a].tolist(),
         strict=True,
     ):
         by_component[at].append(Edge(a, b, weight, may_link, alone))
-    evidence: dict[int, dict[tuple[int, int], int]] = defaultdict(dict)
+        evidence[at][a, b] = said
+    known = np.sort(held.a * records.size + held.b)
     weighable = chosen[sizes[chosen] <= LARGE]
     for low, high in _inside(order, starts[weighable], sizes[weighable]):
-        found = weigher.weigh(low, high)
+        new = ~_are_among(known, low * records.size + high)
+        found = weigher.weigh(low[new], high[new])
         for a, b, said, at in zip(
-            low.tolist(), high.tolist(), found.evidence.tolist(), component[low].tolist(), strict=True
+            found.a.tolist(),
+            found.b.tolist(),
+            found.evidence.tolist(),
+            component[found.a].tolist(),
+            strict=True,
         ):
             evidence[at][a, b] = said
     refused: list[Refusal] = []
     for some in _batches(chosen, sizes):
         together = [order[starts[at] : starts[at] + sizes[at]].astype(np.int64) for at in some]
         # Fetching one row costs next to nothing, fetching for one component as much as for thousands.
-        known = _members(records, keys, np.concatenate(together))
+        people = _members(records, keys, np.concatenate(together))
         for at, rows in zip(some, together, strict=True):
-            members = {row: known[row] for row in rows.tolist()}
+            members = {row: people[row] for row in rows.tolist()}
             weigh = _weigh_from(evidence[at], records, rows, model)
             found_persons = partition(members, by_component[at], (), model, weigh)
             for group in found_persons.groups:

@@ -289,7 +289,9 @@ class Weigher:
         if sole is None or not len(a):
             return np.zeros(len(a), np.bool_)
         pattern, totals = self._totals(*self.compare(a, b))
-        found: NDArray[np.bool_] = (totals + np.array(sole.allowance)).min(axis=1) >= self._model.thresholds.live
+        found: NDArray[np.bool_] = (totals + np.array(sole.allowance)).min(
+            axis=1
+        ) >= self._model.thresholds.live
         kinds, kind = np.unique(pattern, return_inverse=True)
         answered = [sole.answers.issuperset(codes) for codes in self.patterns.obstacles(kinds)]
         return found & np.array(answered, np.bool_)[kind]

@@ -38,13 +38,17 @@ class PersonView:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Two records and what joined them: an edge's weight and reasons, or a decision."""
+    """Two records and what joined them: an edge's weight and reasons, or a decision.
+
+    ``rule`` is that of the join: ``weight``, ``sole-candidate`` or ``decision``; None for the strongest edge between two persons.
+    """
 
     low_id: int
     high_id: int
     weight_millibits: int | None
     decision_id: int | None
     reasons: tuple[FieldReason, ...] = ()
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +235,9 @@ def _steps(tx: Connection, mpi: Mpi, found: Resolution) -> list[Step]:
     edges = _told(tx, mpi, edges, found)
     inside = set(found.record_ids)
     return [
-        _edge_step(edges[pair_of(join.low_id, join.high_id)])
+        _edge_step(edges[pair_of(join.low_id, join.high_id)], join.rule)
         if join.decision_id is None
-        else Step(join.low_id, join.high_id, None, join.decision_id)
+        else Step(join.low_id, join.high_id, None, join.decision_id, rule=join.rule)
         for join in answer.joins
         if join.low_id in inside and join.high_id in inside
     ]
@@ -250,8 +254,8 @@ def _told(
     return without_location(mpi, edges, rows, protected)
 
 
-def _edge_step(edge: graph_store.EdgeRow) -> Step:
-    return Step(edge.low_id, edge.high_id, edge.weight_millibits, None, field_reasons(edge.parts))
+def _edge_step(edge: graph_store.EdgeRow, rule: str | None = None) -> Step:
+    return Step(edge.low_id, edge.high_id, edge.weight_millibits, None, field_reasons(edge.parts), rule)
 
 
 def _path(steps: list[Step], start: int, end: int) -> list[Step]:

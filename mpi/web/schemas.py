@@ -153,6 +153,13 @@ class StepSchema(Schema):
     )
     weight_millibits = fields.Integer(allow_none=True)
     decision_id = IdText(allow_none=True)
+    rule = fields.String(
+        allow_none=True,
+        metadata={
+            "description": "What joined the two: `weight`, their pair alone; `sole-candidate`, since the record could be nobody else; "
+            "`decision`. Null for two persons."
+        },
+    )
     reasons = fields.List(fields.Nested(FieldReasonSchema))
 
 

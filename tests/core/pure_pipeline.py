@@ -11,6 +11,7 @@ from mpi.matching import (
     block,
     compare,
     decide,
+    may_join_alone,
     normalise,
     partition,
     score,
@@ -64,11 +65,15 @@ def linked(people: Population, model: Model, *, balanced: bool = False) -> list[
     """Return the persons of several records; ``balanced``: at even odds and without the safety rules of pairs."""
     records = people.records
     at = model.thresholds.balanced if balanced else model.thresholds.live
-    lenient = replace(model, thresholds=replace(model.thresholds, live=at))
+    linking = replace(
+        model, thresholds=replace(model.thresholds, live=at), sole=None if balanced else model.sole
+    )
     edges = [
-        Edge(low, high, weight)
+        edge
         for (low, high), weight, is_free in weighed_pairs(people, model)
-        if weight >= at and (balanced or is_free)
+        for alone in [may_join_alone(compare(records[low], records[high], model), model)]
+        for edge in [Edge(low, high, weight, balanced or is_free, alone)]
+        if linking.ties(weight, edge.may_link)
     ]
     parts = components(len(records), ((edge.low_id, edge.high_id) for edge in edges))
     part_of = {place: number for number, part in enumerate(parts) for place in part}
@@ -82,6 +87,6 @@ def linked(people: Population, model: Model, *, balanced: bool = False) -> list[
     groups: list[tuple[RecordKey, ...]] = []
     for number, part in enumerate(parts):
         members = {place: Member.of(place, people.keys[place], records[place]) for place in part}
-        split = partition(members, by_part[number], (), lenient, weigh)
+        split = partition(members, by_part[number], (), linking, weigh)
         groups.extend(tuple(people.keys[place] for place in group) for group in split.groups)
     return [group for group in groups if len(group) > 1]

@@ -10,12 +10,12 @@ import pytest
 from mpi.bulk.partition import partition_records
 from mpi.bulk.records import Records
 from mpi.bulk.weigh import Weighed, Weigher
-from mpi.matching import Edge, Member, NormalisedRecord, compare, partition, score
+from mpi.matching import Edge, Member, NormalisedRecord, compare, may_join_alone, partition, score
 from mpi.records import RecordKey
 from tests.core.bulk_builders import odd_record, twisted
 from tests.core.matching_builders import MODEL, a_normalised
 
-KEYS = [RecordKey("RRV", "pas", f"{number:05}") for number in range(1_000)]
+KEYS = [RecordKey(f"R{number % 17:02}", "pas", f"{number:05}") for number in range(1_000)]
 
 
 def persons_by_both(people: list[NormalisedRecord]) -> tuple[list[int], list[int], int]:
@@ -32,7 +32,7 @@ def persons_by_both(people: list[NormalisedRecord]) -> tuple[list[int], list[int
     members = {row: Member.of(row, KEYS[row], person) for row, person in enumerate(people)}
     expected = partition(
         members,
-        _edges(edges),
+        _edges(edges, people),
         (),
         MODEL,
         lambda one, other: score(compare(people[one], people[other], MODEL), MODEL).evidence,
@@ -44,9 +44,9 @@ def persons_by_both(people: list[NormalisedRecord]) -> tuple[list[int], list[int
     return [person_of[row] for row in range(len(people))], found.person.tolist(), found.ordered
 
 
-def _edges(edges: Weighed) -> Iterable[Edge]:
+def _edges(edges: Weighed, people: list[NormalisedRecord]) -> Iterable[Edge]:
     return (
-        Edge(a, b, weight, may_link)
+        Edge(a, b, weight, may_link, may_join_alone(compare(people[a], people[b], MODEL), MODEL))
         for a, b, weight, may_link in zip(
             edges.a.tolist(), edges.b.tolist(), edges.weight.tolist(), edges.may_link.tolist(), strict=True
         )

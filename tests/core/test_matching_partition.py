@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from mpi.matching import Edge, LinkDecision, Member, Partition, partition, veto
 from mpi.matching.partition import (
     BIRTH_ORDERS_DIFFER,
+    BY_WEIGHT,
     CONTRADICTION,
+    DECIDED,
     NEVER,
     NUMBERS_DIFFER,
+    SOLE,
     TOO_LARGE,
 )
 from mpi.records import RecordKey
@@ -22,8 +25,12 @@ LIVE = MODEL.thresholds.live
 NUMBERS = ("", "", ONE_NUMBER, OTHER_NUMBER)
 
 
-def a_member(record_id: int, number: str = "", birth_order: int = 0) -> Member:
-    return Member(record_id, RecordKey("RRV", "pas", f"{record_id:03}"), number, birth_order)
+def a_member(
+    record_id: int, number: str = "", birth_order: int = 0, *, organisation: str = "", system: str = "pas"
+) -> Member:
+    """Return a member of a system of its own, if none is named."""
+    key = RecordKey(organisation or f"R{record_id:03}", system, f"{record_id:03}")
+    return Member(record_id, key, number, birth_order)
 
 
 def members(*listed: Member) -> dict[int, Member]:
@@ -49,13 +56,24 @@ def graphs(
     ids = list(range(1, draw(st.integers(2, 9)) + 1))
     people = members(
         *(
-            a_member(one, draw(st.sampled_from(NUMBERS)), draw(st.sampled_from((0, 0, 0, 1, 2))))
+            a_member(
+                one,
+                draw(st.sampled_from(NUMBERS)),
+                draw(st.sampled_from((0, 0, 0, 1, 2))),
+                organisation=draw(st.sampled_from(("", "", "RRV"))),
+            )
             for one in ids
         )
     )
     pairs = [(low, high) for low in ids for high in ids if low < high]
     edges = [
-        Edge(low, high, LIVE + 1000 * draw(st.integers(-2, 4)), draw(st.booleans() | st.just(True)))
+        Edge(
+            low,
+            high,
+            LIVE + 1000 * draw(st.integers(-8, 4)),
+            draw(st.booleans() | st.just(True)),
+            draw(st.booleans()),
+        )
         for low, high in draw(st.lists(st.sampled_from(pairs), unique=True))
     ]
     sides = st.frozensets(st.sampled_from(ids), min_size=1, max_size=3)
@@ -102,7 +120,11 @@ def test_groups_do_not_hang_on_record_ids(graph, shift: list[int]) -> None:  # t
 
     moved = split(
         {new[one]: replace(member, record_id=new[one]) for one, member in people.items()},
-        [Edge(*pair(edge.low_id, edge.high_id), edge.weight, edge.may_link) for edge in edges],
+        [
+            replace(edge, low_id=ends[0], high_id=ends[1])
+            for edge in edges
+            for ends in [pair(edge.low_id, edge.high_id)]
+        ],
         [
             replace(one, left=frozenset(new[a] for a in one.left), right=frozenset(new[a] for a in one.right))
             for one in decisions
@@ -132,7 +154,7 @@ def test_parts_that_are_not_connected_do_not_touch_each_other(one, other) -> Non
             number + far: replace(a_member(number + far), number=member.number)
             for number, member in other[0].items()
         },
-        [Edge(edge.low_id + far, edge.high_id + far, edge.weight, edge.may_link) for edge in other[1]],
+        [replace(edge, low_id=edge.low_id + far, high_id=edge.high_id + far) for edge in other[1]],
         [replace(made, left=away(made.left), right=away(made.right)) for made in other[2]],
     )
 
@@ -278,6 +300,131 @@ def test_a_large_group_grows_only_by_an_agreeing_verified_number() -> None:
     assert plain.groups == ((1, 2), (3,))
     assert {one.veto for one in plain.refused} == {TOO_LARGE}
     assert verified.groups == ((1, 2, 3),)
+
+
+# Records that joined nobody -------------------------------------------------------------------------------------
+
+RULE = MODEL.sole
+assert RULE is not None
+HEAVY = RULE.rival + 2 * RULE.margin
+SURE = LIVE + 20_000
+
+
+def alone(low: int, high: int, weight: int = HEAVY) -> Edge:
+    """Return an edge that joins where nobody else can be meant, and only there."""
+    return Edge(low, high, weight, may_link=False, may_join_alone=True)
+
+
+def other(low: int, high: int, weight: int) -> Edge:
+    """Return an edge that says who else might be meant, and joins nobody."""
+    return Edge(low, high, weight, may_link=False)
+
+
+def test_a_record_that_joined_nobody_joins_the_only_person_that_it_can_be() -> None:
+    result = split(
+        members(*(a_member(one) for one in range(1, 5))),
+        [Edge(1, 2, SURE), alone(2, 3)],
+        [same(7, 1, 4)],
+    )
+
+    assert result.groups == ((1, 2, 3, 4),)
+    assert [(join.low_id, join.high_id, join.rule) for join in result.joins] == [
+        (1, 4, DECIDED),
+        (1, 2, BY_WEIGHT),
+        (2, 3, SOLE),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "joins"),
+    [
+        ([], True),
+        ([other(3, 4, HEAVY)], False),
+        ([other(3, 4, HEAVY - RULE.margin + 1)], False),
+        ([other(3, 4, HEAVY - RULE.margin)], True),
+        ([other(3, 4, HEAVY + 30_000)], False),
+        # Two records of one other person are one rival.
+        ([Edge(4, 5, SURE), other(3, 4, HEAVY), other(3, 5, HEAVY)], False),
+        # A second pair with the same person is none.
+        ([other(1, 3, HEAVY + 30_000)], True),
+        ([other(2, 4, HEAVY + 30_000)], True),
+    ],
+)
+def test_whoever_else_might_be_meant_keeps_a_record_apart(more: list[Edge], joins: bool) -> None:
+    people = members(*(a_member(one) for one in range(1, 6)))
+
+    result = split(people, [Edge(1, 2, SURE), alone(2, 3), *more])
+
+    assert ((1, 2, 3) in result.groups) == joins
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "edges", "decisions", "weights"),
+    [
+        (a_member(1), a_member(3), [other(2, 3, HEAVY)], (), {}),
+        (a_member(1), a_member(3), [alone(2, 3, RULE.rival - 1)], (), {}),
+        (a_member(1), a_member(3), [alone(2, 3), Edge(3, 4, SURE)], (), {}),
+        (a_member(1, organisation="RRV"), a_member(3, organisation="RRV"), [alone(2, 3)], (), {}),
+        (a_member(1), a_member(3), [alone(2, 3)], (never(1, 1, 3),), {}),
+        (a_member(1), a_member(3), [alone(2, 3)], (), {(1, 3): MODEL.thresholds.contradiction}),
+        (a_member(1, ONE_NUMBER), a_member(3, OTHER_NUMBER), [alone(2, 3)], (), {}),
+        (a_member(1, "", 1), a_member(3, "", 2), [alone(2, 3)], (), {}),
+    ],
+    ids=[
+        "a pair that is not enough", "a pair below the rival weight", "two records", "one system keeps both", "never", "contradiction",
+        "verified numbers", "orders of birth",
+    ],
+)  # fmt: skip
+def test_what_keeps_a_record_from_the_only_person_that_it_can_be(
+    one, other, edges, decisions, weights
+) -> None:  # type: ignore[no-untyped-def]
+    people = members(one, a_member(2), other, a_member(4))
+
+    result = split(people, [Edge(1, 2, SURE), *edges], decisions, weights)
+
+    assert (1, 2) in result.groups
+    assert not result.refused
+
+
+def test_forms_of_one_system_are_no_two_patients() -> None:
+    people = members(*(a_member(one, organisation="RRV", system="consent") for one in (1, 2)))
+
+    assert split(people, [alone(1, 2)]).groups == ((1, 2),)
+
+
+def test_of_two_records_of_one_system_the_heavier_joins() -> None:
+    people = members(a_member(1), a_member(2, organisation="RRV"), a_member(3, organisation="RRV"))
+
+    assert split(people, [alone(1, 2), alone(1, 3, HEAVY + 1)]).groups == ((1, 3), (2,))
+
+
+def test_without_the_rule_in_its_model_a_record_stays_apart() -> None:
+    result = split(members(a_member(1), a_member(2)), [alone(1, 2)], model=replace(MODEL, sole=None))
+
+    assert result.groups == ((1,), (2,))
+
+
+@given(graph=graphs(), weight=st.integers(0, 4))
+def test_a_new_record_that_might_be_meant_too_takes_the_link_back(graph, weight: int) -> None:  # type: ignore[no-untyped-def]
+    """And once it is gone again, all is as it was."""
+    people, edges, decisions, weights = graph
+    before = split(people, edges, decisions, weights)
+    found = next((join for join in before.joins if join.rule == SOLE), None)
+    if found is None:
+        return
+    newcomer = a_member(50)
+    beside = [
+        other(record_id, newcomer.record_id, SURE + 1000 * weight)
+        for record_id in (found.low_id, found.high_id)
+    ]
+
+    result = split({**people, 50: newcomer}, [*edges, *beside], decisions, weights)
+
+    assert (50,) in result.groups
+    assert (found.low_id, found.high_id, SOLE) not in {
+        (one.low_id, one.high_id, one.rule) for one in result.joins
+    }
+    assert split(people, edges, decisions, weights) == before
 
 
 def test_a_veto_is_the_same_from_either_side() -> None:

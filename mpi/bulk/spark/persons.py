@@ -16,12 +16,15 @@ from mpi.bulk.spark.components import LARGE_STAR, SMALL_STAR, UNSETTLED
 from mpi.bulk.spark.rows import KEY, Keep, document_of, model_from
 from mpi.bulk.spark.weigh import SparkWeigher
 from mpi.matching import Edge, Member, Model, compare, partition, score
+from mpi.matching.model import Sole
 from mpi.records import RecordKey
 
 SETTLED = pa.schema(
     [("row", pa.int64()), ("person", pa.int64()), ("other", pa.int64()), ("veto", pa.string())]
 )
 """Of the ordered rule: the person of a row; or, where ``veto`` stands, two rows whose join was refused."""
+
+_EDGE = ("low", "high", "weight", "may_link", "may_join_alone")
 
 ROUNDS = 60
 """Stars settle in about the square of the logarithm of the longest chain at worst; more rounds than this are a fault."""
@@ -65,19 +68,74 @@ def partition_records(
     parts: int,
     keep: Keep,
 ) -> Found:
-    """Group rows into persons, as ``mpi.bulk.partition`` does: only what a veto could touch is taken edge by edge."""
+    """Group rows into persons, as ``mpi.bulk.partition`` does: only what a veto could touch is taken edge by edge, and what is left over."""
+    found = _linked(session, records, edges, weigher, model, parts, keep)
+    if model.sole is None:
+        return found
+    return _joined_alone(session, records, edges, model, model.sole, found, parts, keep)
+
+
+def _linked(
+    session: SparkSession,
+    records: DataFrame,
+    edges: DataFrame,
+    weigher: SparkWeigher,
+    model: Model,
+    parts: int,
+    keep: Keep,
+) -> Found:
+    """Group rows by the edges that link by themselves."""
     links = edges.where(f"may_link AND weight >= {model.thresholds.live}")
     labels = keep("labels", components_of(session, links, keep))
     # What may be taken whole unless one of its other pairs contradicts.
     vetoed = keep("vetoed", _vetoed(records, labels, edges, model))
     against = keep("contradicted", _contradicted(labels, vetoed, edges, weigher, model, keep))
     vetoed = vetoed.unionByName(against)
-    settled = keep("settled", _ordered(records, labels, vetoed, edges, model, parts))
+    settled = keep("settled", _ordered(records, labels, vetoed, edges, replace(model, sole=None), parts))
     whole = labels.join(vetoed, "label", "left_anti").selectExpr("row", "label AS person")
     person = whole.unionByName(settled.where("veto IS NULL").select("row", "person"))
     refused = settled.where("veto IS NOT NULL").selectExpr("row AS low", "other AS high", "veto")
     components = labels.select("label").distinct().count()
     return Found(keep("persons-of-several", person), refused, components, vetoed.count())
+
+
+def _joined_alone(
+    session: SparkSession,
+    records: DataFrame,
+    edges: DataFrame,
+    model: Model,
+    sole: Sole,
+    found: Found,
+    parts: int,
+    keep: Keep,
+) -> Found:
+    """Take again, by the rule itself, every component in which a record that joined nobody has a pair that may join it alone."""
+    sized = keep(
+        "persons-sized",
+        found.person.join(found.person.groupBy("person").agg(F.count("*").alias("size")), "person"),
+    )
+    said = edges.where(f"weight >= {sole.rival}").select("low", "high", "may_join_alone")
+    for row, person, size in (("low", "one", "one_size"), ("high", "two", "two_size")):
+        of = sized.selectExpr(f"row AS {row}", f"person AS {person}", f"size AS {size}")
+        said = said.join(of, row, "left").withColumn(person, F.coalesce(person, row))
+    alone = "may_join_alone AND (coalesce(one_size, 1) = 1 OR coalesce(two_size, 1) = 1)"
+    apart = keep("apart", said.where("one <> two").select("one", "two", F.expr(alone).alias("is_asked")))
+    links = apart.selectExpr("least(one, two) AS low", "greatest(one, two) AS high")
+    whose = components_of(session, links, lambda name, frame: keep(f"persons-{name}", frame))
+    asked = apart.where("is_asked").selectExpr("one AS row").join(whose, "row").select("label").distinct()
+    wanted = keep("left-over", asked)
+    persons = keep("left-over-persons", whose.join(wanted, "label").selectExpr("row AS person", "label"))
+    several = found.person.join(persons, "person").select("row", "label")
+    single = persons.join(found.person, "person", "left_anti").selectExpr("person AS row", "label")
+    labels = keep("left-over-labels", several.unionByName(single))
+    settled = keep("left-over-settled", _ordered(records, labels, wanted, edges, model, parts))
+    person = found.person.join(labels, "row", "left_anti").unionByName(
+        settled.where("veto IS NULL").select("row", "person")
+    )
+    refused = found.refused.join(labels.select(F.col("row").alias("low")), "low", "left_anti").unionByName(
+        settled.where("veto IS NOT NULL").selectExpr("row AS low", "other AS high", "veto")
+    )
+    return Found(keep("persons-left-over", person), refused, found.components, found.ordered + wanted.count())
 
 
 def _inside(edges: DataFrame, labels: DataFrame) -> DataFrame:
@@ -129,17 +187,15 @@ def _ordered(
     parts: int,
 ) -> DataFrame:
     """Take components edge by edge, each whole in one bucket, by the rule itself."""
-    document, limit = document_of(model), model.thresholds.live
+    document, limit, is_sole = document_of(model), model.thresholds.live, model.sole is not None
     bucket = F.expr(f"pmod(xxhash64(label), {parts})")
     chosen = labels.join(vetoed, "label")
     members = chosen.join(records, "row").select(bucket.alias("bucket"), "label", *records.columns)
     # Both come from the same labels: names of its own tell Spark which side's are meant.
-    claims = _inside(edges, chosen).select(
-        bucket.alias("basket"), F.col("label").alias("of"), "low", "high", "weight", "may_link"
-    )
+    claims = _inside(edges, chosen).select(bucket.alias("basket"), F.col("label").alias("of"), *_EDGE)
 
     def take(ours: pa.Table, theirs: pa.Table) -> pa.Table:
-        return pa.table(_taken(ours, theirs, document, limit), schema=SETTLED)
+        return pa.table(_taken(ours, theirs, document, limit, is_sole=is_sole), schema=SETTLED)
 
     return (
         members.groupBy("bucket")
@@ -148,11 +204,14 @@ def _ordered(
     )
 
 
-def _taken(members: pa.Table, claims: pa.Table, document: str, live: int) -> dict[str, list[Any]]:
+def _taken(
+    members: pa.Table, claims: pa.Table, document: str, live: int, *, is_sole: bool
+) -> dict[str, list[Any]]:
     model = model_from(document)
-    model = replace(model, thresholds=replace(model.thresholds, live=live))
+    thresholds = replace(model.thresholds, live=live)
+    model = replace(model, thresholds=thresholds, sole=model.sole if is_sole else None)
     edges_of: dict[int, list[Edge]] = {}
-    columns = (claims.column(name).to_pylist() for name in ("of", "low", "high", "weight", "may_link"))
+    columns = (claims.column(name).to_pylist() for name in ("of", *_EDGE))
     for label, *edge in zip(*columns, strict=True):
         edges_of.setdefault(label, []).append(Edge(*edge))
     found: dict[str, list[Any]] = {name: [] for name in SETTLED.names}

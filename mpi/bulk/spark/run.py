@@ -31,7 +31,7 @@ from mpi.bulk.weigh import CONFLICTS
 from mpi.matching import Grade
 from mpi.records import RecordKey
 
-LAYOUT = 1
+LAYOUT = 2
 """Of the files of a run that was not finished; another layout begins anew."""
 
 ROWS_A_PART = 50_000

@@ -48,7 +48,7 @@ class SparkWeigher:
         return self._session.sql(self._statement)
 
     def weighed(self, coded: DataFrame) -> DataFrame:
-        """Score and grade coded pairs: weight, evidence, may_link, conflict (a place in CONFLICTS), obstacles.
+        """Score and grade coded pairs: weight, evidence, may_link, may_join_alone, conflict (a place in CONFLICTS), obstacles.
 
         It runs ``coded`` twice, which should therefore stand in a file.
         """
@@ -60,12 +60,13 @@ class SparkWeigher:
         scored = (
             coded.join(F.broadcast(self._learned(coded)), "code")
             .select(
-                "low", "high", "has_obstacle", "same", "differ", "obstacles",
+                "low", "high", "has_obstacle", "is_answered", "same", "differ", "obstacles",
                 *(F.expr(total).alias(f"total_{one}") for one, total in enumerate(totals)),
             )
             .withColumn("weight", F.expr(f"least({', '.join(f'total_{one}' for one in rivals)}, 9223372036854775807)"))
             .withColumn("evidence", F.expr(f"weight - CASE {prior} END"))
             .withColumn("may_link", F.expr(f"weight >= {limits.live} AND NOT has_obstacle"))
+            .withColumn("may_join_alone", F.expr(self._alone()))
         )  # fmt: skip
         weak = f"weight < {limits.review}"
         conflict = (
@@ -73,8 +74,16 @@ class SparkWeigher:
             f"WHEN differ AND NOT {weak} THEN 2 ELSE 0 END"
         )
         return scored.select(
-            "low", "high", "weight", "evidence", "may_link", F.expr(conflict).alias("conflict"), "obstacles"
-        )
+            "low", "high", "weight", "evidence", "may_link", "may_join_alone", F.expr(conflict).alias("conflict"), "obstacles"
+        )  # fmt: skip
+
+    def _alone(self) -> str:
+        """Return when a pair is enough where nobody else can be meant: as ``mpi.matching.may_join_alone`` says."""
+        sole = self._model.sole
+        if sole is None:
+            return "false"
+        least = ", ".join(f"total_{one} + {more}" for one, more in enumerate(sole.allowance))
+        return f"is_answered AND least({least}, 9223372036854775807) >= {self._model.thresholds.live}"
 
     def _learned(self, coded: DataFrame) -> DataFrame:
         """Weigh on the driver the patterns that were met, and return them as a table."""
@@ -94,6 +103,10 @@ class SparkWeigher:
         obstacles[graded] = [" ".join(found) for found in patterns.obstacles(places[graded])]
         columns["obstacles"] = pa.array(obstacles, pa.string())
         columns["has_obstacle"] = pa.array(obstacles != "")
+        answers = self._model.sole.answers if self._model.sole else frozenset()
+        columns["is_answered"] = pa.array(
+            [answers.issuperset(found.split()) for found in obstacles], pa.bool_()
+        )
         columns["same"] = pa.array(patterns.same_number[places])
         columns["differ"] = pa.array(patterns.other_number[places])
         return self._session.createDataFrame(pa.table(columns))
