@@ -133,8 +133,8 @@ def partition(
     numbers and birth orders only with a second reader, and the contradiction of the pairs that were decided.
 
     Then, if the model has a rule of the sole candidate, take the records that joined nobody, again from the heaviest edge to the lightest.
-    Each joins the one group that it can be (``Sole``), by an edge that may join alone, unless a veto stands between or one
-    system keeps a record in both: that system took them for two.
+    Each joins the one group that it can be (``Sole``), by an edge that may join alone, unless a veto stands between, one
+    system keeps a record in both, or one of the two alone tells of a later birth: then there is somebody else.
 
     Decisions and edges that name a record outside ``members`` are ignored for that record.
     """
@@ -160,7 +160,7 @@ def partition(
             refused.append(Refusal(low, high, weight, code, between or (low, high), decision_id))
     for edge in _left_over(members, edges, groups, model.sole) if model.sole else ():
         one, other = groups[edge.low_id], groups[edge.high_id]
-        if one is other or tests.have_one_source(one, other) or tests.veto_between(one, other, None):
+        if one is other or tests.tell_of_another(one, other) or tests.veto_between(one, other, None):
             continue
         joins.append(Join(edge.low_id, edge.high_id, edge.weight, None, SOLE))
         merged = tests.joined(one, other, None)
@@ -280,6 +280,10 @@ class _Group:
             marks[BIRTH_ORDERS_DIFFER, str(member.birth_order)] = member.record_id
         return cls((member.record_id,), marks, frozenset())
 
+    def later_births(self) -> frozenset[str]:
+        """Return the orders of birth that tell of an elder twin: 1 is "first or only"."""
+        return frozenset(value for code, value in self.marks if code == BIRTH_ORDERS_DIFFER and value != "1")
+
     def has_number_of(self, other: "_Group") -> bool:
         return any(mark in other.marks for mark in self.marks if mark[0] == NUMBERS_DIFFER)
 
@@ -349,9 +353,15 @@ class _Tests:
                 marks[mark] = record_id
         return _Group(one.ids + other.ids, marks, allowed)
 
-    def have_one_source(self, one: _Group, other: _Group) -> bool:
-        """Whether some system keeps a record in both groups; systems of forms keep several of everyone."""
-        return not self._sources(one).isdisjoint(self._sources(other))
+    def tell_of_another(self, one: _Group, other: _Group) -> bool:
+        """Whether two groups' own records say that there is somebody else, trace or none.
+
+        A system that keeps a record in both took them for two (systems of forms keep several of everyone); and a second-born on one side
+        has a twin, who may be the other.
+        """
+        return one.later_births() != other.later_births() or not self._sources(one).isdisjoint(
+            self._sources(other)
+        )
 
     def _sources(self, group: _Group) -> set[tuple[str, str]]:
         keys = (self.members[record_id].key for record_id in group.ids)
