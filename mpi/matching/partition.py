@@ -226,26 +226,31 @@ def _claims(
 def _left_over(
     members: Mapping[int, Member], edges: Iterable[Edge], groups: Mapping[int, "_Group"], sole: Sole
 ) -> list[Edge]:
-    """Return the edges by which records of groups of one may join the only group that they can be, heaviest first."""
-    near: dict[int, dict[int, list[Edge]]] = {}
+    """Return the edges by which records of groups of one may join the only group that they can be, heaviest first.
+
+    *Only* is meant from both sides: neither the record nor the group might be anyone else.
+    """
+    between: dict[frozenset[int], list[Edge]] = {}
     for edge in edges:
-        if edge.weight < sole.rival or edge.low_id not in members or edge.high_id not in members:
+        if edge.weight >= sole.rival and edge.low_id in members and edge.high_id in members:
+            pair = frozenset((groups[edge.low_id].ids[0], groups[edge.high_id].ids[0]))
+            if len(pair) == 2:
+                between.setdefault(pair, []).append(edge)
+    heaviest = {pair: max(edge.weight for edge in found) for pair, found in between.items()}
+    weights: dict[int, list[int]] = {}
+    for pair, weight in heaviest.items():
+        for one in pair:
+            weights.setdefault(one, []).append(weight)
+    claims = []
+    for pair, found in between.items():
+        able = [edge for edge in found if edge.may_join_alone]
+        if not able or all(len(groups[one].ids) > 1 for one in pair):
             continue
-        for one, other in ((edge.low_id, edge.high_id), (edge.high_id, edge.low_id)):
-            if len(groups[one].ids) == 1 and groups[one] is not groups[other]:
-                near.setdefault(one, {}).setdefault(id(groups[other]), []).append(edge)
-    found: set[Edge] = set()
-    for candidates in near.values():
-        ranked = sorted(
-            candidates.values(), key=lambda to_one: max(edge.weight for edge in to_one), reverse=True
-        )
-        best = max(edge.weight for edge in ranked[0])
-        if len(ranked) > 1 and max(edge.weight for edge in ranked[1]) > best - sole.margin:
-            continue
-        able = [edge for edge in ranked[0] if edge.may_join_alone]
-        if able:
-            found.add(min(able, key=lambda one: _rank(members, one)))
-    return sorted(found, key=lambda one: _rank(members, one))
+        # Of what weighs more than this, each side has this pair alone.
+        limit = heaviest[pair] - sole.margin
+        if all(sum(weight > limit for weight in weights[one]) == 1 for one in pair):
+            claims.append(min(able, key=lambda one: _rank(members, one)))
+    return sorted(claims, key=lambda one: _rank(members, one))
 
 
 def _rank(members: Mapping[int, Member], edge: Edge) -> tuple[int, tuple[RecordKey, RecordKey]]:

@@ -347,7 +347,9 @@ def test_a_record_that_joined_nobody_joins_the_only_person_that_it_can_be() -> N
         ([Edge(4, 5, SURE), other(3, 4, HEAVY), other(3, 5, HEAVY)], False),
         # A second pair with the same person is none.
         ([other(1, 3, HEAVY + 30_000)], True),
-        ([other(2, 4, HEAVY + 30_000)], True),
+        # Somebody else might be the person, too.
+        ([other(2, 4, HEAVY + 30_000)], False),
+        ([other(2, 4, HEAVY - RULE.margin)], True),
     ],
 )
 def test_whoever_else_might_be_meant_keeps_a_record_apart(more: list[Edge], joins: bool) -> None:
@@ -392,10 +394,16 @@ def test_forms_of_one_system_are_no_two_patients() -> None:
     assert split(people, [alone(1, 2)]).groups == ((1, 2),)
 
 
-def test_of_two_records_of_one_system_the_heavier_joins() -> None:
-    people = members(a_member(1), a_member(2, organisation="RRV"), a_member(3, organisation="RRV"))
+def test_two_records_that_might_both_be_meant_keep_each_other_apart() -> None:
+    people = members(a_member(1), a_member(2), a_member(3))
 
-    assert split(people, [alone(1, 2), alone(1, 3, HEAVY + 1)]).groups == ((1, 3), (2,))
+    assert split(people, [alone(1, 2), alone(1, 3, HEAVY + 1)]).groups == ((1,), (2,), (3,))
+
+
+def test_of_two_records_the_one_that_weighs_more_by_the_margin_joins() -> None:
+    people = members(a_member(1), a_member(2), a_member(3))
+
+    assert split(people, [alone(1, 2), alone(1, 3, HEAVY + RULE.margin)]).groups == ((1, 3), (2,))
 
 
 def test_without_the_rule_in_its_model_a_record_stays_apart() -> None:
