@@ -118,6 +118,22 @@ CASES = {
         ],
         {"a", "b"},
     ),
+    "a number that both verified, a birth date and the sex": (
+        [
+            a_record("a", PRACTICE, **CHILD, status="01"),
+            a_record(
+                "b", HOSPITAL, given=(), family=None, born_on="2024-02-14", nhs_number=ONE_NUMBER, status="01", line=None, postcode=None,
+            ),
+        ],
+        {"a", "b"},
+    ),
+    "a number, a birth date and the home": (
+        [
+            a_record("a", PRACTICE, **CHILD),
+            a_record("b", HOSPITAL, **{**CHILD, "given": (), "family": "Bello", "phone": None}),
+        ],
+        {"ab"},
+    ),
     "father and son of one name": (
         [
             a_record("a", PRACTICE, given="John", family="Okafor", gender="male", born_on="1960-05-09"),

@@ -172,7 +172,7 @@ def test_a_new_model_gives_the_groups_that_it_would_have_given_from_the_start(
     few = sample[:300]
     old = load_model()
     document = json.loads(json.dumps(dict(old.document)))
-    document["thresholds"]["live"] += 8_000
+    document["thresholds"]["live"] += 20_000
     strict = build_model(document)
     mpi = an_index(db, clock, few)
     load(mpi, few, 100)
