@@ -69,6 +69,32 @@ def test_persons_are_those_of_the_ordered_rule(seed: int):
     assert ordered > 0
 
 
+def test_what_is_left_over_joins_as_by_the_ordered_rule():
+    """Homes with a named child and an unnamed record; in every other one a second child, and in some a further record of the first."""
+    families = "Okafor Bello Smith Jones Zhang Novak Haddad Larsen Moreau Silva".split()
+    people = []
+    for home, family in enumerate(families):
+        at_home = {
+            "family": family,
+            "line": f"{home + 1} {family} Road",
+            "postcode": f"SE{home + 1} 8AZ",
+            "phone": f"07700 9001{home:02}",
+            "born_on": f"20{home + 10}-{home + 1:02}-{home + 10}",
+        }
+        people.append(a_normalised(given="Amara", **at_home))
+        people.append(a_normalised(given="Baby", **at_home))
+        if home % 2:
+            people.append(a_normalised(given="Zoë", **at_home))
+        if home % 3 == 0:
+            people.append(a_normalised(given="Amara", **at_home))
+
+    expected, found, ordered = persons_by_both(people)
+
+    assert found == expected
+    assert ordered == 10
+    assert len(set(found)) == 5 + 5 * 3
+
+
 def test_a_component_without_a_veto_is_one_person_at_once():
     expected, found, ordered = persons_by_both(
         [a_normalised(str(number), identifier="A123456") for number in range(5)]

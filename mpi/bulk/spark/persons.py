@@ -68,7 +68,10 @@ def partition_records(
     parts: int,
     keep: Keep,
 ) -> Found:
-    """Group rows into persons, as ``mpi.bulk.partition`` does: only what a veto could touch is taken edge by edge, and what is left over."""
+    """Group rows into persons, as ``mpi.bulk.partition`` does.
+
+    Only what a veto could touch, or what a record that is left over might join, is taken edge by edge.
+    """
     found = _linked(session, records, edges, weigher, model, parts, keep)
     if model.sole is None:
         return found
