@@ -148,6 +148,7 @@ class Database:
                 tx.exec_driver_sql("BEGIN IMMEDIATE")
             except OperationalError as error:
                 raise Unavailable("database-busy") from error
+        _begin(tx)
         try:
             yield
         except BaseException:
@@ -172,6 +173,12 @@ class Database:
         self.engine.dispose()
 
 
+def _begin(tx: Connection) -> None:
+    """Begin at once: what the driver is told directly, as COPY is, does not begin the transaction that ``commit`` ends."""
+    if not tx.in_transaction():
+        tx.begin()
+
+
 class Session:
     """A connection that one caller keeps, with the two kinds of transaction that it may need."""
 
@@ -191,6 +198,7 @@ class Session:
         tx = self._connection
         if self._db.is_sqlite:
             tx.exec_driver_sql("BEGIN")
+        _begin(tx)
         try:
             yield tx
         except BaseException:
