@@ -71,9 +71,7 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
     if same_number and not same_given and others + half_agreeing < 2:
         # A number and a birth date can be copied together from the wrong patient. A fitting initial is no given name, but an
         # item; gender counts only beside a number that both sides verified.
-        # The sex that both sides tell is none: where it is all there is, nothing could have led to anybody else.
-        has_item = others > 0 or given == "initial"
-        found.append("number-without-given-name" if has_item else "number-and-birth-date-alone")
+        found.append("number-and-birth-date-alone")
     at_home = same_birth and (level["family"] in _SAME_FAMILY or level["address"] in _SAME_PLACE)
     has_own_number = same_number or level["identifier"] == "agree"
     if (
