@@ -103,6 +103,8 @@ def plain_model() -> dict[str, Any]:
     from mpi.matching.model import DEFAULT_MODEL
 
     document: dict[str, Any] = json.loads(DEFAULT_MODEL.read_text(encoding="utf-8"))
+    # Its allowances are those of five rivals.
+    document.pop("sole", None)
     return {
         **document,
         "name": "plain",
