@@ -168,10 +168,10 @@ class _Parts:
 
     def __init__(self, form: Form) -> None:
         self._form = form
-        mark = re.escape(form.delimiter.encode())
-        value = rb'(?:[^"\r\n\x00' + mark + rb']*+|"(?:[^"\r\n\x00]|"")*+")'
-        line = value + (rb"(?:" + mark + value + rb"){%d}" % (len(form.header) - 1)) + rb"\r?\n"
-        self._plain = re.compile(rb"(?:" + line + rb")*+") if len(form.header) > 1 else re.compile(b"")
+        self._mark, self._marks = form.delimiter.encode(), len(form.header) - 1
+        mark = re.escape(self._mark)
+        value = rb'(?:[^"\r\n\x00' + mark + rb']*|"(?:[^"\r\n\x00]|"")*")'
+        self._quoted = re.compile(value + (rb"(?:" + mark + value + rb"){%d}" % self._marks) + rb"\r?\n")
 
     def read(self) -> Iterator[_Part]:
         number = 2
@@ -198,11 +198,24 @@ class _Parts:
 
     def _plain_until(self, block: bytes) -> int:
         # The columnar reader takes such a mark away wherever it begins, the row reader at the file's beginning alone.
-        found = None if block.startswith(_MARK) else self._plain.match(block)
-        end = found.end() if found else 0
-        ends = np.flatnonzero(np.frombuffer(block, np.uint8, end) == ord("\n")) + 1
-        long = np.flatnonzero(np.diff(ends, prepend=0) > LONGEST_VALUE)
-        return end if not len(long) else int(ends[long[0] - 1]) if long[0] else 0
+        if block.startswith(_MARK) or not self._marks:
+            return 0
+        end = 0
+        while stop := block.find(b"\n", end) + 1:
+            if stop - end > LONGEST_VALUE or not self._is_plain(block[end:stop]):
+                break
+            end = stop
+        return end
+
+    def _is_plain(self, line: bytes) -> bool:
+        # One expression for many lines would want possessive repeats, which Python 3.11 before its fifth release gets wrong.
+        if b'"' in line:
+            return self._quoted.fullmatch(line) is not None
+        return (
+            line.count(self._mark) == self._marks
+            and b"\x00" not in line
+            and line.find(b"\r", 0, len(line) - 2) < 0
+        )
 
     def _after_header(self, file: BinaryIO) -> int:
         """Return where the rows begin."""
