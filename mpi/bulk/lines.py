@@ -17,6 +17,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from foundation.delimited import Rows
+from foundation.errors import Invalid
 
 BLOCK = 8 << 20
 BYTES_AT_ONCE = 400 << 20
@@ -153,14 +154,21 @@ class _Gathered:
 
 
 def _parsed(lines: bytes, delimiter: str, schema: pa.Schema) -> pa.Table:
-    return pyarrow.csv.read_csv(
-        pa.BufferReader(lines),
-        read_options=pyarrow.csv.ReadOptions(column_names=schema.names, block_size=len(lines) + 1),
-        parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=False),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=True
-        ),
-    )
+    try:
+        return pyarrow.csv.read_csv(
+            pa.BufferReader(lines),
+            read_options=pyarrow.csv.ReadOptions(column_names=schema.names, block_size=len(lines) + 1),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=False),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=schema,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=True,
+            ),
+        )
+    except pa.ArrowInvalid:
+        # The reader's own message repeats the line: it stays out, of a traceback too.
+        raise Invalid("file-format", detail="A file cannot be read as what its ending says.") from None
 
 
 class _Parts:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mpi.bulk.lines as lines_module
+from foundation.errors import Invalid
 from mpi.bulk.arrivals import Incoming, microseconds, read_arrivals
-from mpi.bulk.lines import read_sheets
+from mpi.bulk.lines import _parsed, read_sheets
 from mpi.feeds.delimited import File, read_rows
 from mpi.matching import Model, normalise
 from mpi.records import RecordKey, SourceRecord
@@ -315,3 +318,12 @@ def test_a_file_without_rows_has_none(tmp_path: Path):
 
     assert list(sheet_rows(path)) == []
     assert READER.by_column(path).rows == 0
+
+
+def test_a_line_that_the_reader_refuses_is_not_repeated_by_the_fault() -> None:
+    name, schema = "Okafor", pa.schema([("c0", pa.string()), ("c1", pa.string())])
+
+    with pytest.raises(Invalid) as refused:
+        _parsed(f"{name}\n".encode(), ",", schema)
+
+    assert name not in "".join(traceback.format_exception(refused.value))
