@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from mpi.bulk.normalise import Cleaned, Column, instant_of
 from mpi.bulk.plain import fits
 from mpi.bulk.records import Group
+from mpi.bulk.table import KEY
 from mpi.matching.definition import COLUMNS
+from mpi.records import TEXTS
 
 Texts = Any
 Flags = NDArray[np.bool_]
@@ -29,7 +31,7 @@ def payloads(cleaned: Cleaned) -> Texts:
     """Return each row's document; of rows that are not sound, or were read singly, it says nothing."""
     row = _Row(cleaned)
     parts = [
-        *(row.single(name, '{"' if name == "organisation" else ',"') for name in _SINGLE),
+        *(row.single(name, '{"' if name == "organisation" else ',"') for name in (*KEY, *TEXTS)),
         row.identifiers(),
         row.names(),
         row.addresses(),
@@ -37,21 +39,6 @@ def payloads(cleaned: Cleaned) -> Texts:
         row.restricted(),
     ]
     return _joined(*parts, "}")
-
-
-_SINGLE = (
-    "organisation",
-    "system",
-    "local_id",
-    "nhs_number",
-    "nhs_number_status",
-    "birth_date",
-    "gender",
-    "gp_practice",
-    "mother_nhs_number",
-    "birth_order",
-    "death_date",
-)
 
 
 def _joined(*parts: Any) -> Texts:

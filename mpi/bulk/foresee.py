@@ -401,7 +401,7 @@ class Facts:
     """The facts that a step asks for, to be looked up by pair: those of one record, and then equalities."""
 
     def __init__(self, foresight: Foresight, values: Values) -> None:
-        self._foresight, self._values = foresight, values
+        self._values = values
         sided: dict[tuple[int, int], dict[str, str]] = {}
         self._equals: dict[str, Equal | Disjoint] = {}
         for fact, name in foresight.facts.items():

@@ -13,6 +13,7 @@ from pathlib import Path
 from foundation.delimited import Rows, delimiter_of
 from foundation.errors import Invalid
 from mpi.records import (
+    TEXTS,
     Address,
     HumanName,
     Identifier,
@@ -23,21 +24,9 @@ from mpi.records import (
     parse_instant,
 )
 
-SINGLE = (
-    "organisation",
-    "system",
-    "local_id",
-    "nhs_number",
-    "nhs_number_status",
-    "birth_date",
-    "gender",
-    "gp_practice",
-    "mother_nhs_number",
-    "birth_order",
-    "death_date",
-    "restricted",
-    "updated_at",
-)
+REQUIRED = ("organisation", "system", "local_id")
+
+SINGLE = (*REQUIRED, *TEXTS, "restricted", "updated_at")
 """Columns that a row has once."""
 
 NUMBERED = {
@@ -49,7 +38,6 @@ NUMBERED = {
 }
 """Columns that may come again with a suffix: ``phone``, ``phone_2``, ``phone_3``."""
 
-REQUIRED = ("organisation", "system", "local_id")
 MOST_OF_ONE = 20
 
 _REPEATED = frozenset(name for names in NUMBERED.values() for name in names)

@@ -21,10 +21,11 @@ from mpi.records.nhs_number import (
     parse_nhs_number,
     parse_nhs_number_status,
 )
-from mpi.records.source_record import RecordKey, SourceRecord
+from mpi.records.source_record import TEXTS, RecordKey, SourceRecord
 from mpi.records.validate import faults, validate
 
 __all__ = [
+    "TEXTS",
     "Address",
     "Gender",
     "HumanName",

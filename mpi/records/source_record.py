@@ -50,7 +50,7 @@ class SourceRecord:
             "system": self.key.system,
             "local_id": self.key.local_id,
         }
-        for name in _TEXTS:
+        for name in TEXTS:
             if (value := getattr(self, name)) is not None:
                 payload[name] = value
         if self.identifiers:
@@ -86,7 +86,7 @@ class SourceRecord:
                 raise Invalid(
                     "field-unknown", field=name if name.isidentifier() and len(name) <= 40 else None
                 )
-        texts = {name: _text(payload, name) for name in _TEXTS}
+        texts = {name: _text(payload, name) for name in TEXTS}
         updated_at = _text(payload, "updated_at")
         return cls(
             key=RecordKey(*(_required(payload, name) for name in ("organisation", "system", "local_id"))),
@@ -122,7 +122,7 @@ class SourceRecord:
         )
 
 
-_TEXTS = (
+TEXTS = (
     "nhs_number",
     "nhs_number_status",
     "birth_date",
@@ -132,8 +132,10 @@ _TEXTS = (
     "birth_order",
     "death_date",
 )
+"""Items that are one text each, in the order in which a document has them."""
+
 _FIELDS = frozenset(
-    (*_TEXTS, "organisation", "system", "local_id", "identifiers", "names", "addresses", "telecoms")
+    (*TEXTS, "organisation", "system", "local_id", "identifiers", "names", "addresses", "telecoms")
     + ("restricted", "updated_at")
 )
 _PARTS = {

@@ -1,6 +1,7 @@
 """One model, two executions: levels, weights, grades and keys by SQL are those of Python, pair by pair."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from mpi.bulk.columns import SCHEMA, is_odd, records_of, table_of
+from mpi.bulk.foresee import Disjoint, Equal, Values
 from mpi.bulk.records import Records
 from mpi.bulk.sql import key_statement
 from mpi.bulk.table import read_forms, write_forms
@@ -214,3 +216,18 @@ def dice_order(seed: int, count: int) -> list[int]:
     numbers = list(range(count))
     random.Random(seed).shuffle(numbers)
     return numbers
+
+
+def test_what_is_not_there_equals_nothing_and_shares_nothing():
+    people = [replace(record, given=(), birth=(0, 0, 0)) for record in odd_people(15, 2)] + odd_people(16, 2)
+    records = Records.of(people, MODEL)
+    rows = np.arange(len(people), dtype=np.int32)
+    with duckdb.connect() as connection:
+        values = Values(connection, records)
+        equal = values.are(Equal((0, 0), ("given[1]", "given[1]")), rows, rows)
+        apart = values.are(Disjoint((0, 0), ("given", "given"), False), rows, rows)
+
+    has_name = [bool(record.given) for record in people]
+    assert not all(has_name) and any(has_name)
+    assert equal.tolist() == has_name
+    assert apart.tolist() == [not one for one in has_name]
