@@ -75,9 +75,15 @@ audit_event = Table(
     Column("leaf_hash", LargeBinary, nullable=False),
     Column("txid", BigInteger().with_variant(TransactionId(), "postgresql")),  # its default is set by ddl()
     CheckConstraint(f"outcome in {OUTCOMES}", name="outcome_is_known"),
-    Index("ix_audit_event_person_id", "person_id", "event_id"),
-    Index("ix_audit_event_at", "at"),
     sqlite_autoincrement=True,
+)
+# Rows about nobody, as of a record that has just come, need no place in it.
+Index(
+    "ix_audit_event_person_id",
+    audit_event.c.person_id,
+    audit_event.c.event_id,
+    sqlite_where=audit_event.c.person_id.is_not(None),
+    postgresql_where=audit_event.c.person_id.is_not(None),
 )
 
 _DDL = {

@@ -136,19 +136,19 @@ person = Table(
     CheckConstraint("epoch >= 0", name="epoch_is_natural"),
 )
 
+# A history row is found by its record, as a key of the index is by its key.
 membership_change = Table(
     "membership_change",
     metadata,
-    Column("change_id", Id, primary_key=True, autoincrement=False),
-    Column("record_id", Id, nullable=False),
+    Column("change_id", Id, nullable=False, autoincrement=False),
+    Column("record_id", Id, nullable=False, autoincrement=False),
     Column("from_person_id", Id),
     Column("to_person_id", Id),
     Column("cause", String(32), nullable=False),
     Column("decision_id", Id),
     Column("changed_at", UtcDateTime, nullable=False),
-    Index("ix_membership_change_record_id", "record_id"),
-    Index("ix_membership_change_to_person_id", "to_person_id"),
-    Index("ix_membership_change_from_person_id", "from_person_id"),
+    PrimaryKeyConstraint("record_id", "change_id"),
+    sqlite_with_rowid=False,
 )
 
 task = Table(

@@ -4,11 +4,13 @@ import importlib
 import pkgutil
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import Column, Integer, Table, inspect, text
 from sqlalchemy.exc import ProgrammingError
 
 from foundation.database import Database, metadata
-from foundation.migrations import drift, is_current, upgrade
+from foundation.migrations import SCRIPTS, drift, is_current, upgrade
 
 
 def import_every_table() -> None:
@@ -80,3 +82,35 @@ def test_the_application_may_not_change_audit_rows(postgresql_url: str, statemen
         tx.execute(text(statement.format(column)))
 
     db.close()
+
+
+def test_history_outlives_the_change_of_its_key(empty: Database):
+    with empty.write() as tx:
+        config = Config()
+        config.set_main_option("script_location", str(SCRIPTS))
+        config.attributes["connection"] = tx
+        command.upgrade(config, "0001")
+        rows = [
+            (3, 20, None, 20, "record-linked"),
+            (1, 20, 20, 10, "decision"),
+            (2, 10, None, 10, "record-linked"),
+        ]
+        for change, record, before, after, cause in rows:
+            tx.execute(
+                text(
+                    "INSERT INTO membership_change (change_id, record_id, from_person_id, to_person_id, cause, changed_at) "
+                    "VALUES (:change, :record, :before, :after, :cause, '2026-01-01 00:00:00+00')"
+                ),
+                {"change": change, "record": record, "before": before, "after": after, "cause": cause},
+            )
+
+    upgrade(empty)
+
+    with empty.read() as tx:
+        found = tx.execute(
+            text(
+                "SELECT change_id, record_id, from_person_id, to_person_id, cause FROM membership_change "
+                "ORDER BY change_id"
+            )
+        )
+        assert [tuple(row) for row in found] == sorted(rows)

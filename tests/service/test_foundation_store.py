@@ -3,7 +3,7 @@
 from datetime import date, datetime, timedelta
 
 import pytest
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, event, inspect, text, update
 from sqlalchemy.exc import DBAPIError
 
 from foundation import audit, outbox
@@ -110,6 +110,23 @@ def test_what_was_done_about_a_person_reads_back_in_order(db: Database, clock: F
     assert (found[0].reasons, found[0].detail) == (("relationship",), {"decision_id": "5", "n": [1]})
     assert [one.event_id for one in later] == [second.event_id]
     assert [one.event_id for one in earlier] == [first.event_id]
+
+
+def test_what_concerns_a_person_is_found_by_an_index_of_rows_that_concern_one(db: Database):
+    asked = []
+    with db.read() as tx:
+        event.listen(tx, "before_cursor_execute", lambda *told: asked.append(told[2:4]))
+        events_about(tx, [7, 8])
+        ((statement, values),) = asked
+        if not db.is_sqlite:
+            tx.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        explain = "EXPLAIN QUERY PLAN" if db.is_sqlite else "EXPLAIN"
+        plan = str(tx.exec_driver_sql(f"{explain} {statement}", values).all())
+        indexes = {one["name"]: one for one in inspect(tx).get_indexes("audit_event")}
+
+    assert "ix_audit_event_person_id" in plan
+    options = indexes["ix_audit_event_person_id"]["dialect_options"]
+    assert "person_id IS NOT NULL" in str(options[f"{db.url.get_backend_name()}_where"])
 
 
 def test_an_audit_row_goes_with_the_transaction_that_wrote_it(db: Database, clock: FixedClock):
