@@ -6,7 +6,6 @@ They come by the column, from the rows of a file, or one by one. Either way the 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from mpi.bulk.copy import put_columns
+from mpi.bulk.digests import digests_of
 from mpi.bulk.documents import flag_of, forms, payloads, source_times
 from mpi.bulk.lines import Form, read_sheets
 from mpi.bulk.match_keys import Keys, LookupKey, match_keys
@@ -170,9 +170,7 @@ class Incoming:
         )
         chosen = pa.array(places)
         payload = documents.take(chosen)
-        digests = [
-            blake2b(text, digest_size=_DIGEST).digest() for text in payload.cast(pa.binary()).to_pylist()
-        ]
+        digests = digests_of(payload.cast(pa.binary()).to_pylist(), _DIGEST)
         match = match_keys(connection, cleaned, model, lookup_key, number_system).taken(places)
         keys = {name: column.take(chosen) for name, column in self._keys.items()}
         stored = pa.table(
@@ -225,7 +223,7 @@ class Waiting:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._sizes: list[int] = []
-        self._keys_path = folder / "new-keys.bin"
+        self._keys_path, self._held_path = folder / "new-keys.bin", folder / "new-keys-held-by.bin"
 
     def add(self, arrivals: Arrivals, ids: Ints) -> None:
         table = arrivals.stored.append_column("record_id", pa.array(ids))
@@ -233,9 +231,10 @@ class Waiting:
             with pa.ipc.new_file(sink, table.schema) as writer:
                 writer.write_table(table)
         self._sizes.append(arrivals.size)
-        pairs = np.stack((arrivals.match.keys, np.repeat(ids, np.diff(arrivals.match.starts))), axis=1)
-        with self._keys_path.open("ab") as file:
-            pairs.tofile(file)
+        held_by = np.repeat(ids, np.diff(arrivals.match.starts))
+        for path, numbers in ((self._keys_path, arrivals.match.keys), (self._held_path, held_by)):
+            with path.open("ab") as file:
+                numbers.tofile(file)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"arrivals-{number:04}.arrow"
@@ -308,5 +307,4 @@ class Waiting:
 
     def keys(self) -> tuple[Ints, Ints]:
         """Return the keys of all records, and whose they are."""
-        keys, ids = np.fromfile(self._keys_path, np.int64).reshape(-1, 2).T
-        return keys, ids
+        return np.fromfile(self._keys_path, np.int64), np.fromfile(self._held_path, np.int64)

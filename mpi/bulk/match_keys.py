@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from hashlib import blake2b
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -11,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mpi.bulk.digests import digests_of
 from mpi.bulk.documents import flag_of
 from mpi.bulk.normalise import Cleaned
 from mpi.bulk.records import Records, combined
@@ -160,25 +159,21 @@ def _hashed(rule: str, found: pa.Table, model: Model, is_restricted: Flags) -> P
     rows: Ints = found.column("row").to_numpy().astype(np.int64)
     if not len(rows):
         return rows, np.empty(0, np.int64)
-    encoded = found.column("text").combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    texts = encoded.dictionary.cast(pa.binary())
-    place = encoded.indices.to_numpy(zero_copy_only=False)
-    keys = _fingerprints(f"{rule}\x1f", texts)[place]
-    if rule in LOCATION_RULES and (hidden := is_restricted[rows]).any():
+    texts = found.column("text").cast(pa.binary()).to_pylist()
+    # Most texts are one row's alone: to look for those that are not would cost more than to hash them again.
+    keys = _fingerprints(f"{rule}\x1f", texts)
+    if rule in LOCATION_RULES and len(hidden := np.flatnonzero(is_restricted[rows])):
         # Their location keys lie in a space of their own.
-        keys[hidden] = _fingerprints(f"restricted{rule}\x1f", texts.take(pa.array(place[hidden])))
+        keys[hidden] = _fingerprints(f"restricted{rule}\x1f", [texts[at] for at in hidden.tolist()])
     if model.overfull:
         kept = ~np.isin(keys, np.array(sorted(model.overfull), np.int64))
         rows, keys = rows[kept], keys[kept]
     return rows, keys
 
 
-def _fingerprints(start: str, texts: Any) -> Ints:
+def _fingerprints(start: str, texts: Iterable[bytes]) -> Ints:
     """Return ``mpi.matching.model.fingerprint`` of texts that begin alike."""
-    head = start.encode()
-    digests = b"".join([blake2b(head + text, digest_size=8).digest() for text in texts.to_pylist()])
+    digests = b"".join(digests_of(texts, 8, start.encode()))
     return np.frombuffer(digests, ">i8").astype(np.int64)
 
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mpi.bulk.digests import digests_of
 from mpi.matching import Model
-from mpi.matching.model import digest
 from mpi.matching.normalise import UNIT_WORDS, fold_town
 from mpi.records.nhs_number import CHECK_WEIGHTS, NhsNumber
 
@@ -65,7 +65,7 @@ def is_shared(texts: Texts, kind: str, model: Model) -> Flags:
         return np.zeros(len(texts), np.bool_)
     known = {number.to_bytes(8, "big", signed=True) for number in model.shared}
     told = pc.binary_join_element_wise(kind, texts, ":").cast(pa.binary()).to_pylist()
-    return np.fromiter([digest(text) in known for text in told], np.bool_, len(told))
+    return np.fromiter([digest in known for digest in digests_of(told, 8)], np.bool_, len(told))
 
 
 def _letters(texts: Texts, width: int) -> NDArray[np.uint8]:

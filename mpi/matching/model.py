@@ -113,12 +113,7 @@ class Model:
 
 def fingerprint(text: str) -> int:
     """Return a signed 64-bit key of a text: the first 8 bytes of its blake2b."""
-    return int.from_bytes(digest(text.encode()), "big", signed=True)
-
-
-def digest(text: bytes) -> bytes:
-    """Return a key as its 8 bytes: for those who ask of millions."""
-    return blake2b(text, digest_size=8).digest()
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def revision_of(document: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ from mpi.bulk.arrivals import Arrivals, Incoming, Stored, Waiting, arrivals_of, 
 from mpi.bulk.copy import Texts, blobs, or_none, put_columns, texts, texts_of
 from mpi.bulk.forms import Linkage, link_forms, write_forms
 from mpi.bulk.lines import Form
+from mpi.bulk.memory import seldom_collected
 from mpi.bulk.table import Forms, connect
 from mpi.matching import Model, NormalisedRecord, Refusal
 from mpi.records import RecordKey, SourceRecord
@@ -131,7 +132,7 @@ def switch_index(
     Raises:
         Unavailable: ``keys-overfull``, ``match-model-unreadable``, ``index-busy`` when the same moved again and again.
     """
-    with mpi.db.session() as session:
+    with seldom_collected(), mpi.db.session() as session:
         switched = _Run(mpi, session, folder, by, memory, threads, say, at_step).run(records)
     mpi.bell.ring("outbox")
     mpi.bell.ring("link")
@@ -785,7 +786,7 @@ class _Settlement:
         epochs = self._raise_epochs(tasks)
         self._at_step("moved")
         self._write_history()
-        task_store.insert_tasks(tx, tasks.inserted)
+        task_store.insert_tasks(tx, tasks.inserted, stage.put_named)
         task_store.replace_tasks(tx, (*tasks.reopened, *tasks.altered, *tasks.closed))
         self._leave_trail(tasks, epochs, renewed)
         joined, parted = self._joined_and_parted()
@@ -797,8 +798,8 @@ class _Settlement:
             "linked": int(self.is_taken.sum()),
             "moved": int(self.is_moved.sum()),
             "edges": int(self.edge_ok.sum()) + len(self._late_edges),
-            "persons_before": len(np.unique(self._standing.person[self._standing.person > 0])),
-            "persons": len(np.unique(self.person)),
+            "persons_before": len(_distinct(self._standing.person[self._standing.person > 0])),
+            "persons": len(_distinct(self.person)),
             "joined": joined,
             "parted": parted,
             "tasks_opened": len(tasks.opened),
@@ -830,7 +831,7 @@ class _Settlement:
         if len(self._taken):
             is_ok = ~np.isin(ids, self.ids[self._taken])
             keys, ids = keys[is_ok], ids[is_ok]
-        order = np.argsort(keys)
+        order = _nearly_sorted(keys)
         put_columns(tx, tables.match_key, {"key": keys[order], "record_id": ids[order]}, len(order))
 
     def _of_history(self, stored: Mapping[tuple[str, str], TaskRow]) -> list[Question]:
@@ -841,7 +842,7 @@ class _Settlement:
             for number, version in zip(self.node[held].tolist(), self.held[held].tolist(), strict=True)
         }
         overlays = list(standing_overlays(members, (), stored))
-        left = np.unique(self.before[self.is_moved & (self.before > 0)])
+        left = _distinct(self.before[self.is_moved & (self.before > 0)])
         was = np.flatnonzero(np.isin(self.before, left) & (self.before > 0))
         stood = {
             number: RecordRow(number, _NO_KEY, "active", 0, 0, None, None, "", (), "", False, 0, person)
@@ -875,45 +876,44 @@ class _Settlement:
         put_columns(tx, stage.staged_left, {"record_id": left}, len(left))
         stage.close_stage(tx)
 
-    def _raise_epochs(self, tasks: Tasks) -> dict[int, int]:
+    def _raise_epochs(self, tasks: Tasks) -> "_Epochs":
         """Raise the epoch of each person that changes, those that one change touches together to the greatest of them plus one."""
         merged = self.is_moved & (self.before > 0)
-        unions = Unions(
-            np.unique(
-                np.concatenate((self.person[self.is_moved | self.is_taken], self.before[merged]))
-            ).tolist()
-        )
-        for one, other in zip(self.before[merged].tolist(), self.person[merged].tolist(), strict=True):
-            unions.join(one, other)
+        together = Unions(())
+        pairs = zip(self.before[merged].tolist(), self.person[merged].tolist(), strict=True)
+        for some in (*pairs, *self._bound_together(tasks)):
+            for person in some:
+                together.add(person)
+                together.join(some[0], person)
+        groups = list(together.groups().values())
+        members = np.array([person for group in groups for person in group], np.int64)
+        changed = self.person[self.is_moved | self.is_taken]
+        persons = _distinct(np.concatenate((changed, members)))
+        stood = np.zeros(len(persons), np.int64)
+        is_known = np.zeros(len(persons), np.bool_)
+        if (self._standing.person > 0).any():
+            before = person_store.read_epochs(self._tx, persons.tolist())
+            at = np.searchsorted(persons, np.fromiter(before, np.int64, len(before)))
+            stood[at], is_known[at] = list(before.values()), True
+        epochs = stood + 1
+        if groups:
+            at = np.searchsorted(persons, members)
+            sizes = [len(group) for group in groups]
+            starts = np.cumsum([0, *sizes[:-1]])
+            epochs[at] = np.repeat(np.maximum.reduceat(stood[at], starts), sizes) + 1
+        for table, which in ((stage.staged_epoch, is_known), (tables.person, ~is_known)):
+            told = {"person_id": persons[which], "epoch": epochs[which]}
+            put_columns(self._tx, table, told, int(which.sum()))
+        stage.switch_epochs(self._tx)
+        return _Epochs(persons, epochs)
+
+    def _bound_together(self, tasks: Tasks) -> Iterator[list[int]]:
+        """Yield the persons of each task that begins or ends to bind them."""
         for task in (*tasks.opened, *tasks.closed, *tasks.altered):
             if task.is_binding or task.task_id in tasks.unbound:
-                persons = sorted(
-                    {
-                        self.person_of[number]
-                        for side in task.sides
-                        for number in side
-                        if number in self.person_of
-                    }
-                )
-                for person in persons:
-                    unions.add(person)
-                for person in persons[1:]:
-                    unions.join(persons[0], person)
-        groups = list(unions.groups().values())
-        before: Mapping[int, int] = {}
-        if (self._standing.person > 0).any():
-            before = person_store.read_epochs(self._tx, [number for group in groups for number in group])
-        raised: dict[int, int] = {}
-        for group in groups:
-            raised.update(dict.fromkeys(group, max(before.get(number, 0) for number in group) + 1))
-        known = sorted(before)
-        new = sorted(raised.keys() - before.keys())
-        for table, numbers in ((stage.staged_epoch, known), (tables.person, new)):
-            epoch = np.array([raised[number] for number in numbers], np.int64)
-            told = {"person_id": np.array(numbers, np.int64), "epoch": epoch}
-            put_columns(self._tx, table, told, len(numbers))
-        stage.switch_epochs(self._tx)
-        return raised
+                members = (number for side in task.sides for number in side)
+                if persons := {self.person_of[number] for number in members if number in self.person_of}:
+                    yield sorted(persons)
 
     def _write_history(self) -> None:
         moved = np.flatnonzero(self.is_moved)
@@ -930,22 +930,21 @@ class _Settlement:
             }
             put_columns(self._tx, tables.membership_change, columns, len(places))
 
-    def _leave_trail(self, tasks: Tasks, epochs: Mapping[int, int], renewed: int) -> None:
+    def _leave_trail(self, tasks: Tasks, epochs: "_Epochs", renewed: int) -> None:
         """Leave what linking one by one leaves: a row for each record kept, linked or moved, and the events; and a row of the run."""
         tx, by, now = self._tx, self._by, self._now
         brought = self.node[self.is_new]
         told = texts_of(_sorted(trail.received_detail), brought, 1)
         self._audit("record-received", "new", None, told)
-        raised = np.array(sorted(epochs.items()), np.int64).reshape(-1, 2)
-        at = np.searchsorted(raised[:, 0], self.person)
-        at[at == len(raised)] = 0
-        epoch = np.where(raised[at, 0] == self.person, raised[at, 1], 0) if len(raised) else 0 * self.person
+        epoch = epochs.of(self.person)
         is_from = (self.before > 0) & (self.before != self.person)
         for is_taken, is_moved in ((True, True), (True, False), (False, True)):
             for has_from in (False, True):
                 places = np.flatnonzero(
                     (self.is_taken == is_taken) & (self.is_moved == is_moved) & (is_from == has_from)
                 )
+                # One person's rows side by side, as the index of persons has them.
+                places = places[np.argsort(self.person[places], kind="stable")]
                 person = self.person[places]
                 before = self.before[places] if has_from else None
                 told = texts_of(
@@ -969,9 +968,8 @@ class _Settlement:
         )
         self._emit("record.received", brought, texts_of(trail.received_payload, brought, 1, "new"))
         cause = RELINKED if len(self._standing.ids) else ARRIVED
-        self._emit(
-            "person.changed", raised[:, 0], texts_of(trail.changed_payload, raised[:, 0], raised[:, 1], cause)
-        )
+        changed = texts_of(trail.changed_payload, epochs.persons, epochs.epochs, cause)
+        self._emit("person.changed", epochs.persons, changed)
         trail.task_events(
             tx, {task.task_id: (task.kind, task.state) for task in (*tasks.opened, *tasks.closed)}
         )
@@ -993,6 +991,22 @@ class _Settlement:
         pairs = np.unique(np.stack((self.before[stood], self.person[stood])), axis=1)
         _, into = np.unique(pairs[1], return_counts=True)
         return int((into - 1).sum()), self._splits
+
+
+@dataclass(frozen=True, slots=True)
+class _Epochs:
+    """Persons in order whose epochs were raised, and to what."""
+
+    persons: Ints
+    epochs: Ints
+
+    def of(self, persons: Ints) -> Ints:
+        """Return the epochs of persons, 0 for those whose epoch stands."""
+        if not len(self.persons):
+            return np.zeros(len(persons), np.int64)
+        at = np.searchsorted(self.persons, persons)
+        at[at == len(self.persons)] = 0
+        return np.where(self.persons[at] == persons, self.epochs[at], 0)
 
 
 _NO_KEY = RecordKey("", "", "")
@@ -1046,6 +1060,26 @@ class _Asking:
         for number, row in record_store.read_records(of._tx, late).items():
             members[number], forms[number] = row, of._mpi.forms.of(row)
         return members, forms
+
+
+def _distinct(numbers: Ints) -> Ints:
+    """Return numbers in order, each once; ``np.unique`` would hash ids to tell them apart, at many times the cost."""
+    ordered = np.sort(numbers)
+    is_first = np.ones(len(ordered), np.bool_)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[is_first]
+
+
+def _nearly_sorted(keys: Ints) -> Ints:
+    """Return an order of keys in which equal ones keep theirs, and those that differ in their last bits alone may stand either way.
+
+    The place of each takes those bits, so that one array of numbers is sorted rather than places by what they point to.
+    """
+    bits = len(keys).bit_length()
+    placed = (keys >> bits << bits) | np.arange(len(keys))
+    placed.sort()
+    order: Ints = placed & ((1 << bits) - 1)
+    return order
 
 
 def _least(ids: Ints, group: Ints) -> Ints:

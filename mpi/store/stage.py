@@ -3,7 +3,7 @@
 Nobody else can see a temporary table, and it is gone with its session, however that ends: an aborted run leaves nothing behind.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
@@ -127,6 +127,11 @@ def put_rows(
         write = copy.write_row
         for row in ready:
             write(row)
+
+
+def put_named(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write many rows that name the same columns, in the same order."""
+    put_rows(tx, table, list(rows[0]), (list(row.values()) for row in rows))
 
 
 def put_raw(tx: Connection, table: Table, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

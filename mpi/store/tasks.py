@@ -1,11 +1,11 @@
 """The review queue: tasks, the records on their sides, and comments."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, insert, or_, select, tuple_, update
 
 from mpi.store.batch import within
 from mpi.store.tables import source_record, task, task_comment, task_member
@@ -129,11 +129,20 @@ def list_tasks(
     return _with_sides(tx, tx.execute(statement).all())
 
 
-def insert_tasks(tx: Connection, rows: Sequence[TaskRow]) -> None:
+Write = Callable[[Connection, Table, Sequence[Mapping[str, Any]]], None]
+"""Writes rows, at least one, that name the same columns."""
+
+
+def _insert(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    tx.execute(insert(table), [dict(row) for row in rows])
+
+
+def insert_tasks(tx: Connection, rows: Sequence[TaskRow], write: Write = _insert) -> None:
     if not rows:
         return
-    tx.execute(
-        insert(task),
+    write(
+        tx,
+        task,
         [
             {
                 "task_id": row.task_id,
@@ -155,7 +164,7 @@ def insert_tasks(tx: Connection, rows: Sequence[TaskRow]) -> None:
             for row in rows
         ],
     )
-    _insert_members(tx, rows)
+    _insert_members(tx, rows, write)
 
 
 def replace_tasks(tx: Connection, rows: Sequence[TaskRow]) -> None:
@@ -205,7 +214,7 @@ _CHANGING = (
 )
 
 
-def _insert_members(tx: Connection, rows: Sequence[TaskRow]) -> None:
+def _insert_members(tx: Connection, rows: Sequence[TaskRow], write: Write = _insert) -> None:
     members = [
         {"task_id": row.task_id, "record_id": record_id, "side": side}
         for row in rows
@@ -213,7 +222,7 @@ def _insert_members(tx: Connection, rows: Sequence[TaskRow]) -> None:
         for record_id in sorted(records)
     ]
     if members:
-        tx.execute(insert(task_member), members)
+        write(tx, task_member, members)
 
 
 def update_task(tx: Connection, task_id: int, values: Mapping[str, Any]) -> None:
