@@ -44,6 +44,7 @@ from mpi.service.review import get_task, list_tasks
 if TYPE_CHECKING:
     from mpi.bulk.gather import Files
     from mpi.bulk.read import Reject as BulkReject
+    from mpi.service.forecast import Forecast
 
 FAILED = 1
 WITH_REJECTS = 3
@@ -700,6 +701,82 @@ def relink(
             **_left(mpi),
         }
     _say(answer, is_json, _switch_lines(answer))
+
+
+@cli.command()
+@click.argument("model_file", metavar="MODEL", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--most",
+    type=click.IntRange(0, 10_000),
+    default=50,
+    show_default=True,
+    help="How many of the most changed people to tell.",
+)
+@how_much
+@how_many
+@as_json
+@needs_index
+def forecast(
+    composition: Composition,
+    model_file: Path,
+    most: int,
+    memory: str,
+    threads: int | None,
+    is_json: bool,
+) -> None:
+    """Say what the index would become under another model: persons joined and parted, links gained and lost, tasks, by subgroup.
+
+    Nothing is changed, and everything goes on meanwhile. `mpi relink --model MODEL` then does it.
+    """
+    with _telling(is_json):
+        try:
+            from mpi.service.forecast import forecast_model
+            from mpi.service.switch import working_folder
+        except ModuleNotFoundError as fault:
+            raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
+        mpi = replace(composition.mpi, model=load_model(model_file))
+        with working_folder(composition.settings.home) as folder:
+            found = forecast_model(
+                mpi,
+                folder,
+                memory=_bytes(memory),
+                threads=threads or os.cpu_count() or 1,
+                most=most,
+                say=_stages(is_json),
+            )
+    _say(found.as_json(), is_json, _forecast_lines(found))
+
+
+def _forecast_lines(found: "Forecast") -> list[str]:
+    present = ", ".join(f"{count} under {revision}" for revision, count in found.present.items())
+    lines = [
+        f"Model {found.name}, revision {found.revision}; records now stand: {present or 'none'}",
+        f"Records: {found.records}"
+        + (f", and {found.waiting} that wait for linking" if found.waiting else ""),
+        f"Persons: {found.persons_before} now, {found.persons_after} then: "
+        f"{found.persons_joined} joined of several, {found.persons_parted} taken apart",
+        f"Links (pairs of records in one person): {found.links_before} now, {found.links_gained} gained, {found.links_lost} lost; "
+        f"{found.records_touched} records touched",
+        "Tasks opened: " + _counted(found.tasks_opened),
+        "Tasks closed: " + _counted(found.tasks_closed),
+    ]
+    if found.links_gained or found.links_lost:
+        lines += ["", f"{'by':14}{'':22}{'records':>9}{'touched':>9}{'gained':>9}{'lost':>9}"]
+        lines += [
+            f"{one.group:14}{one.value:22}{one.records:>9}{one.touched:>9}{one.links_gained:>9}{one.links_lost:>9}"
+            for one in found.subgroups
+            if one.touched
+        ]
+        lines += ["", "Most changed people, as they stand -> as they would"]
+        lines += [
+            f"{' '.join(one.before)} -> {' '.join(one.after)}: {one.records} records, {one.links_gained} gained, {one.links_lost} lost"
+            for one in found.most_changed
+        ]
+    return lines
+
+
+def _counted(tasks: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in tasks.items()) or "none"
 
 
 def link_plain_files(

@@ -1,7 +1,7 @@
 """Linking normalised records that are at hand, as those of the index are: edges, and the persons that they make by themselves."""
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -68,6 +68,12 @@ class Linkage:
 
     def forms_of(self, rows: Ints) -> list[NormalisedRecord]:
         return self.records.forms(rows)
+
+    def columns_of(self, rows: Ints, names: Sequence[str], keys: Sequence[str] = ()) -> dict[str, list[Any]]:
+        """Return columns of some rows, of their forms and of their keys."""
+        found = dict(self.records.taken(names, rows))
+        found |= {name: self.keys.column(name).take(pa.array(rows)) for name in keys}
+        return {name: column.to_pylist() for name, column in found.items()}
 
     def parts_at(self, edges: Ints) -> Any:
         """Return the parts of some edges as a column."""

@@ -283,6 +283,9 @@ class Unions:
         low, high = pair_of(self.find(one), self.find(other))
         self._parent[high] = low
 
+    def __contains__(self, member: int) -> bool:
+        return member in self._parent
+
     def add(self, member: int) -> None:
         self._parent.setdefault(member, member)
 

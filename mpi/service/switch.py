@@ -139,6 +139,24 @@ def switch_index(
     return switched
 
 
+@contextmanager
+def tried_switch(
+    mpi: Mpi, folder: Path, *, memory: int = 4 << 30, threads: int = 2, say: Say = lambda *_: None
+) -> Iterator["Settlement"]:
+    """Give what linking the whole index under the present model would come to, while everything goes on; it is not done.
+
+    Args:
+        folder: as for ``switch_index``.
+
+    Raises:
+        Unavailable: as ``switch_index``, but for ``index-busy``.
+    """
+    with mpi.db.session() as session:
+        run = _Trial(mpi, session, folder, SYSTEM_ITSELF, memory, threads, say, lambda _: None)
+        with run.settled() as settled:
+            yield settled
+
+
 # Files and the whole index -------------------------------------------------------------------------------------------
 
 
@@ -361,7 +379,7 @@ class _Run:
         for _ in range(ATTEMPTS):
             try:
                 with self._stage("switch"), self._session.write() as tx:
-                    settled = _Settlement(
+                    settled = Settlement(
                         self._mpi,
                         tx,
                         self._read,
@@ -468,6 +486,24 @@ class _Run:
         put_columns(tx, stage.staged_edge, *edge_columns(linkage, ids, self._mpi.model, everyone))
 
 
+class _Trial(_Run):
+    """A run that keeps what it finds to itself: nothing is staged, locked or written."""
+
+    @contextmanager
+    def settled(self) -> Iterator["Settlement"]:
+        mpi = self._mpi
+        with self._stage("read"), mpi.db.read() as tx:
+            write_forms(self._forms(tx, ()), mpi.model, self._folder)
+        with self._stage("link"):
+            linkage = link_forms(mpi.model, self._folder, self._memory, self._threads, self._say)
+        with mpi.db.read() as tx:
+            told = (self._read, linkage, self._by, self._now, self._at_step, self._waiting)
+            yield Settlement(mpi, tx, *told, is_trial=True)
+
+    def _stage_renewed(self, tx: Connection, stale: Sequence[Formed]) -> None:
+        """Leave them out of the stage: only how they read now matters."""
+
+
 def edge_columns(linkage: Linkage, ids: Ints, model: Model, which: Flags) -> tuple[dict[str, Any], int]:
     """Return some of the linkage's edges as columns of the index, in order of their ends, and how many they are."""
     edges = linkage.edges
@@ -521,8 +557,11 @@ class _Standing:
         return place, found
 
 
-class _Settlement:
-    """One attempt at a switch: persons, questions and epochs worked out under the lock of all components, and written."""
+class Settlement:
+    """One attempt at a switch: persons, questions and epochs worked out under the lock of all components, and written.
+
+    A trial takes no lock and must not be written: it says what a switch of this moment would do.
+    """
 
     def __init__(
         self,
@@ -534,12 +573,15 @@ class _Settlement:
         now: datetime,
         at_step: Callable[[str], None],
         waiting: Waiting,
+        *,
+        is_trial: bool = False,
     ) -> None:
         self._mpi, self._tx, self._linkage, self._by, self._at_step = mpi, tx, linkage, by, at_step
         self._waiting = waiting
         self._now = now
         self._read = read
-        lock_space(tx, LOCK_COMPONENT)
+        if not is_trial:
+            lock_space(tx, LOCK_COMPONENT)
         self._at_step("locked")
         self._standing = standing = _Standing(tx)
         self.ids: Ints = np.array(read.ids, np.int64)
@@ -748,21 +790,36 @@ class _Settlement:
         }
         return asked | set(self.person[self.is_late].tolist())
 
+    @property
+    def read_under(self) -> Sequence[str]:
+        """The model revision under which each stored record stood as it was read."""
+        return self._read.revisions
+
+    def columns(self, names: Sequence[str], keys: Sequence[str] = ()) -> dict[str, list[Any]]:
+        """Return columns of normalised records, and of their keys, for every node; None for a late one."""
+        rows, late = np.flatnonzero(self.is_ok), [None] * len(self.late)
+        found = self._linkage.columns_of(rows, names, keys)
+        return {name: [*values, *late] for name, values in found.items()}
+
+    def tasks(self) -> Tasks:
+        """Return which tasks open, change and close, once all questions that are left are asked."""
+        questions = self.questions()
+        stored = {(one.kind, one.subject): one for one in task_store.read_all_tasks(self._tx)}
+        questions += self._of_history(stored)
+        return compare_tasks(
+            questions,
+            stored,
+            lambda task: is_settled(task, self.person_of, self.person_of),
+            Change(RELINKED, self._by),
+            self._now,
+        )
+
     # Writing
 
     def write(self, say: Say) -> dict[str, Any]:
         tx, now = self._tx, self._now
         say("Asking", 0, 1)
-        questions = self.questions()
-        stored = {(one.kind, one.subject): one for one in task_store.read_all_tasks(tx)}
-        questions += self._of_history(stored)
-        tasks = compare_tasks(
-            questions,
-            stored,
-            lambda task: is_settled(task, self.person_of, self.person_of),
-            Change(RELINKED, self._by),
-            now,
-        )
+        tasks = self.tasks()
         self._at_step("settled")
         say("Switching", 0, 1)
         is_wider = bool(self.is_new.any()) or self._read.renewed > 0
@@ -1020,7 +1077,7 @@ def _sorted(detail: Callable[..., Mapping[str, Any]]) -> Callable[..., Mapping[s
 class _Asking:
     """Asks the questions of some persons at a time, by the rule that linking one by one asks with."""
 
-    def __init__(self, of: _Settlement) -> None:
+    def __init__(self, of: Settlement) -> None:
         self._of = of
         self._order = np.argsort(of.person, kind="stable")
         self._sorted = of.person[self._order]

@@ -5,25 +5,10 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from mpi.matching import NormalisedRecord, build_model, load_model, normalise
+from mpi.matching import NormalisedRecord, load_model, normalise
 from mpi.records import Address, HumanName, Identifier, RecordKey, SourceRecord, Telecom, check_digit
 
 MODEL = load_model()
-
-SOLE_MODEL = build_model(
-    {
-        **MODEL.document,
-        "sole": {
-            "rival": 0,
-            "margin": 3000,
-            "allowance": {
-                "stranger": 1500, "twin": 2500, "relative": 6500, "namesake": 6500, "neighbour": 6500,
-            },
-            "answers": ["placeholder-name", "given-names-differ"],
-        },
-    }
-)  # fmt: skip
-"""The shipped model with the rule of the sole candidate, which it does not have."""
 
 
 def a_number(nine: int) -> str:

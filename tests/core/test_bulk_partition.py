@@ -13,8 +13,7 @@ from mpi.bulk.weigh import Weighed, Weigher
 from mpi.matching import Edge, Member, NormalisedRecord, compare, may_join_alone, partition, score
 from mpi.records import RecordKey
 from tests.core.bulk_builders import odd_record, twisted
-from tests.core.matching_builders import SOLE_MODEL as MODEL
-from tests.core.matching_builders import a_normalised
+from tests.core.matching_builders import MODEL, a_normalised
 
 KEYS = [RecordKey(f"R{number % 17:02}", "pas", f"{number:05}") for number in range(1_000)]
 

@@ -22,8 +22,7 @@ from mpi.matching import (
 from mpi.matching.partition import SOLE
 from mpi.matching.score import weights
 from mpi.records import SourceRecord
-from tests.core.matching_builders import ONE_NUMBER, OTHER_NUMBER, a_source_record
-from tests.core.matching_builders import SOLE_MODEL as MODEL
+from tests.core.matching_builders import MODEL, ONE_NUMBER, OTHER_NUMBER, a_source_record
 
 CHILD = {
     "given": "Amara",

@@ -19,8 +19,7 @@ from mpi.matching.partition import (
     TOO_LARGE,
 )
 from mpi.records import RecordKey
-from tests.core.matching_builders import ONE_NUMBER, OTHER_NUMBER, a_normalised, shuffled
-from tests.core.matching_builders import SOLE_MODEL as MODEL
+from tests.core.matching_builders import MODEL, ONE_NUMBER, OTHER_NUMBER, a_normalised, shuffled
 
 LIVE = MODEL.thresholds.live
 NUMBERS = ("", "", ONE_NUMBER, OTHER_NUMBER)

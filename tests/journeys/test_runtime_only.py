@@ -44,7 +44,13 @@ def test_a_command_that_needs_the_training_packages_says_what_to_install(
 
 
 @pytest.mark.parametrize(
-    "words", [["relink"], ["link", "--store", "--out", "answers"], ["link", "records.csv", "--into-index"]]
+    "words",
+    [
+        ["relink"],
+        ["forecast", "records.csv"],
+        ["link", "--store", "--out", "answers"],
+        ["link", "records.csv", "--into-index"],
+    ],
 )
 def test_a_command_that_needs_the_bulk_packages_says_what_to_install(words: list[str], tmp_path: Path):
     (tmp_path / "records.csv").write_text("organisation,system,local_id\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from foundation.database import Database
 from foundation.directory import Organisation, put_organisation
 from foundation.errors import Conflict
 from mpi.feeds.delimited import Row, read_rows
-from mpi.matching import build_model
+from mpi.matching import build_model, load_model
 from mpi.records import RecordKey, SourceRecord
 from mpi.sample import write_sample
 from mpi.service import link
@@ -28,7 +28,6 @@ from mpi.service.load import load_records
 from mpi.service.receive import receive_record
 from mpi.service.renew import renew_index
 from mpi.store import records as records_store
-from tests.core.matching_builders import SOLE_MODEL
 from tests.core.pure_pipeline import Population, linked
 from tests.service.mpi_world import (
     FEED,
@@ -58,7 +57,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> list[SourceRecord]:
 @pytest.fixture(scope="module")
 def expected(sample: list[SourceRecord]) -> Groups:
     """What the pure pipeline makes of the sample, in which some records join since they can be nobody else."""
-    groups, model = in_memory(sample), SOLE_MODEL
+    groups, model = in_memory(sample), load_model()
     assert groups != {
         frozenset(group) for group in linked(Population.of(sample, model), replace(model, sole=None))
     }
@@ -66,12 +65,12 @@ def expected(sample: list[SourceRecord]) -> Groups:
 
 
 def in_memory(records: Sequence[SourceRecord]) -> Groups:
-    model = SOLE_MODEL
+    model = load_model()
     return frozenset(frozenset(group) for group in linked(Population.of(records, model), model))
 
 
 def an_index(db: Database, clock: FixedClock, records: Sequence[SourceRecord]) -> Mpi:
-    mpi = Mpi(db, clock, SOLE_MODEL)
+    mpi = Mpi(db, clock, load_model())
     with db.write() as tx:
         for code in sorted({record.key.organisation for record in records}):
             put_organisation(tx, Organisation(code, code, "other"))
@@ -175,7 +174,7 @@ def test_a_new_model_gives_the_groups_that_it_would_have_given_from_the_start(
     db: Database, clock: FixedClock, sample: list[SourceRecord]
 ) -> None:
     few = sample[:300]
-    old = SOLE_MODEL
+    old = load_model()
     document = json.loads(json.dumps(dict(old.document)))
     document["thresholds"]["live"] += 20_000
     strict = build_model(document)

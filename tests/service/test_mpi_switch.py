@@ -105,12 +105,14 @@ def test_a_first_load_gives_what_sending_the_records_one_by_one_gives(
 
     done = switched(fast, tmp_path / "work", [sample[:100], sample[100:]])
 
-    assert told(fast) == told(slow)
+    one, other = told(fast), told(slow)
+    assert one | {"tasks": None} == other | {"tasks": None}
+    # Sent one by one, a record may have been left over and joined somebody, until whom it is came.
+    assert one["tasks"] == without_splits(other["tasks"])
     assert done.records == done.new == done.linked == COUNT
     assert done.persons == count_index(fast)["persons"]
     assert verify_index(fast).is_sound
     assert {kind for kind, _ in told(fast)["tasks"]} >= {
-        "possible-match",
         "number-conflict",
         "same-source-duplicate",
     }
