@@ -8,7 +8,7 @@ import hashlib
 import json
 import secrets
 from binascii import hexlify
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,20 +18,25 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     Connection,
     Index,
     LargeBinary,
     Row,
     String,
     Table,
+    Text,
+    cast,
     event,
     select,
+    text,
+    type_coerce,
 )
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import UserDefinedType
 
-from foundation.database import Id, Json, UtcDateTime, is_retryable, metadata
+from foundation.database import Id, Json, UtcDateTime, is_retryable, kept_json, metadata
 from foundation.errors import Unavailable
 from foundation.logs import current_request_id
 from foundation.metrics import AUDIT_EVENTS
@@ -42,7 +47,7 @@ _SALT_BYTES = 16
 
 
 class TransactionId(UserDefinedType[int]):
-    """PostgreSQL's 64-bit transaction id, by which a sealer knows that no earlier row can still commit."""
+    """PostgreSQL's 64-bit transaction id, by which the sealer knows that no earlier row can still commit."""
 
     cache_ok = True
 
@@ -75,6 +80,8 @@ audit_event = Table(
     Column("leaf_hash", LargeBinary, nullable=False),
     Column("txid", BigInteger().with_variant(TransactionId(), "postgresql")),  # its default is set by ddl()
     CheckConstraint(f"outcome in {OUTCOMES}", name="outcome_is_known"),
+    # The order in which rows are sealed; on SQLite, where that is the order of numbers, it holds nothing.
+    Index("ix_audit_event_txid", "txid", "event_id", sqlite_where=text("txid IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 # Rows about nobody, as of a record that has just come, need no place in it.
@@ -88,7 +95,10 @@ Index(
 
 _DDL = {
     "postgresql": (
-        "ALTER TABLE audit_event ALTER COLUMN txid SET DEFAULT pg_current_xact_id()",
+        # In another cluster, after a restore, transactions are numbered anew: foundation.migrations then raises the offset.
+        "CREATE OR REPLACE FUNCTION audit_txid_offset() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT 0::bigint'",
+        "ALTER TABLE audit_event ALTER COLUMN txid "
+        "SET DEFAULT (pg_current_xact_id()::text::bigint + audit_txid_offset())::text::xid8",
         "CREATE OR REPLACE FUNCTION audit_event_refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'audit_event is append-only' USING ERRCODE = 'insufficient_privilege'; END $$",
         "CREATE TRIGGER audit_event_no_change BEFORE UPDATE OR DELETE ON audit_event "
@@ -393,25 +403,85 @@ def _event(row: Row[Any]) -> AuditEvent:
 def verify_rows(tx: Connection, *, after: int = 0, limit: int | None = None) -> Verification:
     """Hash the stored rows again, from the one after ``after``, and say which do not give the leaf that was stored with them.
 
-    A row without salt was lawfully erased: its personal digest is taken as stored, and its personal parts must be gone.
+    What the tree says of them is another question: ``foundation.sealing.verify`` asks both.
     """
     checked, erased = 0, 0
     faulty: list[int] = []
-    for row in _rows_from(tx, after, limit):
+    statement = (
+        select(*as_stored(audit_event, tx))
+        .where(audit_event.c.event_id > after)
+        .order_by(audit_event.c.event_id)
+    )
+    if limit is not None:
+        statement = statement.limit(limit)
+    for row in tx.execute(statement, execution_options={"yield_per": 1000}):
         checked += 1
-        if row.salt is None:
-            erased += 1
-            sound = row.actor_id is None and row.person_id is None and row.detail is None
-        else:
-            again = _personal_digest(row.salt, row.actor_id, row.person_id, row.detail or {})
-            sound = again == row.personal_digest
-        if not sound or _leaf_hash(dict(row._mapping), row.personal_digest) != row.leaf_hash:
+        erased += row.salt is None
+        if not gives_its_leaf(row):
             faulty.append(row.event_id)
     return Verification(checked, tuple(faulty), erased)
 
 
-def _rows_from(tx: Connection, after: int, limit: int | None) -> Iterator[Row[Any]]:
-    statement = select(audit_event).where(audit_event.c.event_id > after).order_by(audit_event.c.event_id)
-    if limit is not None:
-        statement = statement.limit(limit)
-    yield from tx.execute(statement, execution_options={"yield_per": 1000})
+def as_stored(table: Table, tx: Connection) -> list[ColumnElement[Any]]:
+    """Return the table's columns to be read as they are stored: nothing is decoded on the way, so that no change hides or stops a look.
+
+    On SQLite text and instants come as bytes: one file's bytes can be changed to what is no text and no instant.
+    """
+    is_sqlite = tx.dialect.name == "sqlite"
+    return [
+        cast(column, LargeBinary).label(column.name)
+        if is_sqlite and isinstance(column.type, String | UtcDateTime | Json)
+        else type_coerce(column, Text).label(column.name)
+        if isinstance(column.type, Json)
+        else column
+        for column in table.columns
+    ]
+
+
+def text_as_stored(value: Any) -> Any:
+    """Read what ``as_stored`` gave for text; raises ValueError where it is none."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def instant_as_stored(value: Any) -> datetime:
+    """Read what ``as_stored`` gave for an instant; raises ValueError where it is not written as we write it, to the last sign."""
+    if isinstance(value, datetime):
+        return value
+    written = value.decode()
+    found = datetime.fromisoformat(written)
+    if found.tzinfo is not None or found.isoformat(" ", "microseconds") != written:
+        raise ValueError("not written as an instant is")
+    return found.replace(tzinfo=UTC)
+
+
+def gives_its_leaf(row: Row[Any]) -> bool:
+    """Whether a row, read ``as_stored``, still gives the leaf that is stored with it.
+
+    A row without salt was lawfully erased: its personal digest is taken as stored, and its personal parts must be gone.
+    """
+    try:
+        parts = {name: text_as_stored(getattr(row, name)) for name in _OPEN_TEXTS}
+        parts["at"] = instant_as_stored(row.at)
+        parts["reasons"] = _json_as_stored(row.reasons)
+        if row.salt is None:
+            if row.actor_id is not None or row.person_id is not None or row.detail is not None:
+                return False
+        else:
+            actor_id = text_as_stored(row.actor_id)
+            detail = _json_as_stored(row.detail)
+            if _personal_digest(row.salt, actor_id, row.person_id, detail) != row.personal_digest:
+                return False
+        return _leaf_hash(parts, row.personal_digest) == bytes(row.leaf_hash)
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+_OPEN_TEXTS = tuple(name for name in _OPEN_PARTS if name not in ("at", "reasons"))
+
+
+def _json_as_stored(value: Any) -> Any:
+    written = text_as_stored(value)
+    found = json.loads(written)
+    if kept_json(found) != written:  # a space more, another spelling of a letter: the same to JSON, not to us
+        raise ValueError("not written as JSON is kept")
+    return found

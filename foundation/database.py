@@ -72,7 +72,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+kept_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""Write a value as ``Json`` keeps it."""
 
 
 class Json(TypeDecorator[Any]):
@@ -82,7 +83,7 @@ class Json(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else _encode(value)
+        return None if value is None else kept_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else json.loads(value)
@@ -154,7 +155,7 @@ class Database:
         except BaseException:
             tx.rollback()
             raise
-        tx.commit()
+        _commit(tx)
 
     @contextmanager
     def session(self) -> Iterator["Session"]:
@@ -177,6 +178,15 @@ def _begin(tx: Connection) -> None:
     """Begin at once: what the driver is told directly, as COPY is, does not begin the transaction that ``commit`` ends."""
     if not tx.in_transaction():
         tx.begin()
+
+
+def _commit(tx: Connection) -> None:
+    """Commit, or give the connection up: one whose commit failed may still be inside its transaction, and must not go back to the pool."""
+    try:
+        tx.commit()
+    except BaseException:
+        tx.invalidate()
+        raise
 
 
 class Session:
@@ -204,7 +214,7 @@ class Session:
         except BaseException:
             tx.rollback()
             raise
-        tx.commit()
+        _commit(tx)
 
 
 def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:

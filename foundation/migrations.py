@@ -13,7 +13,7 @@ from foundation.database import Database, metadata
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "sql"
 APPLICATION_ROLE = "mpi_app"
-_APPEND_ONLY = ("audit_event",)
+_APPEND_ONLY = ("audit_event", "audit_leaf", "audit_node", "audit_checkpoint")
 _MIGRATOR_ONLY = ("alembic_version",)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
@@ -43,6 +45,30 @@ class SigningKey:
     def is_believed(self, at: datetime) -> bool:
         return self.retired_at is None or at < self.retired_at + BELIEVED_AFTER_RETIREMENT
 
+    def sign_bytes(self, message: bytes) -> bytes:
+        """Return the plain Ed25519 signature, 64 bytes, for what is no JWT."""
+        private = self.key.raw_value
+        assert isinstance(private, Ed25519PrivateKey)
+        return private.sign(message)
+
+    def has_signed(self, message: bytes, signature: bytes) -> bool:
+        public = self.key.get_op_key("verify")
+        assert isinstance(public, Ed25519PublicKey)
+        try:
+            public.verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+    def public_jwk(self) -> dict[str, Any]:
+        public = {name: value for name, value in self.key.as_dict(private=False).items() if name != "key_ops"}
+        return public | {"kid": self.kid, "use": "sig", "alg": ALGORITHM}
+
+    def public_bytes(self) -> bytes:
+        public = self.key.get_op_key("verify")
+        assert isinstance(public, Ed25519PublicKey)
+        return public.public_bytes_raw()
+
 
 def current_key(tx: Connection, at: datetime) -> SigningKey:
     """Return the key that signs, making the first one where there is none; the transaction must be one that may write."""
@@ -59,6 +85,18 @@ def believed_keys(tx: Connection, at: datetime) -> list[SigningKey]:
     """Return the keys whose signatures are believed now, the newest first."""
     rows = tx.execute(select(signing_key).order_by(signing_key.c.created_at.desc(), signing_key.c.kid))
     return [key for key in map(_from_row, rows) if key.is_believed(at)]
+
+
+def find_key(tx: Connection, kid: str) -> SigningKey | None:
+    """Return one of our keys, retired or not; None where this id is none of ours, or the key kept under it does not bear it."""
+    row = tx.execute(select(signing_key).where(signing_key.c.kid == kid)).first()
+    if row is None:
+        return None
+    try:
+        found = _from_row(row)
+    except (JoseError, ValueError):
+        return None
+    return found if found.key.thumbprint() == kid else None
 
 
 def rotate_keys(tx: Connection, at: datetime, *, distrust_old: bool = False) -> str:
@@ -105,11 +143,7 @@ def read_signed(tx: Connection, at: datetime, token: str, token_type: str) -> di
 
 def public_jwks(tx: Connection, at: datetime) -> dict[str, Any]:
     """Return the public halves of the believed keys as a JWK set."""
-    keys = []
-    for held in believed_keys(tx, at):
-        public = {name: value for name, value in held.key.as_dict(private=False).items() if name != "key_ops"}
-        keys.append(public | {"kid": held.kid, "use": "sig", "alg": ALGORITHM})
-    return {"keys": keys}
+    return {"keys": [held.public_jwk() for held in believed_keys(tx, at)]}
 
 
 def _key_for(tx: Connection, at: datetime, header: Mapping[str, Any]) -> OKPKey:
