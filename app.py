@@ -46,8 +46,11 @@ from foundation.logs import configure_logs, get_logger
 from foundation.migrations import is_current, upgrade
 from foundation.principal import SYSTEM_ITSELF
 from foundation.redis_link import RedisLink
+from foundation.sealing.checkpoint import origin_of
+from foundation.sealing.seal import SEAL_EVERY, count_waiting, seal_waiting
 from foundation.settings import Settings
 from foundation.web import idempotency, install, make_blueprint, open_to_all, register
+from foundation.web.audit import audit_tree
 from foundation.web.console import console, page_of_problem, prepare_templates
 from foundation.web.directory import directory
 from foundation.web.openapi import answers, install_api, openapi_document
@@ -144,7 +147,7 @@ def create_app(
     install_api(app, VERSION)
     app.extensions["composition"] = composition
     app.register_blueprint(console)
-    for blueprint in (_health_routes(composition), tokens, people, directory):
+    for blueprint in (_health_routes(composition), tokens, people, directory, audit_tree):
         register(app, blueprint)
     for blueprint in (*make_mpi_blueprints(composition.mpi), *make_consent_blueprints(composition.consent)):
         register(app, blueprint)
@@ -202,9 +205,23 @@ def _health_routes(composition: Composition) -> Any:
         is_here = request.remote_addr in {"127.0.0.1", "::1"} and "X-Forwarded-For" not in request.headers
         if not is_here and "metrics" not in authenticate(shell()).scopes:
             raise Forbidden("scope-missing", detail="Needs the scope metrics.")
+        _measure_audit(composition)
         return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
     return room
+
+
+def _measure_audit(composition: Composition) -> None:
+    """Ask the database how far sealing is behind; what was last known stands while it cannot be asked."""
+    try:
+        with composition.db.read() as tx:
+            found = count_waiting(tx)
+    except (SQLAlchemyError, ServiceError, OSError):
+        return
+    waits = composition.clock.now() - found.oldest_at if found.oldest_at is not None else timedelta(0)
+    metrics.AUDIT_TREE_SIZE.set(found.sealed)
+    metrics.AUDIT_WAITING_ROWS.set(found.rows)
+    metrics.AUDIT_WAITING_SECONDS.set(max(0.0, waits.total_seconds()))
 
 
 def health(composition: Composition) -> dict[str, str]:
@@ -358,10 +375,11 @@ def _serve(settings: Settings, *, with_worker: bool) -> None:
 @click.option("--once", is_flag=True, help="Do what is waiting, then end.")
 @click.pass_obj
 def worker(composition: Composition, until_closed: bool, once: bool) -> None:
-    """Link what was left over, hand on events, and remove what has expired."""
+    """Link what was left over, seal audit rows, hand on events, and remove what has expired."""
     configure_logs(composition.settings.log_level)
     if once:
         work(composition)
+        seal_audit(composition)
         tidy(composition)
         return
     stop = threading.Event()
@@ -380,7 +398,29 @@ def _stop_when_closed(stop: threading.Event) -> None:
 
 
 def run_worker(composition: Composition, stop: threading.Event) -> None:
-    """Work until told to stop. A failure is logged and tried again; what a crash left is taken again."""
+    """Work until told to stop. A failure is logged and tried again; what a crash left is taken again.
+
+    Sealing has a thread of its own: it must not wait for long linking, nor stop with it.
+    """
+    sealer = threading.Thread(target=_keep_sealing, args=(composition, stop), name="sealer")
+    sealer.start()
+    try:
+        _keep_working(composition, stop)
+    finally:
+        stop.set()
+        sealer.join()
+
+
+def _keep_sealing(composition: Composition, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            seal_audit(composition)
+        except Exception as error:
+            log.error("sealing failed", exc_info=error)
+        stop.wait(SEAL_EVERY.total_seconds())
+
+
+def _keep_working(composition: Composition, stop: threading.Event) -> None:
     tidied = 0.0
     while not stop.is_set():
         try:
@@ -401,6 +441,11 @@ def work(composition: Composition) -> int:
     linked = link_waiting(composition.mpi, _LINK_AT_ONCE)
     sinks = [outbox.to_redis(composition.redis)] if composition.redis is not None else []
     return linked + outbox.relay(composition.db, composition.clock, sinks)
+
+
+def seal_audit(composition: Composition) -> int:
+    """Add the audit rows that are settled to the tree, with signed checkpoints; return how many."""
+    return seal_waiting(composition.db, composition.clock, origin_of(composition.settings.public_url))
 
 
 def tidy(composition: Composition) -> None:

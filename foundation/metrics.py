@@ -1,6 +1,6 @@
 """Counters and histograms for operators: codes and route templates as labels, never ids of people."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 REGISTRY = CollectorRegistry(auto_describe=True)
@@ -15,6 +15,11 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
 )
 AUDIT_EVENTS = Counter("audit_events", "Audit rows written", ["kind", "outcome"], registry=REGISTRY)
+AUDIT_TREE_SIZE = Gauge("audit_tree_size", "Audit rows that are sealed", registry=REGISTRY)
+AUDIT_WAITING_ROWS = Gauge("audit_waiting_rows", "Audit rows that wait to be sealed", registry=REGISTRY)
+AUDIT_WAITING_SECONDS = Gauge(
+    "audit_waiting_seconds", "Since when the oldest of them waits", registry=REGISTRY
+)
 REDIS_FAILURES = Counter(
     "redis_failures", "Calls of Redis that failed and were gone on without", ["part"], registry=REGISTRY
 )

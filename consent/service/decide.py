@@ -14,6 +14,7 @@ from consent.service.asking import Ask, acting_principal, actor_of, request_of
 from consent.service.casefile import Reading, read_case, sources_of
 from consent.service.context import Consent
 from consent.service.order import decide_under_lock
+from foundation.audit import AuditReceipt
 from foundation.ids import format_id, new_id
 from foundation.principal import Principal
 from mpi.service.persons import Resolution
@@ -26,7 +27,11 @@ class Answer:
     decision_id: int
     decision: Decision
     shown: tuple[Cell, ...]
-    leaf_hash: str
+    receipt: AuditReceipt
+
+    @property
+    def leaf_hash(self) -> str:
+        return self.receipt.leaf_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +127,8 @@ def audit_decision(
     *,
     kind: str = "decision",
     more: Mapping[str, object] | None = None,
-) -> str:
-    """Append the decision's audit row and raise its alerts; return the leaf hash."""
+) -> AuditReceipt:
+    """Append the decision's audit row and raise its alerts."""
     decision = decided.decision
     detail = trail.decision_detail(decided.decision_id, decision, decided.reading.versions())
     detail |= {
@@ -155,4 +160,4 @@ def audit_decision(
             reason_code=ask.reason_code,
             reason=ask.reason,
         )
-    return receipt.leaf_hash
+    return receipt

@@ -21,6 +21,7 @@ from consent.store.directives import (
     read_directive,
     read_directives_of,
 )
+from foundation.audit import AuditReceipt
 from foundation.directory import find_organisation
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from foundation.ids import format_id, new_id
@@ -85,6 +86,7 @@ class Receipt:
     epoch: int
     recorded_at: datetime
     leaf_hash: str
+    event_id: int
     covered: str = COVERED
     not_covered: str = NOT_COVERED
 
@@ -212,10 +214,18 @@ def _record_for_person(
         row = _row(consent, new, directive_id, resolution.person_id or asked_id, by, after=latest)
         insert_directive(tx, row, anchors)
         epochs = raise_epochs(tx, bound)
-        leaf = _leave(tx, consent, row, "recorded", epochs, by, resolution.person_id)
+        audited = _leave(tx, consent, row, "recorded", epochs, by, resolution.person_id)
         state = "kept" if new.standing == "refused" else "binding" if bound else "waiting"
         epoch = epochs.get(resolution.person_id or 0, 0)
-        return Receipt(directive_id, state, resolution.person_id, epoch, row.recorded_at, leaf), record_id
+        return Receipt(
+            directive_id,
+            state,
+            resolution.person_id,
+            epoch,
+            row.recorded_at,
+            audited.leaf_hash,
+            audited.event_id,
+        ), record_id
 
     return write_under_locks(consent, _with_hops(whom), act)
 
@@ -228,9 +238,11 @@ def _record_from_form(
         assert record_id is not None  # _check saw a form
         row = _row(consent, new, directive_id, record_id, by)
         insert_directive(tx, row, [record_id])
-        leaf = _leave(tx, consent, row, "recorded", {}, by, None)
+        audited = _leave(tx, consent, row, "recorded", {}, by, None)
         state = "kept" if new.standing == "refused" else "waiting"
-        return Receipt(directive_id, state, None, 0, row.recorded_at, leaf), record_id
+        return Receipt(
+            directive_id, state, None, 0, row.recorded_at, audited.leaf_hash, audited.event_id
+        ), record_id
 
     return taken_again(consent, take)
 
@@ -300,9 +312,11 @@ def _change(consent: Consent, directive_id: int, kind: str, reason: str, by: Pri
         insert_event(tx, EventRow(new_id(), directive_id, kind, reason, now, by.id))
         epochs = raise_epochs(tx, bound)
         home = resolve_person(tx, directive.row.identity_id).person_id
-        leaf = _leave(tx, consent, directive.row, kind, epochs, by, home)
+        audited = _leave(tx, consent, directive.row, kind, epochs, by, home)
         state = "binding" if kind == "upheld" else kind
-        return Receipt(directive_id, state, home, epochs.get(home or 0, 0), now, leaf)
+        return Receipt(
+            directive_id, state, home, epochs.get(home or 0, 0), now, audited.leaf_hash, audited.event_id
+        )
 
     return write_under_locks(consent, _with_hops(whom), act)
 
@@ -348,7 +362,7 @@ def _leave(
     epochs: dict[int, int],
     by: Principal,
     person_id: int | None,
-) -> str:
+) -> AuditReceipt:
     """Leave the audit row, and an event for each person that the directive binds."""
     now = consent.clock.now()
     receipt = trail.append(
@@ -377,7 +391,7 @@ def _leave(
             "act": act,
         }
         emit(tx, "directive.changed", number, payload)
-    return receipt.leaf_hash
+    return receipt
 
 
 def _check(consent: Consent, new: NewDirective, by: Principal) -> None:

@@ -16,6 +16,7 @@ from consent.service.context import Consent
 from consent.service.order import decide_under_lock
 from consent.store import care as care_store
 from consent.store.alerts import Alert, insert_alert
+from foundation.audit import AuditReceipt
 from foundation.errors import Invalid
 from foundation.ids import format_id, new_id
 from foundation.outbox import emit
@@ -33,7 +34,11 @@ class Opened:
     decision_id: int
     decision: Decision
     grant: EmergencyGrant | None
-    leaf_hash: str
+    receipt: AuditReceipt
+
+    @property
+    def leaf_hash(self) -> str:
+        return self.receipt.leaf_hash
 
 
 def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
@@ -92,7 +97,7 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
             },
         )
         if not is_open or resolution.person_id is None:
-            return Opened(decision_id, decision, None, receipt.leaf_hash)
+            return Opened(decision_id, decision, None, receipt)
         care_store.insert_grant(tx, grant, record_id=resolution.person_id, reason=words)
         kind, reason = codes.EMERGENCY_REASONS[grant.reason_code]
         code = "emergency-renewed" if is_renewal else "emergency-opened"
@@ -126,6 +131,6 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
                 "not_before": tell_at.isoformat(),
             },
         )
-        return Opened(decision_id, decision, grant, receipt.leaf_hash)
+        return Opened(decision_id, decision, grant, receipt)
 
     return decide_under_lock(consent, ask.person_id, act)

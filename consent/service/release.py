@@ -113,8 +113,8 @@ def issue_release(consent: Consent, ask: Ask, redeemer: str, by: Principal) -> I
             )
             release_store.insert_ticket(tx, ticket)
         more = {"redeemer": redeemer, "ticket": format_id(ticket.ticket_id) if ticket else None}
-        leaf = audit_decision(tx, consent, resolution, ask, actor, by, decided, kind="release", more=more)
-        answer = Answer(decided.decision_id, decision, decided.shown, leaf)
+        receipt = audit_decision(tx, consent, resolution, ask, actor, by, decided, kind="release", more=more)
+        answer = Answer(decided.decision_id, decision, decided.shown, receipt)
         if ticket is None:
             return Issued(answer)
         return Issued(answer, sign_ticket(tx, consent, ticket), ticket.expires_at)

@@ -46,7 +46,7 @@ def make(consent: Consent) -> Blueprint:
         """
         by = current_principal()
         opened = open_emergency_access(consent, ask_of(body), by)
-        answer = Answer(opened.decision_id, opened.decision, opened.decision.permitted, opened.leaf_hash)
+        answer = Answer(opened.decision_id, opened.decision, opened.decision.permitted, opened.receipt)
         return {"grant": opened.grant, "decision": decision_body(answer, by)}
 
     return room
@@ -98,4 +98,5 @@ def decision_body(answer: Answer, by: Principal) -> Loaded:
         "epoch": decision.epoch if is_found else None,
         "evaluated_at": decision.evaluated_at,
         "leaf_hash": answer.leaf_hash,
+        "event_id": answer.receipt.event_id,
     }

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import fields, missing, validate
+from marshmallow.utils import get_value
 
 from consent.facts import codes
+from foundation.ids import format_id
 from foundation.web import Closed, IdText, Instant, OdsCode, Schema, Text, page_schema
 from mpi.web.schemas import DemographicsSchema
 
@@ -24,6 +26,18 @@ class Code(fields.String):
         check = validate.Regexp(rf"{_CODE[:-1]}\Z", error="code-format")
         limit = validate.Length(min=1, max=longest, error="too-long")
         super().__init__(metadata=shape, validate=[check, limit], **kwargs)
+
+
+class ProofLink(fields.String):
+    """Where the proof is read that the audit row of this answer is in the log; made of its ``event_id`` and ``leaf_hash``."""
+
+    def __init__(self) -> None:
+        told = "Where to read, within a minute, the proof that the row is in the audit log."
+        super().__init__(metadata={"description": told})
+
+    def get_value(self, obj: Any, attr: str, accessor: Any = None, default: Any = missing) -> Any:
+        event_id, leaf_hash = (get_value(obj, name) for name in ("event_id", "leaf_hash"))
+        return f"/api/v1/audit/events/{format_id(event_id)}/proof?leaf_hash={leaf_hash}"
 
 
 class CellSchema(Schema):
@@ -114,6 +128,7 @@ class DecisionSchema(Schema):
     epoch = fields.Integer(allow_none=True)
     evaluated_at = Instant()
     leaf_hash = fields.String(metadata={"description": "Of the audit row: evidence that may be kept."})
+    proof = ProofLink()
 
 
 # Releases ------------------------------------------------------------------------------------------------------------
@@ -231,6 +246,7 @@ class ReceiptSchema(Schema):
     epoch = fields.Integer()
     recorded_at = Instant()
     leaf_hash = fields.String()
+    proof = ProofLink()
     covered = fields.String()
     not_covered = fields.String()
 
@@ -359,6 +375,7 @@ class AccessSchema(Schema):
     request_id = fields.String(allow_none=True)
     texts = fields.Nested(TextsSchema)
     leaf_hash = fields.String()
+    proof = ProofLink()
 
 
 class ReportSchema(Schema):

@@ -6,6 +6,7 @@ from foundation.errors import Invalid
 SCOPES: dict[str, str] = {
     "agreements:write": "Record and read sharing agreements",
     "alerts:read": "Review alerts",
+    "audit:read": "Read the audit log's checkpoints and proofs",
     "decisions": "Ask whether something may be shared",
     "directives:read": "Read patients' objections and permissions",
     "directives:write": "Record patients' objections and permissions",
@@ -32,7 +33,15 @@ _DATA_QUALITY = frozenset(
     {"match", "match:reasons", "persons:read", "records:read", "tasks:read", "tasks:work", "directory:read"}
 )
 _PRIVACY = frozenset(
-    {"persons:read", "reports:read", "alerts:read", "directives:read", "directory:read", "decisions"}
+    {
+        "persons:read",
+        "reports:read",
+        "alerts:read",
+        "audit:read",
+        "directives:read",
+        "directory:read",
+        "decisions",
+    }
 )
 _ADMINISTRATOR = _CLERK | {"agreements:write", "directory:write", "relationships:write"}
 

@@ -394,7 +394,7 @@ _GAPS = """
 
 
 def _look_for_numbers(look: _Look) -> None:
-    """On SQLite a number is used with its row or not at all: one that is gone was removed. PostgreSQL leaves some out when acts are undone."""
+    """On SQLite a number is used with its row or not at all: one that is gone was removed. PostgreSQL leaves out those of undone acts."""
     with look.db.read() as tx:
         for gap in tx.execute(text(_GAPS), execution_options={"yield_per": 1000}):
             if look.db.is_sqlite:
