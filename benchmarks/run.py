@@ -42,6 +42,14 @@ BENCHMARKS = {
         ("--records", "5000", "--one-by-one", "200", "--engine", "postgresql"),
         "keeping and linking records on PostgreSQL, both sides' CPU",
     ),
+    "audit-sqlite": Benchmark(
+        "audit.py", ("--rows", "20000"), "sealing audit rows, proving and verifying them, on SQLite"
+    ),
+    "audit-postgresql": Benchmark(
+        "audit.py",
+        ("--rows", "20000", "--engine", "postgresql"),
+        "sealing audit rows, proving and verifying them, on PostgreSQL, both sides' CPU",
+    ),
     "bulk": Benchmark("bulk/stages.py", ("--records", "20000"), "linking a file in bulk, stage by stage"),
     "bulk-train": Benchmark(
         "bulk/train.py", ("--records", "20000"), "training on a file, step by step, beside linking it"

@@ -1,10 +1,12 @@
-"""The ``consent`` command: agreements, objections, reports and the policy; ``app.py`` composes the service that it works on."""
+"""The ``consent`` command: agreements, objections, reports, audit, policy; ``app.py`` composes the service that it works on."""
 
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -12,6 +14,7 @@ import click
 
 from consent.facts import Scope
 from consent.rules import Policy, default_policy
+from consent.service import trail
 from consent.service.agreements import agreement_from_payload, record_agreements
 from consent.service.context import Consent
 from consent.service.directives import NewDirective, list_directives, record_directive, withdraw_directive
@@ -20,6 +23,9 @@ from consent.service.report import access_report
 from foundation.errors import Invalid, ServiceError
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
+from foundation.sealing.checkpoint import read_checkpoint
+from foundation.sealing.export import export_checkpoints, export_events
+from foundation.sealing.verify import Fault, verify_log
 
 FAILED = 1
 
@@ -47,7 +53,7 @@ needs_service = click.pass_obj
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """May this be shared? Agreements, objections, reports and the policy."""
+    """May this be shared? Agreements, objections, reports, the audit log and the policy."""
 
 
 @contextmanager
@@ -266,6 +272,107 @@ def explain(composition: Composition, event_id: str, is_json: bool) -> None:
     _say(is_json, answer, "\n".join(lines))
     if not made.is_same:
         sys.exit(FAILED)
+
+
+# The audit log -------------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def audit() -> None:
+    """The audit log: whether it is as it was written, and a copy for auditors."""
+
+
+@audit.command("verify")
+@click.option(
+    "--checkpoints",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Checkpoints kept elsewhere, as `consent audit export` writes them: the log must continue each.",
+)
+@click.option(
+    "--key", "key_ids", multiple=True, help="Believe this signing key and no others that are not named."
+)
+@as_json
+@needs_service
+def verify_audit(
+    composition: Composition, files: tuple[Path, ...], key_ids: tuple[str, ...], is_json: bool
+) -> None:
+    """Hash every audit row again, and hold rows, tree and signed checkpoints to each other. Exit status 1 when anything is found."""
+
+    def found(fault: Fault) -> None:
+        answer = {name: value for name, value in asdict(fault).items() if value is not None}
+        _say(is_json, {"fault": answer}, str(fault))
+
+    with _telling(is_json):
+        told = [note for file in files for note in _read_notes(file)]
+        with click.progressbar(length=1, label="Verifying", file=sys.stderr, hidden=is_json) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.length = max(total, done, 1)
+                bar.update(done - bar.pos)
+
+            verdict = verify_log(
+                composition.consent.db,
+                found,
+                trusted=frozenset(key_ids) or None,
+                told=told,
+                progress=progress,
+            )
+    line = (
+        f"{verdict.rows} rows ({verdict.erased} erased, {verdict.waiting} waiting to be sealed), {verdict.leaves} leaves, "
+        f"{verdict.nodes} nodes, {verdict.checkpoints} checkpoints, {verdict.unused} numbers unused: "
+        + (f"{verdict.faults} faults" if verdict.faults else f"all as written, root {verdict.root}")
+    )
+    _say(is_json, asdict(verdict), line)
+    if verdict.faults:
+        sys.exit(FAILED)
+
+
+def _read_notes(file: Path) -> Iterator[str]:
+    """Give the notes of the checkpoints in a file of JSON lines; lines of other types are passed over.
+
+    Raises:
+        Invalid: ``json-syntax`` or ``checkpoint-format``, with the row.
+    """
+    with file.open(encoding="utf-8") as lines:
+        for row, line in enumerate(lines, start=1):
+            try:
+                told = json.loads(line)
+                if told["type"] != "checkpoint":
+                    continue
+                read_checkpoint(told["note"])
+            except (KeyError, TypeError, AttributeError) as error:
+                raise Invalid("checkpoint-format", row=row) from error
+            except ValueError as error:
+                is_json = not isinstance(error, json.JSONDecodeError)
+                raise Invalid("checkpoint-format" if is_json else "json-syntax", row=row) from error
+            yield told["note"]
+
+
+@audit.command("export")
+@click.option("--to", "path", type=click.Path(dir_okay=False, path_type=Path), help="Into this file instead.")
+@click.option(
+    "--after", default=0, type=click.IntRange(min=0), help="Only rows with a number above this one."
+)
+@click.option("--checkpoints-only", is_flag=True, help="No rows: what a witness keeps.")
+@needs_service
+def export_audit(composition: Composition, path: Path | None, after: int, checkpoints_only: bool) -> None:
+    """Write rows with their leaf indexes, and checkpoints, as JSON lines. They say who did what about whom; this is audited first."""
+    consent = composition.consent
+    with _telling(is_json=False):
+        if not checkpoints_only:
+            with consent.db.write() as tx:
+                detail = {"after": format_id(after)} if after else {}
+                trail.append(tx, "audit-exported", OPERATOR, consent.clock.now(), detail=detail)
+        parts = [export_checkpoints(consent.db)]
+        if not checkpoints_only:
+            parts.insert(0, export_events(consent.db, after=after))
+        if path is not None:
+            path.touch(mode=0o600)
+        with click.open_file(str(path) if path else "-", "w", encoding="utf-8") as file:
+            for line in chain.from_iterable(parts):
+                file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 @cli.group()

@@ -30,15 +30,16 @@ def upgrade(database: Database) -> None:
         config.attributes["connection"] = tx
         command.upgrade(config, "head")
         if not database.is_sqlite:
+            _keep_audit_order(tx)
             _grant_application_role(tx)
 
 
 def is_current(tx: Connection) -> bool:
-    """Whether the database stands at the newest version that this code knows."""
+    """Whether the database stands at the newest version that this code knows, and audit rows would come in their order."""
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     heads = set(ScriptDirectory.from_config(config).get_heads())
-    return set(MigrationContext.configure(tx).get_current_heads()) == heads
+    return set(MigrationContext.configure(tx).get_current_heads()) == heads and not _is_audit_order_lost(tx)
 
 
 def drift(tx: Connection) -> list[str]:
@@ -49,6 +50,31 @@ def drift(tx: Connection) -> list[str]:
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
     return not (kind == "table" and name in _MIGRATOR_ONLY)
+
+
+_LAST_TRANSACTION = """
+    SELECT txid::text::bigint FROM audit_event WHERE txid IS NOT NULL ORDER BY txid DESC, event_id DESC LIMIT 1
+"""
+_IS_ORDER_LOST = f"""
+    SELECT ({_LAST_TRANSACTION}) >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint + audit_txid_offset()
+"""
+
+
+def _is_audit_order_lost(tx: Connection) -> bool:
+    """Whether the log was restored into a cluster whose transactions have lower numbers than those in the log."""
+    return tx.dialect.name == "postgresql" and bool(tx.execute(text(_IS_ORDER_LOST)).scalar())
+
+
+def _keep_audit_order(tx: Connection) -> None:
+    """Make new audit rows stand behind the old ones: rows add this offset to their transaction's number, and so does the sealer."""
+    if _is_audit_order_lost(tx):
+        offset = int(tx.execute(text(_LAST_TRANSACTION)).scalar_one()) + 1
+        tx.execute(
+            text(
+                "CREATE OR REPLACE FUNCTION audit_txid_offset() RETURNS bigint LANGUAGE sql IMMUTABLE "
+                f"AS 'SELECT {offset}::bigint'"
+            )
+        )
 
 
 def _grant_application_role(tx: Connection) -> None:

@@ -56,6 +56,7 @@ def test_an_unknown_name_is_refused():
 @pytest.mark.parametrize(
     "script",
     [
+        "audit.py",
         "beside_recordlinkage.py",
         "bulk/beside_others.py",
         "bulk/on_spark.py",

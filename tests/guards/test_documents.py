@@ -7,6 +7,7 @@ from pathlib import Path
 
 from foundation import metrics
 from foundation.auth.roles import SCOPES
+from foundation.sealing.verify import FAULTS
 from foundation.settings import Settings
 from mpi.feeds.delimited import NUMBERED, SINGLE
 from mpi.matching.questions import Kind
@@ -126,6 +127,12 @@ def test_the_counters_page_lists_every_counter():
     }
 
     assert told == there
+
+
+def test_the_page_on_proofs_lists_every_fault_in_the_words_of_the_code():
+    page = (ROOT / "docs" / "how-to" / "prove-what-the-log-says.md").read_text()
+
+    assert dict(re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", page, re.MULTILINE)) == FAULTS
 
 
 def test_the_page_on_systems_lists_every_scope_in_the_words_of_the_code():

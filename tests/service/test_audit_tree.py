@@ -16,6 +16,7 @@ from foundation.auth import keys
 from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.errors import Conflict, Invalid, NotFound
+from foundation.migrations import is_current, upgrade
 from foundation.principal import Principal
 from foundation.sealing.checkpoint import (
     Checkpoint,
@@ -29,6 +30,7 @@ from foundation.sealing.prove import list_checkpoints, prove_consistency, prove_
 from foundation.sealing.seal import count_waiting, seal, seal_waiting
 from foundation.sealing.tables import TREE_TABLES, audit_checkpoint, audit_leaf
 from foundation.sealing.verify import Fault, Verdict, verify_log
+from tests.engines import APPLICATION, MIGRATOR
 
 ORIGIN = "mpi.example.nhs.uk/audit"
 CLERK = Principal("person", "clerk.zoë", "RRV", frozenset(), role="R8010", client_id="uclh-portal")
@@ -117,6 +119,11 @@ def log(db: Database, migrator_url: str, clock: FixedClock) -> Iterator[Log]:
     owner = Database(migrator_url)
     yield Log(db, owner, clock)
     owner.close()
+
+
+@pytest.fixture
+def migrator_url_of_postgresql(postgresql_url: str) -> str:
+    return postgresql_url.replace(f"//{APPLICATION}@", f"//{MIGRATOR}@")
 
 
 @pytest.fixture
@@ -319,6 +326,48 @@ def test_many_sealers_and_writers_at_once_make_one_tree(log: Log):
     assert sum(sealed) + rest == 40
     assert [index for index, _ in log.leaves()] == list(range(40))
     assert log.codes() == []
+
+
+def test_a_log_that_was_restored_into_another_cluster_goes_on_in_order(
+    postgresql_url: str, migrator_url_of_postgresql: str, clock: FixedClock
+):
+    """There transactions have lower numbers. Made so here by an offset that is taken away again."""
+    db, owner = Database(postgresql_url), Database(migrator_url_of_postgresql)
+    log = Log(db, owner, clock)
+
+    def set_offset(offset: int) -> None:
+        with owner.write() as tx:
+            tx.execute(
+                text(
+                    "CREATE OR REPLACE FUNCTION audit_txid_offset() RETURNS bigint LANGUAGE sql IMMUTABLE "
+                    f"AS 'SELECT {offset}::bigint'"
+                )
+            )
+
+    set_offset(10**9)
+    log.write(2)
+    log.seal()
+    log.write()  # not sealed when the backup was taken
+    set_offset(0)
+    with db.read() as tx:
+        was_current = is_current(tx)
+    with pytest.raises(Conflict, match="audit-order-lost"):
+        log.seal()
+
+    upgrade(owner)
+
+    with db.read() as tx:
+        assert (was_current, is_current(tx)) == (False, True)
+    log.write(2)
+    assert log.seal() == 3
+    assert log.leaves() == [(index, index + 1) for index in range(5)]
+    assert log.codes() == []
+    upgrade(owner)
+    log.write()
+    assert log.seal() == 1
+    assert log.codes() == []
+    db.close()
+    owner.close()
 
 
 # -- a sealer that dies -----------------------------------------------------------------------------------------------
