@@ -308,12 +308,12 @@ def test_many_sealers_and_writers_at_once_make_one_tree(log: Log):
             faults.append(fault)
 
     def write() -> None:
-        for _ in range(20):
+        for _ in range(8):
             log.write()
 
     def seal_often() -> None:
-        for _ in range(30):
-            sealed.append(seal(log.db, log.clock, ORIGIN, limit=7))
+        for _ in range(12):
+            sealed.append(seal(log.db, log.clock, ORIGIN, limit=3))
 
     threads = [threading.Thread(target=run, args=(act,)) for act in (write, write, seal_often, seal_often)]
     for thread in threads:
@@ -323,8 +323,8 @@ def test_many_sealers_and_writers_at_once_make_one_tree(log: Log):
     rest = seal_waiting(log.db, log.clock, ORIGIN)
 
     assert faults == []
-    assert sum(sealed) + rest == 40
-    assert [index for index, _ in log.leaves()] == list(range(40))
+    assert sum(sealed) + rest == 16
+    assert [index for index, _ in log.leaves()] == list(range(16))
     assert log.codes() == []
 
 
