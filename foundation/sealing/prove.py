@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from foundation.auth import keys
-from foundation.errors import Conflict, Invalid, NotFound
+from foundation.errors import Invalid, NotFound, Unavailable
 from foundation.sealing.merkle import Edge, consistency_ranges, extend, fold, inclusion_ranges, subtrees
 from foundation.sealing.tables import KEPT_EVERY, audit_checkpoint, audit_leaf, audit_node
 
@@ -67,6 +67,7 @@ def prove_inclusion(
     Raises:
         NotFound: ``audit-event-unknown``, also for a row that waits to be sealed; ``checkpoint-unknown``.
         Invalid: ``tree-size-smaller``: the row came after that checkpoint.
+        Unavailable: ``audit-tree-broken``: leaves or nodes that the proof needs are gone.
     """
     leaf = tx.execute(select(audit_leaf).where(audit_leaf.c.event_id == event_id)).first()
     if leaf is None or (leaf_hash is not None and leaf_hash != leaf.leaf_hash.hex()):
@@ -94,8 +95,8 @@ def prove_consistency(tx: Connection, first: int, second: int) -> ConsistencyPro
     """Prove that the tree of ``first`` leaves is the beginning of that of ``second``.
 
     Raises:
-        Invalid: ``tree-size-order``: not 0 < first <= second.
-        NotFound: ``tree-size-unknown``: there is no tree of so many leaves yet.
+        Invalid: ``tree-size-order``: not 0 < first <= second. ``tree-size-unknown``: there is no tree of so many leaves yet.
+        Unavailable: ``audit-tree-broken``.
     """
     if not 0 < first <= second:
         raise Invalid("tree-size-order", field="first")
@@ -103,7 +104,7 @@ def prove_consistency(tx: Connection, first: int, second: int) -> ConsistencyPro
         select(audit_checkpoint.c.tree_size).order_by(audit_checkpoint.c.tree_size.desc()).limit(1)
     ).scalar()
     if newest is None or second > newest:
-        raise NotFound("tree-size-unknown")
+        raise Invalid("tree-size-unknown", field="second")
     tree = _Tree(tx)
     return ConsistencyProof(
         first,
@@ -130,7 +131,7 @@ class _Tree:
         tile, begin = divmod(place * width, _TILE)
         hashes = self._tile(kept, tile)[begin : begin + width]
         if len(hashes) != width:
-            raise Conflict("audit-tree-broken")
+            raise Unavailable("audit-tree-broken")
         return extend(Edge(), hashes).root()
 
     def _tile(self, level: int, tile: int) -> Sequence[bytes]:
@@ -146,7 +147,7 @@ class _Tree:
                 statement.where(place >= first, place < first + _TILE).order_by(place)
             ).all()
             if [number for number, _ in rows] != list(range(first, first + len(rows))):
-                raise Conflict("audit-tree-broken")
+                raise Unavailable("audit-tree-broken")
             self._tiles[level, tile] = [bytes(made) for _, made in rows]
         return self._tiles[level, tile]
 

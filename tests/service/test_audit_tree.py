@@ -15,7 +15,7 @@ from foundation.audit import audit_event, entry_by
 from foundation.auth import keys
 from foundation.clock import FixedClock
 from foundation.database import Database
-from foundation.errors import Conflict, Invalid, NotFound
+from foundation.errors import Conflict, Invalid, NotFound, Unavailable
 from foundation.migrations import is_current, upgrade
 from foundation.principal import Principal
 from foundation.sealing.checkpoint import (
@@ -864,7 +864,7 @@ def test_what_is_not_there_is_not_proved(sealed: Log):
                 prove_inclusion(tx, number, leaf_hash=leaf_hash)
         with pytest.raises(NotFound, match="checkpoint-unknown"):
             prove_inclusion(tx, 1, tree_size=6)
-        with pytest.raises(NotFound, match="tree-size-unknown"):
+        with pytest.raises(Invalid, match="tree-size-unknown"):
             prove_consistency(tx, 1, 8)
         with pytest.raises(Invalid, match="tree-size-order"):
             prove_consistency(tx, 0, 7)
@@ -873,7 +873,7 @@ def test_what_is_not_there_is_not_proved(sealed: Log):
 def test_nothing_is_proved_from_a_tree_with_holes(tall: Log):
     tall.change("DELETE FROM audit_leaf WHERE leaf_index = 1")
 
-    with tall.db.read() as tx, pytest.raises(Conflict, match="audit-tree-broken"):
+    with tall.db.read() as tx, pytest.raises(Unavailable, match="audit-tree-broken"):
         prove_inclusion(tx, 1)
     with tall.db.read() as tx:
         assert prove_inclusion(tx, 600).leaf_index == 599  # where the hole is not, there is a proof

@@ -312,7 +312,7 @@ TABLE: list[tuple[Any, ...]] = [
     ("one size alone", get("audit/consistency?first=1"), 422, "required", "second"),
     ("no size at all", get("audit/consistency?first=0&second=1"), 422, "out-of-range", "first"),
     ("the larger first", get("audit/consistency?first=2&second=1"), 422, "tree-size-order", "first"),
-    ("tree that is not there yet", get("audit/consistency?first=1&second=9007199254740991"), 404, "tree-size-unknown", None),
+    ("tree that is not there yet", get("audit/consistency?first=1&second=9007199254740991"), 422, "tree-size-unknown", "second"),
     ("proof for nobody", get("audit/events/1/proof", by="nobody"), 401, "sign-in-needed", None),
     ("proof without leaf hash", get("audit/events/1/proof", by="matcher"), 404, "audit-event-unknown", None),
     ("proof of no row", get("audit/events/9223372036854775807/proof"), 404, "audit-event-unknown", None),
