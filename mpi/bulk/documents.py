@@ -182,7 +182,11 @@ class _Row:
         return self._listed("telecoms", items)
 
     def restricted(self) -> Texts:
-        return pc.if_else(pa.array(flag_of(self._cleaned, "is_restricted")), ',"restricted":true', "")
+        is_said = self._cleaned.sent("restricted").sent
+        said = pc.if_else(
+            pa.array(flag_of(self._cleaned, "is_restricted")), ',"restricted":true', ',"restricted":false'
+        )
+        return _where(is_said, said)
 
 
 def _where(which: Flags, made: Texts) -> Texts:

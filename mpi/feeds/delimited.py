@@ -42,7 +42,7 @@ MOST_OF_ONE = 20
 
 _REPEATED = frozenset(name for names in NUMBERED.values() for name in names)
 _SUFFIX = re.compile(r"([a-z_]+?)_([1-9][0-9]?)")
-_YES, _NO = frozenset({"1", "y", "yes", "true"}), frozenset({"", "0", "n", "no", "false"})
+_YES, _NO = frozenset({"1", "y", "yes", "true"}), frozenset({"0", "n", "no", "false"})
 LARGEST_FIELD = 65_536
 _LONGEST_LINE = 64 << 20
 _OTHER_FORMATS = {
@@ -400,8 +400,10 @@ def _plain(values: Sequence[str], layout: _Layout, group: str) -> Iterator[str]:
         yield one[group]
 
 
-def _flag(text: str | None, name: str) -> bool:
-    word = (text or "").lower()
+def _flag(text: str | None, name: str) -> bool | None:
+    if text is None:
+        return None
+    word = text.lower()
     if word in _YES:
         return True
     if word in _NO:

@@ -125,7 +125,7 @@ def normalise(
         mother=mother_of(record.mother_nhs_number),
         birth_order=order_of(record.birth_order) or names.birth_order,
         death=date_of(record.death_date, frozenset()),
-        is_restricted=record.restricted,
+        is_restricted=record.restricted is True,
         is_placeholder=names.is_placeholder,
     )
 

@@ -24,7 +24,8 @@ class SourceRecord:
     """One version of one source record. Values are strings as received; None or empty means that nothing was sent.
 
     The first of ``names`` and ``addresses`` is the current one unless its ``use`` says otherwise. ``restricted`` marks people
-    whose location is protected (the S-flag). ``updated_at`` is the source's own time of the change, aware UTC.
+    whose location is protected (the S-flag); None says nothing of it, and leaves it as the version before has it. ``updated_at`` is the
+    source's own time of the change, aware UTC.
     """
 
     key: RecordKey
@@ -40,7 +41,7 @@ class SourceRecord:
     mother_nhs_number: str | None = field(default=None, repr=False)
     birth_order: str | None = field(default=None, repr=False)
     death_date: str | None = field(default=None, repr=False)
-    restricted: bool = False
+    restricted: bool | None = None
     updated_at: datetime | None = None
 
     def to_payload(self) -> dict[str, Any]:
@@ -67,8 +68,8 @@ class SourceRecord:
             ]
         if self.telecoms:
             payload["telecoms"] = [{"system": one.system, "value": one.value} for one in self.telecoms]
-        if self.restricted:
-            payload["restricted"] = True
+        if self.restricted is not None:
+            payload["restricted"] = self.restricted
         if self.updated_at is not None:
             payload["updated_at"] = self.updated_at.isoformat()
         return payload
@@ -188,8 +189,8 @@ def _items(payload: Mapping[str, Any], name: str) -> list[tuple[str, Mapping[str
     return items
 
 
-def _flag(payload: Mapping[str, Any], name: str) -> bool:
-    value = payload.get(name, False)
-    if not isinstance(value, bool):
+def _flag(payload: Mapping[str, Any], name: str) -> bool | None:
+    value = payload.get(name)
+    if value is not None and not isinstance(value, bool):
         raise Invalid("field-type", field=name)
     return value

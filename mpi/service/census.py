@@ -1,16 +1,16 @@
 """The whole index at once: its counts, its groups, its records, and whether persons are what records and decisions make them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from mpi.matching import NormalisedRecord
 from mpi.records import RecordKey, SourceRecord
 from mpi.service.context import Mpi
-from mpi.service.fold import UNREAD, stored_record
+from mpi.service.fold import UNREAD, standing_record
 from mpi.service.graph import settle, survey
 from mpi.store import records as record_store
-from mpi.store.records import RecordRow
+from mpi.store.records import RecordRow, VersionRow
 
 CHUNK = 500
 
@@ -39,8 +39,12 @@ def current_records(mpi: Mpi) -> Iterator[SourceRecord]:
             return
         for row in rows:
             if row.state == "active":
-                yield stored_record(versions[row.record_id][row.current_version - 1])
+                yield _standing(row, versions[row.record_id])
         after = rows[-1].record_id
+
+
+def _standing(row: RecordRow, versions: Sequence[VersionRow]) -> SourceRecord:
+    return standing_record(versions[row.current_version - 1], is_protected=row.restricted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def scan_forms(mpi: Mpi, chunk: int = 5_000) -> Iterator[list[Formed]]:
         found = []
         for row in chosen:
             if row.record_id in versions:
-                record = stored_record(versions[row.record_id][row.current_version - 1])
+                record = _standing(row, versions[row.record_id])
                 found.append(Formed(row, mpi.normalised(record), record))
             else:
                 # Not remembered: a scan would push out what is asked for often.

@@ -136,7 +136,7 @@ def _sheets(
 
 def _sheet(row: RecordRow, version: VersionRow, side: int, *, is_held: bool, is_protected: bool) -> Sheet:
     content = SourceRecord.from_payload(json.loads(version.payload))
-    is_restricted = is_protected or content.restricted
+    is_restricted = is_protected or content.restricted is True
     if is_restricted:
         content = replace(content, addresses=(), telecoms=(), gp_practice=None)
     return Sheet(

@@ -1,15 +1,17 @@
 """Which version stands for a record, and what is derived from it: form, keys, and what came while no model could be read."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
+from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, block
 from mpi.records import SourceRecord
+from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import reads_like_another_person
 from mpi.service.lookup import lookup_keys
@@ -28,6 +30,37 @@ def stored_record(version: VersionRow) -> SourceRecord:
     return replace(record, updated_at=version.source_at) if version.has_source_time else record
 
 
+def standing_record(version: VersionRow, *, is_protected: bool) -> SourceRecord:
+    """Read the version that stands for a record, its location as protected as the whole of its versions makes it."""
+    record = stored_record(version)
+    return replace(record, restricted=True) if is_protected else record
+
+
+def protects(versions: Iterable[VersionRow]) -> bool:
+    """Whether a record's location is protected, by what its versions say of it in order of the source's time.
+
+    A version that says nothing changes nothing: only a later, explicit no lifts it. While one is held it protects as well, since it may
+    be this person's, and it lifts nothing. What was rejected says nothing.
+    """
+    is_protected = is_held_so = False
+    for one in sorted(versions, key=_place_in_time):
+        if one.state == "rejected" or (says := _says_restricted(one)) is None:
+            continue
+        if one.state == "held":
+            is_held_so |= says
+        else:
+            is_protected = says
+    return is_protected or is_held_so
+
+
+def _says_restricted(version: VersionRow) -> bool | None:
+    # Most say nothing: they are not parsed for it. Inside a value the quotation marks would be escaped.
+    if '"restricted":' not in version.payload:
+        return None
+    said: bool | None = json.loads(version.payload).get("restricted")
+    return said
+
+
 def put_current(
     tx: Connection,
     mpi: Mpi,
@@ -35,9 +68,15 @@ def put_current(
     current_version: int,
     record: SourceRecord,
     form: NormalisedRecord,
+    by: Principal,
     **others: Any,
 ) -> None:
-    """Let one version stand for a record: its normalised form and keys replace the old ones, and T2 is due."""
+    """Let one version stand for a record: its normalised form and keys replace the old ones, and T2 is due.
+
+    Args:
+        record: as ``standing_record`` reads it.
+        by: whose act it is, for the trail of a location that is protected now or no longer.
+    """
     keys = all_keys(mpi, form, record)
     derived = derived_columns(form, record, keys, mpi.model.revision)
     record_store.update_records(
@@ -58,6 +97,28 @@ def put_current(
         tx, [(key, row.record_id) for key in old - new], [(key, row.record_id) for key in new - old]
     )
     mpi.forms.remember(row.record_id, derived["normalised"], form)
+    note_protection(tx, mpi, row, current_version, by, is_protected=derived["restricted"])
+
+
+def note_protection(
+    tx: Connection, mpi: Mpi, row: RecordRow, version: int, by: Principal, *, is_protected: bool
+) -> None:
+    """Leave a trail where a record's location is protected from now on, or no longer."""
+    if is_protected == row.restricted:
+        return
+    is_person_protected = is_protected or row.person_id in record_store.restricted_persons(
+        tx, [row.person_id] if row.person_id is not None else []
+    )
+    trail.protection(
+        tx,
+        by,
+        mpi.clock.now(),
+        row.record_id,
+        row.person_id,
+        version,
+        is_protected=is_protected,
+        is_person_protected=is_person_protected,
+    )
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -70,7 +131,7 @@ def derived_columns(
         "normalised": _encode(form.to_payload()),
         "keys": record_store.pack_keys(keys),
         "model_revision": revision,
-        "restricted": record.restricted,
+        "restricted": record.restricted is True,
     }
 
 
@@ -88,6 +149,7 @@ def read_unread(tx: Connection, mpi: Mpi, record_ids: Collection[int]) -> None:
         if row.state != "active" or row.model_revision != UNREAD:
             continue
         past = [one for one in versions[number] if one.state == "accepted"]
+        others = [one for one in versions[number] if one.state != "accepted"]
         standing = [one for one in past if one.version <= row.current_version]
         held = row.held_version
         for one in past[len(standing) :]:
@@ -95,12 +157,14 @@ def read_unread(tx: Connection, mpi: Mpi, record_ids: Collection[int]) -> None:
             form = mpi.normalised(stored_record(one))
             if one.digest != current.digest and is_like_none(mpi, form, standing):
                 record_store.set_version_states(tx, number, [one.version], "held")
+                others.append(replace(one, state="held"))
                 held = one.version
             else:
                 standing.append(one)
         current = max(standing, key=_place_in_time)
-        record = stored_record(current)
-        put_current(tx, mpi, row, current.version, record, mpi.normalised(record), held_version=held)
+        record = standing_record(current, is_protected=protects([*standing, *others]))
+        form = mpi.normalised(record)
+        put_current(tx, mpi, row, current.version, record, form, SYSTEM_ITSELF, held_version=held)
 
 
 def _place_in_time(version: VersionRow) -> tuple[datetime, int]:

@@ -15,7 +15,7 @@ from mpi.records import RecordKey, SourceRecord
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, pair_of
-from mpi.service.fold import stored_record
+from mpi.service.fold import standing_record
 from mpi.service.gate import GateRequest, Wanted
 from mpi.service.graph import settle_again
 from mpi.service.lookup import has_identifier, lookup_key
@@ -93,7 +93,13 @@ def get_record(mpi: Mpi, key: RecordKey, by: Principal) -> StoredRecord:
     state: Literal["linked", "waiting", "held"] = "linked" if row.linked_version is not None else "waiting"
     if row.held_version is not None:
         state = "held"
-    return StoredRecord(row.record_id, row.version, state, row.person_id, stored_record(current))
+    return StoredRecord(
+        row.record_id,
+        row.version,
+        state,
+        row.person_id,
+        standing_record(current, is_protected=row.restricted),
+    )
 
 
 # By id ---------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,10 @@ from mpi.service.fold import (
     all_keys,
     derived_columns,
     is_like_none,
+    note_protection,
+    protects,
     put_current,
+    standing_record,
 )
 from mpi.service.link import link_record
 from mpi.service.persons import resolve_record
@@ -264,8 +267,10 @@ class _Arrival:
                 version=version,
                 linked_version=None,
                 model_revision=UNREAD,
-                restricted=row.restricted or record.restricted,  # a location is protected at once
+                restricted=row.restricted or record.restricted is True,  # a location is protected at once
             )
+            if record.restricted:
+                note_protection(self.tx, self.mpi, row, version, self.by, is_protected=True)
             return Stored(row.record_id, record.key, version, "changed", True)
         form = self.mpi.normalised(record)
         accepted = [one for one in past if one.state == "accepted"]
@@ -275,19 +280,33 @@ class _Arrival:
             state = "held"
         fresh = self._version(row.record_id, version, state, content)
         record_store.insert_versions(self.tx, [fresh])
+        is_protected = protects([*past, VersionRow(**fresh)])
         if state == "held":
+            if is_protected != row.restricted:
+                self._protect(row, current, is_protected)
             self._update(row, version=version, held_version=version, linked_version=None)
             return Stored(row.record_id, record.key, version, "held", True)
         if fresh["source_at"] < current.source_at:
             self._update(row, version=version)
+            if is_protected != row.restricted:
+                # It changes nothing but this: what stands says nothing of it.
+                self._protect(row, current, is_protected)
+                return Stored(row.record_id, record.key, version, "changed", True)
             return Stored(row.record_id, record.key, version, "late", is_waiting)
-        if content.digest == current.digest:
+        if content.digest == current.digest and is_protected == row.restricted:
             # Only the source's time moved: nothing to search again.
             linked = None if is_waiting else version
             self._update(row, version=version, current_version=version, linked_version=linked)
             return Stored(row.record_id, record.key, version, "late", is_waiting)
-        put_current(self.tx, self.mpi, row, version, record, form, version=version)
+        if is_protected and not record.restricted:
+            record, form = replace(record, restricted=True), replace(form, is_restricted=True)
+        put_current(self.tx, self.mpi, row, version, record, form, self.by, version=version)
         return Stored(row.record_id, record.key, version, "changed", True)
+
+    def _protect(self, row: RecordRow, current: VersionRow, is_protected: bool) -> None:
+        """Protect the location that stands, or no longer: a version that does not stand itself says so."""
+        record = standing_record(current, is_protected=is_protected)
+        put_current(self.tx, self.mpi, row, current.version, record, self.mpi.normalised(record), self.by)
 
     def _is_overlay(self, form: NormalisedRecord, row: RecordRow, accepted: list[VersionRow]) -> bool:
         if not reads_like_another_person(form, {0: self.mpi.forms.of(row)}, self.mpi.model):

@@ -5,8 +5,9 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from foundation.principal import SYSTEM_ITSELF
 from mpi.service.context import Mpi
-from mpi.service.fold import put_current, read_unread, stored_record
+from mpi.service.fold import put_current, read_unread, standing_record
 from mpi.service.link import link_waiting, taken_again
 from mpi.store import records as record_store
 
@@ -54,7 +55,7 @@ def _renew(tx: Connection, mpi: Mpi, ids: list[int]) -> int:
         if row.state != "active" or row.model_revision == mpi.model.revision:
             continue
         current = next(one for one in versions[number] if one.version == row.current_version)
-        record = stored_record(current)
-        put_current(tx, mpi, row, row.current_version, record, mpi.normalised(record))
+        record = standing_record(current, is_protected=row.restricted)
+        put_current(tx, mpi, row, row.current_version, record, mpi.normalised(record), SYSTEM_ITSELF)
         count += 1
     return count

@@ -17,7 +17,7 @@ from mpi.matching.questions import Kind
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, edge_row, weigh_pair
-from mpi.service.fold import put_current, read_unread, stored_record
+from mpi.service.fold import protects, put_current, read_unread, standing_record
 from mpi.service.link import Change, Linked, Moved, link_in, repartition, taken_again
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
@@ -486,7 +486,7 @@ def undo_decision(
         if decision.state == "standing":
             change = Change("decision-undone", by, decision.decision_id, row, answers=False)
             if row.kind == Kind.OVERLAY.value:
-                _hold_again(tx, mpi, decision)
+                _hold_again(tx, mpi, decision, by)
             _repartition(tx, mpi, row, change)
             task = _read_back(tx, mpi, task_id)
         else:
@@ -613,7 +613,7 @@ def _apply(
 ) -> TaskOutcome:
     """Let a decision take effect: partition what it names again, close its task, leave an audit row."""
     if row.kind == Kind.OVERLAY.value and verdict != "not-enough":
-        _let_go(tx, mpi, min(row.sides[0]), "accepted" if verdict == "same" else "rejected")
+        _let_go(tx, mpi, min(row.sides[0]), by, "accepted" if verdict == "same" else "rejected")
     change = Change("task-decided", by, decision_id, row, answers=True)
     _repartition(tx, mpi, row, change)
     _audit(tx, mpi, by, "task-decided", row, decision_id, verdict)
@@ -643,29 +643,32 @@ def _held_versions(tx: Connection, record_id: int) -> list[Any]:
     return [one for one in record_store.read_versions(tx, [record_id])[record_id] if one.state == "held"]
 
 
-def _let_go(tx: Connection, mpi: Mpi, record_id: int, state: Literal["accepted", "rejected"]) -> None:
+def _let_go(
+    tx: Connection, mpi: Mpi, record_id: int, by: Principal, state: Literal["accepted", "rejected"]
+) -> None:
     """Accept or reject what is held of a record, and fold its versions again."""
     read_unread(tx, mpi, [record_id])
     held = _held_versions(tx, record_id)
     record_store.set_version_states(tx, record_id, [one.version for one in held], state)
-    _fold(tx, mpi, record_id, held_version=None)
+    _fold(tx, mpi, record_id, by, held_version=None)
 
 
-def _hold_again(tx: Connection, mpi: Mpi, decision: DecisionRow) -> None:
+def _hold_again(tx: Connection, mpi: Mpi, decision: DecisionRow, by: Principal) -> None:
     versions = [item[2] for item in decision.evidence if item[0] == "held"]
     record_id = min(decision.sides[0])
     if decision.verdict == "not-enough" or not versions:
         return
     record_store.set_version_states(tx, record_id, versions, "held")
-    _fold(tx, mpi, record_id, held_version=max(one.version for one in _held_versions(tx, record_id)))
+    held = max(one.version for one in _held_versions(tx, record_id))
+    _fold(tx, mpi, record_id, by, held_version=held)
 
 
-def _fold(tx: Connection, mpi: Mpi, record_id: int, held_version: int | None) -> None:
+def _fold(tx: Connection, mpi: Mpi, record_id: int, by: Principal, held_version: int | None) -> None:
     """Let the accepted version with the latest source time stand; ties by arrival."""
     row = record_store.read_records(tx, [record_id])[record_id]
-    accepted = [
-        one for one in record_store.read_versions(tx, [record_id])[record_id] if one.state == "accepted"
-    ]
+    versions = record_store.read_versions(tx, [record_id])[record_id]
+    accepted = [one for one in versions if one.state == "accepted"]
     latest = max(accepted, key=lambda one: (one.source_at, one.version))
-    record = stored_record(latest)
-    put_current(tx, mpi, row, latest.version, record, mpi.normalised(record), held_version=held_version)
+    record = standing_record(latest, is_protected=protects(versions))
+    form = mpi.normalised(record)
+    put_current(tx, mpi, row, latest.version, record, form, by, held_version=held_version)

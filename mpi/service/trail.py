@@ -78,6 +78,30 @@ def received_payload(record_id: int, version: int, state: str) -> dict[str, Any]
     return {"record_id": str(record_id), "version": version, "state": state}
 
 
+def protection(
+    tx: Connection,
+    by: Principal,
+    at: datetime,
+    record_id: int,
+    person_id: int | None,
+    version: int,
+    *,
+    is_protected: bool,
+    is_person_protected: bool,
+) -> None:
+    """Leave a row and an event of a record whose location is protected from now on, or no longer.
+
+    Args:
+        is_person_protected: whether any record of its person is protected now.
+    """
+    kind = "location-protected" if is_protected else "location-unprotected"
+    reason = "person-protected" if is_person_protected else "person-unprotected"
+    detail = received_detail(record_id, version)
+    note(tx, by, at, kind, reason, person_id=person_id, detail=detail)
+    told = {"protected": is_protected, "person_protected": is_person_protected}
+    emit_all(tx, "record.protection", {record_id: {**detail, **told}})
+
+
 def linked(
     tx: Connection,
     by: Principal,

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Integer,
@@ -59,6 +60,7 @@ staged_form = Table(
     Column("record_id", BigInteger),
     Column("version", Integer),
     Column("before", String(16)),  # the model revision that they had
+    Column("restricted", Boolean),  # whether the location was protected when they were made
     Column("normalised", Text),
     Column("keys", LargeBinary),
     Column("model_revision", String(16)),
@@ -211,6 +213,7 @@ def renew_staged_forms(tx: Connection, at: datetime) -> int:
             source_record.c.record_id == form.c.record_id,
             source_record.c.current_version == form.c.version,
             source_record.c.model_revision == form.c.before,
+            source_record.c.restricted == form.c.restricted,
         )
         .values(
             normalised=form.c.normalised,
@@ -225,6 +228,7 @@ def renew_staged_forms(tx: Connection, at: datetime) -> int:
         form.c.record_id == source_record.c.record_id,
         source_record.c.current_version == form.c.version,
         source_record.c.model_revision == form.c.model_revision,
+        source_record.c.restricted == form.c.restricted,
     )
     lost = staged_lost_key
     tx.execute(

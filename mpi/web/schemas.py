@@ -58,7 +58,13 @@ class DemographicsSchema(Schema):
 class SourceRecordSchema(DemographicsSchema):
     """A source record without its key, which stands in the URL. ``updated_at`` is the source's own time of the change."""
 
-    restricted = fields.Boolean(truthy={True}, falsy={False})
+    restricted = fields.Boolean(
+        truthy={True},
+        falsy={False},
+        metadata={
+            "description": "Whether the location is protected. Left out, it stays as it was; only false lifts it."
+        },
+    )
     updated_at = Instant()
 
 

@@ -43,7 +43,7 @@ def a_source_record(
     birth_order: str | None = None,
     practice: str | None = None,
     died_on: str | None = None,
-    restricted: bool = False,
+    restricted: bool | None = None,
 ) -> SourceRecord:
     names = [HumanName("usual", None, (given,) if isinstance(given, str) else tuple(given), family)]
     if previous_family:
@@ -143,7 +143,7 @@ def source_records() -> st.SearchStrategy[SourceRecord]:
         birth_order=st.sampled_from((None, "1", "2", "8", "9")),
         practice=st.sampled_from((None, "G85001", "G85002", "V81999")),
         died_on=st.sampled_from((None, "2024-05-01", "2024-05-02")),
-        restricted=st.booleans(),
+        restricted=st.sampled_from((None, False, True)),
     )
 
 

@@ -66,6 +66,7 @@ def test_the_folder_holds_these_reports():
         "decisions-by-day",
         "directives-by-scope",
         "outbox-backlog",
+        "protection-lifted",
         "records-by-organisation",
         "records-waiting",
         "tasks-open",
@@ -148,6 +149,19 @@ def test_events_that_wait_are_counted_by_topic(world: World):
 
     assert sum(row["waiting"] for row in rows) > 0
     assert all(row["first_number"] <= row["last_number"] for row in rows)
+
+
+def test_lifted_protections_are_counted_by_day_and_organisation(world: World):
+    for hour, is_protected in enumerate((True, False)):
+        updated_at = world.clock.now() + timedelta(hours=hour)
+        sent = a_record(SLAM, "flagged", restricted=is_protected, updated_at=updated_at)
+        receive_record(world.mpi, sent, FEED)
+
+    rows = ask(world, "protection-lifted")
+
+    assert [tuple(row.values()) for row in rows] == [
+        (world.clock.now().date().isoformat(), FEED.organisation, 1, 1)
+    ]
 
 
 @pytest.mark.parametrize(("days", "is_told"), [(1, True), (60, True), (62, False)])
