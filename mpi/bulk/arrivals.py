@@ -147,6 +147,11 @@ class Incoming:
         timeless: Flags = ~self._cleaned.sent("updated_at").sent
         return timeless[places]
 
+    def are_superseding(self, places: Ints) -> Flags:
+        """Say which rows say that an NHS number was superseded by another."""
+        said: Flags = self._cleaned.sent("nhs_number_superseded_by").sent
+        return said[places]
+
     def arrivals(
         self,
         places: Ints,

@@ -57,7 +57,7 @@ def match_keys(
     """
     size = len(cleaned.is_sound)
     by_rule = [part for rule in _by_rule(connection, cleaned, model) for part in rule]
-    looked_up = list(_of_identifiers(cleaned, lookup_key))
+    looked_up = list(_of_identifiers(cleaned, lookup_key, number_system))
     may_repeat = _may_repeat(by_rule, looked_up, size) | _have_numbers(cleaned, number_system)
     if "number" not in model.rules or model.overfull:
         looked_up.append(_of_numbers(cleaned, lookup_key, number_system))
@@ -180,7 +180,7 @@ def _fingerprints(start: str, texts: Iterable[bytes]) -> Ints:
 # Looking up ----------------------------------------------------------------------------------------------------------
 
 
-def _of_identifiers(cleaned: Cleaned, lookup_key: LookupKey) -> Iterable[Part]:
+def _of_identifiers(cleaned: Cleaned, lookup_key: LookupKey, number_system: str) -> Iterable[Part]:
     by_column = cleaned.is_sound.copy()
     by_column[list(cleaned.singly)] = False
     for name in cleaned.numbered("identifier"):
@@ -193,11 +193,11 @@ def _of_identifiers(cleaned: Cleaned, lookup_key: LookupKey) -> Iterable[Part]:
         values = value.texts.take(pa.array(value.rows[some])).to_pylist()
         keys = np.fromiter(map(lookup_key, systems, values), np.int64, len(some))
         yield rows, keys[at]
-    told = [
-        (row, lookup_key(one.system, one.value))
-        for row, record in sorted(cleaned.singly.items())
-        for one in record.identifiers
-    ]
+    told = []
+    for row, record in sorted(cleaned.singly.items()):
+        told += [(row, lookup_key(one.system, one.value)) for one in record.identifiers]
+        if record.nhs_number_superseded_by:
+            told += [(row, lookup_key(number_system, number)) for number in record.usable_numbers]
     rows, keys = np.array(told, np.int64).reshape(-1, 2).T
     yield rows, keys
 

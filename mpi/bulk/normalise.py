@@ -5,9 +5,11 @@ a loader reads it; so a bulk run and a load refuse the same rows for the same re
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,11 +66,14 @@ from mpi.matching.normalise import (
 from mpi.matching.text import outward_of
 from mpi.records import (
     HumanName,
+    RecordKey,
     SourceRecord,
     parse_gender,
     parse_instant,
     parse_nhs_number,
     parse_partial_date,
+    superseded_by,
+    survivors,
 )
 from mpi.records.validate import CLOCKS_APART, EARLIEST_YEAR, MAX_ITEMS, MAX_LINE, MAX_NAME, MAX_VALUE
 
@@ -104,9 +109,36 @@ class Normalised:
     """How many distinct values of each kind were normalised."""
 
 
-def normalise_rows(raw: Raw, model: Model, today: date, read_row: RowReader) -> Normalised:
-    """Normalise all rows, one kind of column at a time."""
-    return _Bulk(raw, model, today, read_row).run()
+def normalise_rows(
+    raw: Raw,
+    model: Model,
+    today: date,
+    read_row: RowReader,
+    said: Mapping[str, Collection[str]] | None = None,
+) -> Normalised:
+    """Normalise all rows, one kind of column at a time.
+
+    Args:
+        said: superseded NHS numbers, as ``said_of`` returns them, where these rows are a part of all; None: they say it themselves.
+    """
+    return _Bulk(raw, model, today, read_row, said).run()
+
+
+def said_of(rows: Iterable[tuple[str | None, ReadRow | None]]) -> dict[str, set[str]]:
+    """Return the NHS numbers that records say were superseded, by the rule of the index: over all the versions of a record.
+
+    Args:
+        rows: all rows of each record that says so, in their order, with the source's time as it was received.
+    """
+    versions: dict[RecordKey, list[tuple[int, int, SourceRecord]]] = defaultdict(list)
+    for place, (instant, read) in enumerate(rows):
+        if read is not None and read.record is not None and not read.faults:
+            versions[read.record.key].append((instant_of(instant) or 0, place, read.record))
+    said: dict[str, set[str]] = defaultdict(set)
+    for told in versions.values():
+        for old, new in superseded_by(one for *_, one in sorted(told, key=itemgetter(0, 1))).items():
+            said[old].add(new)
+    return dict(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +261,7 @@ def _is_sound(texts: Any, most: int) -> Flags:
 
 _ODS = re.compile(r"[A-Z0-9]{2,12}")
 _SYSTEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
+_PLAIN_VERIFIER = "[ -~]{0,64}"
 _PLAIN_ID = "[!-~]([ -~]{0,62}[!-~])?"
 _FLAGS = {
     "": False,
@@ -428,6 +461,7 @@ class _Columns:
     def _number(self) -> None:
         number, status = self._column("nhs_number"), self._column("nhs_number_status")
         self._doubt(is_in(status.texts, _STATUSES), status.rows)
+        self._doubt_of_number()
         model = self._model
         digits, is_plain = nhs_numbers(number.texts, model)
         is_sound = is_plain.copy()
@@ -469,6 +503,15 @@ class _Columns:
             rows,
         )
         self._add("", _table({"number_state": states}), state)
+
+    def _doubt_of_number(self) -> None:
+        """Doubt rows that say of their number more than who verified it and when: they are few, and change what it is worth."""
+        for name in ("nhs_number_superseded_by", "nhs_number_withdrawn_at"):
+            self._doubtful |= self._column(name).sent
+        verifier, at = self._column("nhs_number_verified_by"), self._column("nhs_number_verified_at")
+        self._doubt(fits(verifier.texts, _PLAIN_VERIFIER), verifier.rows)
+        self._doubt(_are_plain_days(at.texts, (self._today + CLOCKS_APART).isoformat()), at.rows)
+        self._doubtful |= (verifier.sent | at.sent) & ~self._column("nhs_number").sent
 
     def _date(self, column: str, name: str) -> Ints:
         sent = self._column(column)
@@ -692,9 +735,16 @@ class _Columns:
 class _Bulk(_Columns):
     """A whole table of rows, of which each key's latest version stands."""
 
-    def __init__(self, raw: Raw, model: Model, today: date, read_row: RowReader) -> None:
+    def __init__(
+        self,
+        raw: Raw,
+        model: Model,
+        today: date,
+        read_row: RowReader,
+        said: Mapping[str, Collection[str]] | None,
+    ) -> None:
         super().__init__(raw, model, today)
-        self._raw, self._read_row = raw, read_row
+        self._raw, self._read_row, self._said = raw, read_row, said
 
     def run(self) -> Normalised:
         self._clean()
@@ -735,6 +785,10 @@ class _Bulk(_Columns):
             file, number = int(files[place]), row_of(int(files[place]), int(numbers[place]))
             rejects.extend(Reject(file, number, fault.field, fault.code) for fault in read.faults)
         self._put(records, places)
+        said = self._said
+        if said is None:
+            said = self._superseded(records, trimmed, keys.column("updated_at"), is_good)
+        self._put_survivors(said)
         if places:
             mask = np.zeros(raw.size, np.bool_)
             mask[places] = True
@@ -772,6 +826,33 @@ class _Bulk(_Columns):
             for row in self._raw.rows(files[some], numbers[some]).to_pylist():
                 values = [row[name] or "" for name in columns]
                 yield self._read_row(columns, values) if any(value.strip() for value in values) else None
+
+    def _superseded(
+        self, singly: Sequence[SourceRecord], keys: Mapping[str, Any], instants: Any, is_good: Flags
+    ) -> dict[str, set[str]]:
+        """Return what rows say of superseded numbers; whoever says so was read singly."""
+        telling = {one.key for one in singly if one.nhs_number_superseded_by}
+        if not telling:
+            return {}
+        texts = pc.binary_join_element_wise(*keys.values(), "\x1f")
+        wanted = pa.array(["\x1f".join((one.organisation, one.system, one.local_id)) for one in telling])
+        found = np.flatnonzero(is_good & pc.is_in(texts, value_set=wanted).to_numpy(zero_copy_only=False))
+        raw = self._raw.fetch(("file_number", "row_number"))
+        files, numbers = (raw.column(name).to_numpy()[found] for name in ("file_number", "row_number"))
+        times = instants.take(pa.array(found)).to_pylist()
+        return said_of(zip(times, self._read(files, numbers), strict=True))
+
+    def _put_survivors(self, said: Mapping[str, Collection[str]]) -> None:
+        """Let the number that stands for a superseded one take its place in every row."""
+        if not said:
+            return
+        for number, (values, rows) in enumerate(self._groups):
+            if "number" in values.column_names:
+                sent = values.column("number").to_pylist()
+                now = survivors(sent, said)
+                mended = pa.array([now.get(one, one) for one in sent], pa.string())
+                place = values.column_names.index("number")
+                self._groups[number] = (values.set_column(place, "number", mended), rows)
 
 
 class _SheetBulk(_Columns):
@@ -847,6 +928,13 @@ def _are_plain_instants(column: Any, before: str) -> Flags:
     """Say which texts are plainly an instant in UTC before a day, or nothing at all."""
     plain = pc.and_(pc.match_substring_regex(column, _PLAIN_INSTANT), pc.less(column, before))
     found: Flags = plain.fill_null(True).to_numpy()
+    return found
+
+
+def _are_plain_days(column: Any, before: str) -> Flags:
+    """Say which texts are plainly a day or an instant in UTC before a day, or nothing at all."""
+    plain = pc.match_substring_regex(column, rf"\A(?:[12][0-9]{{3}}-(?:{_DAYS}))?\z|{_PLAIN_INSTANT}")
+    found: Flags = pc.and_(plain, pc.less(column, before)).to_numpy(zero_copy_only=False)
     return found
 
 

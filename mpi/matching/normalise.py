@@ -104,7 +104,14 @@ def normalise(
     Args:
         superseded: NHS numbers that were replaced, each with the number that stands for it now.
     """
-    number, state = number_of(record.nhs_number, record.nhs_number_status, model, superseded or {})
+    number, state = number_of(
+        record.nhs_number,
+        record.nhs_number_status,
+        model,
+        superseded or {},
+        superseded_by=record.nhs_number_superseded_by,
+        is_withdrawn=bool(record.nhs_number_withdrawn_at),
+    )
     names = names_of(record.names, model)
     return NormalisedRecord(
         number=number,
@@ -138,9 +145,24 @@ _GENDERS = {Gender.MALE: "m", Gender.FEMALE: "f"}
 
 
 def number_of(
-    text: str | None, status: str | None, model: Model, superseded: Mapping[str, str]
+    text: str | None,
+    status: str | None,
+    model: Model,
+    superseded: Mapping[str, str],
+    *,
+    superseded_by: str | None = None,
+    is_withdrawn: bool = False,
 ) -> tuple[str, str]:
-    evidence = number_evidence(text, status, accept_reserved=model.accept_reserved_numbers)
+    """Return the number to match by and its worth; for one that was superseded, the number that took its place."""
+    evidence = number_evidence(
+        text,
+        status,
+        accept_reserved=model.accept_reserved_numbers,
+        superseded_by=superseded_by,
+        is_withdrawn=is_withdrawn,
+    )
+    if evidence is not None and evidence.state is NumberState.SUPERSEDED:
+        return number_of(evidence.superseded_by, status, model, superseded)
     state = _STATES.get(evidence.state, "") if evidence else ""
     if evidence is None or not state:
         return "", ""

@@ -22,6 +22,7 @@ from mpi.records.nhs_number import (
     parse_nhs_number_status,
 )
 from mpi.records.source_record import TEXTS, RecordKey, SourceRecord
+from mpi.records.superseded import superseded_by, survivors
 from mpi.records.validate import faults, validate
 
 __all__ = [
@@ -48,5 +49,7 @@ __all__ = [
     "parse_nhs_number_status",
     "parse_partial_date",
     "parse_postcode",
+    "superseded_by",
+    "survivors",
     "validate",
 ]

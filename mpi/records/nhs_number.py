@@ -45,7 +45,7 @@ class NhsNumberStatus(Enum):
 
 
 class NumberState(Enum):
-    """What may be made of a number. Only CLAIMED and VERIFIED are used to match."""
+    """What may be made of a number. Only CLAIMED and VERIFIED are used to match; of a SUPERSEDED one, the number that took its place."""
 
     INVALID = "invalid"
     RESERVED = "reserved"
@@ -59,13 +59,15 @@ class NumberState(Enum):
 class NhsNumberEvidence:
     """An NHS number as evidence: what was sent, what it is worth, and who says so.
 
-    ``number`` is the text as received where the state is INVALID, else ten digits.
+    ``number`` is the text as received where the state is INVALID, else ten digits. ``superseded_by`` are the digits of the number that
+    took its place; None where what was sent as such is none.
     """
 
     number: str = field(repr=False)
     state: NumberState
     verified_by: str | None = None
     verified_at: datetime | None = None
+    superseded_by: str | None = field(default=None, repr=False)
 
 
 def check_digit(nine: str) -> int | None:
@@ -128,11 +130,15 @@ def number_evidence(
     accept_reserved: bool = True,
     verified_by: str | None = None,
     verified_at: datetime | None = None,
+    superseded_by: str | None = None,
+    is_withdrawn: bool = False,
 ) -> NhsNumberEvidence | None:
     """Say what a received number is worth; None where none was sent. A bad number or status is kept and never raises.
 
     Args:
         accept_reserved: take test ranges as ordinary numbers, as samples and test systems need.
+        superseded_by: the number that took its place, as received; it counts before a withdrawal, since it is known who is meant.
+        is_withdrawn: whether the number was taken back, and stands for nobody.
     """
     if text is None or not text.strip():
         return None
@@ -142,6 +148,12 @@ def number_evidence(
         return NhsNumberEvidence(text, NumberState.INVALID)
     if number.is_reserved and not accept_reserved:
         return NhsNumberEvidence(number.digits, NumberState.RESERVED)
+    if superseded_by and superseded_by.strip():
+        return NhsNumberEvidence(
+            number.digits, NumberState.SUPERSEDED, superseded_by=_survivor(superseded_by, number)
+        )
+    if is_withdrawn:
+        return NhsNumberEvidence(number.digits, NumberState.WITHDRAWN)
     try:
         code = parse_nhs_number_status(status) if status and status.strip() else None
     except Invalid:
@@ -150,3 +162,11 @@ def number_evidence(
     if state is NumberState.VERIFIED:
         return NhsNumberEvidence(number.digits, state, verified_by, verified_at)
     return NhsNumberEvidence(number.digits, state)
+
+
+def _survivor(text: str, superseded: NhsNumber) -> str | None:
+    try:
+        number = parse_nhs_number(text)
+    except Invalid:
+        return None
+    return None if number == superseded else number.digits

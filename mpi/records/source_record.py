@@ -8,6 +8,7 @@ from typing import Any
 from foundation.errors import Invalid
 from mpi.records.dates import parse_instant
 from mpi.records.demographics import Address, HumanName, Identifier, Telecom
+from mpi.records.nhs_number import NhsNumberEvidence, NumberState, number_evidence
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,12 +26,17 @@ class SourceRecord:
 
     The first of ``names`` and ``addresses`` is the current one unless its ``use`` says otherwise. ``restricted`` marks people
     whose location is protected (the S-flag); None says nothing of it, and leaves it as the version before has it. ``updated_at`` is the
-    source's own time of the change, aware UTC.
+    source's own time of the change, aware UTC. What is said of the NHS number: who verified it and when, the number that took its place,
+    and when it was withdrawn; see ``evidence``.
     """
 
     key: RecordKey
     nhs_number: str | None = field(default=None, repr=False)
     nhs_number_status: str | None = None
+    nhs_number_verified_by: str | None = None
+    nhs_number_verified_at: str | None = None
+    nhs_number_superseded_by: str | None = field(default=None, repr=False)
+    nhs_number_withdrawn_at: str | None = None
     identifiers: tuple[Identifier, ...] = field(default=(), repr=False)
     names: tuple[HumanName, ...] = field(default=(), repr=False)
     birth_date: str | None = field(default=None, repr=False)
@@ -43,6 +49,31 @@ class SourceRecord:
     death_date: str | None = field(default=None, repr=False)
     restricted: bool | None = None
     updated_at: datetime | None = None
+
+    def evidence(self, *, accept_reserved: bool = True) -> NhsNumberEvidence | None:
+        """Say what the NHS number is worth by all that is said of it; None where none was sent."""
+        at = self.nhs_number_verified_at
+        try:
+            verified_at = parse_instant(at) if at and at.strip() else None
+        except Invalid:
+            verified_at = None
+        return number_evidence(
+            self.nhs_number,
+            self.nhs_number_status,
+            accept_reserved=accept_reserved,
+            verified_by=self.nhs_number_verified_by,
+            verified_at=verified_at,
+            superseded_by=self.nhs_number_superseded_by,
+            is_withdrawn=bool(self.nhs_number_withdrawn_at),
+        )
+
+    @property
+    def usable_numbers(self) -> tuple[str, ...]:
+        """The digits of the NHS numbers that find the person: its own, if superseded too, and the one that then took its place."""
+        evidence = self.evidence() if self.nhs_number else None
+        if evidence is None or evidence.state not in _FINDING:
+            return ()
+        return (evidence.number, *([evidence.superseded_by] if evidence.superseded_by else []))
 
     def to_payload(self) -> dict[str, Any]:
         """Return JSON-ready values; what was not sent is left out. ``from_payload`` gives back an equal record."""
@@ -126,6 +157,10 @@ class SourceRecord:
 TEXTS = (
     "nhs_number",
     "nhs_number_status",
+    "nhs_number_verified_by",
+    "nhs_number_verified_at",
+    "nhs_number_superseded_by",
+    "nhs_number_withdrawn_at",
     "birth_date",
     "gender",
     "gp_practice",
@@ -135,6 +170,7 @@ TEXTS = (
 )
 """Items that are one text each, in the order in which a document has them."""
 
+_FINDING = (NumberState.CLAIMED, NumberState.VERIFIED, NumberState.SUPERSEDED)
 _FIELDS = frozenset(
     (*TEXTS, "organisation", "system", "local_id", "identifiers", "names", "addresses", "telecoms")
     + ("restricted", "updated_at")

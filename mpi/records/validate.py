@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 
 from foundation.errors import Invalid
-from mpi.records.dates import PartialDate, parse_partial_date
+from mpi.records.dates import PartialDate, parse_instant, parse_partial_date
 from mpi.records.demographics import ADDRESS_USES, NAME_USES, parse_gender
 from mpi.records.nhs_number import parse_nhs_number, parse_nhs_number_status
 from mpi.records.source_record import SourceRecord
@@ -16,10 +16,19 @@ MAX_LOCAL_ID = 64
 MAX_SYSTEM = 64
 MAX_LINE = 200
 MAX_VALUE = 254
+MAX_VERIFIER = 64
 MAX_ITEMS = 20
 EARLIEST_YEAR = 1850
 CLOCKS_APART = timedelta(days=1)
 """How far a source's clock, or its zone, may be ahead."""
+
+OF_NUMBER = (
+    "nhs_number_verified_by",
+    "nhs_number_verified_at",
+    "nhs_number_superseded_by",
+    "nhs_number_withdrawn_at",
+)
+"""What is said of an NHS number, and of nothing where there is none."""
 
 _ODS = re.compile(r"[A-Z0-9]{2,12}")
 _SYSTEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
@@ -50,7 +59,7 @@ def faults(record: SourceRecord, today: date, *, strict_numbers: bool = False) -
     yield from _text_faults(key.local_id, "local_id", MAX_LOCAL_ID)
     if key.local_id != key.local_id.strip() or not key.local_id or not key.local_id.isprintable():
         yield Invalid("local-id-format", field="local_id")
-    yield from _number_faults(record, strict_numbers)
+    yield from _number_faults(record, today, strict_numbers)
     yield from _item_faults(record)
     yield from _date_faults(record, today)
     if record.updated_at is not None and (record.updated_at - CLOCKS_APART).date() > today:
@@ -64,8 +73,8 @@ def faults(record: SourceRecord, today: date, *, strict_numbers: bool = False) -
         yield Invalid("birth-order-range", field="birth_order")
 
 
-def _number_faults(record: SourceRecord, strict: bool) -> Iterator[Invalid]:
-    for name in ("nhs_number", "mother_nhs_number"):
+def _number_faults(record: SourceRecord, today: date, strict: bool) -> Iterator[Invalid]:
+    for name in ("nhs_number", "nhs_number_superseded_by", "mother_nhs_number"):
         text = getattr(record, name)
         if text:
             yield from _text_faults(text, name, 20)
@@ -73,6 +82,29 @@ def _number_faults(record: SourceRecord, strict: bool) -> Iterator[Invalid]:
                 yield from _raised(parse_nhs_number, text, name)
     if record.nhs_number_status:
         yield from _raised(parse_nhs_number_status, record.nhs_number_status, "nhs_number_status")
+    yield from _text_faults(record.nhs_number_verified_by, "nhs_number_verified_by", MAX_VERIFIER)
+    for name in ("nhs_number_verified_at", "nhs_number_withdrawn_at"):
+        if text := getattr(record, name):
+            yield from _instant_faults(text, name, today)
+    if not record.nhs_number and any(getattr(record, name) for name in OF_NUMBER):
+        yield Invalid("field-missing", field="nhs_number")
+    if strict and record.nhs_number and record.nhs_number_superseded_by:
+        if _digits(record.nhs_number) == _digits(record.nhs_number_superseded_by):
+            yield Invalid("nhs-number-supersedes-itself", field="nhs_number_superseded_by")
+
+
+def _digits(text: str) -> str:
+    return "".join(character for character in text if character.isdigit())
+
+
+def _instant_faults(text: str, field: str, today: date) -> Iterator[Invalid]:
+    try:
+        at = parse_instant(text, field)
+    except Invalid as fault:
+        yield fault
+        return
+    if (at - CLOCKS_APART).date() > today:
+        yield Invalid("instant-future", field=field)
 
 
 def _item_faults(record: SourceRecord) -> Iterator[Invalid]:

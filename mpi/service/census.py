@@ -9,6 +9,7 @@ from mpi.records import RecordKey, SourceRecord
 from mpi.service.context import Mpi
 from mpi.service.fold import UNREAD, standing_record
 from mpi.service.graph import settle, survey
+from mpi.service.numbers import forms_of
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow, VersionRow
 
@@ -65,14 +66,16 @@ def scan_forms(mpi: Mpi, chunk: int = 5_000) -> Iterator[list[Formed]]:
             chosen = [row for row in rows if row.state == "active" and row.model_revision != UNREAD]
             stale = [row.record_id for row in chosen if row.model_revision != mpi.model.revision]
             versions = record_store.read_versions(tx, stale)
+            records = [_standing(row, versions[row.record_id]) for row in chosen if row.record_id in versions]
+            forms = forms_of(tx, mpi, records)
         if not rows:
             return
         after = rows[-1].record_id
         found = []
+        anew = zip(forms, records, strict=True)
         for row in chosen:
             if row.record_id in versions:
-                record = _standing(row, versions[row.record_id])
-                found.append(Formed(row, mpi.normalised(record), record))
+                found.append(Formed(row, *next(anew)))
             else:
                 # Not remembered: a scan would push out what is asked for often.
                 found.append(Formed(row, NormalisedRecord.from_payload(row.normalised)))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import combinations
 
+from sqlalchemy import Connection
+
 from foundation.errors import NotFound
 from foundation.principal import Principal
 from mpi.matching import compare, explain, score, veto
@@ -13,6 +15,7 @@ from mpi.matching.explain import Reason, reasons
 from mpi.records import SourceRecord
 from mpi.service import trail
 from mpi.service.context import Mpi
+from mpi.service.numbers import forms_of
 from mpi.service.review import Task, TaskDetail, get_task
 from mpi.store import desk as desk_store
 from mpi.store import records as record_store
@@ -116,7 +119,7 @@ def read_bench(mpi: Mpi, task_id: int, by: Principal) -> Bench:
                     is_overlay=detail.task.kind == "overlay",
                     is_protected=number in protected,
                 )
-        likeness = _likeness(mpi, sheets)
+        likeness = _likeness(tx, mpi, sheets)
         now = mpi.clock.now()
         for person_id in sorted({one.person_id for one in sheets if one.person_id is not None}):
             trail.note(tx, by, now, "task-read", person_id=person_id, detail={"task_id": str(task_id)})
@@ -154,12 +157,12 @@ def _sheet(row: RecordRow, version: VersionRow, side: int, *, is_held: bool, is_
     )
 
 
-def _likeness(mpi: Mpi, sheets: Sequence[Sheet]) -> Likeness | None:
+def _likeness(tx: Connection, mpi: Mpi, sheets: Sequence[Sheet]) -> Likeness | None:
     """Compare the two sheets most alike: with a held update if there is one, else across the sides, else inside the only one."""
     everything = list(combinations(range(len(sheets)), 2))
     across = [pair for pair in everything if sheets[pair[0]].side != sheets[pair[1]].side]
     with_held = [pair for pair in everything if sheets[pair[0]].is_held != sheets[pair[1]].is_held]
-    forms = [mpi.normalised(one.content) for one in sheets]
+    forms = forms_of(tx, mpi, [one.content for one in sheets])
     compared = [
         (pair, comparison, score(comparison, mpi.model))
         for pair in with_held or across or everything

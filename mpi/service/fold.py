@@ -10,11 +10,13 @@ from sqlalchemy import Connection
 
 from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, block
-from mpi.records import SourceRecord
+from mpi.records import SourceRecord, superseded_by
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import reads_like_another_person
 from mpi.service.lookup import lookup_keys
+from mpi.service.numbers import bearers_of, form_of, forms_of
+from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow, VersionRow
 
@@ -121,6 +123,58 @@ def note_protection(
     )
 
 
+def keep_numbers(
+    tx: Connection, mpi: Mpi, record_id: int, versions: Collection[VersionRow], by: Principal
+) -> bool:
+    """Keep what a record's versions say of superseded NHS numbers, and read again whoever else bears one of which that has changed.
+
+    Return whether anything has. Numbers that are read before may then stand for others.
+
+    Args:
+        versions: all that were received of it.
+    """
+    if not any('"nhs_number_superseded_by":' in one.payload for one in versions):
+        return False
+    accepted = sorted((one for one in versions if one.state == "accepted"), key=_place_in_time)
+    said, before = superseded_by(map(stored_record, accepted)), number_store.read_said(tx, record_id)
+    if said == before:
+        return False
+    number_store.replace_said(tx, record_id, said)
+    changed = {number for number in said.keys() | before.keys() if said.get(number) != before.get(number)}
+    others = bearers_of(tx, changed) - {record_id}
+    count = read_again(tx, mpi, others, by)
+    detail = {"record_id": str(record_id), "numbers": len(changed), "records": count}
+    trail.note(tx, by, mpi.clock.now(), "numbers-superseded", detail=detail)
+    return True
+
+
+def read_again(
+    tx: Connection, mpi: Mpi, record_ids: Collection[int], by: Principal, *, always: bool = False
+) -> int:
+    """Make the forms of some records anew, as numbers stand now; T2 is due for those that changed. Return how many.
+
+    Args:
+        always: let T2 be due for all of them.
+    """
+    record_store.lock_records(tx, record_ids)
+    rows = [
+        row
+        for _, row in sorted(record_store.read_records(tx, record_ids).items())
+        if row.state == "active" and row.model_revision != UNREAD
+    ]
+    versions = record_store.read_versions(tx, [row.record_id for row in rows])
+    records = [
+        standing_record(versions[row.record_id][row.current_version - 1], is_protected=row.restricted)
+        for row in rows
+    ]
+    count = 0
+    for row, record, form in zip(rows, records, forms_of(tx, mpi, records), strict=True):
+        if always or form.number != mpi.forms.of(row).number:
+            put_current(tx, mpi, row, row.current_version, record, form, by)
+            count += 1
+    return count
+
+
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -154,8 +208,8 @@ def read_unread(tx: Connection, mpi: Mpi, record_ids: Collection[int]) -> None:
         held = row.held_version
         for one in past[len(standing) :]:
             current = max(standing, key=_place_in_time)
-            form = mpi.normalised(stored_record(one))
-            if one.digest != current.digest and is_like_none(mpi, form, standing):
+            form = form_of(tx, mpi, stored_record(one))
+            if one.digest != current.digest and is_like_none(tx, mpi, form, standing):
                 record_store.set_version_states(tx, number, [one.version], "held")
                 others.append(replace(one, state="held"))
                 held = one.version
@@ -163,7 +217,8 @@ def read_unread(tx: Connection, mpi: Mpi, record_ids: Collection[int]) -> None:
                 standing.append(one)
         current = max(standing, key=_place_in_time)
         record = standing_record(current, is_protected=protects([*standing, *others]))
-        form = mpi.normalised(record)
+        keep_numbers(tx, mpi, number, [*standing, *others], SYSTEM_ITSELF)
+        form = form_of(tx, mpi, record)
         put_current(tx, mpi, row, current.version, record, form, SYSTEM_ITSELF, held_version=held)
 
 
@@ -171,6 +226,6 @@ def _place_in_time(version: VersionRow) -> tuple[datetime, int]:
     return version.source_at, version.version
 
 
-def is_like_none(mpi: Mpi, form: NormalisedRecord, accepted: Sequence[VersionRow]) -> bool:
-    earlier = {one.version: mpi.normalised(stored_record(one)) for one in accepted}
-    return reads_like_another_person(form, earlier, mpi.model)
+def is_like_none(tx: Connection, mpi: Mpi, form: NormalisedRecord, accepted: Sequence[VersionRow]) -> bool:
+    forms = forms_of(tx, mpi, [stored_record(one) for one in accepted])
+    return reads_like_another_person(form, dict(enumerate(forms)), mpi.model)

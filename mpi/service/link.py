@@ -25,6 +25,7 @@ from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, Weighed, edge_row, is_edge, pair_of, weigh_pair
 from mpi.service.fold import UNREAD, read_unread
 from mpi.service.graph import Settled, Survey, Unions, settle, survey
+from mpi.service.numbers import form_of
 from mpi.service.persons import lock_persons
 from mpi.service.questions import Overlay, Question, open_questions, splits_of
 from mpi.store import graph as graph_store
@@ -256,7 +257,7 @@ def _held_form(tx: Connection, mpi: Mpi, row: RecordRow) -> NormalisedRecord:
     assert row.held_version is not None
     payload = record_store.read_payload(tx, row.record_id, row.held_version)
     assert payload is not None
-    return mpi.normalised(SourceRecord.from_payload(json.loads(payload)))
+    return form_of(tx, mpi, SourceRecord.from_payload(json.loads(payload)))
 
 
 def _reads_like(mpi: Mpi, form: NormalisedRecord, rows: Sequence[RecordRow]) -> frozenset[int]:

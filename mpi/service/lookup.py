@@ -15,8 +15,12 @@ def lookup_key(system: str, value: str) -> int:
 
 
 def lookup_keys(record: SourceRecord, form: NormalisedRecord) -> tuple[int, ...]:
-    """Return the keys under which a record's identifiers are looked up; an NHS number that is not usable has none."""
+    """Return the keys under which a record's identifiers are looked up; an NHS number that is not usable has none.
+
+    A number that the record bears is found though another stands for it: whoever still holds the old one must find the person.
+    """
     keys = [lookup_key(one.system, one.value) for one in record.identifiers]
+    keys += [lookup_key(NHS_NUMBER_SYSTEM, number) for number in _other_numbers(record, form)]
     if form.number and form.number_state in ("v", "c"):
         keys.append(lookup_key(NHS_NUMBER_SYSTEM, form.number))
     return tuple(keys)
@@ -25,8 +29,17 @@ def lookup_keys(record: SourceRecord, form: NormalisedRecord) -> tuple[int, ...]
 def has_identifier(record: SourceRecord, form: NormalisedRecord, system: str, value: str) -> bool:
     """Whether a record bears this identifier."""
     if system == NHS_NUMBER_SYSTEM:
-        return form.number_state in ("v", "c") and form.number == _plain(value)
+        number = _plain(value)
+        is_own = form.number_state in ("v", "c") and form.number == number
+        return is_own or number in _other_numbers(record, form)
     return any(one.system == system and _plain(one.value) == _plain(value) for one in record.identifiers)
+
+
+def _other_numbers(record: SourceRecord, form: NormalisedRecord) -> tuple[str, ...]:
+    """Return the numbers that a record bears where another stands for them."""
+    if not form.number and not record.nhs_number_superseded_by:
+        return ()
+    return tuple(number for number in record.usable_numbers if number != form.number)
 
 
 def _plain(value: str) -> str:

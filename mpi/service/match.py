@@ -1,7 +1,7 @@
 """Who is this? Candidates for a description of someone; nothing is stored but the audit row of an answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from foundation.errors import Forbidden, Invalid
 from foundation.principal import Principal
@@ -20,6 +20,7 @@ from mpi.matching import reasons as reasons_of
 from mpi.records import SourceRecord, validate
 from mpi.service import trail
 from mpi.service.context import Mpi
+from mpi.service.numbers import survivors_of_numbers
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow
 
@@ -102,8 +103,10 @@ def _check_minimum(form: NormalisedRecord) -> None:
 def _search(mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int, _Best], bool]:
     """Return each person's best record, and whether every key was read to its end."""
     model = mpi.model
-    keys = {key.key: key.rule for key in search_keys(form, model, receiving=False)}
     with mpi.db.read() as tx:
+        if form.number:
+            form = replace(form, number=survivors_of_numbers(tx, [form.number]).get(form.number, form.number))
+        keys = {key.key: key.rule for key in search_keys(form, model, receiving=False)}
         holders: dict[int, list[int]] = {}
         for key, record_id in record_store.search_capped(
             tx, {key: model.caps[rule] for key, rule in keys.items()}

@@ -75,6 +75,12 @@ class StoredRecord:
     person_id: int | None
     record: SourceRecord = field(repr=False)
 
+    @property
+    def nhs_number_state(self) -> str | None:
+        """What its NHS number is worth; None where it has none."""
+        evidence = self.record.evidence()
+        return evidence.state.value if evidence is not None else None
+
 
 def get_record(mpi: Mpi, key: RecordKey, by: Principal) -> StoredRecord:
     """Return one's own record as it stands.

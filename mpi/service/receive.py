@@ -1,7 +1,7 @@
 """T1: keep what a source sent. Versions fold by the source's time; an update that reads like another person is held."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from foundation.errors import Conflict, Forbidden, NotFound, Unavailable
 from foundation.ids import new_id
 from foundation.principal import Principal
-from mpi.matching import NormalisedRecord
+from mpi.matching import NormalisedRecord, normalise
 from mpi.records import RecordKey, SourceRecord, validate
 from mpi.service import trail
 from mpi.service.context import Mpi
@@ -24,12 +24,14 @@ from mpi.service.fold import (
     all_keys,
     derived_columns,
     is_like_none,
+    keep_numbers,
     note_protection,
     protects,
     put_current,
     standing_record,
 )
-from mpi.service.link import link_record
+from mpi.service.link import link_record, taken_again
+from mpi.service.numbers import form_of, survivors_of
 from mpi.service.persons import resolve_record
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow, VersionRow
@@ -77,8 +79,11 @@ def receive_record(
         Conflict: ``version-stale``.
     """
     validate(record, mpi.today(), strict_numbers=True)
-    with mpi.db.write() as tx:
-        stored = _store(tx, mpi, [record], by, if_match=if_match)[0]
+
+    def take(tx: Connection) -> Stored:
+        return _store(tx, mpi, [record], by, if_match=if_match)[0]
+
+    stored = taken_again(mpi, take)
     is_left = stored.is_waiting
     if stored.is_waiting:
         mpi.bell.ring("link")
@@ -146,7 +151,7 @@ def _store(
             raise Forbidden("organisation-not-yours", field="organisation")
     if trail.unknown_organisation(tx, mpi.organisations, organisations) is not None:
         raise NotFound("organisation-unknown", field="organisation")
-    arrival = _Arrival(tx, mpi, by, mpi.clock.now(), _revision(mpi))
+    arrival = _Arrival(tx, mpi, by, mpi.clock.now(), _revision(mpi), survivors_of(tx, records))
     known = record_store.find_records(tx, [record.key for record in records], for_update=True)
     if if_match is not None:
         _check_version(known.get(records[0].key), if_match)
@@ -211,6 +216,7 @@ class _Arrival:
     by: Principal
     now: datetime
     revision: str
+    survivors: Mapping[str, str] = field(repr=False)
 
     @property
     def is_blind(self) -> bool:
@@ -221,7 +227,7 @@ class _Arrival:
         """Insert first versions; a key that someone else inserted meanwhile is left out of the answer."""
         if not records:
             return {}
-        fresh = first_versions(self.mpi, records, self.by, self.now)
+        fresh = first_versions(self.mpi, records, self.by, self.now, self.survivors)
         rows = [one.row for one in fresh]
         ids = [one.record_id for one in fresh]
         inserted = set(ids)
@@ -236,6 +242,10 @@ class _Arrival:
         keys = [(key, one.record_id) for one in kept for key in one.keys]
         record_store.insert_versions(self.tx, versions)
         record_store.replace_keys(self.tx, (), keys)
+        if not self.is_blind:
+            for one in kept:
+                version = VersionRow(**one.version)
+                keep_numbers(self.tx, self.mpi, one.record_id, [version], self.by)
         return outcomes
 
     def fold(
@@ -272,7 +282,7 @@ class _Arrival:
             if record.restricted:
                 note_protection(self.tx, self.mpi, row, version, self.by, is_protected=True)
             return Stored(row.record_id, record.key, version, "changed", True)
-        form = self.mpi.normalised(record)
+        form = normalise(record, self.mpi.model, superseded=self.survivors)
         accepted = [one for one in past if one.state == "accepted"]
         current = next(one for one in accepted if one.version == row.current_version)
         state = "accepted"
@@ -286,6 +296,9 @@ class _Arrival:
                 self._protect(row, current, is_protected)
             self._update(row, version=version, held_version=version, linked_version=None)
             return Stored(row.record_id, record.key, version, "held", True)
+        versions = [*past, VersionRow(**fresh)]
+        if keep_numbers(self.tx, self.mpi, row.record_id, versions, self.by):
+            form = form_of(self.tx, self.mpi, record)
         if fresh["source_at"] < current.source_at:
             self._update(row, version=version)
             if is_protected != row.restricted:
@@ -306,12 +319,13 @@ class _Arrival:
     def _protect(self, row: RecordRow, current: VersionRow, is_protected: bool) -> None:
         """Protect the location that stands, or no longer: a version that does not stand itself says so."""
         record = standing_record(current, is_protected=is_protected)
-        put_current(self.tx, self.mpi, row, current.version, record, self.mpi.normalised(record), self.by)
+        form = form_of(self.tx, self.mpi, record)
+        put_current(self.tx, self.mpi, row, current.version, record, form, self.by)
 
     def _is_overlay(self, form: NormalisedRecord, row: RecordRow, accepted: list[VersionRow]) -> bool:
         if not reads_like_another_person(form, {0: self.mpi.forms.of(row)}, self.mpi.model):
             return False
-        return is_like_none(self.mpi, form, accepted)
+        return is_like_none(self.tx, self.mpi, form, accepted)
 
     def _update(self, row: RecordRow, **values: Any) -> None:
         record_store.update_records(self.tx, [{"record_id": row.record_id, **values, "changed_at": self.now}])
@@ -349,13 +363,23 @@ class Fresh:
     form: NormalisedRecord = field(repr=False)
 
 
-def first_versions(mpi: Mpi, records: Iterable[SourceRecord], by: Principal, now: datetime) -> list[Fresh]:
-    """Make of records what stands for them when they first arrive, each with an id of its own, in the order given."""
+def first_versions(
+    mpi: Mpi,
+    records: Iterable[SourceRecord],
+    by: Principal,
+    now: datetime,
+    superseded: Mapping[str, str] | None = None,
+) -> list[Fresh]:
+    """Make of records what stands for them when they first arrive, each with an id of its own, in the order given.
+
+    Args:
+        superseded: NHS numbers that were replaced, each with the number that stands for it now.
+    """
     revision = _revision(mpi)
     fresh = []
     for record in records:
         content = _content(record)
-        form = EMPTY if revision == UNREAD else mpi.normalised(record)
+        form = EMPTY if revision == UNREAD else normalise(record, mpi.model, superseded=superseded)
         keys = () if revision == UNREAD else all_keys(mpi, form, record)
         record_id = new_id()
         row = {

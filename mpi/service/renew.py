@@ -7,8 +7,10 @@ from sqlalchemy import Connection
 
 from foundation.principal import SYSTEM_ITSELF
 from mpi.service.context import Mpi
-from mpi.service.fold import put_current, read_unread, standing_record
+from mpi.service.fold import put_current, read_again, read_unread, standing_record
 from mpi.service.link import link_waiting, taken_again
+from mpi.service.numbers import bearers_of, form_of
+from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 
 CHUNK = 200
@@ -46,6 +48,21 @@ def renew_records(mpi: Mpi, record_ids: Sequence[int]) -> int:
     return renewed
 
 
+def reread_numbers(mpi: Mpi) -> int:
+    """Read again, and let T2 take again, whoever bears a superseded NHS number: after a bulk switch, which may have overtaken such news."""
+    with mpi.db.read() as tx:
+        numbers = number_store.read_all_superseded(tx)
+    count = 0
+    for start in range(0, len(numbers), CHUNK):
+        some = numbers[start : start + CHUNK]
+
+        def take(tx: Connection, some: list[str] = some) -> int:
+            return read_again(tx, mpi, bearers_of(tx, some), SYSTEM_ITSELF, always=True)
+
+        count += taken_again(mpi, take)
+    return count
+
+
 def _renew(tx: Connection, mpi: Mpi, ids: list[int]) -> int:
     record_store.lock_records(tx, ids)
     read_unread(tx, mpi, ids)
@@ -56,6 +73,6 @@ def _renew(tx: Connection, mpi: Mpi, ids: list[int]) -> int:
             continue
         current = next(one for one in versions[number] if one.version == row.current_version)
         record = standing_record(current, is_protected=row.restricted)
-        put_current(tx, mpi, row, row.current_version, record, mpi.normalised(record), SYSTEM_ITSELF)
+        put_current(tx, mpi, row, row.current_version, record, form_of(tx, mpi, record), SYSTEM_ITSELF)
         count += 1
     return count

@@ -17,8 +17,9 @@ from mpi.matching.questions import Kind
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, edge_row, weigh_pair
-from mpi.service.fold import protects, put_current, read_unread, standing_record
+from mpi.service.fold import keep_numbers, protects, put_current, read_unread, standing_record
 from mpi.service.link import Change, Linked, Moved, link_in, repartition, taken_again
+from mpi.service.numbers import form_of
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -670,5 +671,6 @@ def _fold(tx: Connection, mpi: Mpi, record_id: int, by: Principal, held_version:
     accepted = [one for one in versions if one.state == "accepted"]
     latest = max(accepted, key=lambda one: (one.source_at, one.version))
     record = standing_record(latest, is_protected=protects(versions))
-    form = mpi.normalised(record)
+    keep_numbers(tx, mpi, record_id, versions, by)
+    form = form_of(tx, mpi, record)
     put_current(tx, mpi, row, latest.version, record, form, by, held_version=held_version)

@@ -63,7 +63,7 @@ from mpi.service.load import (
 from mpi.service.lookup import NHS_NUMBER_SYSTEM, lookup_key
 from mpi.service.questions import Question, open_questions, splits_of
 from mpi.service.receive import document_of, first_versions
-from mpi.service.renew import renew_records
+from mpi.service.renew import renew_records, reread_numbers
 from mpi.store import graph as graph_store
 from mpi.store import persons as person_store
 from mpi.store import records as record_store
@@ -200,6 +200,7 @@ def _catch_up(mpi: Mpi) -> None:
     with mpi.db.read() as tx:
         others = stage.records_of_other_models(tx, mpi.model.revision)
     renew_records(mpi, others)
+    reread_numbers(mpi)
     link_waiting(mpi, limit=1 << 62)
 
 
@@ -286,6 +287,8 @@ class _Incoming:
                 again = np.fromiter(map(self._seen.again_text, rows.key_texts(good)), np.bool_, len(good))
                 if not is_empty:
                     again |= self._known(rows, good)
+                # What they say is of others too: it is folded one by one.
+                again |= rows.are_superseding(good)
                 self.later[number].update(rows.numbers[good[again]].tolist())
                 if len(fresh := good[~again]):
                     self._places.extend(rows.numbers[fresh].tolist())

@@ -68,6 +68,19 @@ record_version = Table(
     CheckConstraint("state in ('accepted', 'held', 'rejected')", name="state_is_known"),
 )
 
+# NHS numbers that another has taken the place of, by the record that says so.
+superseded_number = Table(
+    "superseded_number",
+    metadata,
+    Column("old_number", Id, nullable=False, autoincrement=False),
+    Column("record_id", Id, nullable=False, autoincrement=False),
+    Column("new_number", Id, nullable=False, autoincrement=False),
+    PrimaryKeyConstraint("old_number", "record_id"),
+    CheckConstraint("old_number <> new_number", name="numbers_differ"),
+    Index("ix_superseded_number_new_number", "new_number"),
+    Index("ix_superseded_number_record_id", "record_id"),
+)
+
 match_key = Table(
     "match_key",
     metadata,

@@ -56,6 +56,7 @@ def make(mpi: Mpi) -> Blueprint:
             "version": found.version,
             "state": found.state,
             "person_id": found.person_id,
+            "nhs_number_state": found.nhs_number_state,
             "record": found.record.to_payload(),
         }
         return answer, 200, {"ETag": etag(found.version)}

@@ -6,6 +6,7 @@ from marshmallow import fields, validate
 
 from foundation.web import Code, IdText, Instant, PageQuery, QuerySchema, Schema, Text
 from mpi.matching.questions import Kind
+from mpi.records import NumberState
 from mpi.records.demographics import ADDRESS_USES, NAME_USES
 from mpi.service.match import MOST_CANDIDATES
 from mpi.service.review import MAX_COMMENT, VERDICTS
@@ -58,6 +59,10 @@ class DemographicsSchema(Schema):
 class SourceRecordSchema(DemographicsSchema):
     """A source record without its key, which stands in the URL. ``updated_at`` is the source's own time of the change."""
 
+    nhs_number_verified_by = Text(longest=64)
+    nhs_number_verified_at = Text(longest=40)
+    nhs_number_superseded_by = Text(longest=20)
+    nhs_number_withdrawn_at = Text(longest=40)
     restricted = fields.Boolean(
         truthy={True},
         falsy={False},
@@ -86,6 +91,7 @@ class StoredRecordSchema(Schema):
     version = fields.Integer()
     state = Code(one_of=("linked", "waiting", "held"))
     person_id = IdText(allow_none=True)
+    nhs_number_state = Code(one_of=tuple(one.value for one in NumberState), allow_none=True)
     record = fields.Raw(metadata={"description": "The record as received."})
 
 

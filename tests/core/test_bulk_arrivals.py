@@ -115,7 +115,7 @@ READER = Reader(MODEL)
 
 
 def test_rows_of_every_kind_are_stored_as_a_loader_stores_them(tmp_path: Path):
-    path = write_csv(tmp_path / "rows.csv", odd_rows(3, 1_200))
+    path = write_csv(tmp_path / "rows.csv", odd_rows(3, 2_000))
 
     found = READER.by_column(path)
 
@@ -171,6 +171,10 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
     "mother_nhs_number": one_of(ONE_NUMBER, "12"),
     "birth_order": one_of("1", "2", "9"),
     "death_date": one_of("2024-05-01", "1850-01-01", "1990-02-14"),
+    "nhs_number_verified_by": one_of("PDS", "Łódź trust"),
+    "nhs_number_verified_at": one_of("2025-10-01", "2025-10-01T09:30:00Z", "2025-02-30"),
+    "nhs_number_superseded_by": one_of(OTHER_NUMBER, ONE_NUMBER),
+    "nhs_number_withdrawn_at": one_of("2025-11-01"),
     "restricted": one_of("yes", "No", "1"),
     "updated_at": one_of("2024-01-01T00:00:00Z", "2024-02-29T23:59:59Z", "2024-02-30T00:00:00Z", "2024-01-01T00:00:00.5+01:00"),
 }  # fmt: skip

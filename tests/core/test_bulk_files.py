@@ -18,13 +18,15 @@ from mpi.bulk.read import open_files
 from mpi.feeds.delimited import columns_of, read_rows, row_reader
 from mpi.matching import Model, normalise
 from mpi.matching.model import fingerprint
-from tests.core.matching_builders import MODEL, ONE_NUMBER
+from mpi.records import superseded_by, survivors
+from tests.core.matching_builders import MODEL, ONE_NUMBER, OTHER_NUMBER
 
 TODAY = date(2026, 1, 31)
 HEADINGS = (
     "organisation,system,local_id,nhs_number,nhs_number_status,identifier,identifier_system,family,given,middle,previous_family,name_use,"
     "birth_date,gender,address,city,postcode,phone,email,gp_practice,mother_nhs_number,birth_order,death_date,restricted,updated_at,"
-    "identifier_2,identifier_system_2,family_2,given_2,address_2,city_2,postcode_2,phone_2"
+    "identifier_2,identifier_system_2,family_2,given_2,address_2,city_2,postcode_2,phone_2,"
+    "nhs_number_verified_by,nhs_number_verified_at,nhs_number_superseded_by,nhs_number_withdrawn_at"
 ).split(",")
 
 
@@ -43,11 +45,18 @@ def as_loaded(
 ) -> tuple[dict[tuple[str, ...], Any], set[tuple[int, str | None, str]]]:
     """Return what a loader makes of a file: its records by key, and its rejects."""
     records, rejects = {}, set()
-    for row in read_rows(path, TODAY):
+    rows = list(read_rows(path, TODAY))
+    said: dict[str, set[str]] = {}
+    for row in rows:
+        for old, new in superseded_by([row.record] if row.record is not None else []).items():
+            said.setdefault(old, set()).add(new)
+    known = survivors(said, said)
+    for row in rows:
         rejects |= {(row.number, fault.field, fault.code) for fault in row.faults}
         if row.record is not None:
             key = row.record.key
-            records[key.organisation, key.system, key.local_id] = normalise(row.record, model)
+            form = normalise(row.record, model, superseded=known)
+            records[key.organisation, key.system, key.local_id] = form
     return records, rejects
 
 
@@ -59,6 +68,9 @@ def as_found(found: Normalised) -> tuple[dict[tuple[str, ...], Any], set[tuple[i
     return dict(zip(keys, records, strict=True)), {(one.row, one.field, one.code) for one in found.rejects}
 
 
+_SELDOM = ("",) * 12
+
+
 def odd_rows(seed: int, count: int) -> list[dict[str, str]]:
     """Rows of every kind of value and fault, each with its own key and time."""
     dice = random.Random(seed)
@@ -67,6 +79,10 @@ def odd_rows(seed: int, count: int) -> list[dict[str, str]]:
         "system": ("pas", "gp", "p a s", ""),
         "nhs_number": ("", ONE_NUMBER, f"{ONE_NUMBER[:3]} {ONE_NUMBER[3:6]} {ONE_NUMBER[6:]}", "9990000011", "9999999999", "x"),
         "nhs_number_status": ("", "01", "1", "02", "05", "77"),
+        "nhs_number_verified_by": (*_SELDOM, "PDS", " PDS ", "Łódź trust", "P" * 65),
+        "nhs_number_verified_at": (*_SELDOM, "2025-10-01", "2025-10-01T09:30:00Z", "2026-02-01", "2026-03-01", "2025-02-30", "01/10/2025"),
+        "nhs_number_superseded_by": (*_SELDOM, OTHER_NUMBER, ONE_NUMBER, "9990000011", "x"),
+        "nhs_number_withdrawn_at": (*_SELDOM, "2025-11-01", "2026-03-01", "soon"),
         "identifier": ("", "A123456", "a-123 456", "0000"),
         "identifier_system": ("", "card", "Card "),
         "family": ("", "Okafor", " Okafor", "O'Brien", "Okafor-Bello", "van der Berg", "Zając", "UNKNOWN", "x" * 101, "Oka\x07for"),

@@ -225,6 +225,31 @@ def test_eight_thousand_records_come_out_the_same_on_spark_after_a_failure_too(
     assert sorted(path.name for path in there.iterdir()) == sorted([*ANSWERS, "report.json"])
 
 
+def test_superseded_numbers_are_read_the_same_on_spark_whatever_part_says_so(session, tmp_path: Path):
+    path = conflicted_sample(tmp_path / "sample", 300, 9)
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        heading, rows = list(reader.fieldnames or ()), list(reader)
+    numbered = [row for row in rows if row["nhs_number"]]
+    for place, row in enumerate(numbered[: len(numbered) // 4 * 2 : 2]):
+        row["nhs_number_status"] = ("01", "01", "02")[place % 3]
+        row["nhs_number_superseded_by"] = numbered[2 * place + 1]["nhs_number"]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [*heading, "nhs_number_superseded_by"], restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    here, there = tmp_path / "here", tmp_path / "there"
+    arguments = ["link", str(path), "--out", str(there), "--engine", "spark", "--master", MASTER, "--json"]
+    bulk = mpi.cli.link_plain_files((path,), here, MODEL)
+
+    result = CliRunner().invoke(mpi.cli.cli, arguments, obj=_Bare())
+
+    assert result.exit_code == (mpi.cli.WITH_REJECTS if bulk["rejected"] else 0), result.output
+    for name in ANSWERS:
+        assert (there / name).read_bytes() == (here / name).read_bytes(), name
+    assert bulk["rejected"] < 40
+
+
 class _Bare:
     """A composition that has settings, and no index to touch."""
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import IntegerType, LongType, StringType, StructField, StructType
 
 from foundation.errors import Invalid
 from mpi.bulk.columns import SCHEMA
-from mpi.bulk.normalise import RowReader, normalise_rows
+from mpi.bulk.normalise import RowReader, normalise_rows, said_of
 from mpi.bulk.read import NameColumns, Raw, Reject, open_files
 from mpi.matching import Model, build_model
 
@@ -89,12 +89,38 @@ def raw_rows(session: SparkSession, folder: Path, columns: Sequence[str]) -> Dat
 # Normalisation ---------------------------------------------------------------------------------------------------
 
 
+def superseded(raw: DataFrame, columns: Sequence[str], read_row: RowReader) -> dict[str, list[str]]:
+    """Return the NHS numbers that rows say were superseded, each with those in its place: few, and of all parts together."""
+    if "nhs_number_superseded_by" not in columns:
+        return {}
+    visible = F.concat_ws("\x1f", *(_visible(name) for name in KEY))
+    keyed = raw.withColumn("record_key", visible)
+    telling = keyed.where(F.trim("nhs_number_superseded_by") != "").select("record_key").distinct()
+    rows = keyed.join(F.broadcast(telling), "record_key").orderBy("file_number", "row_number").collect()
+    read = (read_row(columns, [row[name] or "" for name in columns]) for row in rows)
+    times = [row["updated_at"] if "updated_at" in columns else None for row in rows]
+    return {old: sorted(new) for old, new in said_of(zip(times, read, strict=True)).items()}
+
+
+def _visible(name: str) -> Column:
+    return F.regexp_replace(F.coalesce(F.col(name), F.lit("")), "[^!-~]", "")
+
+
 def normalised(
-    raw: DataFrame, columns: Sequence[str], model: Model, today: date, read_row: RowReader, parts: int
+    raw: DataFrame,
+    columns: Sequence[str],
+    model: Model,
+    today: date,
+    read_row: RowReader,
+    parts: int,
+    said: Mapping[str, Sequence[str]],
 ) -> DataFrame:
     """Normalise rows part by part; all versions of a record are in one part, in the order in which they stood.
 
     Only the visible letters of ``local_id`` choose the part: whatever a reader strips, one key has one part.
+
+    Args:
+        said: as ``superseded`` returns it.
     """
     document = document_of(model)
     names = tuple(columns)
@@ -102,21 +128,25 @@ def normalised(
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         held = list(batches)
         if held:
-            yield from _normalised(pa.Table.from_batches(held), names, document, today, read_row)
+            yield from _normalised(pa.Table.from_batches(held), names, document, today, read_row, said)
 
-    visible = F.regexp_replace(F.coalesce(F.col("local_id"), F.lit("")), "[^!-~]", "")
-    together = raw.repartition(parts, visible).sortWithinPartitions("file_number", "row_number")
+    together = raw.repartition(parts, _visible("local_id")).sortWithinPartitions("file_number", "row_number")
     return together.mapInArrow(work, from_arrow_schema(NORMALISED))
 
 
 def _normalised(
-    table: pa.Table, columns: tuple[str, ...], document: str, today: date, read_row: RowReader
+    table: pa.Table,
+    columns: tuple[str, ...],
+    document: str,
+    today: date,
+    read_row: RowReader,
+    superseding: Mapping[str, Sequence[str]],
 ) -> Iterator[pa.RecordBatch]:
     with duckdb.connect() as connection:
         connection.execute("SET threads = 1").fetchall()
         connection.register("bulk_raw", table)
         raw = Raw(connection, "bulk_raw", columns, table.num_rows, ())
-        found = normalise_rows(raw, model_from(document), today, read_row)
+        found = normalise_rows(raw, model_from(document), today, read_row, superseding)
         records = found.records
         said = {
             "rows": found.rows,

@@ -22,7 +22,7 @@ from mpi.bulk.read import NameColumns
 from mpi.bulk.run import Job, Say, person_id, told_dropped, write_rows, write_whole
 from mpi.bulk.spark.block import dropped_keys, keys_of, pairs_of, sizes_of
 from mpi.bulk.spark.persons import Found, partition_records
-from mpi.bulk.spark.rows import KEY, RECORDS, counted, normalised, numbered, raw_rows, read_files
+from mpi.bulk.spark.rows import KEY, RECORDS, counted, normalised, numbered, raw_rows, read_files, superseded
 from mpi.bulk.spark.session import spark_session
 from mpi.bulk.spark.tasks import tasks_of
 from mpi.bulk.spark.weigh import SparkWeigher
@@ -179,7 +179,8 @@ class _Run:
     def _normalise(self, read: dict[str, Any]) -> dict[str, Any]:
         job = self._job
         raw = raw_rows(self._session, self._work / "raw", read["columns"])
-        frame = normalised(raw, read["columns"], job.model, self._today, self._read_row, self._parts)
+        said = superseded(raw, read["columns"], self._read_row)
+        frame = normalised(raw, read["columns"], job.model, self._today, self._read_row, self._parts, said)
         kept = self._keep("normalised", frame)
         told, rejects = counted(kept, read["unreadable"])
         write_rows(

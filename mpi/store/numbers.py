@@ -1,0 +1,59 @@
+"""NHS numbers that another has taken the place of, as records say so."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+
+from mpi.store.batch import within
+from mpi.store.tables import superseded_number
+
+
+def read_superseded(tx: Connection, old_numbers: Collection[str]) -> dict[str, set[str]]:
+    """Return for each of these numbers those that records name in its place."""
+    return _read(tx, superseded_number.c.old_number, old_numbers, 0)
+
+
+def read_predecessors(tx: Connection, new_numbers: Collection[str]) -> dict[str, set[str]]:
+    """Return for each of these numbers those whose place it took."""
+    return _read(tx, superseded_number.c.new_number, new_numbers, 1)
+
+
+def _read(tx: Connection, column: Any, numbers: Collection[str], place: int) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    if not numbers:
+        return found
+    table = superseded_number.c
+    rows = tx.execute(
+        select(table.old_number, table.new_number).where(within(tx, column, [int(one) for one in numbers]))
+    )
+    for row in rows:
+        found.setdefault(_digits(row[place]), set()).add(_digits(row[1 - place]))
+    return found
+
+
+def read_all_superseded(tx: Connection) -> list[str]:
+    """Return every number that any record says was superseded."""
+    return [_digits(number) for number in tx.scalars(select(superseded_number.c.old_number).distinct())]
+
+
+def read_said(tx: Connection, record_id: int) -> dict[str, str]:
+    """Return what a record says: each superseded number, and the one in its place."""
+    table = superseded_number.c
+    rows = tx.execute(select(table.old_number, table.new_number).where(table.record_id == record_id))
+    return {_digits(row[0]): _digits(row[1]) for row in rows}
+
+
+def replace_said(tx: Connection, record_id: int, said: Mapping[str, str]) -> None:
+    """Let a record say this, and nothing else, of superseded numbers."""
+    tx.execute(delete(superseded_number).where(superseded_number.c.record_id == record_id))
+    rows = [
+        {"old_number": int(old), "record_id": record_id, "new_number": int(new)}
+        for old, new in sorted(said.items())
+    ]
+    if rows:
+        tx.execute(insert(superseded_number), rows)
+
+
+def _digits(number: int) -> str:
+    return f"{number:010}"
