@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TextIO
 
 import click
 
+from foundation.auth.users import active_user
 from foundation.clock import SystemClock
 from foundation.database import Database, metadata
 from foundation.directory import Organisation, list_organisations, put_organisation
-from foundation.errors import Invalid, ServiceError, Unavailable
+from foundation.errors import Conflict, Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
 from foundation.settings import Settings
@@ -37,6 +38,7 @@ from mpi.service.context import Mpi
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
 from mpi.service.match import MOST_CANDIDATES, match_person
+from mpi.service.overfull import OVER_CAP, find_overfull, retire_keys
 from mpi.service.people import get_person, lookup_persons
 from mpi.service.renew import renew_index
 from mpi.service.review import get_task, list_tasks
@@ -869,6 +871,87 @@ def renew(composition: Composition, is_json: bool) -> None:
             renewed = renew_index(composition.mpi, progress)
         counts = count_index(composition.mpi)
     _say({"renewed": renewed, **counts}, is_json, [f"Renewed {renewed} records; {counts['persons']} persons"])
+
+
+@cli.group("model")
+def model_group() -> None:
+    """Keys that the index has outgrown, and the model revision that retires them."""
+
+
+@model_group.command("overfull")
+@as_json
+@needs_index
+def model_overfull(composition: Composition, is_json: bool) -> None:
+    """List the blocking keys that more than four times their rule's cap of records hold, by rule, without a value.
+
+    Linking reads such a key in full; a bulk run refuses where they are too many.
+    """
+    with _telling(is_json):
+        found = find_overfull(composition.mpi)
+        model = composition.mpi.model
+    by_rule: dict[str, list[int]] = {}
+    for one in found:
+        by_rule.setdefault(one.rule, []).append(one.records)
+    rules = [
+        {
+            "rule": rule,
+            "cap": model.caps[rule],
+            "keys": len(sizes),
+            "largest": max(sizes),
+            "pairs": sum(size * (size - 1) // 2 for size in sizes),
+        }
+        for rule, sizes in sorted(by_rule.items())
+    ]
+    lines = [
+        f"{row['rule']}: {row['keys']} keys past {OVER_CAP} x {row['cap']} records; the fullest has {row['largest']}; {row['pairs']} pairs"
+        for row in rules
+    ] or ["No key is overfull"]
+    _say({"model_revision": model.revision, "listed": len(model.overfull), "rules": rules}, is_json, lines)
+
+
+@model_group.command("retire")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The new model's file."
+)
+@click.option("--by", "username", required=True, help="Whose act it is: the name of an account.")
+@click.option("--approved-by", required=True, help="A second person's account.")
+@as_json
+@needs_index
+def model_retire(composition: Composition, out: Path, username: str, approved_by: str, is_json: bool) -> None:
+    """Write a model revision that lists the overfull keys of the index, so that nobody is found by them any more.
+
+    Weights and thresholds stay. Nothing changes until services run with the new model and the index is linked again by it.
+    """
+    mpi = composition.mpi
+    with _telling(is_json):
+        if out.exists():
+            raise Conflict("file-exists", field="out", detail="A model that was written is not written over.")
+        with mpi.db.read() as tx:
+            people = active_user(tx, username, "by"), active_user(tx, approved_by, "approved_by")
+
+        def keep(document: Mapping[str, Any]) -> None:
+            try:
+                with out.open("x", encoding="utf-8") as file:
+                    json.dump(document, file, ensure_ascii=False, indent=1, sort_keys=True)
+                    file.write("\n")
+            except OSError as fault:
+                raise Unavailable("file-not-writable", field="out") from fault
+
+        retirement = retire_keys(mpi, find_overfull(mpi), *people, keep)
+        records = count_index(mpi)["records"]
+    answer = {
+        "model": str(out),
+        "model_revision": retirement.revision,
+        "from_revision": retirement.from_revision,
+        "retired": dict(retirement.rules),
+        "records": records,
+    }
+    retired = ", ".join(f"{count} of {rule}" for rule, count in retirement.rules.items())
+    lines = [
+        f"Wrote {out}, revision {retirement.revision}, which retires keys: {retired}",
+        f"Next: set MPI_MODEL={out} for every process, and run `mpi relink`: all {records} records are linked again",
+    ]
+    _say(answer, is_json, lines)
 
 
 # Models --------------------------------------------------------------------------------------------------------------

@@ -142,6 +142,18 @@ def find_user(tx: Connection, user_id: int) -> User | None:
     return None if row is None else _from_row(row)
 
 
+def active_user(tx: Connection, username: str, field: str) -> User:
+    """Return the person who is named as one that takes part in an act.
+
+    Raises:
+        NotFound: ``user-unknown``, for a closed account as well.
+    """
+    row = tx.execute(select(user_account).where(user_account.c.username == username)).first()
+    if row is None or not row.is_active:
+        raise NotFound("user-unknown", field=field)
+    return _from_row(row)
+
+
 def set_user_active(tx: Connection, username: str, *, is_active: bool) -> int:
     """Open or close an account and return its id; its sessions end with it. Opening it also takes away a lock.
 

@@ -147,7 +147,7 @@ def _check_reach(unlisted: list[Dropped], size: int) -> None:
         raise Unavailable(
             "keys-overfull",
             detail=f"{len(unlisted)} blocking keys ({rules}) are held by so many records that they give {pairs} pairs; "
-            "use a model that lists them as overfull.",
+            "use a model that lists them as overfull: `mpi model retire` makes one for keys of the index, `mpi train` for those of files.",
         )
 
 

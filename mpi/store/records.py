@@ -248,6 +248,28 @@ def search_capped(tx: Connection, caps: Mapping[int, int]) -> list[Found]:
     return [Found(*row) for row in tx.execute(statement, {"keys": keys, "caps": [caps[key] for key in keys]})]
 
 
+def large_keys(tx: Connection, over: int) -> dict[int, int]:
+    """Return the keys that more than so many records hold, each with one of them; every key is counted."""
+    statement = (
+        select(match_key.c.key, func.min(match_key.c.record_id))
+        .group_by(match_key.c.key)
+        .having(func.count() > over)
+    )
+    return {row[0]: row[1] for row in tx.execute(statement)}
+
+
+def count_holders(tx: Connection, keys: Collection[int]) -> dict[int, int]:
+    """Return how many records hold each of these keys."""
+    if not keys:
+        return {}
+    statement = (
+        select(match_key.c.key, func.count())
+        .where(within(tx, match_key.c.key, keys))
+        .group_by(match_key.c.key)
+    )
+    return {row[0]: row[1] for row in tx.execute(statement)}
+
+
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
