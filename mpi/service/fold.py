@@ -1,7 +1,7 @@
 """Which version stands for a record, and what is derived from it: form, keys, and what came while no model could be read."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import reads_like_another_person
 from mpi.service.lookup import lookup_keys
-from mpi.service.numbers import bearers_of, form_of, forms_of
+from mpi.service.numbers import bearers_of, form_of, forms_of, survivors_of_numbers
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow, VersionRow
@@ -173,6 +173,25 @@ def read_again(
             put_current(tx, mpi, row, row.current_version, record, form, by)
             count += 1
     return count
+
+
+def missed_news(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> set[int]:
+    """Return the records whose number another has taken the place of, though they are read by the old one still.
+
+    News of a number and a record that bears it may come at one moment, so that the T1 of neither sees the other: the later T2 sees both.
+    It looks at the records that it links, and at whoever bears a number of which they bring news.
+    """
+    forms = {number: mpi.forms.of(row).number for number, row in rows.items()}
+    told = number_store.read_numbers_said(tx, rows.keys())
+    if told:
+        others = record_store.read_records(tx, bearers_of(tx, told) - rows.keys())
+        forms |= {
+            number: mpi.forms.of(row).number
+            for number, row in others.items()
+            if row.state == "active" and row.model_revision != UNREAD
+        }
+    replaced = survivors_of_numbers(tx, {number for number in forms.values() if number})
+    return {number for number, form in forms.items() if form in replaced}
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -23,7 +23,7 @@ from mpi.records import SourceRecord
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, Weighed, edge_row, is_edge, pair_of, weigh_pair
-from mpi.service.fold import UNREAD, read_unread
+from mpi.service.fold import UNREAD, missed_news, read_again, read_unread
 from mpi.service.graph import Settled, Survey, Unions, settle, survey
 from mpi.service.numbers import form_of
 from mpi.service.persons import lock_persons
@@ -114,9 +114,12 @@ def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
             for number, row in rows.items()
             if row.linked_version is None and row.state == "active"
         }
+        if misread := missed_news(tx, mpi, waiting):
+            read_again(tx, mpi, misread, SYSTEM_ITSELF)
+            return None
         return link_in(tx, mpi, waiting, ARRIVAL) if waiting else NOTHING
 
-    # What came while no model could be read is read first, in a transaction of its own.
+    # What came while no model could be read is read first, in a transaction of its own; so is what came beside news of its number.
     linked = taken_again(mpi, take) or taken_again(mpi, take) or NOTHING
     if linked.records:
         mpi.bell.ring("outbox")

@@ -44,6 +44,13 @@ def read_said(tx: Connection, record_id: int) -> dict[str, str]:
     return {_digits(row[0]): _digits(row[1]) for row in rows}
 
 
+def read_numbers_said(tx: Connection, record_ids: Collection[int]) -> set[str]:
+    """Return the superseded numbers of which these records say so."""
+    table = superseded_number.c
+    statement = select(table.old_number).distinct().where(within(tx, table.record_id, record_ids))
+    return {_digits(number) for number in tx.scalars(statement)}
+
+
 def replace_said(tx: Connection, record_id: int, said: Mapping[str, str]) -> None:
     """Let a record say this, and nothing else, of superseded numbers."""
     tx.execute(delete(superseded_number).where(superseded_number.c.record_id == record_id))

@@ -20,12 +20,14 @@ from mpi.bulk.read import open_files
 from mpi.feeds.delimited import File, columns_of, read_rows, row_reader
 from mpi.matching import NormalisedRecord
 from mpi.records import NumberState, RecordKey, SourceRecord
+from mpi.service import fold, receive
 from mpi.service.census import verify_index
 from mpi.service.link import link_waiting
 from mpi.service.load import load_records
 from mpi.service.lookup import NHS_NUMBER_SYSTEM
 from mpi.service.match import match_person
 from mpi.service.people import get_record, lookup_persons
+from mpi.service.receive import receive_record
 from mpi.service.switch import load_index, relink_index
 from mpi.store import records as record_store
 from tests.core.matching_builders import THIRD_NUMBER
@@ -311,3 +313,43 @@ def test_a_fault_in_what_is_said_of_a_number_is_refused_by_field(
 
     assert (refusal.value.code, refusal.value.field) == (code, field)
     assert world.rows("select 1 from source_record") == []
+
+
+# News and a bearer at one moment --------------------------------------------------------------------------------------
+
+
+def test_a_record_that_came_as_the_news_was_written_is_read_by_it_when_it_is_linked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send(KNOWING)
+    world.send(NEWER)
+    with monkeypatch.context() as blind:
+        # The news was not committed yet as this T1 looked for it.
+        blind.setattr(receive, "survivors_of", lambda *_: {})
+        receive_record(world.mpi, UNAWARE, FEED, link=False)
+    assert forms(world)["2"] == (OLD, "v")
+
+    link_waiting(world.mpi)
+
+    assert forms(world)["2"] == (NEW, "v")
+    assert [len(group) for group in world.groups()] == [3]
+    assert world.kinds() == []
+
+
+def test_whom_the_news_did_not_see_is_read_by_it_when_its_own_record_is_linked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send(NEWER)
+    world.send(UNAWARE)
+    with monkeypatch.context() as blind:
+        # The other record was not committed yet as the T1 of the news looked for bearers of the number.
+        blind.setattr(fold, "bearers_of", lambda *_: set())
+        receive_record(world.mpi, KNOWING, FEED, link=False)
+    assert forms(world)["2"] == (OLD, "v")
+
+    link_waiting(world.mpi)
+    link_waiting(world.mpi)
+
+    assert forms(world)["2"] == (NEW, "v")
+    assert [len(group) for group in world.groups()] == [3]
+    assert world.kinds() == []
