@@ -252,7 +252,7 @@ def written(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 def test_files_are_gathered_as_their_records_are_one_by_one(tmp_path: Path):
-    rows = odd_rows(7, 600)
+    rows = odd_rows(7, 900)
     for row, address in zip(
         rows, ("Homeless", "c/o Rough Sleepers Team", "1 NFA Road", "No Fixed\nAbode"), strict=False
     ):
@@ -287,7 +287,7 @@ def test_files_are_gathered_as_their_records_are_one_by_one(tmp_path: Path):
 
 
 def test_a_row_of_any_form_of_file_is_the_same_record(tmp_path: Path):
-    rows = odd_rows(8, 300)
+    rows = odd_rows(8, 500)
     path = written(tmp_path / "rows.csv", rows)
     with duckdb.connect() as connection:
         source = f"read_csv('{path}', all_varchar = true)"

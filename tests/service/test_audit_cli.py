@@ -15,6 +15,7 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.principal import Principal
 from foundation.settings import Settings
+from tests.service.audit_world import wait_until_settled
 
 CLERK = Principal("person", "clerk.one", "RRV", frozenset(), role="R8010")
 Run = Callable[..., Result]
@@ -26,6 +27,7 @@ def composition(db: Database, clock: FixedClock) -> Composition:
     for _ in range(2):
         with db.write() as tx:
             audit.append_all(tx, [entry_by(CLERK, clock.now(), "person-read", person_id=7)] * 3)
+        wait_until_settled(db)
         seal_audit(made)
     with db.write() as tx:
         audit.append(tx, entry_by(CLERK, clock.now(), "person-read", person_id=7))

@@ -31,6 +31,7 @@ from foundation.sealing.seal import count_waiting, seal, seal_waiting
 from foundation.sealing.tables import TREE_TABLES, audit_checkpoint, audit_leaf
 from foundation.sealing.verify import Fault, Verdict, verify_log
 from tests.engines import APPLICATION, MIGRATOR
+from tests.service.audit_world import wait_until_settled
 
 ORIGIN = "mpi.example.nhs.uk/audit"
 CLERK = Principal("person", "clerk.zoë", "RRV", frozenset(), role="R8010", client_id="uclh-portal")
@@ -66,8 +67,11 @@ class Log:
             request_id="r-1",
         )
 
-    def seal(self, limit: int = 10_000) -> int:
+    def seal(self, limit: int = 10_000, *, at_once: bool = False) -> int:
+        """Seal what is committed. ``at_once``: without waiting for whatever transactions are open."""
         self.clock.advance(timedelta(seconds=20))
+        if not at_once:
+            wait_until_settled(self.db)
         return seal(self.db, self.clock, ORIGIN, limit=limit)
 
     def look(self, **more) -> tuple[Verdict, list[Fault]]:
@@ -171,6 +175,7 @@ def test_what_waits_is_sealed_batch_by_batch_until_nothing_waits(log: Log, clock
     with log.db.read() as tx:
         before = count_waiting(tx)
 
+    wait_until_settled(log.db)
     sealed = seal_waiting(log.db, clock, ORIGIN)
 
     with log.db.read() as tx:
@@ -254,7 +259,7 @@ def test_a_row_waits_while_an_earlier_transaction_is_open(postgresql_url: str, c
         audit.append(early, log.entry())  # has the lower number and transaction, and is not committed
         log.write(2)
 
-        while_open = log.seal()
+        while_open = log.seal(at_once=True)
     after = log.seal()
 
     assert (while_open, after) == (0, 3)
@@ -320,6 +325,7 @@ def test_many_sealers_and_writers_at_once_make_one_tree(log: Log):
         thread.start()
     for thread in threads:
         thread.join()
+    wait_until_settled(log.db)
     rest = seal_waiting(log.db, log.clock, ORIGIN)
 
     assert faults == []
@@ -352,7 +358,7 @@ def test_a_log_that_was_restored_into_another_cluster_goes_on_in_order(
     with db.read() as tx:
         was_current = is_current(tx)
     with pytest.raises(Conflict, match="audit-order-lost"):
-        log.seal()
+        log.seal(at_once=True)
 
     upgrade(owner)
 

@@ -17,6 +17,7 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.principal import SYSTEM_ITSELF
 from foundation.settings import Settings
+from tests.service.audit_world import wait_until_settled
 from tests.service.consent_world import PRACTICE, UCLH, World, a_world
 from tests.web.foundation_caller import bearer, register_client
 
@@ -41,6 +42,7 @@ def client(app: Flask) -> FlaskClient:
 
 
 def seal(app: Flask) -> int:
+    wait_until_settled(app.extensions["composition"].db)
     return seal_audit(app.extensions["composition"])
 
 
