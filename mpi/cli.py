@@ -32,13 +32,14 @@ from mpi.feeds.delimited import (
     row_reader,
 )
 from mpi.matching import Model, load_model
+from mpi.matching.model import OVER_CAP
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
 from mpi.service.context import Mpi
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
 from mpi.service.match import MOST_CANDIDATES, match_person
-from mpi.service.overfull import OVER_CAP, find_overfull, retire_keys
+from mpi.service.overfull import find_overfull, retire_keys
 from mpi.service.people import get_person, lookup_persons
 from mpi.service.renew import renew_index
 from mpi.service.review import get_task, list_tasks
@@ -930,12 +931,15 @@ def model_retire(composition: Composition, out: Path, username: str, approved_by
             people = active_user(tx, username, "by"), active_user(tx, approved_by, "approved_by")
 
         def keep(document: Mapping[str, Any]) -> None:
+            part = out.with_name(out.name + ".part")
+            text = json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True)
             try:
-                with out.open("x", encoding="utf-8") as file:
-                    json.dump(document, file, ensure_ascii=False, indent=1, sort_keys=True)
-                    file.write("\n")
+                part.write_text(text + "\n", encoding="utf-8")
+                os.link(part, out)  # whole or not at all, and over nothing that has come meanwhile
             except OSError as fault:
                 raise Unavailable("file-not-writable", field="out") from fault
+            finally:
+                part.unlink(missing_ok=True)
 
         retirement = retire_keys(mpi, find_overfull(mpi), *people, keep)
         records = count_index(mpi)["records"]

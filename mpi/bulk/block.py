@@ -13,7 +13,7 @@ from mpi.bulk.records import Records
 from mpi.bulk.sql import columns_asked, key_statement
 from mpi.matching import Model
 from mpi.matching.definition import KEY_RULES
-from mpi.matching.model import fingerprint
+from mpi.matching.model import OVER_CAP, fingerprint
 
 Ints = NDArray[np.int64]
 
@@ -187,7 +187,7 @@ def _overfull(
     Args:
         holders: of each key one record that has it.
     """
-    large = sizes > 4 * model.caps[rule]
+    large = sizes > OVER_CAP * model.caps[rule]
     asked = np.flatnonzero((sizes > 1) if model.overfull else large)
     if not len(asked):
         return {}

@@ -111,6 +111,10 @@ class Model:
         return may_link and weight >= self.thresholds.live
 
 
+OVER_CAP = 4
+"""A key that the model does not list may be held by this many times its rule's cap of records; one beyond is overfull."""
+
+
 def fingerprint(text: str) -> int:
     """Return a signed 64-bit key of a text: the first 8 bytes of its blake2b."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)

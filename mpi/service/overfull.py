@@ -8,13 +8,10 @@ from typing import Any
 from foundation.auth.users import User
 from foundation.errors import Conflict
 from mpi.matching.definition import LOCATION_RULES
-from mpi.matching.model import fingerprint, revision_of
+from mpi.matching.model import OVER_CAP, fingerprint, revision_of
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.store import records as record_store
-
-OVER_CAP = 4
-"""A key that the model does not list may be held by this many times its rule's cap of records; one beyond is overfull."""
 
 
 @dataclass(frozen=True, slots=True)

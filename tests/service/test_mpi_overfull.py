@@ -1,9 +1,11 @@
 """Blocking keys that the index has outgrown: listed by rule without a value, and retired by a model revision that two people made."""
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -189,3 +191,22 @@ def test_an_index_without_overfull_keys_has_nothing_to_retire(
 
     assert (answer.exit_code, json.loads(answer.stdout)["error"]) == (1, "keys-not-overfull")
     assert not out.exists()
+
+
+def test_a_disk_that_is_full_leaves_no_half_of_a_model_and_no_trace(
+    world: World, run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def write_half(path: Path, text: str, **how: Any) -> int:
+        write(path, text[: len(text) // 2], **how)
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(Path, "write_text", write_half)
+    done = run(
+        "retire", "--out", str(tmp_path / "new.json"), "--by", "anne", "--approved-by", "bela", "--json"
+    )
+
+    assert json.loads(done.stdout)["error"] == "file-not-writable"
+    assert list(tmp_path.glob("new*")) == []
+    assert world.rows("select 1 from audit_event where kind like 'keys-%'") == []

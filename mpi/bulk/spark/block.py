@@ -13,7 +13,7 @@ from mpi.bulk.spark.translate import keys_on_spark
 from mpi.bulk.sql import columns_asked
 from mpi.matching import Model
 from mpi.matching.definition import KEY_RULES
-from mpi.matching.model import fingerprint
+from mpi.matching.model import OVER_CAP, fingerprint
 
 RECORDS = "bulk_records"
 
@@ -50,7 +50,9 @@ def dropped_keys(
 
     The index's own fingerprint is of a key's text; it is worked out for the large ones, and for all only where the model lists any.
     """
-    limit = F.element_at(F.array(*(F.lit(4 * model.caps[rule]) for rule in model.rules)), F.col("rule") + 1)
+    limit = F.element_at(
+        F.array(*(F.lit(OVER_CAP * model.caps[rule]) for rule in model.rules)), F.col("rule") + 1
+    )
     marked = sizes.withColumn("is_large", F.col("size") > limit)
     asked = marked if model.overfull else marked.where("is_large")
     rules = sorted(row["rule"] for row in asked.select("rule").distinct().collect())
