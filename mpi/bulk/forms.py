@@ -70,8 +70,12 @@ class Linkage:
         return self.records.forms(rows)
 
     def columns_of(self, rows: Ints, names: Sequence[str], keys: Sequence[str] = ()) -> dict[str, list[Any]]:
-        """Return columns of some rows, of their forms and of their keys."""
-        found = dict(self.records.taken(names, rows))
+        """Return columns of some rows, of their forms and of their keys; of a list how long it is."""
+        taken = self.records.taken(names, rows)
+        found = {
+            name: pc.list_value_length(column) if pa.types.is_list(column.type) else column
+            for name, column in taken.items()
+        }
         found |= {name: self.keys.column(name).take(pa.array(rows)) for name in keys}
         return {name: column.to_pylist() for name, column in found.items()}
 

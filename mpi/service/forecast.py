@@ -143,7 +143,7 @@ def _traits(settled: Settlement, stood: NDArray[np.bool_], year: int) -> dict[st
         "age": of("birth_0", lambda born: _age_band(year - born) if born else "unknown"),
         "sex": of("gender", lambda gender: gender or "unknown"),
         "NHS number": of("number_state", lambda state: _NUMBERS.get(state, "none")),
-        "address": of("places", lambda places: "known" if places else "none"),
+        "address": of("places", lambda count: "known" if count else "none"),
     }
 
 

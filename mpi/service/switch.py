@@ -133,7 +133,7 @@ def switch_index(
         Unavailable: ``keys-overfull``, ``match-model-unreadable``, ``index-busy`` when the same moved again and again.
     """
     with seldom_collected(), mpi.db.session() as session:
-        switched = _Run(mpi, session, folder, by, memory, threads, say, at_step).run(records)
+        switched = _Run(mpi, folder, by, memory, threads, say, at_step).run(session, records)
     mpi.bell.ring("outbox")
     mpi.bell.ring("link")
     return switched
@@ -151,10 +151,9 @@ def tried_switch(
     Raises:
         Unavailable: as ``switch_index``, but for ``index-busy``.
     """
-    with mpi.db.session() as session:
-        run = _Trial(mpi, session, folder, SYSTEM_ITSELF, memory, threads, say, lambda _: None)
-        with run.settled() as settled:
-            yield settled
+    run = _Trial(mpi, folder, SYSTEM_ITSELF, memory, threads, say, lambda _: None)
+    with seldom_collected(), run.settled() as settled:
+        yield settled
 
 
 # Files and the whole index -------------------------------------------------------------------------------------------
@@ -355,7 +354,6 @@ class _Run:
     def __init__(
         self,
         mpi: Mpi,
-        session: Session,
         folder: Path,
         by: Principal,
         memory: int,
@@ -363,25 +361,25 @@ class _Run:
         say: Say,
         at_step: Callable[[str], None],
     ) -> None:
-        self._mpi, self._session, self._folder, self._by = mpi, session, folder, by
+        self._mpi, self._folder, self._by = mpi, folder, by
         self._memory, self._threads, self._say, self._at_step = memory, threads, say, at_step
         self._now = mpi.clock.now()
         self._read = _Read()
         self._waiting = Waiting(folder)
         self._stages: dict[str, dict[str, float]] = {}
 
-    def run(self, records: Iterable[Sequence[SourceRecord] | Arrivals]) -> Switched:
-        with self._stage("read"), self._session.stage() as tx:
+    def run(self, session: Session, records: Iterable[Sequence[SourceRecord] | Arrivals]) -> Switched:
+        with self._stage("read"), session.stage() as tx:
             stage.open_stage(tx)
             write_forms(self._forms(tx, records), self._mpi.model, self._folder)
         with self._stage("link"):
             linkage = link_forms(self._mpi.model, self._folder, self._memory, self._threads, self._say)
-        with self._stage("stage"), self._session.stage() as tx:
+        with self._stage("stage"), session.stage() as tx:
             self._stage_edges(tx, linkage)
             stage.close_stage(tx)
         for _ in range(ATTEMPTS):
             try:
-                with self._stage("switch"), self._session.write() as tx:
+                with self._stage("switch"), session.write() as tx:
                     settled = Settlement(
                         self._mpi,
                         tx,
@@ -799,7 +797,7 @@ class Settlement:
         return self._read.revisions
 
     def columns(self, names: Sequence[str], keys: Sequence[str] = ()) -> dict[str, list[Any]]:
-        """Return columns of normalised records, and of their keys, for every node; None for a late one."""
+        """Return columns of normalised records, and of their keys, for every node; of a list how long it is. None for a late one."""
         rows, late = np.flatnonzero(self.is_ok), [None] * len(self.late)
         found = self._linkage.columns_of(rows, names, keys)
         return {name: [*values, *late] for name, values in found.items()}
