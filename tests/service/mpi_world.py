@@ -61,6 +61,18 @@ _DOUBTS: tuple[dict[str, str], ...] = (
 )
 
 
+ANOTHER_PERSON = a_source_record(
+    "1",
+    given="Kevin",
+    family="Blackwood",
+    born_on="1951-07-30",
+    gender="male",
+    line="9 Mile End Road",
+    postcode="E1 4NS",
+)
+"""Someone whom an update of record 1 reads like, and who is not the one that it was."""
+
+
 def a_doubtful_record(local_id: str = "2", organisation: str = "RV5", **more: str) -> SourceRecord:
     """A record that may be of ``a_source_record()``'s person: worth a look and not a link, under whatever model is shipped."""
     model = load_model()

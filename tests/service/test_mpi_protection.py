@@ -24,18 +24,9 @@ from mpi.service.people import get_record
 from mpi.service.receive import receive_record
 from mpi.service.renew import renew_index
 from mpi.service.review import decide_task, undo_decision
-from tests.service.mpi_world import FEED, ONE_NUMBER, READER, World, a_source_record, at
+from tests.service.mpi_world import ANOTHER_PERSON, FEED, ONE_NUMBER, READER, World, a_source_record, at
 from tests.service.switch_world import switched
 
-ANOTHER_PERSON = a_source_record(
-    "1",
-    given="Kevin",
-    family="Blackwood",
-    born_on="1951-07-30",
-    gender="male",
-    line="9 Mile End Road",
-    postcode="E1 4NS",
-)
 PHONES = {1: "07700900111", 2: "07700900222", 3: "07700900333", 4: "07700900444"}
 KEY = RecordKey("RRV", "pas", "1")
 

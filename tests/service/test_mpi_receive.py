@@ -21,16 +21,15 @@ from mpi.service.match import match_person
 from mpi.service.receive import receive_record, store_record
 from mpi.service.renew import renew_index
 from mpi.service.review import decide_task, undo_decision
-from tests.service.mpi_world import FEED, ONE_NUMBER, OTHER_NUMBER, READER, World, a_source_record, at
-
-ANOTHER_PERSON = a_source_record(
-    "1",
-    given="Kevin",
-    family="Blackwood",
-    born_on="1951-07-30",
-    gender="male",
-    line="9 Mile End Road",
-    postcode="E1 4NS",
+from tests.service.mpi_world import (
+    ANOTHER_PERSON,
+    FEED,
+    ONE_NUMBER,
+    OTHER_NUMBER,
+    READER,
+    World,
+    a_source_record,
+    at,
 )
 
 
