@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mpi.bulk.keyed import TABLE, Keyed
 from mpi.bulk.records import Records
 from mpi.bulk.sql import columns_asked, key_statement
 from mpi.matching import Model
@@ -102,23 +103,22 @@ def _write_keys(
     progress: Callable[[str], None],
 ) -> None:
     """Write the keys of all rules, as hashes with their rows: some rows at a time, whose columns are fetched once for all rules."""
-    columns = list(dict.fromkeys(name for rule in rules for name in columns_asked(KEY_RULES[rule])))
-    statements = {rule: key_statement(rule, KEY_RULES[rule], "bulk_records") for rule in rules}
+    keyed = Keyed(connection, records, rules, with_text=False)
     for rule in rules:
         for path in _key_paths(folder, rule):
             path.write_bytes(b"")
     for start in range(0, records.size, ROWS_AT_ONCE):
         some = np.arange(start, min(records.size, start + ROWS_AT_ONCE), dtype=np.int32)
-        connection.register("bulk_records", pa.table({"row": pa.array(some), **records.taken(columns, some)}))
+        connection.register(TABLE, keyed.taken(pa.array(some)))
         try:
-            for rule, statement in statements.items():
+            for rule, statement in keyed.statements.items():
                 progress(rule)
                 found = connection.sql(statement).to_arrow_table()
                 for name, path in zip(("row", "key"), _key_paths(folder, rule), strict=True):
                     with path.open("ab") as file:
                         found.column(name).to_numpy().tofile(file)
         finally:
-            connection.unregister("bulk_records")
+            connection.unregister(TABLE)
 
 
 def _key_paths(folder: Path, rule: str) -> tuple[Path, Path]:

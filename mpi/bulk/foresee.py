@@ -6,6 +6,7 @@ evaluated with what is known; where that does not decide it, it stays open.
 """
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -308,71 +309,76 @@ def _is_place(node: ast.expr) -> bool:
 # Facts over the values that records have -----------------------------------------------------------------------
 
 
-class Values:
-    """Works out facts over the distinct values of a table of records."""
+_Asked = tuple[int, str]
+"""A group of columns, and an expression over it."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, records: Records) -> None:
+
+class Values:
+    """Works out facts over the distinct values of a table of records.
+
+    Args:
+        facts: what may be asked for. What these need of one group of columns is read together, when the first of it is asked for.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, records: Records, facts: Iterable[Fact] = ()
+    ) -> None:
         self._connection, self._records = connection, records
-        self._held: dict[tuple[int, str], NDArray[np.bool_]] = {}
-        self._numbered: dict[Equal | Disjoint, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._held: dict[_Asked, pa.ChunkedArray] = {}
+        self._numbered: dict[tuple[_Asked, ...], tuple[NDArray[Any], ...]] = {}
+        self._expected: dict[int, dict[str, None]] = {}
+        """Expressions over each group that nobody asked for yet."""
+        self._uses: Counter[_Asked] = Counter()
+        """How many facts that are not numbered yet need an expression; when none is left it is let go."""
+        for sides in dict.fromkeys(map(_sides, facts)):
+            for group, expression in sides:
+                self._expected.setdefault(group, {})[expression] = None
+            self._uses.update(sides)
 
     def holds(self, group: int, conditions: Iterable[str]) -> list[NDArray[np.bool_]]:
         """Say of each value of a group whether conditions hold."""
-        asked = list(conditions)
-        new = [one for one in asked if (group, one) not in self._held]
-        if new:
-            answer = self._asked(group, new)
-            for place, one in enumerate(new):
-                self._held[group, one] = answer.column(place).to_numpy()
-        return [self._held[group, one] for one in asked]
+        return [self._asked((group, one)).to_numpy() for one in conditions]
 
     def are(self, fact: Equal | Disjoint, one: Ints, other: Ints) -> NDArray[np.bool_]:
         """Say of pairs, told by their values in the fact's groups, whether it holds."""
-        mine, theirs = self._numbers(fact)
+        numbers = self._numbers(fact)
+        mine, theirs = numbers[0][one], numbers[-1][other]
         found: NDArray[np.bool_]
         if isinstance(fact, Equal):
-            found = mine[one] == theirs[other]
+            # What is not there, a number below zero, equals nothing.
+            found = (mine == theirs) & (mine >= 0)
         else:
-            found = (mine[one] & theirs[other]) == 0
+            found = (mine & theirs) == 0
         return found
 
-    def _numbers(self, fact: Equal | Disjoint) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return for every value of either side its number, or the set of what is in it, a bit each (several may share a bit)."""
-        if fact not in self._numbered:
-            read = self._equal_numbers if isinstance(fact, Equal) else self._sets
-            self._numbered[fact] = read(fact, dict.fromkeys(zip(fact.groups, fact.values, strict=True)))
-        return self._numbered[fact]
+    def _numbers(self, fact: Equal | Disjoint) -> tuple[NDArray[Any], ...]:
+        """Return for every value of either side its number, or the set of what is in it, a bit each (several may share a bit).
 
-    def _equal_numbers(self, _: Fact, sides: Iterable[tuple[int, str]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        columns = [self._asked(group, [value]).column(0) for group, value in sides]
-        codes = _encoded(columns)
-        mine, theirs = codes[: len(columns[0])], codes[-len(columns[-1]) :]
-        if len(mine) and mine.min() < 0:
-            # What is not there equals nothing.
-            theirs = np.where(theirs < 0, -2, theirs)
-        return mine, theirs
+        Where both sides are one and the same there is one answer.
+        """
+        sides = _sides(fact)
+        if sides not in self._numbered:
+            columns = [self._asked(side) for side in sides]
+            are_equal = isinstance(fact, Equal)
+            self._numbered[sides] = (
+                _numbered(columns) if are_equal else tuple(column.to_numpy() for column in columns)
+            )
+            self._uses.subtract(sides)
+            for side in sides:
+                if self._uses[side] <= 0:
+                    del self._held[side]
+        return self._numbered[sides]
 
-    def _sets(self, fact: Fact, sides: Iterable[tuple[int, str]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        assert isinstance(fact, Disjoint)
-        columns, sizes = [], []
-        for group, value in sides:
-            asked = f"string_split({value}, ' ')" if fact.are_texts else value
-            lists = self._asked(group, [f"coalesce({asked}, [])"]).column(0).combine_chunks()
-            columns.append(pa.chunked_array([lists.flatten()]))
-            sizes.append(pc.list_value_length(lists).to_numpy())
-        bits = np.uint64(1) << (_encoded(columns) % 64).astype(np.uint64)
-        sets, begin = [], 0
-        for size in sizes:
-            found = np.zeros(len(size), np.uint64)
-            filled = np.flatnonzero(size)
-            starts = begin + np.cumsum(size)[filled] - size[filled]
-            if len(filled):
-                found[filled] = np.bitwise_or.reduceat(bits[: begin + size.sum()], starts)
-            begin += size.sum()
-            sets.append(found)
-        return sets[0], sets[-1]
+    def _asked(self, asked: _Asked) -> pa.ChunkedArray:
+        if asked not in self._held:
+            group, expression = asked
+            expressions = list({expression: None} | self._expected.pop(group, {}))
+            answer = self._read(group, expressions)
+            for place, one in enumerate(expressions):
+                self._held[group, one] = answer.column(place)
+        return self._held[asked]
 
-    def _asked(self, group: int, expressions: Sequence[str]) -> pa.Table:
+    def _read(self, group: int, expressions: Sequence[str]) -> pa.Table:
         values = self._records.groups[group].values
         numbered = values.append_column("place", pa.array(np.arange(values.num_rows, dtype=np.int32)))
         self._connection.register("bulk_values", numbered)
@@ -386,6 +392,23 @@ class Values:
         if not (place[1:] > place[:-1]).all():
             answer = answer.take(pa.array(np.argsort(place)))
         return answer
+
+
+def _sides(fact: Fact) -> tuple[_Asked, ...]:
+    """Return what a fact needs to know of the values of either side, once where both are the same."""
+    if isinstance(fact, OneSided):
+        return ((fact.group, fact.condition),)
+    values = fact.values
+    if isinstance(fact, Disjoint):
+        values = (_set_of(values[0], fact.are_texts), _set_of(values[1], fact.are_texts))
+    return tuple(dict.fromkeys(zip(fact.groups, values, strict=True)))
+
+
+def _set_of(value: str, is_text: bool) -> str:
+    """Return the expression of a set of 64 bits: one for each text of a list, or each word of a text."""
+    listed = f"string_split({value}, ' ')" if is_text else value
+    bits = f"list_transform({listed}, lambda x: 1::UBIGINT << (hash(x) % 64))"
+    return f"coalesce(list_reduce({bits}, lambda x, y: x | y, 0::UBIGINT), 0::UBIGINT)"
 
 
 class _Told(NamedTuple):
@@ -450,10 +473,34 @@ class Facts:
         return found
 
 
-def _encoded(columns: Iterable[pa.ChunkedArray]) -> Ints:
-    """Return numbers of texts, or of numbers, of all columns one after the other: equal where those are, below zero for none."""
-    whole = pa.chunked_array([chunk for column in columns for chunk in column.chunks]).combine_chunks()
-    found: Ints = whole.dictionary_encode().indices.fill_null(-1).to_numpy()
+def _numbered(columns: Sequence[pa.ChunkedArray]) -> tuple[NDArray[Any], ...]:
+    """Return numbers of the texts, or of the numbers, in columns: equal where those are, below zero for none."""
+    whole = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
+    numbers: NDArray[Any]
+    if not pa.types.is_string(whole.type):
+        numbers = whole.cast(pa.int64()).fill_null(-1).to_numpy()
+    else:
+        # A text of digits is a number already, which spares the table of millions of identifiers and telephone numbers.
+        lengths = pc.binary_length(whole).fill_null(0).to_numpy()
+        are_digits = pc.ascii_is_decimal(whole).fill_null(False).to_numpy() & (lengths <= _DIGITS)
+        if 2 * np.count_nonzero(are_digits) > len(are_digits):
+            numbers = np.empty(len(whole), np.int64)
+            read = whole.filter(pa.array(are_digits)).cast(pa.int64()).to_numpy()
+            numbers[are_digits] = _BEYOND_TEXTS + (lengths[are_digits].astype(np.int64) << 54) + read
+            numbers[~are_digits] = _by_table(whole.filter(pa.array(~are_digits)))
+        else:
+            numbers = _by_table(whole)
+    return tuple(np.split(numbers, np.cumsum([len(column) for column in columns])[:-1]))
+
+
+_DIGITS = 16
+"""A number of so many digits fits into 54 bits."""
+
+_BEYOND_TEXTS = 1 << 60
+
+
+def _by_table(texts: pa.ChunkedArray) -> Ints:
+    found: Ints = texts.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
     return found
 
 

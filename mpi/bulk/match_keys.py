@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from mpi.bulk.digests import digests_of
 from mpi.bulk.documents import flag_of
+from mpi.bulk.keyed import TABLE, Keyed
 from mpi.bulk.normalise import Cleaned
 from mpi.bulk.records import Records, combined
-from mpi.bulk.sql import columns_asked, key_statement
 from mpi.matching import Model, block
-from mpi.matching.definition import KEY_RULES, LOCATION_RULES
+from mpi.matching.definition import LOCATION_RULES
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -132,19 +132,17 @@ def _by_rule(connection: duckdb.DuckDBPyConnection, cleaned: Cleaned, model: Mod
     records = Records(cleaned.groups, size)
     is_odd = flag_of(cleaned, "is_odd")
     is_restricted = flag_of(cleaned, "is_restricted")
-    columns = list(dict.fromkeys(name for rule in model.rules for name in columns_asked(KEY_RULES[rule])))
+    keyed = Keyed(connection, records, model.rules, with_text=True)
     wanted = np.flatnonzero(cleaned.is_sound & ~is_odd)
     by_rule: dict[str, list[Part]] = {rule: [] for rule in model.rules}
     for start in range(0, len(wanted), ROWS_AT_ONCE):
-        some = wanted[start : start + ROWS_AT_ONCE]
-        connection.register("bulk_records", pa.table({"row": pa.array(some), **records.taken(columns, some)}))
+        connection.register(TABLE, keyed.taken(pa.array(wanted[start : start + ROWS_AT_ONCE])))
         try:
-            for rule in model.rules:
-                statement = key_statement(rule, KEY_RULES[rule], "bulk_records", with_text=True)
+            for rule, statement in keyed.statements.items():
                 found = connection.sql(f"SELECT row, text FROM ({statement})").to_arrow_table()
                 by_rule[rule].append(_hashed(rule, found, model, is_restricted))
         finally:
-            connection.unregister("bulk_records")
+            connection.unregister(TABLE)
     odd = np.flatnonzero(cleaned.is_sound & is_odd)
     told = [
         (row, key.key)

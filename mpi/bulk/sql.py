@@ -281,7 +281,11 @@ def _called(function: str, arguments: list[ast.expr], scope: _Scope) -> _Sql:
         year, month, day = (f"{text[0]}_{part}" for part in range(3))
         return _Sql(f"lpad(CAST({year}::INTEGER * 10000 + {month} * 100 + {day} AS VARCHAR), 8, '0')", "text")
     if function == "count_words":
-        return _Sql(f"len(list_distinct(string_split({text[0]}, ' ')))", "number")
+        counted = f"len(list_distinct(string_split({text[0]}, ' ')))"
+        return _Sql(
+            f"CASE WHEN {text[0]} = '' THEN 0 WHEN instr({text[0]}, ' ') = 0 THEN 1 ELSE {counted} END",
+            "number",
+        )
     if function == "count_common":
         mine, theirs = text
         common = f"len(list_intersect(string_split({mine}, ' '), string_split({theirs}, ' ')))"
@@ -591,22 +595,69 @@ def columns_of(program: Program) -> frozenset[str]:
     return frozenset(asked)
 
 
-def columns_asked(rule: KeyRule) -> tuple[str, ...]:
-    """Return the table's columns that a blocking rule asks for."""
-    texts = (rule.text, rule.when, *(expression for _, expression in rule.each))
-    columns = [
-        node.attr
-        for text in texts
-        for node in ast.walk(parse(text))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "a"
-    ]
-    return tuple(dict.fromkeys(one for column in columns for one in table_columns(column)))
+def joined_lists(rule: KeyRule) -> dict[str, tuple[str, ...]]:
+    """Return what a blocking rule puts together to one list to run over: a name for it, and the columns of a record."""
+    found = {}
+    for _, expression in rule.each:
+        if columns := _joined(parse(expression)):
+            found["_".join(columns)] = columns
+    return found
 
 
-def key_statement(name: str, rule: KeyRule, records: str, *, with_text: bool = False) -> str:
+def _joined(node: ast.expr) -> tuple[str, ...]:
+    """Return the columns of lists put together, in order; none if it is not that."""
+    match node:
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return (*_columns_joined(left), *_columns_joined(right))
+    return ()
+
+
+def _columns_joined(node: ast.expr) -> tuple[str, ...]:
+    return (node.attr,) if isinstance(node, ast.Attribute) else _joined(node)
+
+
+def place_parts(rules: Iterable[KeyRule]) -> tuple[str, ...]:
+    """Return the parts of a place that blocking rules ask for, as the table names them."""
+    asked = set()
+    for rule in rules:
+        for text in (rule.text, *(expression for _, expression in rule.each)):
+            for node in ast.walk(parse(text)):
+                match node:
+                    case ast.Call(func=ast.Name(id="outward_of")):
+                        asked.add("outward")
+                    case ast.Attribute(value=ast.Name(id="p"), attr=part):
+                        asked.add(part)
+    return tuple(sorted(asked))
+
+
+def columns_asked(rule: KeyRule, *, are_joined: bool = False) -> tuple[str, ...]:
+    """Return the table's columns that a blocking rule asks for. ``are_joined``: of lists put together, the whole (``joined_lists``)."""
+    key = parse(rule.text)
+    found: dict[str, None] = {}
+    for variable, expression in ("", rule.text), ("", rule.when), *rule.each:
+        tree = parse(expression)
+        columns = [
+            one.attr
+            for one in ast.walk(tree)
+            if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id == "a"
+        ]
+        is_joined = are_joined and bool(_joined(tree))
+        for column in ["_".join(_joined(tree))] if is_joined else columns:
+            told = (column, f"{column}_sounds") if is_joined else table_columns(column)
+            has_sounds = _asks_for_sound(key, variable)
+            found |= dict.fromkeys(one for one in told if has_sounds or not one.endswith("_sounds"))
+    return tuple(found)
+
+
+def key_statement(
+    name: str, rule: KeyRule, records: str, *, with_text: bool = False, are_joined: bool = False
+) -> str:
     """Write the keys of a blocking rule: (row, key) of every record that has one, the key a 64-bit hash; if wanted its text too.
 
     The hash is of the parts of the text: they are set apart by spaces, and only the last of them may hold one.
+
+    Args:
+        are_joined: lists that a rule puts together are columns of the table already (``joined_lists``).
     """
     scope = _Scope(record=".")
     for variable, _ in rule.each:
@@ -616,7 +667,10 @@ def key_statement(name: str, rule: KeyRule, records: str, *, with_text: bool = F
         tree = parse(expression)
         over = _filtered(tree, scope) if isinstance(tree, ast.GeneratorExp) else ""
         sounds = _asks_for_sound(parse(rule.text), variable)
-        found = _Sql(over, "places") if over else _sql(tree, scope)
+        if are_joined and (joined := "_".join(_joined(tree))):
+            found = _Sql(joined, "texts", f"{joined}_sounds")
+        else:
+            found = _Sql(over, "places") if over else _sql(tree, scope)
         listed, stands = _looped(found, variable, sounds)
         lists.append((variable, listed))
         scope = scope.having(variable, stands)

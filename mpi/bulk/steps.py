@@ -86,7 +86,8 @@ class Steps:
         words = {step.name for step in steps} - values
         self._plans = [self._plan(step, words, values) for step in steps]
         self._known: dict[tuple[str | int, ...], tuple[int, int]] = {}
-        self._values = Values(connection, records)
+        facts = (fact for plan in self._plans if not plan.gives_text for fact in plan.foresight.facts)
+        self._values = Values(connection, records, facts)
         self._bests = Bests(connection, records)
         self._facts: dict[str, Facts] = {}
         self._columns = {
