@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 from flask import Flask, Response, jsonify, request
@@ -57,9 +57,9 @@ from foundation.web.openapi import answers, install_api, openapi_document
 from foundation.web.shell import Shell, authenticate, shell
 from foundation.web.sign_in import people, tokens
 from mpi.cli import load_file, load_organisations, put_organisations
-from mpi.matching import load_model
+from mpi.matching import Model
 from mpi.service.census import count_index
-from mpi.service.context import Mpi, model_or_late
+from mpi.service.context import ModelInForce, Mpi
 from mpi.service.link import link_waiting
 from mpi.web import make_blueprints as make_mpi_blueprints
 
@@ -109,7 +109,8 @@ class Composition:
 
     @cached_property
     def _wings(self) -> tuple[Mpi, Consent]:
-        index = Mpi(self.db, self.clock, model_or_late(self.settings.model_path), self.bell)
+        chosen = ModelInForce(self.db, self.settings.model_path, is_production=self.settings.is_production)
+        index = Mpi(self.db, self.clock, cast(Model, chosen), self.bell)
         service = Consent(self.db, self.clock, index, self.settings.public_url)
         # The one upward need: before members, origins or demographics leave, the index asks consent.
         return replace(index, release_gate=release_gate(service)), service
@@ -234,9 +235,11 @@ def health(composition: Composition) -> dict[str, str]:
     except (SQLAlchemyError, ServiceError, OSError):
         checks |= {"database": "down", "schema": "unknown"}
     try:
-        load_model(composition.settings.model_path)
+        composition.mpi.present().model.revision  # noqa: B018  asked for so that what is wrong is raised
     except ServiceError as error:
         checks["model"] = error.code
+    except (SQLAlchemyError, OSError):
+        checks["model"] = "unknown"
     link = composition.redis
     checks["redis"] = "none" if link is None else "up" if link.is_up() else "down"
     return checks

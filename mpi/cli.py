@@ -39,6 +39,16 @@ from mpi.service.context import Mpi
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
 from mpi.service.match import MOST_CANDIDATES, match_person
+from mpi.service.models import (
+    KnownModel,
+    ModelChange,
+    approve_model,
+    list_models,
+    propose_model,
+    propose_roll_back,
+    read_model,
+    withdraw_model,
+)
 from mpi.service.overfull import find_overfull, retire_keys
 from mpi.service.people import get_person, lookup_persons
 from mpi.service.renew import renew_index
@@ -472,7 +482,7 @@ def link(
     if is_store:
         assert out is not None
         with _telling(is_json):
-            model = load_model(model_file or composition.settings.model_path)
+            model = load_model(model_file) if model_file else composition.mpi.present().model
             report = link_store(
                 replace(composition.mpi, model=model),
                 out,
@@ -667,7 +677,7 @@ def _switch_lines(answer: Mapping[str, Any]) -> list[str]:
     "--model",
     "model_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Under this model; set MPI_MODEL to it for the services that go on.",
+    help="Under this model, where none was ever activated; set MPI_MODEL to it for the services that go on.",
 )
 @click.option("--memory", default="4GB", show_default=True, help="How much to use, such as 900MB or 4GB.")
 @click.option("--threads", type=click.IntRange(1, 256), help="How many to use; all cores if not given.")
@@ -688,7 +698,13 @@ def relink(
             raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
         mpi = composition.mpi
         if model_file is not None:
+            if composition.settings.is_production:
+                raise Conflict(
+                    "model-not-approved",
+                    detail="This index is marked production: propose the model, and let a second person approve it.",
+                )
             mpi = replace(mpi, model=load_model(model_file))
+        mpi = mpi.present()
         with working_folder(composition.settings.home) as folder:
             switched = relink_index(
                 mpi,
@@ -729,7 +745,7 @@ def forecast(
 ) -> None:
     """Say what the index would become under another model: persons joined and parted, links gained and lost, tasks, by subgroup.
 
-    Nothing is changed, and everything goes on meanwhile. `mpi relink --model MODEL` then does it.
+    Nothing is changed, and everything goes on meanwhile. `mpi model propose MODEL --forecast FILE` takes what --json prints.
     """
     with _telling(is_json):
         try:
@@ -874,9 +890,204 @@ def renew(composition: Composition, is_json: bool) -> None:
     _say({"renewed": renewed, **counts}, is_json, [f"Renewed {renewed} records; {counts['persons']} persons"])
 
 
+# Models --------------------------------------------------------------------------------------------------------------
+
+
 @cli.group("model")
 def model_group() -> None:
-    """Keys that the index has outgrown, and the model revision that retires them."""
+    """The match model in force, and how another takes its place: proposed, approved by a second person, activated, rolled back."""
+
+
+whose = click.option("--by", "username", required=True, help="Whose act it is: the name of an account.")
+why_so = click.option("--comment", help="Why, for whoever approves it.")
+
+
+@model_group.command("list")
+@as_json
+@needs_index
+def model_list(composition: Composition, is_json: bool) -> None:
+    """List the models that were ever proposed or in force, and what waits for approval."""
+    with _telling(is_json):
+        found = list_models(composition.mpi)
+    answer = {
+        "in_force": found.in_force,
+        "models": [one.as_json() for one in found.models],
+        "changes": [one.as_json() for one in found.changes],
+    }
+    waiting = [one for one in found.changes if one.state in ("proposed", "approved")]
+    lines = [_model_line(one) for one in found.models]
+    lines += [line for one in waiting for line in ("", *_change_lines(one))]
+    _say(answer, is_json, lines)
+
+
+def _model_line(one: KnownModel) -> str:
+    line = f"{one.revision}  {one.state:<9} {one.name}"
+    if one.since is not None:
+        line += f"  since {one.since:%Y-%m-%d %H:%M}, proposed by {one.proposed_by}, approved by {one.approved_by}"
+    elif one.state == "in-force":
+        line += "  by settings; nobody has approved it"
+    if one.until is not None:
+        line += f"  until {one.until:%Y-%m-%d %H:%M}"
+    return line
+
+
+def _change_lines(one: ModelChange) -> list[str]:
+    lines = [
+        f"{one.kind.capitalize()} of {one.name}, revision {one.revision}, from {one.from_revision}: {one.state}",
+        f"Proposed by {one.proposed_by} at {one.proposed_at:%Y-%m-%d %H:%M}"
+        + (f", approved by {one.approved_by} at {one.approved_at:%Y-%m-%d %H:%M}" if one.approved_at else ""),
+    ]
+    if one.comment:
+        lines.append(f"Comment: {one.comment}")
+    if one.forecast is None or one.forecast_at is None:
+        lines.append("No forecast was made of what it would change")
+    else:
+        of = one.forecast
+        lines.append(
+            f"Forecast of {one.forecast_at:%Y-%m-%d %H:%M}: {of['persons_before']} persons then, {of['persons_after']} with it; "
+            f"{of['links_gained']} links gained, {of['links_lost']} lost; tasks opened: {_counted(of['tasks_opened'])}; "
+            f"closed: {_counted(of['tasks_closed'])}"
+        )
+    if one.staleness is not None:
+        since = f"{one.staleness.changed} of {one.staleness.records} records and {one.staleness.decisions} decisions came or changed since"
+        stale = _STALE.get(one.staleness.because or "")
+        lines.append(f"STALE FORECAST ({stale}): {since}" if stale else f"{since[0].upper()}{since[1:]}")
+    return lines
+
+
+_STALE = {
+    "model-moved": "another model came into force",
+    "index-changed": "the index has changed",
+    "old": "it was made more than 30 days ago",
+}
+
+
+@model_group.command("propose")
+@click.argument("model_file", metavar="MODEL", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--forecast",
+    "forecast_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What `mpi forecast MODEL --json` printed.",
+)
+@whose
+@why_so
+@as_json
+@needs_index
+def model_propose(
+    composition: Composition,
+    model_file: Path,
+    forecast_file: Path | None,
+    username: str,
+    comment: str | None,
+    is_json: bool,
+) -> None:
+    """Keep MODEL, and ask a second person to approve that it comes into force. Nothing else changes."""
+    with _telling(is_json):
+        model = read_model(_json_of(model_file, "model"))
+        told = None if forecast_file is None else _json_of(forecast_file, "forecast")
+        by = _person(composition.mpi, username, "by")
+        change = propose_model(composition.mpi, model, by, forecast=told, comment=comment)
+    _say_change(change, is_json, f"Next: `mpi model approve {change.revision} --by ANOTHER`")
+
+
+@model_group.command("roll-back")
+@whose
+@why_so
+@as_json
+@needs_index
+def model_roll_back(composition: Composition, username: str, comment: str | None, is_json: bool) -> None:
+    """Ask a second person to approve that the model before the one in force comes back. Nothing else changes."""
+    with _telling(is_json):
+        by = _person(composition.mpi, username, "by")
+        change = propose_roll_back(composition.mpi, by, comment=comment)
+    _say_change(change, is_json, f"Next: `mpi model approve {change.revision} --by ANOTHER`")
+
+
+@model_group.command("approve")
+@click.argument("revision")
+@whose
+@as_json
+@needs_index
+def model_approve(composition: Composition, revision: str, username: str, is_json: bool) -> None:
+    """Approve what another person proposed: the revision that is to come into force. Nothing else changes."""
+    with _telling(is_json):
+        change = approve_model(composition.mpi, revision, _person(composition.mpi, username, "by"))
+    _say_change(change, is_json, f"Next: `mpi model activate {change.revision}`")
+
+
+@model_group.command("withdraw")
+@click.argument("revision")
+@whose
+@as_json
+@needs_index
+def model_withdraw(composition: Composition, revision: str, username: str, is_json: bool) -> None:
+    """Take back what was proposed, approved or not; one person is enough to say no."""
+    with _telling(is_json):
+        change = withdraw_model(composition.mpi, revision, _person(composition.mpi, username, "by"))
+    _say_change(change, is_json, None)
+
+
+@model_group.command("activate")
+@click.argument("revision")
+@how_much
+@how_many
+@as_json
+@needs_index
+def model_activate(
+    composition: Composition, revision: str, memory: str, threads: int | None, is_json: bool
+) -> None:
+    """Do what was approved: link the whole index by the model of this REVISION, and bring it into force by the same switch.
+
+    Decisions of people stand. Services that run go on by the new model from that moment; none has to be started again. A run that
+    ends early has changed nothing.
+    """
+    mpi = composition.mpi
+    with _telling(is_json):
+        try:
+            from mpi.service.activate import activate_model
+            from mpi.service.switch import working_folder
+        except ModuleNotFoundError as fault:
+            raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
+        with working_folder(composition.settings.home) as folder:
+            switched = activate_model(
+                mpi,
+                revision,
+                folder,
+                OPERATOR,
+                memory=_bytes(memory),
+                threads=threads or os.cpu_count() or 1,
+                say=_stages(is_json),
+            )
+        model = mpi.present().model
+        answer = {
+            "model": {"name": model.name, "revision": model.revision},
+            **switched.as_json(),
+            **_left(mpi),
+        }
+    lines = [f"In force: model {model.name}, revision {model.revision}", *_switch_lines(answer)]
+    _say(answer, is_json, lines)
+
+
+def _say_change(change: ModelChange, is_json: bool, then: str | None) -> None:
+    _say(change.as_json(), is_json, [*_change_lines(change), *([then] if then else [])])
+
+
+def _person(mpi: Mpi, username: str, field: str) -> Principal:
+    with mpi.db.read() as tx:
+        return active_user(tx, username, field).principal()
+
+
+def _json_of(file: Path, field: str) -> Any:
+    """Read a file of JSON.
+
+    Raises:
+        Invalid: ``json-unreadable``.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as fault:
+        raise Invalid("json-unreadable", field=field) from fault
 
 
 @model_group.command("overfull")
@@ -888,8 +1099,8 @@ def model_overfull(composition: Composition, is_json: bool) -> None:
     Linking reads such a key in full; a bulk run refuses where they are too many.
     """
     with _telling(is_json):
-        found = find_overfull(composition.mpi)
-        model = composition.mpi.model
+        mpi = composition.mpi.present()
+        found, model = find_overfull(mpi), mpi.model
     by_rule: dict[str, list[int]] = {}
     for one in found:
         by_rule.setdefault(one.rule, []).append(one.records)
@@ -953,12 +1164,10 @@ def model_retire(composition: Composition, out: Path, username: str, approved_by
     retired = ", ".join(f"{count} of {rule}" for rule, count in retirement.rules.items())
     lines = [
         f"Wrote {out}, revision {retirement.revision}, which retires keys: {retired}",
-        f"Next: set MPI_MODEL={out} for every process, and run `mpi relink`: all {records} records are linked again",
+        f"Next: `mpi model propose {out}`, and let it be approved and activated: all {records} records are linked again. Where no model "
+        f"was ever activated, you may set MPI_MODEL={out} for every process, and run `mpi relink`",
     ]
     _say(answer, is_json, lines)
-
-
-# Models --------------------------------------------------------------------------------------------------------------
 
 
 an_input = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -1337,6 +1546,7 @@ def evaluation(
     from mpi.training import evaluate as evaluate_model
     from mpi.training import evaluate_groups, judgement, key_of
 
+    mpi = mpi.present()
     groups = index_groups(mpi)
     present = {key for group in groups for key in group}
     labelled = {key: person for key, person in truth.items() if key in present}
@@ -1577,7 +1787,7 @@ def status(composition: Composition, is_json: bool) -> None:
     """Count records, records that wait, and persons."""
     with _telling(is_json):
         counts = count_index(composition.mpi)
-    model = composition.mpi.model
+        model = composition.mpi.present().model
     answer = {**counts, "model": {"name": model.name, "revision": model.revision}}
     lines = [f"{name}: {count}" for name, count in counts.items()]
     _say(answer, is_json, [*lines, f"model: {model.name}, revision {model.revision}"])

@@ -110,6 +110,7 @@ def verify_index(mpi: Mpi, progress: Callable[[int], None] = lambda _: None) -> 
 
     Edges are taken as stored. Records that wait for linking are counted and not judged.
     """
+    mpi = mpi.present()
     records = waiting = after = 0
     misplaced: list[int] = []
     unfindable: list[int] = []

@@ -4,18 +4,21 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
+
+from sqlalchemy import Connection
 
 from foundation.bell import Bell
 from foundation.clock import Clock
 from foundation.database import Database
-from foundation.errors import Unavailable
-from mpi.matching import Model, NormalisedRecord, load_model, normalise
+from foundation.errors import Conflict, Unavailable
+from mpi.matching import Model, NormalisedRecord, build_model, load_model, normalise
 from mpi.records import SourceRecord
 from mpi.service.gate import ReleaseGate, closed_gate
+from mpi.store import models as model_store
 from mpi.store.records import RecordRow
 
 log = logging.getLogger(__name__)
@@ -48,32 +51,94 @@ class Forms:
                 self._forms.popitem(last=False)
 
 
-class LateModel:
-    """A match model that could not be read at the start, and is tried again whenever it is needed.
+NO_LINKS = 1_000_000_000
+"""A live threshold in millibits that no pair of records reaches."""
+
+
+def unapproved(model: Model) -> Model:
+    """Return a model as it may be used where nobody has approved it: it weighs and asks, and links nobody by itself."""
+    document = {name: value for name, value in model.document.items() if name != "sole"}
+    limits = {**document["thresholds"], "live": NO_LINKS}
+    return build_model({**document, "name": f"{model.name} (not approved)", "thresholds": limits})
+
+
+class ModelInForce:
+    """The match model of an index, whichever it is: the one that was last activated, in whatever process; before, the one of settings.
+
+    A use case asks ``at`` once in its transaction and keeps to the answer. Whoever takes this for a model is given the one of that
+    very moment, by a transaction for each question: right, and slow.
+
+    Args:
+        path: the model of settings, None for the shipped one. It counts until a model is activated.
+        is_production: whether that one, which nobody has approved, may link nobody.
 
     Raises:
         Unavailable: ``match-model-unreadable``, from any use of it: records are kept meanwhile, and linking waits.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, db: Database, path: Path | None = None, *, is_production: bool = False) -> None:
+        self._db, self._path, self.is_production = db, path, is_production
+        self._compiled: dict[str, Model] = {}
+        self._unapproved: Model | None = None
+        try:
+            load_model(path)
+        except Unavailable as fault:
+            log.error("match model of settings cannot be read", extra={"code": fault.code})
+
+    def at(self, tx: Connection) -> Model:
+        """Return the model in force, as this transaction sees it."""
+        revision = model_store.revision_in_force(tx)
+        if revision is None:
+            return self.of_settings()
+        if revision not in self._compiled:
+            # Two threads may compile one: then either is as good.
+            self._compiled[revision] = kept_model(tx, revision)
+        return self._compiled[revision]
+
+    def of_settings(self) -> Model:
+        """Return the model that counts until one is activated."""
+        if not self.is_production:
+            return load_model(self._path)
+        if self._unapproved is None:
+            self._unapproved = unapproved(load_model(self._path))
+        return self._unapproved
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(load_model(self._path), name)
+        if name.startswith("__"):
+            raise AttributeError(name)
+        with self._db.read() as tx:
+            return getattr(self.at(tx), name)
 
 
-def model_or_late(path: Path | None) -> Model:
-    """Read a match model; one that cannot be read stops what needs it, and nothing else."""
+def kept_model(tx: Connection, revision: str) -> Model:
+    """Compile a model that was proposed once.
+
+    Raises:
+        Unavailable: ``match-model-unreadable``: it is not there, not what it was, or of a format that this version does not know.
+    """
     try:
-        return load_model(path)
-    except Unavailable as fault:
-        log.error("match model cannot be read: records are kept, linking waits", extra={"code": fault.code})
-        return cast(Model, LateModel(path))
+        document = model_store.read_model(tx, revision)
+        model = None if document is None else build_model(document)
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise Unavailable("match-model-unreadable") from fault
+    if model is None or model.revision != revision:
+        raise Unavailable("match-model-unreadable")
+    return model
+
+
+class _Unreadable:
+    """What stands for a model in force that cannot be read, for as long as one transaction."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Unavailable("match-model-unreadable")
 
 
 @dataclass(frozen=True, slots=True)
 class Mpi:
-    """The index. ``forms`` and ``organisations`` (codes known to the directory) save reading; neither is the only copy of a fact."""
+    """The index. ``forms`` and ``organisations`` (codes known to the directory) save reading; neither is the only copy of a fact.
+
+    ``model`` may be a ``ModelInForce``: a use case goes on with ``at`` or ``present``, so that one model serves it from beginning to end.
+    """
 
     db: Database
     clock: Clock
@@ -82,6 +147,26 @@ class Mpi:
     release_gate: ReleaseGate = closed_gate
     forms: Forms = field(default_factory=Forms, repr=False)
     organisations: set[str] = field(default_factory=set, repr=False)
+
+    def at(self, tx: Connection) -> Self:
+        """Return the index with the model in force, as this transaction sees it.
+
+        Raises:
+            Conflict: ``model-not-in-force`` where the index was given another one for good, and then one was activated.
+        """
+        if isinstance(self.model, ModelInForce):
+            try:
+                return replace(self, model=self.model.at(tx))
+            except Unavailable:
+                return replace(self, model=cast(Model, _Unreadable()))
+        if isinstance(self.model, Model):
+            check_in_force(tx, self.model)
+        return self
+
+    def present(self) -> Self:
+        """Return the index with the model in force now, for what needs one before it has a transaction, or for several of them."""
+        with self.db.read() as tx:
+            return self.at(tx)
 
     def today(self) -> date:
         """Return the civil day that has begun in Britain, which in summer is an hour ahead: a child is born on it already."""
@@ -92,3 +177,16 @@ class Mpi:
 
     def forms_of(self, rows: Iterable[RecordRow]) -> dict[int, NormalisedRecord]:
         return {row.record_id: self.forms.of(row) for row in rows}
+
+
+def check_in_force(tx: Connection, model: Model) -> None:
+    """See that no other model than this one is in force.
+
+    Raises:
+        Conflict: ``model-not-in-force``.
+    """
+    if model_store.revision_in_force(tx) not in (None, model.revision):
+        raise Conflict(
+            "model-not-in-force",
+            detail="Another match model was activated: `mpi model list` says which; propose this one to change that.",
+        )

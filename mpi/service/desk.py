@@ -100,6 +100,7 @@ def read_bench(mpi: Mpi, task_id: int, by: Principal) -> Bench:
     """
     detail = get_task(mpi, task_id, by)
     with mpi.db.write() as tx:
+        mpi = mpi.at(tx)
         named = [number for side in detail.task.sides for number in side]
         rows = record_store.read_records(tx, named)
         if not rows:

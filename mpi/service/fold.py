@@ -175,6 +175,22 @@ def read_again(
     return count
 
 
+def read_anew(tx: Connection, mpi: Mpi, record_ids: Collection[int], by: Principal) -> int:
+    """Bring records that another model read to this one; T2 is due for them. Return how many there were."""
+    record_store.lock_records(tx, record_ids)
+    read_unread(tx, mpi, record_ids)
+    versions = record_store.read_versions(tx, record_ids)
+    count = 0
+    for number, row in sorted(record_store.read_records(tx, record_ids).items()):
+        if row.state != "active" or row.model_revision == mpi.model.revision:
+            continue
+        current = next(one for one in versions[number] if one.version == row.current_version)
+        record = standing_record(current, is_protected=row.restricted)
+        put_current(tx, mpi, row, row.current_version, record, form_of(tx, mpi, record), by)
+        count += 1
+    return count
+
+
 def missed_news(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> set[int]:
     """Return the records whose number another has taken the place of, though they are read by the old one still.
 

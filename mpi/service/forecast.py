@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ class Forecast:
 
     name: str
     revision: str
+    made_at: datetime
+    """When the index was read for it."""
     present: dict[str, int]
     """Records by the model revision under which they stand now."""
     records: int
@@ -77,7 +80,7 @@ class Forecast:
     def as_json(self) -> dict[str, Any]:
         told = asdict(self)
         model = {"name": told.pop("name"), "revision": told.pop("revision")}
-        return {"model": model, **told}
+        return {"model": model, **told, "made_at": self.made_at.isoformat()}
 
 
 def forecast_model(
@@ -100,6 +103,7 @@ def forecast_model(
     Raises:
         Unavailable: ``keys-overfull``, ``match-model-unreadable``.
     """
+    made_at = mpi.clock.now()
     with tried_switch(mpi, folder, memory=memory, threads=threads, say=say) as settled:
         say("Asking", 0, 1)
         tasks = settled.tasks()
@@ -109,6 +113,7 @@ def forecast_model(
         return Forecast(
             name=mpi.model.name,
             revision=mpi.model.revision,
+            made_at=made_at,
             present=dict(sorted(Counter(settled.read_under).items())),
             records=int(stood.sum()),
             waiting=int((~stood).sum()),

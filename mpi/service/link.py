@@ -23,7 +23,7 @@ from mpi.records import SourceRecord
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, Weighed, edge_row, is_edge, pair_of, weigh_pair
-from mpi.service.fold import UNREAD, missed_news, read_again, read_unread
+from mpi.service.fold import UNREAD, missed_news, read_again, read_anew, read_unread
 from mpi.service.graph import Settled, Survey, Unions, settle, survey
 from mpi.service.numbers import form_of
 from mpi.service.persons import lock_persons
@@ -33,6 +33,7 @@ from mpi.store import persons as person_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
 from mpi.store.graph import EdgeRow
+from mpi.store.models import revision_in_force
 from mpi.store.persons import MembershipChange
 from mpi.store.records import RecordRow
 from mpi.store.tasks import TaskRow
@@ -40,6 +41,9 @@ from mpi.store.tasks import TaskRow
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 40
+READINGS = 3
+"""How often records may have to be read again before they are linked: what is left then waits for a worker."""
+
 CHUNK = 200
 """Records that one bulk transaction links: long enough to share statements, short enough for its locks."""
 
@@ -94,6 +98,7 @@ def link_record(mpi: Mpi, record_id: int) -> Linked:
     Raises:
         NotFound: ``record-unknown``.
         Unavailable: ``linking-busy`` when others kept moving the same persons, ``match-model-unreadable``; the record waits for a worker.
+        Conflict: ``model-not-in-force``, as ``Mpi.at``.
     """
     return link_records(mpi, [record_id])
 
@@ -102,25 +107,36 @@ def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
     """Link some records in one transaction; the groups are those that linking them one by one, in any order, would give."""
 
     def take(tx: Connection) -> Linked | None:
+        index = mpi.at(tx)
         rows = record_store.read_records(tx, record_ids)
         if len(rows) < len(set(record_ids)):
             raise NotFound("record-unknown")
         unread = [number for number, row in rows.items() if row.model_revision == UNREAD]
         if unread:
-            read_unread(tx, mpi, unread)
+            read_unread(tx, index, unread)
             return None
         waiting = {
             number: row
             for number, row in rows.items()
             if row.linked_version is None and row.state == "active"
         }
-        if misread := missed_news(tx, mpi, waiting):
-            read_again(tx, mpi, misread, SYSTEM_ITSELF)
+        # Read by a model that was in force until just now.
+        if stale := [number for number, row in waiting.items() if row.model_revision != index.model.revision]:
+            read_anew(tx, index, stale, SYSTEM_ITSELF)
             return None
-        return link_in(tx, mpi, waiting, ARRIVAL) if waiting else NOTHING
+        if misread := missed_news(tx, index, waiting):
+            read_again(tx, index, misread, SYSTEM_ITSELF)
+            return None
+        return link_in(tx, index, waiting, ARRIVAL) if waiting else NOTHING
 
-    # What came while no model could be read is read first, in a transaction of its own; so is what came beside news of its number.
-    linked = taken_again(mpi, take) or taken_again(mpi, take) or NOTHING
+    # What came while no model could be read, or another one was in force, is read first, in a transaction of its own; so is what came
+    # beside news of its number.
+    for _ in range(READINGS + 1):
+        linked = taken_again(mpi, take)
+        if linked is not None:
+            break
+    else:
+        linked = NOTHING
     if linked.records:
         mpi.bell.ring("outbox")
     return linked
@@ -277,19 +293,24 @@ def _reads_like(mpi: Mpi, form: NormalisedRecord, rows: Sequence[RecordRow]) -> 
 
 
 def link_in(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], change: Change) -> Linked:
-    _stand_aside(tx)
+    _stand_aside(tx, mpi)
     found = _search(tx, mpi, rows)
     return repartition(tx, mpi, rows.keys(), change, found)
 
 
-def _stand_aside(tx: Connection) -> None:
+def _stand_aside(tx: Connection, mpi: Mpi) -> None:
     """Begin before or after a bulk switch, never beside it: a search that it overtook would not have seen what it brought.
+
+    From here on no other model can come into force until the transaction ends.
 
     Raises:
         Unavailable: ``linking-busy`` while there is one; what waits is taken after it.
+        Moved: another model came into force since the transaction began.
     """
     if not lock_space(tx, LOCK_COMPONENT, shared=True, wait=False):
         raise Unavailable("linking-busy")
+    if not mpi.db.is_sqlite and revision_in_force(tx) not in (None, mpi.model.revision):
+        raise Moved
 
 
 # Partition and write -------------------------------------------------------------------------------------------------
@@ -309,7 +330,7 @@ def repartition(
         Moved: a component, a version or a person changed between reading and locking.
     """
     if search is _NO_SEARCH:
-        _stand_aside(tx)
+        _stand_aside(tx, mpi)
     searched = frozenset() if search is _NO_SEARCH else frozenset(seeds)
     around = _held_survey(tx, mpi, seeds, search, searched)
     if change.task is not None and not _is_as_read(change.task, around):

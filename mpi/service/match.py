@@ -75,6 +75,7 @@ def match_person(
     if not 1 <= limit <= MOST_CANDIDATES:
         raise Invalid("limit-range", field="limit")
     validate(query, mpi.today(), strict_numbers=True)
+    mpi = mpi.present()
     form = mpi.normalised(query)
     _check_minimum(form)
     found, is_complete = _search(mpi, form)

@@ -40,6 +40,7 @@ def find_overfull(mpi: Mpi) -> tuple[Overfull, ...]:
     Raises:
         Unavailable: ``match-model-unreadable``.
     """
+    mpi = mpi.present()
     model = mpi.model
     # Halved: what protected people hold lies beside the others', and counts with it.
     least = min(model.caps.values()) * OVER_CAP // 2
@@ -84,6 +85,7 @@ def retire_keys(
         raise Conflict("keys-not-overfull", detail="No key of the index is past four times its rule's cap.")
     if by.user_id == approved_by.user_id:
         raise Conflict("second-person-same", field="approved_by")
+    mpi = mpi.present()
     listed = {*mpi.model.overfull, *(key for one in found for key in one.keys)}
     document = {**mpi.model.document, "overfull": sorted(listed), "retired_from": mpi.model.revision}
     rules = dict(sorted(Counter(one.rule for one in found).items()))

@@ -219,6 +219,7 @@ def explain_person(
         NotFound, Gone: as ``get_person``, for either id.
     """
     with mpi.db.write() as tx:
+        mpi = mpi.at(tx)
         one = _current(tx, number)
         two = one if other is None else _current(tx, other)
         visible = {member.record_id for member in _permitted(tx, mpi, one, by, "why", purpose, one.members)}

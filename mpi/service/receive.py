@@ -145,6 +145,7 @@ def _store(
     *,
     if_match: int | None = None,
 ) -> list[Stored]:
+    mpi = mpi.at(tx)
     organisations = sorted({record.key.organisation for record in records})
     for organisation in organisations:
         if not by.may_act_for(organisation):

@@ -7,9 +7,9 @@ from sqlalchemy import Connection
 
 from foundation.principal import SYSTEM_ITSELF
 from mpi.service.context import Mpi
-from mpi.service.fold import put_current, read_again, read_unread, standing_record
+from mpi.service.fold import read_again, read_anew
 from mpi.service.link import link_waiting, taken_again
-from mpi.service.numbers import bearers_of, form_of
+from mpi.service.numbers import bearers_of
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 
@@ -21,6 +21,7 @@ def renew_index(mpi: Mpi, progress: Callable[[int], None] = lambda _: None) -> i
 
     Persons stand as they were until their records are linked again. A crash leaves some records renewed and some not: run it again.
     """
+    mpi = mpi.present()
     renewed = after = 0
     while True:
         with mpi.db.read() as tx:
@@ -30,7 +31,7 @@ def renew_index(mpi: Mpi, progress: Callable[[int], None] = lambda _: None) -> i
         stale = [row.record_id for row in rows if row.model_revision != mpi.model.revision]
 
         def take(tx: Connection, ids: list[int] = stale) -> int:
-            return _renew(tx, mpi, ids)
+            return read_anew(tx, mpi, ids, SYSTEM_ITSELF)
 
         renewed += taken_again(mpi, take) if stale else 0
         after = rows[-1].record_id
@@ -41,16 +42,18 @@ def renew_index(mpi: Mpi, progress: Callable[[int], None] = lambda _: None) -> i
 
 def renew_records(mpi: Mpi, record_ids: Sequence[int]) -> int:
     """Bring some records to the present model; linking is then due for them. Return how many there were."""
+    mpi = mpi.present()
     renewed = 0
     for start in range(0, len(record_ids), CHUNK):
         some = list(record_ids[start : start + CHUNK])
-        renewed += taken_again(mpi, partial(_renew, mpi=mpi, ids=some))
+        renewed += taken_again(mpi, partial(read_anew, mpi=mpi, record_ids=some, by=SYSTEM_ITSELF))
     return renewed
 
 
 def reread_numbers(mpi: Mpi) -> int:
     """Read again, and let T2 take again, whoever bears a superseded NHS number: after a bulk switch, which may have overtaken such news."""
     with mpi.db.read() as tx:
+        mpi = mpi.at(tx)
         numbers = number_store.read_all_superseded(tx)
     count = 0
     for start in range(0, len(numbers), CHUNK):
@@ -60,19 +63,4 @@ def reread_numbers(mpi: Mpi) -> int:
             return read_again(tx, mpi, bearers_of(tx, some), SYSTEM_ITSELF, always=True)
 
         count += taken_again(mpi, take)
-    return count
-
-
-def _renew(tx: Connection, mpi: Mpi, ids: list[int]) -> int:
-    record_store.lock_records(tx, ids)
-    read_unread(tx, mpi, ids)
-    versions = record_store.read_versions(tx, ids)
-    count = 0
-    for number, row in record_store.read_records(tx, ids).items():
-        if row.state != "active" or row.model_revision == mpi.model.revision:
-            continue
-        current = next(one for one in versions[number] if one.version == row.current_version)
-        record = standing_record(current, is_protected=row.restricted)
-        put_current(tx, mpi, row, row.current_version, record, form_of(tx, mpi, record), SYSTEM_ITSELF)
-        count += 1
     return count

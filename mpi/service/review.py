@@ -195,6 +195,7 @@ def get_task(mpi: Mpi, task_id: int, by: Principal) -> TaskDetail:
         NotFound: ``task-unknown``.
     """
     with mpi.db.read() as tx:
+        mpi = mpi.at(tx)
         row = _read(tx, task_id)
         members = sorted({number for side in row.sides for number in side})
         records = record_store.read_records(tx, members)
@@ -422,6 +423,7 @@ def decide_task(
     _check_answer(by, verdict, reason, comment)
 
     def take(tx: Connection) -> TaskOutcome:
+        index = mpi.at(tx)
         row = _read(tx, task_id)
         _check(row, mpi.clock.now(), by, if_match)
         if _is_out_of_place(row, verdict):
@@ -430,8 +432,8 @@ def decide_task(
             (one for one in graph_store.read_task_decisions(tx, task_id) if one.state == "proposed"), None
         )
         if proposal is not None:
-            return _second(tx, mpi, row, proposal, by, verdict, comment)
-        needs_second = verdict == "same" and _is_over_veto(tx, mpi, row)
+            return _second(tx, index, row, proposal, by, verdict, comment)
+        needs_second = verdict == "same" and _is_over_veto(tx, index, row)
         if needs_second:
             _check_reader(by)
         state = "proposed" if needs_second else "standing"
@@ -449,7 +451,7 @@ def decide_task(
                 changed_at=mpi.clock.now(),
             )
             return TaskOutcome(task, "second-reader", decision_id)
-        return _apply(tx, mpi, row, by, decision_id, verdict)
+        return _apply(tx, index, row, by, decision_id, verdict)
 
     outcome = taken_again(mpi, take)
     mpi.bell.ring("outbox")
@@ -468,6 +470,7 @@ def undo_decision(
     _check_comment(comment)
 
     def take(tx: Connection) -> TaskOutcome:
+        index = mpi.at(tx)
         row = _read(tx, task_id)
         if if_match is not None and row.version != if_match:
             raise Conflict("task-stale", ids={"task_id": str(task_id), "version": str(row.version)})
@@ -487,8 +490,8 @@ def undo_decision(
         if decision.state == "standing":
             change = Change("decision-undone", by, decision.decision_id, row, answers=False)
             if row.kind == Kind.OVERLAY.value:
-                _hold_again(tx, mpi, decision, by)
-            _repartition(tx, mpi, row, change)
+                _hold_again(tx, index, decision, by)
+            _repartition(tx, index, row, change)
             task = _read_back(tx, mpi, task_id)
         else:
             _hold(tx, row)

@@ -39,7 +39,7 @@ from mpi.matching import Model, NormalisedRecord, Refusal
 from mpi.records import RecordKey, SourceRecord
 from mpi.service import trail
 from mpi.service.census import Formed, scan_forms
-from mpi.service.context import Mpi
+from mpi.service.context import Mpi, check_in_force
 from mpi.service.evidence import Pair, pair_of
 from mpi.service.fold import all_keys, derived_columns
 from mpi.service.graph import Settled, Survey, Unions, settle
@@ -77,6 +77,8 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Say = Callable[[str, int, int], None]
 """Progress: what is done, how far, of how much."""
+Enforce = Callable[[Connection], None]
+"""Brings a model into force, inside the transaction of its switch."""
 
 CHUNK = 5_000
 PAIRS_AT_ONCE = 1_000
@@ -121,6 +123,7 @@ def switch_index(
     threads: int = 2,
     say: Say = lambda *_: None,
     at_step: Callable[[str], None] = lambda _: None,
+    enforce: Enforce | None = None,
 ) -> Switched:
     """Link the whole index, and records that it has not met, under the present model.
 
@@ -128,12 +131,18 @@ def switch_index(
         folder: an empty folder of the caller's for what does not fit in memory; it then holds demographics.
         records: checked records with keys that the index does not hold, each key once, in the order in which they arrive.
         at_step: told the name of each step as it begins; what it raises ends the run, and nothing has happened.
+        enforce: called under the lock, to bring the index's model into force in the very transaction that links by it; without it, that
+            model must be the one in force.
 
     Raises:
         Unavailable: ``keys-overfull``, ``match-model-unreadable``, ``index-busy`` when the same moved again and again.
+        Conflict: ``model-not-in-force``, or what ``enforce`` raises.
     """
+    if enforce is None:
+        mpi = mpi.present()
     with seldom_collected(), mpi.db.session() as session:
-        switched = _Run(mpi, folder, by, memory, threads, say, at_step).run(session, records)
+        run = _Run(mpi, folder, by, memory, threads, say, at_step, enforce)
+        switched = run.run(session, records)
     mpi.bell.ring("outbox")
     mpi.bell.ring("link")
     return switched
@@ -151,7 +160,7 @@ def tried_switch(
     Raises:
         Unavailable: as ``switch_index``, but for ``index-busy``.
     """
-    run = _Trial(mpi, folder, SYSTEM_ITSELF, memory, threads, say, lambda _: None)
+    run = _Trial(mpi, folder, SYSTEM_ITSELF, memory, threads, say, lambda _: None, None)
     with seldom_collected(), run.settled() as settled:
         yield settled
 
@@ -187,17 +196,17 @@ def relink_index(mpi: Mpi, folder: Path, by: Principal = SYSTEM_ITSELF, **how: A
     """Link the whole index again under the present model, and then those who came meanwhile.
 
     Raises:
-        Unavailable: as ``switch_index``.
+        Unavailable, Conflict: as ``switch_index``.
     """
     switched = switch_index(mpi, folder, by=by, **how)
-    _catch_up(mpi)
+    catch_up(mpi)
     return switched
 
 
-def _catch_up(mpi: Mpi) -> None:
+def catch_up(mpi: Mpi) -> None:
     """Link who came or changed while a switch was at work, one by one as ever."""
     with mpi.db.read() as tx:
-        others = stage.records_of_other_models(tx, mpi.model.revision)
+        others = stage.records_of_other_models(tx, mpi.at(tx).model.revision)
     renew_records(mpi, others)
     reread_numbers(mpi)
     link_waiting(mpi, limit=1 << 62)
@@ -233,6 +242,7 @@ def load_index(
     Args:
         reject: called with a file's number for each fault of a row that is set aside.
     """
+    mpi = mpi.present()
     report = LoadReport()
     with closing(connect(folder, memory, threads)) as connection:
         incoming = _Incoming(mpi, files, report, reject, connection, rows_at_once(memory))
@@ -241,7 +251,7 @@ def load_index(
     report.linked += switched.linked
     for place in switched.left_out:
         incoming.put_back(place)
-    _catch_up(mpi)
+    catch_up(mpi)
     for number, rows in enumerate(files):
         if later := incoming.later[number]:
             again = load_records(
@@ -360,8 +370,10 @@ class _Run:
         threads: int,
         say: Say,
         at_step: Callable[[str], None],
+        enforce: Enforce | None,
     ) -> None:
         self._mpi, self._folder, self._by = mpi, folder, by
+        self._enforce = enforce
         self._memory, self._threads, self._say, self._at_step = memory, threads, say, at_step
         self._now = mpi.clock.now()
         self._read = _Read()
@@ -380,6 +392,7 @@ class _Run:
         for _ in range(ATTEMPTS):
             try:
                 with self._stage("switch"), session.write() as tx:
+                    self._begin(tx)
                     settled = Settlement(
                         self._mpi,
                         tx,
@@ -400,6 +413,14 @@ class _Run:
                 continue
             return Switched(**switched, pairs=linkage.pairs, stages=self._stages)
         raise Unavailable("index-busy")
+
+    def _begin(self, tx: Connection) -> None:
+        """Hold linking, and see that what is linked by is in force: as it was when the run began, or from this transaction on."""
+        lock_space(tx, LOCK_COMPONENT)
+        if self._enforce is None:
+            check_in_force(tx, self._mpi.model)
+        else:
+            self._enforce(tx)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -499,7 +520,7 @@ class _Trial(_Run):
             linkage = link_forms(mpi.model, self._folder, self._memory, self._threads, self._say)
         with mpi.db.read() as tx:
             told = (self._read, linkage, self._by, self._now, self._at_step, self._waiting)
-            yield Settlement(mpi, tx, *told, is_trial=True)
+            yield Settlement(mpi, tx, *told)
 
     def _stage_renewed(self, tx: Connection, stale: Sequence[Formed]) -> None:
         """Leave them out of the stage: only how they read now matters."""
@@ -561,7 +582,7 @@ class _Standing:
 class Settlement:
     """One attempt at a switch: persons, questions and epochs worked out under the lock of all components, and written.
 
-    A trial takes no lock and must not be written: it says what a switch of this moment would do.
+    Of a trial, without the lock, it says what a switch of this moment would do, and must not be written.
     """
 
     def __init__(
@@ -574,15 +595,11 @@ class Settlement:
         now: datetime,
         at_step: Callable[[str], None],
         waiting: Waiting,
-        *,
-        is_trial: bool = False,
     ) -> None:
         self._mpi, self._tx, self._linkage, self._by, self._at_step = mpi, tx, linkage, by, at_step
         self._waiting = waiting
         self._now = now
         self._read = read
-        if not is_trial:
-            lock_space(tx, LOCK_COMPONENT)
         self._at_step("locked")
         self._standing = standing = _Standing(tx)
         self.ids: Ints = np.array(read.ids, np.int64)

@@ -17,7 +17,7 @@ from mpi.cli import cli
 from mpi.matching.model import DEFAULT_MODEL
 from mpi.records import RecordKey, SourceRecord
 from mpi.service.census import current_records
-from mpi.service.context import Forms, Mpi, model_or_late
+from mpi.service.context import Forms, ModelInForce, Mpi
 from mpi.service.link import link_waiting
 from mpi.service.match import match_person
 from mpi.service.people import get_record
@@ -190,7 +190,7 @@ def test_a_held_update_lifts_nothing_until_someone_lets_it_stand(world: World) -
 def test_what_came_without_a_match_model_is_folded_by_the_same_rule(world: World, tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     send(world, True, 2)
-    world.mpi = replace(world.mpi, model=model_or_late(path), forms=Forms())
+    world.mpi = replace(world.mpi, model=ModelInForce(world.mpi.db, path), forms=Forms())
     send(world, None, 3)
     send(world, False, 1)
     path.write_bytes(DEFAULT_MODEL.read_bytes())
@@ -198,10 +198,10 @@ def test_what_came_without_a_match_model_is_folded_by_the_same_rule(world: World
     link_waiting(world.mpi)
     assert is_protected(world)
 
-    world.mpi = replace(world.mpi, model=model_or_late(tmp_path / "none.json"), forms=Forms())
+    world.mpi = replace(world.mpi, model=ModelInForce(world.mpi.db, tmp_path / "none.json"), forms=Forms())
     send(world, False, 4)
     assert world.rows("select 1 from source_record where restricted")
-    world.mpi = replace(world.mpi, model=model_or_late(path), forms=Forms())
+    world.mpi = replace(world.mpi, model=ModelInForce(world.mpi.db, path), forms=Forms())
     link_waiting(world.mpi)
     assert not is_protected(world)
     assert [kind for kind, *_ in protections(world)] == ["location-unprotected"]

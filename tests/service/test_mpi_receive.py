@@ -15,7 +15,7 @@ from mpi.matching.model import DEFAULT_MODEL
 from mpi.records import HumanName
 from mpi.service import link
 from mpi.service.census import verify_index
-from mpi.service.context import Forms, model_or_late
+from mpi.service.context import Forms, ModelInForce
 from mpi.service.link import link_record, link_waiting
 from mpi.service.match import match_person
 from mpi.service.receive import receive_record, store_record
@@ -402,7 +402,7 @@ def test_without_a_match_model_records_are_kept_and_linked_when_there_is_one(
 ) -> None:
     path = tmp_path / "model.json"
     first = world.send(a_source_record("1", nhs_number=ONE_NUMBER), at(2))
-    sighted, world.mpi = world.mpi, replace(world.mpi, model=model_or_late(path), forms=Forms())
+    sighted, world.mpi = world.mpi, replace(world.mpi, model=ModelInForce(world.mpi.db, path), forms=Forms())
 
     moved = world.send(a_source_record("1", nhs_number=ONE_NUMBER, postcode="N1 9GU"), at(3))
     late = world.send(a_source_record("1", nhs_number=ONE_NUMBER, postcode="E8 1EJ"), at(1))
@@ -433,7 +433,7 @@ def test_without_a_match_model_records_are_kept_and_linked_when_there_is_one(
 
 def test_a_new_model_reads_what_came_without_one(world: World, tmp_path: Path) -> None:
     first = world.send(a_source_record("1", nhs_number=ONE_NUMBER), at(1))
-    blind = replace(world.mpi, model=model_or_late(tmp_path / "none.json"), forms=Forms())
+    blind = replace(world.mpi, model=ModelInForce(world.mpi.db, tmp_path / "none.json"), forms=Forms())
     receive_record(blind, replace(ANOTHER_PERSON, updated_at=at(2)), FEED)
 
     renew_index(world.mpi)
