@@ -24,7 +24,7 @@ SCOPES: dict[str, str] = {
     "releases": "Ask for releases",
     "reports:read": "Answer who saw a patient's record",
     "tasks:read": "Read the review queue",
-    "tasks:work": "Claim and decide review tasks",
+    "tasks:work": "Claim and decide review tasks; for people, propose and approve match models",
 }
 
 _CLINICIAN = frozenset({"match", "persons:read", "decisions", "directory:read", "emergency"})

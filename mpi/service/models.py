@@ -194,8 +194,9 @@ def read_model(document: Any) -> Model:
         Invalid: ``model-format``.
     """
     try:
+        _word(document["name"])
         return build_model(document)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as fault:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as fault:
         raise Invalid(
             "model-format", field="model", detail="This is no match model that can be compiled."
         ) from fault

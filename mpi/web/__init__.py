@@ -3,11 +3,11 @@
 from flask_smorest import Blueprint
 
 from mpi.service.context import Mpi
-from mpi.web import match, persons, records, tasks
+from mpi.web import match, models, persons, records, tasks
 
 __all__ = ["make_blueprints"]
 
 
 def make_blueprints(mpi: Mpi) -> tuple[Blueprint, ...]:
     """Return the blueprints to be registered on the application's API; every view asks this index."""
-    return tuple(room.make(mpi) for room in (records, match, persons, tasks))
+    return tuple(room.make(mpi) for room in (records, match, persons, tasks, models))

@@ -274,5 +274,65 @@ class OutcomeSchema(Schema):
     task = fields.Nested(TaskSchema)
 
 
+# Models --------------------------------------------------------------------------------------------------------------
+
+
+class ProposeModelSchema(Schema):
+    model = fields.Dict(required=True, metadata={"description": "The model's document."})
+    forecast = fields.Dict(metadata={"description": "What `mpi forecast --json` printed of it."})
+    comment = Text(longest=MAX_COMMENT)
+
+
+class RollBackSchema(Schema):
+    comment = Text(longest=MAX_COMMENT)
+
+
+class StalenessSchema(Schema):
+    records = fields.Integer()
+    changed = fields.Integer(metadata={"description": "Records that came or changed since."})
+    decisions = fields.Integer(metadata={"description": "Decisions that were made or undone since."})
+    is_stale = fields.Boolean()
+    because = Code(one_of=("model-moved", "index-changed", "old"), allow_none=True)
+
+
+class ModelChangeSchema(Schema):
+    change_id = IdText()
+    kind = Code(one_of=("activation", "roll-back"))
+    state = Code(one_of=("proposed", "approved", "done", "withdrawn"))
+    revision = fields.String()
+    name = fields.String()
+    from_revision = fields.String()
+    comment = fields.String(allow_none=True)
+    forecast = fields.Dict(
+        allow_none=True, metadata={"description": "Its figures, without the people of whom it speaks."}
+    )
+    forecast_at = Instant(allow_none=True)
+    staleness = fields.Nested(StalenessSchema, allow_none=True)
+    proposed_by = fields.String()
+    proposed_at = Instant()
+    approved_by = fields.String(allow_none=True)
+    approved_at = Instant(allow_none=True)
+    withdrawn_by = fields.String(allow_none=True)
+    withdrawn_at = Instant(allow_none=True)
+    done_by = fields.String(allow_none=True)
+    done_at = Instant(allow_none=True)
+
+
+class KnownModelSchema(Schema):
+    revision = fields.String()
+    name = fields.String()
+    state = Code(one_of=("in-force", "approved", "proposed", "past", "kept"))
+    since = Instant(allow_none=True)
+    until = Instant(allow_none=True)
+    proposed_by = fields.String(allow_none=True)
+    approved_by = fields.String(allow_none=True)
+
+
+class ModelsSchema(Schema):
+    in_force = fields.String()
+    models = fields.List(fields.Nested(KnownModelSchema))
+    changes = fields.List(fields.Nested(ModelChangeSchema))
+
+
 Loaded = dict[str, Any]
 """What a schema read."""

@@ -74,10 +74,10 @@ def told(mpi: Mpi) -> dict[str, Any]:
                 )
             },
             "tasks": {
-                (row[1], _subject(row[2], key)): (
+                (row[1], _subject(row[2], key) or str(_sides(members[row[0]]))): (
                     *row[3:7],
                     [[key.get(item, item) for item in one] for one in json.loads(row[7])],
-                    [sorted(side) for _, side in sorted(members[row[0]].items())],
+                    _sides(members[row[0]]),
                 )
                 for row in rows(
                     "select task_id, kind, subject, rank, is_binding, weight, reason, evidence from task where state = 'open'"
@@ -86,8 +86,12 @@ def told(mpi: Mpi) -> dict[str, Any]:
         }
 
 
+def _sides(members: dict[int, set[Key]]) -> list[list[Key]]:
+    return [sorted(side) for _, side in sorted(members.items())]
+
+
 def _subject(subject: str, key: dict[int, Key]) -> str:
-    """A subject names persons by ids; a split is named by a digest of ids, which tells nothing here."""
+    """A subject names persons by ids; a split is named by a digest of ids, which tells nothing here: its sides do."""
     return ":".join(
         str(key[int(part)]) if part.isdigit() else part if ":" in subject else ""
         for part in subject.split(":")
