@@ -142,7 +142,7 @@ def test_the_health_of_the_model_is_that_of_the_one_in_force(
         ("", {"model": document_of(load_model())}, 409, "model-in-force"),
         ("", {"model": document_of(a_model()), "forecast": {}}, 422, "forecast-format"),
         ("", {"model": document_of(a_model()), "forecast": 7}, 422, "fields-invalid"),
-        ("", {"model": document_of(a_model()), "comment": "a\u0000b"}, 400, "null-character"),
+        ("", {"model": document_of(a_model()), "comment": "a\u0000b"}, 400, "json-null-character"),
         ("", {"model": document_of(a_model()), "approved_by": "bela"}, 422, "fields-invalid"),
         ("/roll-back", {}, 409, "nothing-to-roll-back"),
         ("/0123456789abcdef/approve", None, 404, "model-not-proposed"),
