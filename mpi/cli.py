@@ -18,7 +18,7 @@ from foundation.auth.users import active_user
 from foundation.clock import SystemClock
 from foundation.database import Database, metadata
 from foundation.directory import Organisation, list_organisations, put_organisation
-from foundation.errors import Conflict, Invalid, ServiceError, Unavailable
+from foundation.errors import Conflict, Forbidden, Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
 from foundation.settings import Settings
@@ -32,6 +32,7 @@ from mpi.feeds.delimited import (
     row_reader,
 )
 from mpi.matching import Model, load_model
+from mpi.matching.explain import Waterfall
 from mpi.matching.model import OVER_CAP
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
@@ -50,9 +51,10 @@ from mpi.service.models import (
     withdraw_model,
 )
 from mpi.service.overfull import find_overfull, retire_keys
-from mpi.service.people import get_person, lookup_persons
+from mpi.service.people import Why, explain_person, get_person, lookup_persons
 from mpi.service.renew import renew_index
 from mpi.service.review import get_task, list_tasks
+from mpi.service.tell import lines_of, picture_of
 
 if TYPE_CHECKING:
     from mpi.bulk.gather import Files
@@ -1723,6 +1725,85 @@ def person(
         for one in found
     ]
     _say(answer, is_json, lines or ["Nobody."])
+
+
+@cli.command()
+@click.argument("number")
+@click.argument("other", required=False)
+@click.option(
+    "--by", "username", help="Who asks: the name of an account, by whose role it is decided what may be told."
+)
+@click.option("--purpose", help="The purpose of use, if another than that of the role.")
+@click.option(
+    "--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw it into this file as well."
+)
+@as_json
+@needs_index
+def why(
+    composition: Composition,
+    number: str,
+    other: str | None,
+    username: str | None,
+    purpose: str | None,
+    svg: Path | None,
+    is_json: bool,
+) -> None:
+    """Say how the person of NUMBER was built; with OTHER, why two records or persons are one, or why they are two.
+
+    NUMBER and OTHER are ids of records or persons. Each pair's weight is told as a waterfall, in bits, from the starting odds to what it
+    comes to. What may be told is what the release gate lets leave: name an account of yours with --by.
+    """
+    mpi = composition.mpi
+    with _telling(is_json):
+        if svg is not None:
+            _check_writable(svg)
+        by = OPERATOR if username is None else _person(mpi, username, "by")
+        if "persons:read" not in by.scopes:
+            raise Forbidden("scope-missing", ids={"scope": "persons:read"})
+        beside = parse_id(other, "other") if other is not None else None
+        found = explain_person(mpi, parse_id(number), by, other=beside, purpose=purpose)
+        if svg is not None:
+            svg.write_text(picture_of(found, is_way=other is not None), encoding="utf-8")
+    lines = lines_of(found, is_way=other is not None)
+    if username is None and not found.record_ids:
+        lines += ["", "Nothing may be told to an operator as such: name an account with --by."]
+    _say(_why_as_json(found), is_json, [*lines, *([f"Wrote {svg}"] if svg is not None else [])])
+
+
+def _why_as_json(found: Why) -> dict[str, Any]:
+    return {
+        "answer": found.answer,
+        "because": found.because,
+        "record_ids": [format_id(one) for one in found.record_ids],
+        "steps": [
+            {
+                "record_ids": [format_id(step.low_id), format_id(step.high_id)],
+                "rule": step.rule,
+                "decision_id": None if step.decision_id is None else format_id(step.decision_id),
+                "weight_millibits": step.weight_millibits,
+                "waterfall": None if step.waterfall is None else _waterfall_as_json(step.waterfall),
+            }
+            for step in found.steps
+        ],
+    }
+
+
+def _waterfall_as_json(of: Waterfall) -> dict[str, Any]:
+    return {
+        "bars": [
+            {
+                "field": bar.field,
+                "reason": bar.reason,
+                "rival": bar.rival,
+                "weight_millibits": bar.weight,
+                "from_millibits": bar.start,
+                "to_millibits": bar.end,
+            }
+            for bar in of.bars
+        ],
+        "total_millibits": of.total,
+        "live_millibits": of.live,
+    }
 
 
 @cli.command()

@@ -1,10 +1,11 @@
 """A score in plain words, and in the four words that leave without values: agree, close, differ, missing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mpi.matching.compare import Comparison
 from mpi.matching.model import Model
-from mpi.matching.score import Score
+from mpi.matching.score import Part, Score
 
 REASONS = {
     "agree": (
@@ -89,6 +90,91 @@ class Reason:
     level: str
     weight: int
     words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One step of a waterfall, in millibits: it starts where the one before ended. ``reason`` is ``prior``, or one of the four words.
+
+    ``rival`` is the other explanation that the starting odds are against; empty for a field.
+    """
+
+    field: str
+    reason: str
+    weight: int
+    start: int
+    rival: str = ""
+
+    @property
+    def end(self) -> int:
+        return self.start + self.weight
+
+    @property
+    def name(self) -> str:
+        return NAMES.get(self.field, self.field)
+
+    @property
+    def words(self) -> str:
+        return f"against {RIVALS.get(self.rival, self.rival)}" if self.rival else self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """A weight from its starting odds to its total, a bar for each field that says something; the bars add up to the total exactly.
+
+    What an agreeing name's frequency adds is in the bar of its name. ``live`` is what a pair must come to in order to link by itself.
+    """
+
+    bars: tuple[Bar, ...]
+    live: int
+
+    @property
+    def total(self) -> int:
+        return self.bars[-1].end if self.bars else 0
+
+
+def waterfall(parts: Sequence[Part], live: int) -> Waterfall:
+    """Lay the parts of a score end to end, the prior first, then the fields in their order."""
+    found: dict[str, Bar] = {}
+    for name, level, weight in parts:
+        if name == "prior":
+            found[name] = Bar(name, "prior", weight, 0, level)
+        elif name in found:
+            before = found[name]
+            found[name] = Bar(name, before.reason, before.weight + weight, 0)
+        else:
+            # The frequency of a name may stand alone, where its level itself says nothing.
+            found[name] = Bar(name, _REASON_OF.get(level, "agree"), weight, 0)
+    bars: list[Bar] = []
+    for bar in found.values():
+        bars.append(Bar(bar.field, bar.reason, bar.weight, bars[-1].end if bars else 0, bar.rival))
+    return Waterfall(tuple(bars), live)
+
+
+def bits(millibits: int, *, is_signed: bool = False) -> str:
+    """Write millibits as bits, to the last of them, with a true minus sign."""
+    sign = "\N{MINUS SIGN}" if millibits < 0 else "+" if is_signed and millibits > 0 else ""
+    return f"{sign}{abs(millibits) / 1000:.3f}"
+
+
+def table_of(of: Waterfall) -> list[str]:
+    """Return a waterfall as lines of text: what each bar adds, and where that leads."""
+    width = max(len(name) for name in ("Together", *(bar.name for bar in of.bars)))
+    words = max(len(word) for word in ("", *(bar.words for bar in of.bars)))
+    return [
+        *(
+            f"{bar.name:<{width}}  {bar.words:<{words}}  {bits(bar.weight, is_signed=True):>9}  = {bits(bar.end):>8}"
+            for bar in of.bars
+        ),
+        f"{'Together':<{width}}  {'':<{words}}  {'':>9}  = {bits(of.total):>8}",
+    ]
+
+
+def verdict(of: Waterfall) -> str:
+    """Say how a total stands to the live threshold."""
+    if of.total >= of.live:
+        return f"{bits(of.total - of.live)} above the live threshold of {bits(of.live)}"
+    return f"{bits(of.live - of.total)} below the live threshold of {bits(of.live)}"
 
 
 def reasons(comparison: Comparison) -> dict[str, str]:

@@ -11,6 +11,8 @@ from sqlalchemy import Connection
 from foundation.errors import Forbidden, Gone, NotFound
 from foundation.principal import Principal
 from mpi.matching import veto
+from mpi.matching.explain import Waterfall, waterfall
+from mpi.matching.partition import SOLE
 from mpi.records import RecordKey, SourceRecord
 from mpi.service import trail
 from mpi.service.context import Mpi
@@ -38,7 +40,7 @@ class PersonView:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Two records and what joined them: an edge's weight and reasons, or a decision.
+    """Two records and what joined them: an edge's weight and reasons, with the waterfall that leads to it; or a decision.
 
     ``rule`` is that of the join: ``weight``, ``sole-candidate`` or ``decision``; None for the strongest edge between two persons.
     """
@@ -49,14 +51,16 @@ class Step:
     decision_id: int | None
     reasons: tuple[FieldReason, ...] = ()
     rule: str | None = None
+    waterfall: Waterfall | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Why:
     """Why records are one person, or why two are not.
 
-    ``answer``: ``one-person`` with the steps that join them; ``two-persons`` with the strongest edge between them if there is one, and in
-    ``because`` the veto, ``decided-never``, ``below-threshold`` or ``no-edge``; None where one of them has no record that may be named.
+    ``answer``: ``one-person`` with the steps that join them, in the order in which the partition takes them, or of a way from one record
+    to another in that of the way; ``two-persons`` with the strongest edge between them if there is one, and in ``because`` the veto,
+    ``decided-never``, ``below-threshold`` or ``no-edge``; None where one of them has no record that may be named.
     """
 
     answer: Literal["one-person", "two-persons"]
@@ -247,13 +251,28 @@ def _steps(tx: Connection, mpi: Mpi, found: Resolution) -> list[Step]:
     answer, edges = settle_again(tx, mpi.model, mpi.forms, found.record_ids)
     edges = _told(tx, mpi, edges, found)
     inside = set(found.record_ids)
-    return [
-        _edge_step(edges[pair_of(join.low_id, join.high_id)], join.rule)
+    steps = [
+        _edge_step(mpi, edges[pair_of(join.low_id, join.high_id)], join.rule)
         if join.decision_id is None
         else Step(join.low_id, join.high_id, None, join.decision_id, rule=join.rule)
         for join in answer.joins
         if join.low_id in inside and join.high_id in inside
     ]
+    # Which of two pairs was the heavier hangs on locations: what is told is in the order of what is told.
+    return sorted(steps, key=_told_place) if found.restricted else steps
+
+
+def _told_place(step: Step) -> tuple[bool, bool, int, int, int, int]:
+    is_decided, is_left_over = step.decision_id is not None, step.rule == SOLE
+    # Decisions in their own order, pairs from the heaviest down.
+    return (
+        not is_decided,
+        is_left_over,
+        step.decision_id or 0,
+        -(step.weight_millibits or 0),
+        step.low_id,
+        step.high_id,
+    )
 
 
 def _told(
@@ -267,8 +286,9 @@ def _told(
     return without_location(mpi, edges, rows, protected)
 
 
-def _edge_step(edge: graph_store.EdgeRow, rule: str | None = None) -> Step:
-    return Step(edge.low_id, edge.high_id, edge.weight_millibits, None, field_reasons(edge.parts), rule)
+def _edge_step(mpi: Mpi, edge: graph_store.EdgeRow, rule: str | None = None) -> Step:
+    fall = waterfall(json.loads(edge.parts), mpi.model.thresholds.live)
+    return Step(edge.low_id, edge.high_id, edge.weight_millibits, None, field_reasons(edge.parts), rule, fall)
 
 
 def _path(steps: list[Step], start: int, end: int) -> list[Step]:
@@ -327,5 +347,5 @@ def _why_not(tx: Connection, mpi: Mpi, one: Resolution, two: Resolution, visible
     else:
         because = "below-threshold" if crossing else "no-edge"
     strongest = max(crossing, key=lambda pair: (crossing[pair].weight_millibits, pair), default=None)
-    steps = () if strongest is None else (_edge_step(crossing[strongest]),)
+    steps = () if strongest is None else (_edge_step(mpi, crossing[strongest]),)
     return Why("two-persons", steps, because, told)

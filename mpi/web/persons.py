@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import flask
 from flask_smorest import Blueprint
 
 from foundation.errors import Invalid
@@ -10,6 +11,7 @@ from foundation.web import current_principal, make_blueprint, requires
 from mpi.records import RecordKey
 from mpi.service.context import Mpi
 from mpi.service.people import explain_person, get_person, lookup_persons, lookup_record
+from mpi.service.tell import picture_of
 from mpi.web.schemas import (
     Loaded,
     LookupSchema,
@@ -20,6 +22,13 @@ from mpi.web.schemas import (
     WhyQuery,
     WhySchema,
 )
+
+_SVG = "image/svg+xml"
+
+
+def _accepted() -> str:
+    accept = flask.request.accept_mimetypes
+    return "svg" if accept.best_match(["application/json", _SVG], "application/json") == _SVG else "json"
 
 
 def make(mpi: Mpi) -> Blueprint:
@@ -50,17 +59,23 @@ def make(mpi: Mpi) -> Blueprint:
     @room.route("/<person_id>/why", methods=["GET"])
     @room.arguments(WhyQuery, location="query")
     @room.response(200, WhySchema)
+    @room.doc(responses={"200": {"content": {_SVG: {"schema": {"type": "string"}}}}})
     @requires("persons:read")
     def read_why(query: Loaded, person_id: str) -> Any:
-        """Say why records are one person: the edges and decisions that join them. With ``other``, the way from one record to the other, or
-        what stands between two persons."""
+        """Say how a person was built: the edges and decisions that join its records, in order. With ``other``, the way from one record to
+        the other, or what stands between two persons. As JSON, or as a picture (SVG) that says the same."""
         other = query["other"]
-        return explain_person(
+        found = explain_person(
             mpi,
             parse_id(person_id, "person_id"),
             current_principal(),
             other=parse_id(other, "other") if other is not None else None,
             purpose=query["purpose"],
+        )
+        if (query["format"] or _accepted()) != "svg":
+            return found
+        return flask.Response(
+            picture_of(found, is_way=other is not None), content_type=f"{_SVG}; charset=utf-8"
         )
 
     @room.route("/lookup", methods=["POST"])

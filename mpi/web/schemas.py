@@ -119,6 +119,13 @@ class PersonQuery(QuerySchema):
 
 class WhyQuery(PersonQuery):
     other = fields.String(load_default=None, metadata={"description": "An id to compare with."})
+    format = Code(
+        one_of=("json", "svg"),
+        load_default=None,
+        metadata={
+            "description": "`svg` for a picture; without it the header Accept chooses, and JSON is the default."
+        },
+    )
 
 
 class MemberSchema(Schema):
@@ -158,6 +165,25 @@ class FieldReasonSchema(Schema):
     weight_millibits = fields.Integer()
 
 
+class BarSchema(Schema):
+    field = fields.String(metadata={"description": "A field, or `prior`: the starting odds."})
+    reason = Code(one_of=("prior", "agree", "close", "differ", "missing"))
+    rival = fields.String(
+        metadata={"description": "Of the starting odds: the other explanation that they are against."}
+    )
+    weight_millibits = fields.Integer(attribute="weight")
+    from_millibits = fields.Integer(attribute="start")
+    to_millibits = fields.Integer(attribute="end")
+
+
+class WaterfallSchema(Schema):
+    """A weight from its starting odds to its total. The bars add up to it exactly; a name's frequency is in the bar of its name."""
+
+    bars = fields.List(fields.Nested(BarSchema))
+    total_millibits = fields.Integer(attribute="total")
+    live_millibits = fields.Integer(attribute="live", metadata={"description": "What links by itself."})
+
+
 class StepSchema(Schema):
     record_ids = fields.Function(
         lambda step: [str(step.low_id), str(step.high_id)],
@@ -173,6 +199,9 @@ class StepSchema(Schema):
         },
     )
     reasons = fields.List(fields.Nested(FieldReasonSchema))
+    waterfall = fields.Nested(
+        WaterfallSchema, allow_none=True, metadata={"description": "Null where people decided."}
+    )
 
 
 class WhySchema(Schema):

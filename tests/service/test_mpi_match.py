@@ -1,18 +1,27 @@
 """Matching as a caller meets it: grades, margins, cut searches, what is audited, and people whose location is protected."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from foundation.auth.users import create_user
 from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.errors import Invalid
+from mpi.cli import cli
 from mpi.matching import Grade
+from mpi.matching.explain import table_of
 from mpi.records import RecordKey, SourceRecord
 from mpi.service.gate import GateAnswer, GateRequest
 from mpi.service.match import MatchAnswer, match_person
 from mpi.service.people import explain_person, get_person, lookup_persons
+from mpi.service.review import decide_task
+from mpi.service.tell import lines_of, picture_of
 from tests.service.mpi_world import (
     ONE_NUMBER,
     OTHER_NUMBER,
@@ -290,8 +299,141 @@ def test_why_says_nothing_of_where_a_protected_person_lives(world: World) -> Non
             a_source_record(f"2{place}", organisation="RV5", nhs_number=number, born_on=born_on, **home)
         )
         assert world.person_of(one) == world.person_of(two)
-        (step,) = explain_person(world.mpi, one.record_id, READER).steps
-        told.append((step.weight_millibits, step.reasons))
+        why = explain_person(world.mpi, one.record_id, READER)
+        (step,) = why.steps
+        picture = picture_of(why, is_way=False)
+        for number in (one.record_id, two.record_id):
+            picture = picture.replace(str(number), "a record")
+        told.append((step.weight_millibits, step.reasons, step.waterfall, picture))
 
     assert told[0] == told[1]
     assert {reason.field for reason in told[0][1]}.isdisjoint({"address", "phone", "practice"})
+    assert told[0][2] is not None and told[0][2].total == told[0][0]
+    assert not {"Address", "Phone", "GP practice"} & set(told[0][3].split(">"))
+
+
+def test_a_protected_persons_steps_stand_in_the_order_of_what_is_told(world: World) -> None:
+    """Which of two pairs was the heavier, and so came first, may hang on where she lives."""
+    at_home, elsewhere = {}, {"line": "3 Essex Road", "postcode": "N1 9GU"}
+    for place, homes in enumerate(((at_home, elsewhere), (elsewhere, at_home))):
+        what = {"nhs_number": (ONE_NUMBER, OTHER_NUMBER)[place], "born_on": f"1976-02-1{place}"}
+        first = world.send(a_source_record(f"1{place}", restricted=True, **what))
+        for code, home in zip(("RV5", "RRU"), homes, strict=True):
+            world.send(a_source_record(f"2{place}", organisation=code, **what, **home))
+
+        steps = explain_person(world.mpi, first.record_id, READER).steps
+
+        told = [(-(step.weight_millibits or 0), step.low_id, step.high_id) for step in steps]
+        assert len(told) == 2
+        assert told == sorted(told)
+
+
+def test_how_a_person_was_built_tells_decisions_first_and_then_the_heaviest_pairs(world: World) -> None:
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    doubtful = world.send(a_doubtful_record("3", organisation="RRU"))
+    (task,) = world.tasks("possible-match")
+    decide_task(world.mpi, task.task_id, READER, verdict="same", reason="documents-seen")
+    two = world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER, gender=None))
+
+    why = explain_person(world.mpi, one.record_id, READER)
+    lines = lines_of(why, is_way=False)
+
+    assert {world.person_of(received) for received in (two, doubtful)} == {world.person_of(one)}
+    assert [step.rule for step in why.steps] == ["decision", "weight"]
+    assert why.steps[0].waterfall is None and why.steps[0].decision_id is not None
+    assert lines[0] == "How this person was built"
+    assert lines[1].startswith("3 records and 2 steps between them may be told")
+    fall = why.steps[1].waterfall
+    assert fall is not None and fall.total == why.steps[1].weight_millibits
+    assert lines[-len(table_of(fall)) :] == table_of(fall)
+    for line in lines[2:]:
+        assert line in picture_of(why, is_way=False) or not line
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ({}, "No pair between them links by itself."),
+        ({"status": "01", "nhs_number": OTHER_NUMBER}, "Their verified NHS numbers differ."),
+        (
+            {"given": "Kevin", "family": "Blackwood", "born_on": "1951-07-30", "postcode": "E8 1EJ"},
+            "they share no key",
+        ),
+    ],
+    ids=["doubt", "veto", "stranger"],
+)
+def test_why_not_is_told_in_words_and_as_a_picture(world: World, what: dict[str, Any], words: str) -> None:
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER, status="01"))
+    other = world.send(a_source_record("2", organisation="RV5", **what) if what else a_doubtful_record("2"))
+
+    why = explain_person(world.mpi, one.record_id, READER, other=other.record_id)
+
+    title, answer, *rest = lines_of(why, is_way=True)
+    assert title == "Why these are two persons"
+    assert words in answer
+    assert answer in picture_of(why, is_way=True)
+    assert bool(rest) == bool(why.steps)
+
+
+def test_of_nobody_that_may_be_told_nothing_is_said(world: World) -> None:
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    other = world.send(a_doubtful_record("2"))
+    mpi = replace(world.mpi, release_gate=lambda _tx, _request: GateAnswer(frozenset()))
+
+    whole = lines_of(explain_person(mpi, one.record_id, READER), is_way=False)
+    two = lines_of(explain_person(mpi, one.record_id, READER, other=other.record_id), is_way=True)
+
+    assert whole == ["How this person was built", "0 records and 0 steps between them may be told: " + _ORDER]
+    assert two == ["Why these are two persons", "Nothing may be told of one of them."]
+
+
+_ORDER = "decisions of people first, then the heaviest pairs, then who was left over."
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_why_in_words_as_json_and_as_a_picture(world: World, tmp_path: Path) -> None:
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    two = world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER))
+    with world.mpi.db.write() as tx:
+        create_user(tx, world.clock.now(), "anne", "a rather long pass phrase", "RRV", "R5110")
+        create_user(tx, world.clock.now(), "sam", "a rather long pass phrase", "RRV", "R8015")
+    composed = SimpleNamespace(mpi=world.mpi)
+    picture = tmp_path / "why.svg"
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(cli, ("why", *words), obj=composed)
+
+    spoken = run(str(one.record_id), str(two.record_id), "--by", "anne", "--svg", str(picture))
+    told = json.loads(run(str(one.record_id), "--by", "anne", "--json").stdout)
+    refused = run(str(one.record_id), "--by", "sam", "--json")
+    strange = run("nobody", "--json")
+    nowhere = run(str(one.record_id), "--by", "anne", "--svg", str(tmp_path / "no" / "why.svg"), "--json")
+
+    assert spoken.exit_code == 0, spoken.output
+    assert spoken.stdout.startswith("Why these two records are one person\n")
+    assert spoken.stdout.endswith(f"Wrote {picture}\n")
+    assert picture.read_text(encoding="utf-8").startswith("<svg ")
+    (step,) = told["steps"]
+    assert step["record_ids"] == [str(one.record_id), str(two.record_id)]
+    fall = step["waterfall"]
+    assert (
+        sum(bar["weight_millibits"] for bar in fall["bars"])
+        == fall["total_millibits"]
+        == step["weight_millibits"]
+    )
+    assert [json.loads(one.stdout)["error"] for one in (refused, strange, nowhere)] == [
+        "scope-missing",
+        "id-format",
+        "file-unwritable",
+    ]
+
+
+def test_an_operator_is_told_to_name_an_account(world: World) -> None:
+    one = world.send(a_source_record("1"))
+    mpi = replace(world.mpi, release_gate=lambda _tx, _request: GateAnswer(frozenset()))
+
+    spoken = CliRunner().invoke(cli, ("why", str(one.record_id)), obj=SimpleNamespace(mpi=mpi))
+
+    assert "name an account with --by" in spoken.stdout

@@ -1,5 +1,6 @@
 """The index over HTTP: records in, candidates and persons out, and the queue; every wrong input has its answer."""
 
+import re
 from typing import Any
 
 import pytest
@@ -224,9 +225,51 @@ def test_members_and_reasons_leave_as_far_as_the_gate_lets_them(caller: Caller, 
     assert why.json["record_ids"] == [first["record_id"]]
 
 
+def test_why_comes_as_json_or_as_a_picture_as_the_caller_asks(caller: Caller) -> None:
+    number = {"nhs_number": "9990000018"}
+    first = caller.put(HERS, AMARA | number).json
+    second = caller.put("/api/v1/source-records/RV5/pas/7", AMARA | number).json
+    path = f"/api/v1/persons/{first['record_id']}/why"
+
+    told = caller.get(path)
+    pictures = [
+        caller.get(f"{path}?format=svg"),
+        caller.get(path, Accept="image/svg+xml"),
+        caller.get(f"{path}?format=svg", Accept="application/json"),
+    ]
+    plain = [
+        caller.get(path, Accept=accept)
+        for accept in ("*/*", "application/json", "text/html", "image/svg+xml;q=0.5, application/json")
+    ] + [caller.get(f"{path}?format=json", Accept="image/svg+xml")]
+
+    (step,) = told.json["steps"]
+    fall = step["waterfall"]
+    assert (
+        sum(bar["weight_millibits"] for bar in fall["bars"])
+        == fall["total_millibits"]
+        == step["weight_millibits"]
+    )
+    assert fall["bars"][0] == {
+        "field": "prior",
+        "reason": "prior",
+        "rival": fall["bars"][0]["rival"],
+        "weight_millibits": fall["bars"][0]["to_millibits"],
+        "from_millibits": 0,
+        "to_millibits": fall["bars"][0]["to_millibits"],
+    }
+    assert {one.status_code for one in (*pictures, *plain)} == {200}
+    assert [one.content_type for one in pictures] == ["image/svg+xml; charset=utf-8"] * 3
+    assert len({one.get_data(as_text=True) for one in pictures}) == 1
+    text = pictures[0].get_data(as_text=True)
+    assert text.startswith("<svg ") and first["record_id"] in text and second["record_id"] in text
+    assert not {"Amara", "Okafor", "SE5", "9990000018"} & set(re.findall(r"\w+", text))
+    assert [one.json for one in plain] == [told.json] * 5
+
+
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
+        ("/api/v1/persons/42/why?format=png", 422, "fields-invalid"),
         ("/api/v1/persons/42", 404, "person-unknown"),
         ("/api/v1/persons/abc", 422, "id-format"),
         ("/api/v1/persons/0", 422, "id-format"),
