@@ -29,6 +29,7 @@ import mpi.store.tables
 from consent.facts import codes
 from consent.service.agreements import NewAgreement, record_agreements
 from consent.service.context import Consent
+from consent.service.erasure import holder_of
 from consent.service.gate import release_gate
 from consent.web import make_blueprints as make_consent_blueprints
 from foundation import audit, metrics, outbox
@@ -60,6 +61,7 @@ from mpi.cli import load_file, load_organisations, put_organisations
 from mpi.matching import Model
 from mpi.service.census import count_index
 from mpi.service.context import ModelInForce, Mpi
+from mpi.service.holders import Erasure, LetGo
 from mpi.service.link import link_waiting
 from mpi.web import make_blueprints as make_mpi_blueprints
 
@@ -112,8 +114,10 @@ class Composition:
         chosen = ModelInForce(self.db, self.settings.model_path, is_production=self.settings.is_production)
         index = Mpi(self.db, self.clock, cast(Model, chosen), self.bell)
         service = Consent(self.db, self.clock, index, self.settings.public_url)
-        # The one upward need: before members, origins or demographics leave, the index asks consent.
-        return replace(index, release_gate=release_gate(service)), service
+        # The upward needs: before members, origins or demographics leave, the index asks consent; and when a record is erased, whoever
+        # else holds something of it lets go.
+        holders = (holder_of(service), _forget_answers)
+        return replace(index, release_gate=release_gate(service), holders=holders), service
 
     @property
     def mpi(self) -> Mpi:
@@ -122,6 +126,11 @@ class Composition:
     @property
     def consent(self) -> Consent:
         return self._wings[1]
+
+
+def _forget_answers(tx: Connection, erasure: Erasure) -> LetGo:
+    words = (format_id(erasure.record_id), erasure.local_id)
+    return LetGo({"answers": idempotency.forget_answers(tx, words, erasure.quotes.are_in)})
 
 
 # The web application ---------------------------------------------------------------------------------------------------

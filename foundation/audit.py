@@ -1,7 +1,8 @@
 """The audit log: append-only rows of ids and codes, written in the transaction of the act, each with a leaf hash of its own.
 
 A row's leaf is an RFC 6962 leaf hash over canonical JSON, in which the personal parts (who acted, about whom, the detail) stand as one
-salted digest. Erasing those parts lawfully, with the salt, leaves the leaf and so every proof that rests on it.
+salted digest. Erasing those parts lawfully, with the salt, leaves the leaf and so every proof that rests on it. The only way there is
+``erase_rows``, which is an act of its own in the log: parts that are gone without one are a fault (``foundation.sealing.verify``).
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import json
 import secrets
 from binascii import hexlify
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,7 @@ from sqlalchemy import (
     select,
     text,
     type_coerce,
+    update,
 )
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.exc import DBAPIError
@@ -78,7 +80,7 @@ audit_event = Table(
     Column("salt", LargeBinary),
     Column("personal_digest", LargeBinary, nullable=False),
     Column("leaf_hash", LargeBinary, nullable=False),
-    Column("txid", BigInteger().with_variant(TransactionId(), "postgresql")),  # its default is set by ddl()
+    Column("txid", BigInteger().with_variant(TransactionId(), "postgresql")),  # its default is set below
     CheckConstraint(f"outcome in {OUTCOMES}", name="outcome_is_known"),
     # The order in which rows are sealed; on SQLite, where that is the order of numbers, it holds nothing.
     Index("ix_audit_event_txid", "txid", "event_id", sqlite_where=text("txid IS NOT NULL")),
@@ -93,21 +95,70 @@ Index(
     postgresql_where=audit_event.c.person_id.is_not(None),
 )
 
+# Which rows' personal parts were lawfully erased, and the row of the act that did it. Written by erase_rows alone.
+audit_erasure = Table(
+    "audit_erasure",
+    metadata,
+    Column("event_id", Id, primary_key=True, autoincrement=False),
+    Column("act_event_id", Id, nullable=False),
+    Index("ix_audit_erasure_act_event_id", "act_event_id"),
+)
+
+_PERSONAL_COLUMNS = ("actor_id", "person_id", "detail", "salt")
+_KEPT_COLUMNS = tuple(column.name for column in audit_event.columns if column.name not in _PERSONAL_COLUMNS)
+_IS_ERASURE = " AND ".join(
+    (
+        *(f"NEW.{name} IS NULL" for name in _PERSONAL_COLUMNS),
+        *(f"NEW.{name} IS OLD.{name}" for name in _KEPT_COLUMNS),
+        "EXISTS (SELECT 1 FROM audit_erasure WHERE event_id = OLD.event_id)",
+    )
+)
+_ERASE = """
+CREATE OR REPLACE FUNCTION audit_erase(act bigint, numbers bigint[]) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE erased bigint;
+BEGIN
+    INSERT INTO public.audit_erasure (event_id, act_event_id) SELECT unnest(numbers), act;
+    UPDATE public.audit_event SET actor_id = NULL, person_id = NULL, detail = NULL, salt = NULL
+        WHERE event_id = ANY (numbers);
+    GET DIAGNOSTICS erased = ROW_COUNT;
+    RETURN erased;
+END $$
+"""
+_REFUSE_CHANGE = """
+CREATE OR REPLACE FUNCTION audit_event_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF NEW.actor_id IS NULL AND NEW.person_id IS NULL AND NEW.detail IS NULL AND NEW.salt IS NULL
+            AND to_jsonb(NEW) - ARRAY['actor_id', 'person_id', 'detail', 'salt']
+                = to_jsonb(OLD) - ARRAY['actor_id', 'person_id', 'detail', 'salt']
+            AND EXISTS (SELECT 1 FROM public.audit_erasure WHERE event_id = OLD.event_id)
+        THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'audit_event is append-only' USING ERRCODE = 'insufficient_privilege';
+END $$
+"""
+_REFUSE_ERASURE_CHANGE = """
+CREATE OR REPLACE FUNCTION audit_erasure_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'audit_erasure is append-only' USING ERRCODE = 'insufficient_privilege'; END $$
+"""
+
 _DDL = {
     "postgresql": (
         # In another cluster, after a restore, transactions are numbered anew: foundation.migrations then raises the offset.
         "CREATE OR REPLACE FUNCTION audit_txid_offset() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT 0::bigint'",
         "ALTER TABLE audit_event ALTER COLUMN txid "
         "SET DEFAULT (pg_current_xact_id()::text::bigint + audit_txid_offset())::text::xid8",
-        "CREATE OR REPLACE FUNCTION audit_event_refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'audit_event is append-only' USING ERRCODE = 'insufficient_privilege'; END $$",
+        _REFUSE_CHANGE,
         "CREATE TRIGGER audit_event_no_change BEFORE UPDATE OR DELETE ON audit_event "
         "FOR EACH ROW EXECUTE FUNCTION audit_event_refuse_change()",
         "CREATE TRIGGER audit_event_no_truncate BEFORE TRUNCATE ON audit_event "
         "FOR EACH STATEMENT EXECUTE FUNCTION audit_event_refuse_change()",
     ),
     "sqlite": (
-        "CREATE TRIGGER audit_event_no_update BEFORE UPDATE ON audit_event "
+        f"CREATE TRIGGER audit_event_no_update BEFORE UPDATE ON audit_event WHEN NOT ({_IS_ERASURE}) "
         "BEGIN SELECT RAISE(ABORT, 'audit_event is append-only'); END",
         "CREATE TRIGGER audit_event_no_delete BEFORE DELETE ON audit_event "
         "BEGIN SELECT RAISE(ABORT, 'audit_event is append-only'); END",
@@ -115,15 +166,27 @@ _DDL = {
 }
 
 
-def ddl(dialect: str) -> tuple[str, ...]:
-    """Return the statements that follow the table's creation: triggers that refuse change, and PostgreSQL's transaction id."""
-    return _DDL[dialect]
+_ERASURE_DDL = {
+    "postgresql": (
+        _ERASE,
+        _REFUSE_ERASURE_CHANGE,
+        "CREATE TRIGGER audit_erasure_no_change BEFORE UPDATE OR DELETE ON audit_erasure "
+        "FOR EACH ROW EXECUTE FUNCTION audit_erasure_refuse_change()",
+        "CREATE TRIGGER audit_erasure_no_truncate BEFORE TRUNCATE ON audit_erasure "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_erasure_refuse_change()",
+    ),
+    "sqlite": tuple(
+        f"CREATE TRIGGER audit_erasure_no_{act.lower()} BEFORE {act} ON audit_erasure "
+        "BEGIN SELECT RAISE(ABORT, 'audit_erasure is append-only'); END"
+        for act in ("UPDATE", "DELETE")
+    ),
+}
 
-
-for _dialect, _statements in _DDL.items():
-    for _statement in _statements:
-        _clause = DDL(_statement)  # type: ignore[no-untyped-call]
-        event.listen(audit_event, "after_create", _clause.execute_if(dialect=_dialect))
+for _table, _by_dialect in ((audit_event, _DDL), (audit_erasure, _ERASURE_DDL)):
+    for _dialect, _statements in _by_dialect.items():
+        for _statement in _statements:
+            _clause = DDL(_statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
+            event.listen(_table, "after_create", _clause.execute_if(dialect=_dialect))
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +310,68 @@ def append_all(tx: Connection, entries: Sequence[AuditEntry]) -> None:
         raise Unavailable("audit-unavailable") from error
     for entry in entries:
         AUDIT_EVENTS.labels(entry.kind, entry.outcome).inc()
+
+
+ERASING = "audit-rows-erased"
+"""The kind of the act that takes personal parts out of rows; its detail holds how many, and a digest of their numbers."""
+
+
+def erase_rows(tx: Connection, entry: AuditEntry, event_ids: Iterable[int]) -> AuditReceipt | None:
+    """Take who acted, about whom and the detail out of these rows, and their salts with them; the leaves and their proofs stay.
+
+    The act is a row of its own, so that the log itself says which rows were erased: ``erasure_digest`` of their numbers stands in it.
+    Without rows nothing is done.
+
+    Args:
+        entry: the act, of kind ``ERASING``; its detail is added to.
+
+    Raises:
+        Unavailable: ``audit-unavailable``.
+    """
+    numbers = sorted(set(event_ids))
+    if not numbers:
+        return None
+    assert entry.kind == ERASING
+    told = {"rows": len(numbers), "rows_digest": erasure_digest(numbers)}
+    receipt = append(tx, replace(entry, detail={**entry.detail, **told}))
+    if tx.dialect.name == "sqlite":
+        rows = [{"event_id": number, "act_event_id": receipt.event_id} for number in numbers]
+        tx.execute(audit_erasure.insert(), rows)
+        gone = dict.fromkeys(_PERSONAL_COLUMNS)
+        erased = 0
+        for number in numbers:
+            erased += tx.execute(
+                update(audit_event).where(audit_event.c.event_id == number).values(gone)
+            ).rowcount
+    else:
+        erased = tx.execute(
+            text("SELECT audit_erase(:act, CAST(:numbers AS bigint[]))"),
+            {"act": receipt.event_id, "numbers": numbers},
+        ).scalar_one()
+    if erased != len(numbers):
+        raise Unavailable("audit-unavailable")
+    return receipt
+
+
+def erasure_digest(event_ids: Iterable[int]) -> str:
+    """Digest the numbers of the rows that one act erased."""
+    return hashlib.sha256(",".join(str(number) for number in sorted(event_ids)).encode()).hexdigest()
+
+
+def rows_erased_by(tx: Connection, act_event_id: int) -> bool:
+    """Whether an act of the log says that it erased just the rows that are told to be its."""
+    try:
+        act = read_event(tx, act_event_id)
+    except ValueError:  # its bytes were changed to what is no JSON or no instant
+        return False
+    if act is None or act.kind != ERASING or not isinstance(act.detail, dict):
+        return False
+    numbers = tx.scalars(
+        select(audit_erasure.c.event_id)
+        .where(audit_erasure.c.act_event_id == act_event_id)
+        .order_by(audit_erasure.c.event_id)
+    ).all()
+    return (len(numbers), erasure_digest(numbers)) == (act.detail.get("rows"), act.detail.get("rows_digest"))
 
 
 _OPEN_PARTS = (

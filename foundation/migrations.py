@@ -13,7 +13,8 @@ from foundation.database import Database, metadata
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "sql"
 APPLICATION_ROLE = "mpi_app"
-_APPEND_ONLY = ("audit_event", "audit_leaf", "audit_node", "audit_checkpoint")
+_APPEND_ONLY = ("audit_event", "audit_leaf", "audit_node", "audit_checkpoint", "audit_erasure")
+_ERASE = "audit_erase(bigint, bigint[])"
 _MIGRATOR_ONLY = ("alembic_version",)
 
 
@@ -92,3 +93,7 @@ def _grant_application_role(tx: Connection) -> None:
         tx.execute(text(f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {APPLICATION_ROLE}"))
     for table in _MIGRATOR_ONLY:
         tx.execute(text(f"REVOKE INSERT, UPDATE, DELETE ON {table} FROM {APPLICATION_ROLE}"))
+    # An erasure is written by its function alone, which takes the personal parts out of the same rows.
+    tx.execute(text(f"REVOKE INSERT ON audit_erasure FROM {APPLICATION_ROLE}"))
+    tx.execute(text(f"REVOKE ALL ON FUNCTION {_ERASE} FROM PUBLIC"))
+    tx.execute(text(f"GRANT EXECUTE ON FUNCTION {_ERASE} TO {APPLICATION_ROLE}"))

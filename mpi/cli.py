@@ -52,6 +52,17 @@ from mpi.service.models import (
 )
 from mpi.service.overfull import find_overfull, retire_keys
 from mpi.service.people import Why, explain_person, get_person, lookup_persons
+from mpi.service.purge import (
+    LEGAL_BASES,
+    REASONS,
+    STATES,
+    Purge,
+    confirm_purge,
+    get_purge,
+    list_purges,
+    propose_purge,
+    withdraw_purge,
+)
 from mpi.service.renew import renew_index
 from mpi.service.review import get_task, list_tasks
 from mpi.service.tell import lines_of, picture_of
@@ -1170,6 +1181,180 @@ def model_retire(composition: Composition, out: Path, username: str, approved_by
         f"was ever activated, you may set MPI_MODEL={out} for every process, and run `mpi relink`",
     ]
     _say(answer, is_json, lines)
+
+
+# Lawful erasure ------------------------------------------------------------------------------------------------------
+
+
+@cli.group("purge")
+def purge_group() -> None:
+    """Erase a source record by the act of two people, for good; what is left is a tombstone."""
+
+
+def _by(mpi: Mpi, username: str) -> Principal:
+    """Return the person whose account this is; with the database in hand they act for any organisation."""
+    with mpi.db.read() as tx:
+        return replace(active_user(tx, username, "by").principal(), organisations=frozenset({"*"}))
+
+
+acts_as = click.option("--by", "username", required=True, help="Whose act it is: the name of an account.")
+a_purge = click.argument("number", metavar="PURGE_ID")
+
+
+@purge_group.command("propose")
+@click.argument("organisation")
+@click.argument("system")
+@click.option("--lift", is_flag=True, help="Lift the tombstone of a record, so that it may come again.")
+@click.option(
+    "--reason",
+    required=True,
+    help="A code: " + "; ".join(f"to {act}, " + ", ".join(codes) for act, codes in REASONS.items()) + ".",
+)
+@click.option(
+    "--legal-basis",
+    required=True,
+    help="A code: " + "; ".join(f"to {act}, " + ", ".join(codes) for act, codes in LEGAL_BASES.items()) + ".",
+)
+@acts_as
+@as_json
+@needs_index
+def purge_propose(
+    composition: Composition,
+    organisation: str,
+    system: str,
+    lift: bool,
+    reason: str,
+    legal_basis: str,
+    username: str,
+    is_json: bool,
+) -> None:
+    """Propose to erase a record of ORGANISATION's SYSTEM, and see what would change.
+
+    The local id is asked for, or read from standard input: on a command line others could read it.
+    """
+    mpi = composition.mpi
+    if sys.stdin.isatty():
+        local_id = click.prompt("Local id", hide_input=True)
+    else:
+        local_id = sys.stdin.readline().rstrip("\r\n")
+    with _telling(is_json):
+        found = propose_purge(
+            mpi,
+            "lift" if lift else "erase",
+            RecordKey(organisation, system, local_id),
+            _by(mpi, username),
+            reason=reason,
+            legal_basis=legal_basis,
+        )
+    _say_purge(found, is_json)
+
+
+@purge_group.command("show")
+@a_purge
+@acts_as
+@as_json
+@needs_index
+def purge_show(composition: Composition, number: str, username: str, is_json: bool) -> None:
+    """Show a proposal, and what it would change now."""
+    with _telling(is_json):
+        found = get_purge(composition.mpi, parse_id(number, "purge_id"), _by(composition.mpi, username))
+    _say_purge(found, is_json)
+
+
+@purge_group.command("confirm")
+@a_purge
+@click.option(
+    "--seen", type=int, help="The mark that `mpi purge show` ends with; that of the proposal if not given."
+)
+@acts_as
+@as_json
+@needs_index
+def purge_confirm(
+    composition: Composition, number: str, seen: int | None, username: str, is_json: bool
+) -> None:
+    """Do what another person proposed. It cannot be undone."""
+    mpi = composition.mpi
+    with _telling(is_json):
+        found = confirm_purge(mpi, parse_id(number, "purge_id"), _by(mpi, username), if_match=seen)
+    _say_purge(found, is_json)
+
+
+@purge_group.command("withdraw")
+@a_purge
+@acts_as
+@as_json
+@needs_index
+def purge_withdraw(composition: Composition, number: str, username: str, is_json: bool) -> None:
+    """Take a proposal back."""
+    mpi = composition.mpi
+    with _telling(is_json):
+        found = withdraw_purge(mpi, parse_id(number, "purge_id"), _by(mpi, username))
+    _say_purge(found, is_json)
+
+
+@purge_group.command("list")
+@click.option("--state", type=click.Choice(STATES))
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@as_json
+@needs_index
+def purge_list(composition: Composition, state: str | None, limit: int, is_json: bool) -> None:
+    """List proposals and what became of them, the newest first."""
+    with _telling(is_json):
+        found = list_purges(composition.mpi, OPERATOR, state=state, limit=limit)
+    answer = {"purges": [_purge_as_json(one) for one in found]}
+    lines = [
+        f"{one.purge_id}  {one.proposed_at:%Y-%m-%d}  {one.act:<5}  {one.state:<9}  {one.reason:<18}  record {one.record_id}"
+        for one in found
+    ]
+    _say(answer, is_json, lines or ["Nothing was ever proposed."])
+
+
+def _purge_as_json(found: Purge) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "purge_id": format_id(found.purge_id),
+        "act": found.act,
+        "record_id": format_id(found.record_id),
+        "organisation": found.organisation,
+        "state": found.state,
+        "reason": found.reason,
+        "legal_basis": found.legal_basis,
+        "proposed_by": found.proposed_by,
+        "proposed_at": found.proposed_at.isoformat(),
+        "closed_by": found.closed_by,
+        "closed_at": None if found.closed_at is None else found.closed_at.isoformat(),
+        "refused": found.refused,
+        "preview": None,
+        "mark": found.mark,
+    }
+    if found.preview is not None:
+        person = found.preview.person_id
+        answer["preview"] = {
+            "person_id": None if person is None else format_id(person),
+            "persons": [format_id(one) for one in found.preview.persons],
+            "records_left": found.preview.records_left,
+            "counts": dict(found.preview.counts),
+        }
+    return answer
+
+
+def _say_purge(found: Purge, is_json: bool) -> None:
+    lines = [
+        f"{found.purge_id}: {found.act} record {found.record_id}, {found.reason}, {found.legal_basis}: {found.state}"
+    ]
+    if found.refused is not None:
+        lines.append(f"It cannot be done as things stand: {found.refused}")
+    if (preview := found.preview) is not None:
+        of = "nobody's" if preview.person_id is None else f"person {preview.person_id}'s"
+        lines.append(
+            f"This will change: the record is {of}, of whom {preview.records_left} other records are left"
+        )
+        if len(preview.persons) > 1:
+            lines.append(f"  they fall apart into {len(preview.persons)} persons")
+        lines += [f"  {count:>6} {name.replace('_', ' ')}" for name, count in preview.counts.items() if count]
+        lines.append(
+            f"Another person confirms it: mpi purge confirm {found.purge_id} --by USER --seen {found.mark}"
+        )
+    _say(_purge_as_json(found), is_json, lines)
 
 
 an_input = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from consent.facts import Scope, codes
 from consent.service import trail
 from consent.service.context import Consent
-from consent.service.order import bound_by, taken_again, write_under_locks
+from consent.service.order import Moved, bound_by, taken_again, write_under_locks
 from consent.store.directives import (
     DirectiveRow,
     EventRow,
@@ -32,6 +32,7 @@ from mpi.service.link import link_record
 from mpi.service.persons import (
     Resolution,
     bound_with,
+    hold_record,
     raise_epochs,
     resolve_person,
     resolve_records,
@@ -206,6 +207,12 @@ def _record_for_person(
 
     def act(tx: Connection, bound: frozenset[int]) -> tuple[Receipt, int | None]:
         resolution = _resolved(tx, asked_id)
+        if resolution.person_id is None:
+            # Nobody's lock keeps it where it is: its own does, so that it is not linked or erased meanwhile.
+            hold_record(tx, asked_id)
+            resolution = _resolved(tx, asked_id)
+            if resolution.person_id is not None:
+                raise Moved
         record_id = _store_form(tx, consent, new, directive_id, by)
         anchors = {*(resolution.record_ids or (asked_id,)), *((record_id,) if record_id else ())}
         theirs = read_directives_of(tx, anchors)

@@ -1,4 +1,4 @@
-"""Tables of the consent wing. Directives, their anchors and their events are only ever added to."""
+"""Tables of the consent wing. Directives, their anchors and their events are only ever added to, unless a source record is erased."""
 
 from sqlalchemy import (
     Boolean,

@@ -17,6 +17,7 @@ SCOPES: dict[str, str] = {
     "match:reasons": "See which fields agree and differ in a match",
     "metrics": "Read the service's counters",
     "persons:read": "Read persons and their members",
+    "records:purge": "Propose and confirm the lawful erasure of source records",
     "records:read": "Read source records of one's own organisations",
     "records:write": "Send source records",
     "redeem": "Redeem releases",
@@ -41,6 +42,7 @@ _PRIVACY = frozenset(
         "directives:read",
         "directory:read",
         "decisions",
+        "records:purge",
     }
 )
 _ADMINISTRATOR = _CLERK | {"agreements:write", "directory:write", "relationships:write"}
@@ -51,7 +53,7 @@ ROLES: dict[str, tuple[str, frozenset[str]]] = {
     "R5105": ("Caldicott Guardian", _PRIVACY | {"directives:write"}),
     "R5110": ("Demographic Administrator", _DATA_QUALITY),
     "R1984": ("Health Records Administrator", _DATA_QUALITY),
-    "R8013": ("Health Records Manager", _DATA_QUALITY),
+    "R8013": ("Health Records Manager", _DATA_QUALITY | {"records:purge"}),
     "R1751": ("Administrator (Sensitive Records)", _DATA_QUALITY),
     "R0008": ("Supervisor", _ADMINISTRATOR),
     "R8015": ("Systems Support", frozenset({"directory:read", "metrics"})),

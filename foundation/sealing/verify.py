@@ -8,9 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, text
+from sqlalchemy import ColumnElement, Connection, Row, func, select, text
 
-from foundation.audit import as_stored, audit_event, gives_its_leaf, instant_as_stored, text_as_stored
+from foundation.audit import (
+    as_stored,
+    audit_erasure,
+    audit_event,
+    gives_its_leaf,
+    instant_as_stored,
+    rows_erased_by,
+    text_as_stored,
+)
 from foundation.auth import keys
 from foundation.database import Database
 from foundation.sealing.checkpoint import Checkpoint, Numbers, is_signed, read_checkpoint
@@ -24,6 +32,7 @@ FAULTS = {
     "row-changed": "the row does not give its leaf",
     "row-missing": "the row of this leaf is gone",
     "row-unsealed": "rows that came later were sealed, this one never",
+    "erasure-unknown": "the row's personal parts are gone, and no act of the log says so",
     "leaf-differs": "the row has another leaf than the tree",
     "transaction-differs": "the row names another transaction than its leaf",
     "leaf-missing": "the leaf is gone",
@@ -102,6 +111,7 @@ class _Look:
     last: tuple[int, int] = (-1, 0)
     is_whole: bool = True  # no leaf is missing so far: roots can be told
     known_keys: dict[str, keys.SigningKey | None] = field(default_factory=dict)
+    known_acts: dict[int, bool] = field(default_factory=dict)
 
     def say(self, fault: Fault) -> None:
         self.verdict.faults += 1
@@ -183,9 +193,13 @@ def _look_at_part(look: _Look, tx: Connection, start: int, size: int) -> None:
             leaf.event_id.label("leaf_event_id"),
             leaf.txid.label("leaf_txid"),
             leaf.leaf_hash.label("sealed_hash"),
-            *as_stored(audit_event, tx),
+            *_event_as_stored(tx),
         )
-        .select_from(audit_leaf.outerjoin(audit_event, leaf.event_id == audit_event.c.event_id))
+        .select_from(
+            audit_leaf.outerjoin(audit_event, leaf.event_id == audit_event.c.event_id).outerjoin(
+                audit_erasure, leaf.event_id == audit_erasure.c.event_id
+            )
+        )
         .where(leaf.leaf_index >= start, leaf.leaf_index < size)
         .order_by(leaf.leaf_index)
         .limit(_AT_ONCE)
@@ -212,7 +226,7 @@ def _look_at_part(look: _Look, tx: Connection, start: int, size: int) -> None:
             place += 1
             _miss_leaves(look, look.verdict.leaves, row.leaf_index)
             look.verdict.leaves = row.leaf_index + 1
-            _look_at_row(look, row)
+            _look_at_row(look, tx, row)
             segment.append(bytes(row.sealed_hash))
         _miss_leaves(look, look.verdict.leaves, stop)
         look.verdict.leaves = stop
@@ -232,7 +246,7 @@ def _miss_leaves(look: _Look, first: int, until: int) -> None:
         look.is_whole = False
 
 
-def _look_at_row(look: _Look, row: Row[Any]) -> None:
+def _look_at_row(look: _Look, tx: Connection, row: Row[Any]) -> None:
     event_id, txid = row.leaf_event_id, row.leaf_txid
     if not isinstance(event_id, int) or not isinstance(txid, int | None):  # SQLite keeps anything anywhere
         look.say(Fault("leaf-differs", leaf_index=row.leaf_index))
@@ -246,13 +260,31 @@ def _look_at_row(look: _Look, row: Row[Any]) -> None:
         look.say(Fault("row-missing", event_id=event_id, leaf_index=row.leaf_index))
         return
     look.verdict.rows += 1
-    look.verdict.erased += row.salt is None
+    _look_at_erasure(look, tx, row)
     if not gives_its_leaf(row):
         look.say(Fault("row-changed", event_id=event_id, leaf_index=row.leaf_index))
     elif bytes(row.leaf_hash) != bytes(row.sealed_hash):
         look.say(Fault("leaf-differs", event_id=event_id, leaf_index=row.leaf_index))
     if (None if row.txid is None else int(row.txid)) != txid:
         look.say(Fault("transaction-differs", event_id=event_id, leaf_index=row.leaf_index))
+
+
+def _event_as_stored(tx: Connection) -> list[ColumnElement[Any]]:
+    """Return an audit row's columns, and the act that erased its personal parts, if one did."""
+    return [*as_stored(audit_event, tx), audit_erasure.c.act_event_id]
+
+
+def _look_at_erasure(look: _Look, tx: Connection, row: Row[Any]) -> None:
+    """Count a row that was lawfully erased; one that is half erased no longer gives its leaf, which is told elsewhere."""
+    if row.salt is not None:
+        return
+    act = row.act_event_id
+    if isinstance(act, int) and act not in look.known_acts:
+        look.known_acts[act] = rows_erased_by(tx, act)
+    if act is not None and look.known_acts.get(act, False):
+        look.verdict.erased += 1
+    elif row.actor_id is None and row.person_id is None and row.detail is None:
+        look.say(Fault("erasure-unknown", event_id=row.event_id))
 
 
 def _look_at_nodes(look: _Look, tx: Connection, kept: dict[tuple[int, int], bytes]) -> None:
@@ -360,7 +392,10 @@ def _look_at_unsealed(look: _Look, told: Callable[[], None]) -> None:
     while is_more:
         with look.db.read() as tx:
             rows = tx.execute(
-                select(*as_stored(audit_event, tx))
+                select(*_event_as_stored(tx))
+                .select_from(
+                    audit_event.outerjoin(audit_erasure, audit_erasure.c.event_id == audit_event.c.event_id)
+                )
                 .where(
                     audit_event.c.event_id > after,
                     ~select(audit_leaf.c.leaf_index)
@@ -370,10 +405,11 @@ def _look_at_unsealed(look: _Look, told: Callable[[], None]) -> None:
                 .order_by(audit_event.c.event_id)
                 .limit(_AT_ONCE)
             ).all()
+            for row in rows:
+                _look_at_erasure(look, tx, row)
         is_sqlite = look.db.is_sqlite
         for row in rows:
             look.verdict.rows += 1
-            look.verdict.erased += row.salt is None
             txid = -1 if row.txid is None else int(row.txid)
             if not gives_its_leaf(row):
                 look.say(Fault("row-changed", event_id=row.event_id))

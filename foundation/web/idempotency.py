@@ -1,8 +1,9 @@
 """Idempotency keys: a write that is sent again with its key is answered as before, and not done again."""
 
 import hashlib
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -18,6 +19,9 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
+    func,
+    literal,
+    or_,
     select,
     update,
 )
@@ -124,6 +128,29 @@ def finish(db: Database, key: tuple[str, str], response: Response) -> None:
 def purge_keys(tx: Connection, at: datetime) -> int:
     """Remove answers that are kept no longer; return how many."""
     return tx.execute(delete(idempotency_key).where(idempotency_key.c.started_at < at - KEPT_FOR)).rowcount
+
+
+def forget_answers(tx: Connection, words: Iterable[str], quotes: Callable[[str], bool]) -> int:
+    """Remove kept answers in which one of these words is a whole JSON text, and keys that quote; return how many went.
+
+    Such a request, if it comes again, is served anew.
+    """
+    spellings = {
+        json.dumps(word, ensure_ascii=ascii_only).encode() for word in words for ascii_only in (True, False)
+    }
+    body = idempotency_key.c.body
+    if tx.dialect.name == "sqlite":
+        holds = [func.instr(body, spelling) > 0 for spelling in sorted(spellings)]
+    else:
+        holds = [
+            func.position(literal(spelling, LargeBinary).op("in")(body)) > 0 for spelling in sorted(spellings)
+        ]
+    columns = (idempotency_key.c.caller, idempotency_key.c.idempotency_key)
+    found = {tuple(row) for row in tx.execute(select(*columns).where(or_(*holds)))}
+    found |= {tuple(row) for row in tx.execute(select(*columns)) if quotes(row.idempotency_key)}
+    for caller, key in sorted(found):
+        tx.execute(delete(idempotency_key).where(_is(caller, key)))
+    return len(found)
 
 
 def _is(caller: str, key: str) -> Any:

@@ -18,6 +18,7 @@ from foundation.errors import Conflict, Unavailable
 from mpi.matching import Model, NormalisedRecord, build_model, load_model, normalise
 from mpi.records import SourceRecord
 from mpi.service.gate import ReleaseGate, closed_gate
+from mpi.service.holders import Holder
 from mpi.store import models as model_store
 from mpi.store.records import RecordRow
 
@@ -49,6 +50,12 @@ class Forms:
             self._forms[record_id, hash(normalised)] = form
             while len(self._forms) > self._limit:
                 self._forms.popitem(last=False)
+
+    def forget(self, record_id: int) -> None:
+        """Give up every form of a record; another process gives its own up when newer ones push it out."""
+        with self._lock:
+            for known in [known for known in self._forms if known[0] == record_id]:
+                del self._forms[known]
 
 
 NO_LINKS = 1_000_000_000
@@ -138,6 +145,8 @@ class Mpi:
     """The index. ``forms`` and ``organisations`` (codes known to the directory) save reading; neither is the only copy of a fact.
 
     ``model`` may be a ``ModelInForce``: a use case goes on with ``at`` or ``present``, so that one model serves it from beginning to end.
+
+    ``holders`` are asked when a record is erased: each takes away what it holds of it.
     """
 
     db: Database
@@ -145,6 +154,7 @@ class Mpi:
     model: Model
     bell: Bell = field(default_factory=Bell)
     release_gate: ReleaseGate = closed_gate
+    holders: tuple[Holder, ...] = ()
     forms: Forms = field(default_factory=Forms, repr=False)
     organisations: set[str] = field(default_factory=set, repr=False)
 

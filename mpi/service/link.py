@@ -293,12 +293,12 @@ def _reads_like(mpi: Mpi, form: NormalisedRecord, rows: Sequence[RecordRow]) -> 
 
 
 def link_in(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], change: Change) -> Linked:
-    _stand_aside(tx, mpi)
+    stand_aside(tx, mpi)
     found = _search(tx, mpi, rows)
     return repartition(tx, mpi, rows.keys(), change, found)
 
 
-def _stand_aside(tx: Connection, mpi: Mpi) -> None:
+def stand_aside(tx: Connection, mpi: Mpi) -> None:
     """Begin before or after a bulk switch, never beside it: a search that it overtook would not have seen what it brought.
 
     From here on no other model can come into force until the transaction ends.
@@ -318,19 +318,39 @@ def _stand_aside(tx: Connection, mpi: Mpi) -> None:
 _NO_SEARCH = _Search({}, {}, {}, {}, ())
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was taken out of the index before the groups around it are looked at again: records, and questions with them.
+
+    ``persons`` says whose each record was; ``bound`` are the persons whom each binding task had joined.
+    """
+
+    persons: Mapping[int, int]
+    bound: tuple[frozenset[int], ...] = ()
+
+
+NOTHING_TAKEN = Taken({})
+
+
 def repartition(
-    tx: Connection, mpi: Mpi, seeds: Collection[int], change: Change, search: _Search = _NO_SEARCH
+    tx: Connection,
+    mpi: Mpi,
+    seeds: Collection[int],
+    change: Change,
+    search: _Search = _NO_SEARCH,
+    taken: Taken = NOTHING_TAKEN,
 ) -> Linked:
     """Partition the components of some records again and write what follows, under their locks.
 
     Args:
         seeds: records that were searched (``search`` then holds what was found), or that a decision names.
+        taken: what is there no more; its components are held already.
 
     Raises:
         Moved: a component, a version or a person changed between reading and locking.
     """
     if search is _NO_SEARCH:
-        _stand_aside(tx, mpi)
+        stand_aside(tx, mpi)
     searched = frozenset() if search is _NO_SEARCH else frozenset(seeds)
     around = _held_survey(tx, mpi, seeds, search, searched)
     if change.task is not None and not _is_as_read(change.task, around):
@@ -339,8 +359,9 @@ def repartition(
     settled = settle(around, mpi.model, forms, search.weights, searched)
     splits = splits_of(around.members, settled) if change.is_evidence else _asked_before(change, settled)
     tasks = _tasks(mpi, around, settled, forms, search.overlays, splits, change)
-    moved = _moved(around, settled)
-    groups = _touched_persons(around, settled, moved, tasks, searched)
+    gone: list[trail.Moved] = [(number, person, None) for number, person in sorted(taken.persons.items())]
+    moved = [*_moved(around, settled), *gone]
+    groups = _touched_persons(around, settled, moved, tasks, searched, taken.bound)
     touched = {number for group in groups for number in group}
     lock_persons(tx, touched, shared=False)
     epochs = _raise_epochs(tx, groups)
@@ -409,7 +430,7 @@ class _Forms(Mapping[int, NormalisedRecord]):
         return len(self._around.members) + len(self._around.neighbours)
 
 
-def _moved(around: Survey, settled: Settled) -> list[tuple[int, int | None, int | None]]:
+def _moved(around: Survey, settled: Settled) -> list[trail.Moved]:
     """Return (record, person before, person after) of every record that changes hands."""
     return [
         (number, row.person_id, settled.person_of[number])
@@ -448,11 +469,11 @@ def _touched_persons(
     moved: Sequence[tuple[int, int | None, int | None]],
     tasks: "Tasks",
     searched: Collection[int],
+    unbound: Collection[Collection[int]],
 ) -> list[list[int]]:
     """Return the persons whose epoch rises, those that one merge, split or binding task touches together in one list."""
-    sets: list[set[int]] = [
-        {person for person in (before, after) if person is not None} for _, before, after in moved
-    ]
+    sets: list[set[int]] = [set(persons) for persons in unbound if persons]
+    sets += [{person for person in (before, after) if person is not None} for _, before, after in moved]
     sets += [{person} for number in searched if (person := settled.person_of[number]) is not None]
     for task in (*tasks.opened, *tasks.closed, *tasks.altered):
         if task.is_binding or task.task_id in tasks.unbound:
@@ -553,10 +574,11 @@ def compare_tasks(
             inserted.append(_asked(question, new_id(), 1, now, now))
         elif task.state != "open":
             reopened.append(_asked(question, task.task_id, task.version + 1, task.opened_at, now))
-        elif (task.sides, task.reason, task.is_binding) != (
+        elif (task.sides, task.reason, task.is_binding, task.weight_millibits) != (
             question.sides,
             question.reason,
             question.is_binding,
+            question.weight_millibits,
         ) or [tuple(item) for item in task.evidence] != list(question.evidence):
             # What a reader has before them changed: their claim stands, their ETag does not.
             again = _asked(question, task.task_id, task.version + 1, task.opened_at, now)

@@ -114,6 +114,11 @@ def lock_persons(tx: Connection, ids: Collection[int], *, shared: bool) -> None:
     lock(tx, LOCK_PERSON, ids, shared=shared)
 
 
+def hold_record(tx: Connection, record_id: int) -> None:
+    """Hold a record that is nobody's yet until the transaction ends; resolve it again afterwards, in a later statement."""
+    record_store.lock_records(tx, [record_id])
+
+
 def raise_epochs(tx: Connection, ids: Collection[int]) -> dict[int, int]:
     """Raise the epochs of persons that one change touches to the greatest of them all plus one; return the new ones.
 

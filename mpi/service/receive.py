@@ -33,6 +33,7 @@ from mpi.service.fold import (
 from mpi.service.link import link_record, taken_again
 from mpi.service.numbers import form_of, survivors_of
 from mpi.service.persons import resolve_record
+from mpi.service.tombstones import refuse_erased
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow, VersionRow
 
@@ -76,7 +77,7 @@ def receive_record(
         Invalid: a structural fault, naming the field.
         NotFound: ``organisation-unknown``.
         Forbidden: ``organisation-not-yours``.
-        Conflict: ``version-stale``.
+        Conflict: ``version-stale``; ``record-erased`` for a key whose record was erased, until its tombstone is lifted.
     """
     validate(record, mpi.today(), strict_numbers=True)
 
@@ -106,7 +107,7 @@ def store_record(tx: Connection, mpi: Mpi, record: SourceRecord, by: Principal) 
     """Keep a record inside the caller's transaction, unlinked; the caller links it after commit, or a worker does.
 
     Raises:
-        Invalid, NotFound, Forbidden: as ``receive_record``.
+        Invalid, NotFound, Forbidden, Conflict: as ``receive_record``.
     """
     validate(record, mpi.today())
     return _store(tx, mpi, [record], by)[0]
@@ -158,6 +159,8 @@ def _store(
         _check_version(known.get(records[0].key), if_match)
     fresh = [record for record in records if record.key not in known]
     outcomes = arrival.insert(fresh)
+    # Afterwards: an erasure that the insertion waited for is seen by a later statement only.
+    refuse_erased(tx, [record.key for record in fresh])
     if len(outcomes) < len(fresh):
         # Another writer was first with some of these keys and has committed: ours are later versions of theirs.
         late = [record.key for record in fresh if record.key not in outcomes]
@@ -263,8 +266,6 @@ class _Arrival:
     def _fold(self, content: _Content, row: RecordRow, past: list[VersionRow]) -> Stored:
         record = content.record
         is_waiting = row.linked_version is None
-        if row.state != "active":
-            raise Conflict("record-erased", ids={"record_id": str(row.record_id)})
         if _is_known(content, row, past):
             return Stored(row.record_id, record.key, row.version, "unchanged", is_waiting)
         version = row.version + 1

@@ -64,6 +64,7 @@ from mpi.service.lookup import NHS_NUMBER_SYSTEM, lookup_key
 from mpi.service.questions import Question, open_questions, splits_of
 from mpi.service.receive import document_of, first_versions
 from mpi.service.renew import renew_records, reread_numbers
+from mpi.service.tombstones import erased_keys
 from mpi.store import graph as graph_store
 from mpi.store import persons as person_store
 from mpi.store import records as record_store
@@ -335,12 +336,12 @@ class _Incoming:
                 self._reject(number, Reject(row, fault.field, fault.code))
 
     def _known(self, rows: Incoming, places: Ints) -> Flags:
-        """Say which rows bring records that the index has met."""
+        """Say which rows bring records that the index has met, or had until they were erased: those are refused when they are loaded."""
         found: list[bool] = []
         for start in range(0, len(places), CHUNK):
             keys = rows.keys(places[start : start + CHUNK])
             with self._mpi.db.read() as tx:
-                known = record_store.find_records(tx, keys)
+                known = {*record_store.find_records(tx, keys), *erased_keys(tx, keys)}
             found.extend(key in known for key in keys)
         return np.array(found, np.bool_)
 

@@ -1,4 +1,4 @@
-"""The index's tables: records and their versions, keys, edges, decisions, persons, history and the review queue."""
+"""The index's tables: records and their versions, keys, edges, decisions, persons, history, the review queue, and what was erased."""
 
 from sqlalchemy import (
     Boolean,
@@ -17,7 +17,8 @@ from sqlalchemy import (
 
 from foundation.database import Id, Json, UtcDateTime, metadata
 
-# One row a source record, as it stands now. It waits for T2 while linked_version differs from current_version.
+# One row a source record, as it stands now. It waits for T2 while linked_version differs from current_version. Of an erased one the id
+# alone is left: its key is '', '' and the id, and it bears neither form nor keys nor versions.
 source_record = Table(
     "source_record",
     metadata,
@@ -50,6 +51,58 @@ Index(
     source_record.c.record_id,
     sqlite_where=source_record.c.linked_version.is_(None),
     postgresql_where=source_record.c.linked_version.is_(None),
+)
+
+# What two people do about the erasure of a record: one proposes, another confirms. Codes, ids and times only.
+purge = Table(
+    "purge",
+    metadata,
+    Column("purge_id", Id, primary_key=True, autoincrement=False),
+    Column("act", String(8), nullable=False),  # erase a record, or lift the tombstone of one
+    Column("record_id", Id, nullable=False),
+    Column("organisation", String(20), nullable=False),  # whose people may confirm it
+    Column("state", String(12), nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("legal_basis", String(40), nullable=False),
+    Column(
+        "seen", Id, nullable=False
+    ),  # a mark of what the proposer was shown; another one is to be looked at
+    Column("proposed_by", String(128), nullable=False),
+    Column("proposed_at", UtcDateTime, nullable=False),
+    Column("closed_by", String(128)),
+    Column("closed_at", UtcDateTime),
+    CheckConstraint("act in ('erase', 'lift')", name="act_is_known"),
+    CheckConstraint("state in ('proposed', 'confirmed', 'withdrawn')", name="state_is_known"),
+    CheckConstraint("(closed_by is null) = (state = 'proposed')", name="closed_by_someone"),
+    CheckConstraint("state <> 'confirmed' or closed_by <> proposed_by", name="two_people"),
+)
+# One open proposal a record.
+Index(
+    "uq_purge_open_record_id",
+    purge.c.record_id,
+    unique=True,
+    sqlite_where=purge.c.state == "proposed",
+    postgresql_where=purge.c.state == "proposed",
+)
+
+# What is left of an erased record: no value of it, only a keyed digest by which its key is known when it comes again.
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("record_id", Id, primary_key=True, autoincrement=False),
+    Column("key_digest", LargeBinary, nullable=False),
+    Column("purge_id", Id, ForeignKey("purge.purge_id"), nullable=False),
+    Column("erased_at", UtcDateTime, nullable=False),
+    Column("lift_id", Id, ForeignKey("purge.purge_id")),
+    Column("lifted_at", UtcDateTime),
+    CheckConstraint("(lift_id is null) = (lifted_at is null)", name="lifted_by_an_act"),
+)
+Index(
+    "uq_tombstone_standing_key_digest",
+    tombstone.c.key_digest,
+    unique=True,
+    sqlite_where=tombstone.c.lift_id.is_(None),
+    postgresql_where=tombstone.c.lift_id.is_(None),
 )
 
 record_version = Table(

@@ -1,13 +1,13 @@
-"""The index over HTTP: source records, matching, persons and the review queue, as JSON."""
+"""The index over HTTP: source records, matching, persons, the review queue and lawful erasure, as JSON."""
 
 from flask_smorest import Blueprint
 
 from mpi.service.context import Mpi
-from mpi.web import match, models, persons, records, tasks
+from mpi.web import match, models, persons, purges, records, tasks
 
 __all__ = ["make_blueprints"]
 
 
 def make_blueprints(mpi: Mpi) -> tuple[Blueprint, ...]:
     """Return the blueprints to be registered on the application's API; every view asks this index."""
-    return tuple(room.make(mpi) for room in (records, match, persons, tasks, models))
+    return tuple(room.make(mpi) for room in (records, match, persons, tasks, models, purges))

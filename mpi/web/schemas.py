@@ -4,10 +4,11 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from foundation.web import Code, IdText, Instant, PageQuery, QuerySchema, Schema, Text
+from foundation.web import Code, IdText, Instant, OdsCode, PageQuery, QuerySchema, Schema, Text
 from mpi.matching.questions import Kind
 from mpi.records import NumberState
 from mpi.records.demographics import ADDRESS_USES, NAME_USES
+from mpi.service import purge
 from mpi.service.match import MOST_CANDIDATES
 from mpi.service.review import MAX_COMMENT, VERDICTS
 from mpi.service.review import REASONS as DECISION_REASONS
@@ -361,6 +362,57 @@ class ModelsSchema(Schema):
     in_force = fields.String()
     models = fields.List(fields.Nested(KnownModelSchema))
     changes = fields.List(fields.Nested(ModelChangeSchema))
+
+
+# Lawful erasure ------------------------------------------------------------------------------------------------------
+
+
+class NewPurgeSchema(Schema):
+    """What is to be erased, or sent again, and by what right. No words: they might quote what is to be forgotten."""
+
+    act = Code(one_of=purge.ACTS, load_default="erase")
+    organisation = OdsCode(required=True)
+    system = Text(longest=64, required=True)
+    local_id = Text(longest=64, required=True)
+    reason = Code(one_of=[code for codes in purge.REASONS.values() for code in codes], required=True)
+    legal_basis = Code(
+        one_of=dict.fromkeys(code for codes in purge.LEGAL_BASES.values() for code in codes), required=True
+    )
+
+
+class PurgeQuery(PageQuery):
+    state = Code(one_of=purge.STATES, load_default=None)
+
+
+class PreviewSchema(Schema):
+    """What an erasure would change. ``counts`` names what goes or changes; nothing of it is a value."""
+
+    person_id = IdText(
+        allow_none=True, metadata={"description": "Whose the record is; null while it is nobody's."}
+    )
+    persons = fields.List(
+        IdText(), metadata={"description": "The persons that would be left, by their ids then."}
+    )
+    records_left = fields.Integer()
+    counts = fields.Dict(keys=fields.String(), values=fields.Integer())
+
+
+class PurgeSchema(Schema):
+    purge_id = IdText()
+    act = Code(one_of=purge.ACTS)
+    record_id = IdText()
+    organisation = fields.String()
+    state = Code(one_of=purge.STATES)
+    reason = fields.String()
+    legal_basis = fields.String()
+    proposed_by = fields.String()
+    proposed_at = Instant()
+    closed_by = fields.String(allow_none=True)
+    closed_at = Instant(allow_none=True)
+    preview = fields.Nested(PreviewSchema, allow_none=True)
+    refused = fields.String(
+        allow_none=True, metadata={"description": "Why it could not be done as things stand."}
+    )
 
 
 Loaded = dict[str, Any]

@@ -1,0 +1,224 @@
+"""The erasure of one record, in one transaction: what it said goes, whoever it stood with is partitioned again, its id says "gone"."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from sqlalchemy import Connection
+
+from foundation import audit
+from foundation.database import LOCK_COMPONENT, lock
+from foundation.errors import NotFound
+from foundation.outbox import emit
+from foundation.principal import Principal
+from mpi.records import RecordKey
+from mpi.records.quoted import quotes_of
+from mpi.service import trail
+from mpi.service.context import Mpi
+from mpi.service.fold import read_again, stored_record
+from mpi.service.holders import Erasure
+from mpi.service.link import Change, Moved, Taken, repartition, stand_aside
+from mpi.service.numbers import bearers_of
+from mpi.service.persons import lock_persons
+from mpi.store import numbers as number_store
+from mpi.store import persons as person_store
+from mpi.store import purges as purge_store
+from mpi.store import records as record_store
+from mpi.store.purges import Cleared, Traces
+from mpi.store.records import RecordRow
+
+CAUSE = "record-erased"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What the erasure of a record changes, in numbers and ids: what two people are shown before, and what stands in the log after.
+
+    Args:
+        version: the record's newest version.
+        person_id: whose it is; None while it is nobody's.
+        persons: the persons that are left of it, by their ids afterwards.
+        records_left: how many records are left of it.
+        counts: what goes or changes, by name.
+    """
+
+    record_id: int
+    version: int
+    person_id: int | None
+    persons: tuple[int, ...]
+    records_left: int
+    counts: Mapping[str, int]
+    key: RecordKey = field(repr=False)
+    audit_rows: frozenset[int]
+
+    @property
+    def mark(self) -> int:
+        """A number that differs where the effect does. What any look at the person adds to is left out."""
+        counts = {name: count for name, count in self.counts.items() if name not in _PASSING}
+        told = (
+            self.record_id,
+            self.version,
+            self.person_id,
+            self.persons,
+            self.records_left,
+            sorted(counts.items()),
+        )
+        return int.from_bytes(blake2b(json.dumps(told).encode(), digest_size=7).digest())
+
+
+_PASSING = frozenset({"audit_rows", "answers", "tickets"})
+
+
+def erase_record(tx: Connection, mpi: Mpi, record_id: int, by: Principal) -> Effect:
+    """Erase a record and all that hangs on it, but for the audit log's rows and the tombstone, which are the caller's.
+
+    Raises:
+        NotFound: ``record-unknown``.
+        Conflict: from a holder, such as ``directive-on-record-alone``.
+        Unavailable: ``linking-busy``.
+        Moved: what was read before the locks is no longer so.
+    """
+    mpi = mpi.at(tx)
+    stand_aside(tx, mpi)
+    row, traces, mates = _hold(tx, record_id)
+    versions = record_store.read_versions(tx, [record_id])[record_id]
+    quotes = quotes_of(stored_record(one) for one in versions)
+    kin = _kin(tx, row)
+    now = mpi.clock.now()
+    others = _bearers(tx, record_id)
+    said = len(number_store.read_said(tx, record_id))
+    cleared = purge_store.clear_record(tx, row, traces, now)
+    mpi.forms.forget(record_id)
+    reread = read_again(tx, mpi, others, by)
+    linked = repartition(
+        tx,
+        mpi,
+        {*mates, *_active(tx, traces.named)},
+        Change(CAUSE, by),
+        taken=Taken(
+            {} if row.person_id is None else {record_id: row.person_id},
+            tuple(
+                _bound(tx, row, one.sides) for one in cleared.tasks if one.is_binding and one.state == "open"
+            ),
+        ),
+    )
+    trail.task_events(tx, {one.task_id: (one.kind, "closed") for one in cleared.tasks if one.state == "open"})
+    lock_persons(tx, {record_id} if row.person_id is None else {row.person_id}, shared=False)
+    erasure = Erasure(record_id, _person_ids(tx, row), kin, row.key.local_id, quotes, now)
+    held: dict[str, int] = {}
+    audit_rows: set[int] = set()
+    for holder in mpi.holders:
+        gone = holder(tx, erasure)
+        held |= gone.counts
+        audit_rows |= set(gone.audit_rows)
+    left = record_store.read_records(tx, kin)
+    return Effect(
+        record_id=record_id,
+        version=row.version,
+        person_id=row.person_id,
+        persons=tuple(sorted({one.person_id for one in left.values() if one.person_id is not None})),
+        records_left=len(kin),
+        counts={
+            **_counts(row, traces, cleared),
+            "numbers": said,
+            "records_read_again": reread,
+            "tasks_opened": linked.tasks_opened,
+            "tasks_closed": linked.tasks_closed,
+            **held,
+            "audit_rows": len(audit_rows),
+        },
+        key=row.key,
+        audit_rows=frozenset(audit_rows),
+    )
+
+
+def _hold(tx: Connection, record_id: int) -> tuple[RecordRow, Traces, frozenset[int]]:
+    """Read a record with what is around it, and hold it: the components first, as linking does, then the row against new versions."""
+    row, traces, mates = _around(tx, record_id)
+    lock(tx, LOCK_COMPONENT, _components(tx, row, traces))
+    record_store.lock_records(tx, [record_id])
+    again, held, near = _around(tx, record_id)
+    if _components(tx, again, held) - _components(tx, row, traces) or not near <= mates | traces.named:
+        raise Moved
+    return again, held, near
+
+
+def _around(tx: Connection, record_id: int) -> tuple[RecordRow, Traces, frozenset[int]]:
+    row = record_store.read_records(tx, [record_id]).get(record_id)
+    if row is None or row.state != "active":
+        raise NotFound("record-unknown")
+    mates = frozenset(
+        number
+        for number, one in record_store.read_components(tx, [row.component_id]).items()
+        if one.state == "active" and number != record_id
+    )
+    return row, purge_store.read_traces(tx, record_id), mates
+
+
+def _components(tx: Connection, row: RecordRow, traces: Traces) -> frozenset[int]:
+    named = record_store.read_records(tx, traces.named).values()
+    return frozenset((row.component_id, *(one.component_id for one in named)))
+
+
+def _active(tx: Connection, record_ids: Collection[int]) -> set[int]:
+    return {
+        number for number, row in record_store.read_records(tx, record_ids).items() if row.state == "active"
+    }
+
+
+def _kin(tx: Connection, row: RecordRow) -> tuple[int, ...]:
+    """Return the other records of the person whose a record is, the earliest first."""
+    if row.person_id is None:
+        return ()
+    return tuple(sorted(record_store.read_members(tx, [row.person_id]).keys() - {row.record_id}))
+
+
+def _bearers(tx: Connection, record_id: int) -> set[int]:
+    """Return the records that are read by what this one says of superseded numbers."""
+    said = number_store.read_said(tx, record_id)
+    return bearers_of(tx, said.keys()) - {record_id} if said else set()
+
+
+def _bound(tx: Connection, row: RecordRow, sides: Iterable[Collection[int]]) -> frozenset[int]:
+    """Return the persons whom a task joined; the record itself is nobody's by now."""
+    rows = record_store.read_records(tx, {number for side in sides for number in side})
+    persons = {one.person_id for one in rows.values()} | {row.person_id}
+    return frozenset(number for number in persons if number is not None)
+
+
+def _person_ids(tx: Connection, row: RecordRow) -> frozenset[int]:
+    found: set[int | None] = {row.record_id, row.person_id}
+    for change in person_store.read_changes(tx, [row.record_id]):
+        found |= {change.from_person_id, change.to_person_id}
+    return frozenset(number for number in found if number is not None)
+
+
+def _counts(row: RecordRow, traces: Traces, cleared: Cleared) -> dict[str, int]:
+    return {
+        "versions": traces.versions,
+        "edges": len(traces.edges),
+        "decisions": cleared.decisions,
+        "tasks": len(cleared.tasks),
+        "tasks_without_it": cleared.stripped,
+        "comments": cleared.comments + sum(one.comment is not None for one in traces.decisions),
+    }
+
+
+def write_down(
+    tx: Connection, mpi: Mpi, effect: Effect, by: Principal, purge_id: int, detail: Mapping[str, Any]
+) -> None:
+    """Leave the act in the log and the outbox, and take the personal parts out of the log's rows that quote the record."""
+    now = mpi.clock.now()
+    told = {"record_id": str(effect.record_id), "purge_id": str(purge_id)}
+    audit.erase_rows(tx, audit.entry_by(by, now, audit.ERASING, detail=told), effect.audit_rows)
+    trail.note(
+        tx,
+        by,
+        now,
+        "record-purged",
+        person_id=effect.person_id,
+        detail={**told, **detail, "version": effect.version, "changed": dict(effect.counts)},
+    )
+    emit(tx, "record.erased", effect.record_id, told)
