@@ -49,6 +49,8 @@ metadata = MetaData(
 )
 """Every table of every wing; constraints have names, so that one error can be told from another."""
 
+_BUSY_MS = 30_000
+
 # SQLite's rowid alias must be spelled INTEGER; both hold 64 bits.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -170,6 +172,19 @@ class Database:
             connection.detach()
             connection.close()
 
+    def forget_overwritten(self) -> bool:
+        """Empty SQLite's write-ahead log, so that what was erased cannot be read there; False while a reader keeps it.
+
+        PostgreSQL's dead rows and its log are the operator's: they go with VACUUM, and as the archive does.
+        """
+        if not self.is_sqlite:
+            return True
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout = 1000")  # whoever erased has done so already
+            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        return not busy
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -225,7 +240,8 @@ def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "PRAGMA synchronous = FULL"
     )  # an audit row that was answered for must outlive a power cut
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA busy_timeout = 30000")
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten in the file's pages too
     connection.execute("PRAGMA cache_size = -65536")
 
 

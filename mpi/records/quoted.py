@@ -52,6 +52,14 @@ def _telling(record: SourceRecord) -> Iterable[str | None]:
         yield from (*name.given, name.family)
     for address in record.addresses:
         yield from (*address.lines, address.postcode)
+        yield from map(_street, address.lines)
+
+
+def _street(line: str) -> str | None:
+    """Return a line of an address without the number of the house, where more than one word is left."""
+    words = line.split()
+    named = [word for word in words if not any(character.isdigit() for character in word)]
+    return " ".join(named) if len(words) > len(named) > 1 else None
 
 
 def _patterns(value: str) -> Iterable[str]:

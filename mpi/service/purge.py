@@ -1,5 +1,6 @@
 """Lawful erasure by two people: one proposes and sees what would change, another confirms; a tombstone stays until two people lift it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,8 @@ from mpi.service.tombstones import digest_of_key, erased_keys
 from mpi.store import purges as purge_store
 from mpi.store import records as record_store
 from mpi.store.purges import PurgeRow
+
+log = logging.getLogger(__name__)
 
 Act = Literal["erase", "lift"]
 ACTS: tuple[Act, ...] = ("erase", "lift")
@@ -274,6 +277,11 @@ def confirm_purge(mpi: Mpi, purge_id: int, by: Principal, *, if_match: int | Non
     row = taken_again(mpi, take)
     mpi.bell.ring("link")
     mpi.bell.ring("outbox")
+    if not mpi.db.forget_overwritten():
+        log.warning(
+            "what was erased is in the write-ahead log until a reader ends",
+            extra={"record_id": row.record_id},
+        )
     return _purge(row)
 
 

@@ -36,6 +36,7 @@ HERS = a_source_record(
         "somewhere in se58az",
         "pas-00731/letter/4",
         "card X77-19",
+        "found in Denmark Hill",
         "Li",
         " jo ",
     ],

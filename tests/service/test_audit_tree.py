@@ -11,7 +11,7 @@ from sqlalchemy import Connection, event, select, text
 from sqlalchemy.exc import DBAPIError
 
 from foundation import audit
-from foundation.audit import audit_event, entry_by
+from foundation.audit import audit_erasure, audit_event, entry_by
 from foundation.auth import keys
 from foundation.clock import FixedClock
 from foundation.database import Database
@@ -101,7 +101,7 @@ class Log:
                 for name in tx.scalars(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all():
                     tx.execute(text(f"DROP TRIGGER {name}"))
             else:
-                for table in (audit_event, *TREE_TABLES):
+                for table in (audit_event, audit_erasure, *TREE_TABLES):
                     tx.execute(text(f"ALTER TABLE {table.name} DISABLE TRIGGER USER"))
                 tx.execute(
                     text("ALTER TABLE audit_event DROP CONSTRAINT IF EXISTS ck_audit_event_outcome_is_known")
@@ -557,7 +557,6 @@ def test_a_log_that_was_written_anew_is_found_by_who_kept_a_checkpoint(sealed: L
     assert sealed.codes(told=sealed.notes()) == []
     for table in ("audit_leaf", "audit_checkpoint"):
         sealed.change(f"DELETE FROM {table}")
-    sealed.change("UPDATE audit_event SET salt = NULL, actor_id = NULL, person_id = NULL, detail = NULL")
     with sealed.behind_our_back() as tx:
         row = tx.execute(select(audit_event).where(audit_event.c.event_id == 2)).one()
         leaf = audit._leaf_hash(dict(row._mapping) | {"outcome": "denied"}, row.personal_digest)
@@ -789,18 +788,68 @@ def test_a_fault_says_where_in_words():
 # -- what must not be found -------------------------------------------------------------------------------------------
 
 
+def erased(log: Log, *numbers: int) -> None:
+    with log.db.write() as tx:
+        audit.erase_rows(tx, entry_by(CLERK, log.clock.now(), audit.ERASING), numbers)
+
+
 def test_a_lawful_erasure_leaves_everything_green(sealed: Log):
-    sealed.change(
-        "UPDATE audit_event SET actor_id = NULL, person_id = NULL, detail = NULL, salt = NULL WHERE event_id IN (4, 8)"
-    )
+    erased(sealed, 4, 8)
 
     verdict, found = sealed.look()
+    sealed.seal()
+    later, still = sealed.look()
 
-    assert (found, verdict.erased) == ([], 2)
+    assert (found, verdict.erased, verdict.waiting) == ([], 2, 2)
+    assert (still, later.erased, later.waiting) == ([], 2, 0)
     with sealed.db.read() as tx:
         proof = prove_inclusion(tx, 4)
         leaf = tx.execute(select(audit_event.c.leaf_hash).where(audit_event.c.event_id == 4)).scalar_one()
     assert proof.leaf_hash == bytes(leaf).hex()
+
+
+GONE = (
+    "UPDATE audit_event SET actor_id = NULL, person_id = NULL, detail = NULL, salt = NULL WHERE event_id IN "
+)
+
+
+@pytest.mark.parametrize("number", [4, 8])
+def test_personal_parts_that_no_act_erased_are_found(sealed: Log, number: int):
+    """In a sealed row and in one that waits."""
+    sealed.change(f"{GONE} ({number})")
+
+    assert sealed.look()[1] == [Fault("erasure-unknown", event_id=number)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO audit_erasure (event_id, act_event_id) VALUES (5, 9)",
+        "DELETE FROM audit_erasure WHERE event_id = 4",
+        "UPDATE audit_erasure SET event_id = 5 WHERE event_id = 4",
+        "UPDATE audit_erasure SET act_event_id = 1",
+        "UPDATE audit_erasure SET act_event_id = 99",
+    ],
+)
+def test_an_act_vouches_for_the_rows_that_it_erased_and_no_others(sealed: Log, change: str):
+    erased(sealed, 4, 8)
+
+    sealed.change(f"{GONE} (5)")
+    sealed.change(change)
+
+    assert {fault.code for fault in sealed.look()[1]} == {"erasure-unknown"}
+    assert Fault("erasure-unknown", event_id=5) in sealed.look()[1]
+
+
+def test_an_act_whose_own_row_was_changed_vouches_for_nothing(sealed: Log):
+    erased(sealed, 4)
+
+    sealed.change("UPDATE audit_event SET detail = 'x' WHERE event_id = 9")
+
+    assert sealed.look()[1] == [
+        Fault("erasure-unknown", event_id=4),
+        Fault("row-changed", event_id=9),
+    ]
 
 
 @pytest.mark.parametrize("column", ["actor_id", "person_id", "detail", "salt"])

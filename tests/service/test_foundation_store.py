@@ -7,7 +7,16 @@ from sqlalchemy import delete, event, inspect, text, update
 from sqlalchemy.exc import DBAPIError
 
 from foundation import audit, outbox
-from foundation.audit import AuditReceipt, entry_by, events_about, verify_rows
+from foundation.audit import (
+    ERASING,
+    AuditReceipt,
+    entry_by,
+    erase_rows,
+    erasure_digest,
+    events_about,
+    read_event,
+    verify_rows,
+)
 from foundation.auth import clients, keys, sessions, users
 from foundation.clock import FixedClock
 from foundation.database import Database
@@ -199,17 +208,62 @@ def test_a_row_that_was_changed_behind_our_back_no_longer_gives_its_leaf(
     assert sound.event_id not in after.faulty
 
 
-def test_a_lawful_erasure_leaves_the_leaf(db: Database, migrator_url: str, clock: FixedClock):
+def test_a_lawful_erasure_leaves_the_leaf(db: Database, clock: FixedClock):
     receipt = append(db, clock.now(), detail={"decision_id": "5"})
 
-    erase = "UPDATE audit_event SET actor_id = NULL, person_id = NULL, detail = NULL, salt = NULL"
-    without_triggers(migrator_url, erase)
+    with db.write() as tx:
+        act = erase_rows(tx, entry_by(CLERK, clock.now(), ERASING), [receipt.event_id])
 
     with db.read() as tx:
         found = verify_rows(tx)
-        row = tx.execute(text("SELECT leaf_hash FROM audit_event")).one()
-    assert (found.faulty, found.erased) == ((), 1)
+        row = tx.execute(text("SELECT * FROM audit_event WHERE event_id = 1")).one()
+        told = read_event(tx, act.event_id)
+    assert (found.checked, found.faulty, found.erased) == (2, (), 1)
+    assert (row.actor_id, row.person_id, row.detail, row.salt) == (None, None, None, None)
     assert bytes(row.leaf_hash).hex() == receipt.leaf_hash
+    assert told.detail == {"rows": 1, "rows_digest": erasure_digest([receipt.event_id])}
+
+
+def test_an_erasure_of_no_rows_is_no_act(db: Database, clock: FixedClock):
+    with db.write() as tx:
+        assert erase_rows(tx, entry_by(CLERK, clock.now(), ERASING), []) is None
+        assert tx.scalar(text("SELECT count(*) FROM audit_event")) == 0
+
+
+def test_a_row_that_is_not_there_cannot_be_erased(db: Database, clock: FixedClock):
+    with pytest.raises(Unavailable, match="audit-unavailable"), db.write() as tx:
+        erase_rows(tx, entry_by(CLERK, clock.now(), ERASING), [99])
+
+    with db.read() as tx:
+        assert tx.scalar(text("SELECT count(*) FROM audit_event")) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE audit_event SET actor_id = NULL, person_id = NULL, detail = NULL, salt = NULL WHERE event_id = 2",
+        "UPDATE audit_event SET kind = 'other' WHERE event_id = 1",
+        "UPDATE audit_event SET actor_id = 'x' WHERE event_id = 1",
+        "UPDATE audit_event SET leaf_hash = personal_digest WHERE event_id = 1",
+        "DELETE FROM audit_event WHERE event_id = 1",
+        "DELETE FROM audit_erasure",
+        "UPDATE audit_erasure SET act_event_id = 1",
+    ],
+)
+def test_nobody_changes_more_than_an_act_erases(
+    db: Database, migrator_url: str, clock: FixedClock, change: str
+):
+    """Not even the owner of the tables, nor a row that was erased."""
+    receipt = append(db, clock.now(), detail={"decision_id": "5"})
+    append(db, clock.now(), detail={"decision_id": "6"})
+    with db.write() as tx:
+        erase_rows(tx, entry_by(CLERK, clock.now(), ERASING), [receipt.event_id])
+    owner = Database(migrator_url)
+
+    with pytest.raises(DBAPIError, match="append-only"), owner.write() as tx:
+        tx.execute(text(change))
+
+    owner.close()
 
 
 def test_what_verifies_may_go_on_writing(db: Database, clock: FixedClock):
