@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -1201,52 +1201,59 @@ acts_as = click.option("--by", "username", required=True, help="Whose act it is:
 a_purge = click.argument("number", metavar="PURGE_ID")
 
 
+def _codes(of: Mapping[str, Iterable[str]]) -> str:
+    return "A code: " + "; ".join(f"to {act}, {', '.join(codes)}" for act, codes in of.items()) + "."
+
+
 @purge_group.command("propose")
-@click.argument("organisation")
-@click.argument("system")
+@click.argument("organisation", required=False)
+@click.argument("system", required=False)
+@click.option("--record", "number", help="The record's id, instead of its key.")
 @click.option("--lift", is_flag=True, help="Lift the tombstone of a record, so that it may come again.")
-@click.option(
-    "--reason",
-    required=True,
-    help="A code: " + "; ".join(f"to {act}, " + ", ".join(codes) for act, codes in REASONS.items()) + ".",
-)
-@click.option(
-    "--legal-basis",
-    required=True,
-    help="A code: " + "; ".join(f"to {act}, " + ", ".join(codes) for act, codes in LEGAL_BASES.items()) + ".",
-)
+@click.option("--reason", required=True, help=_codes(REASONS))
+@click.option("--legal-basis", required=True, help=_codes(LEGAL_BASES))
 @acts_as
 @as_json
 @needs_index
 def purge_propose(
     composition: Composition,
-    organisation: str,
-    system: str,
+    organisation: str | None,
+    system: str | None,
+    number: str | None,
     lift: bool,
     reason: str,
     legal_basis: str,
     username: str,
     is_json: bool,
 ) -> None:
-    """Propose to erase a record of ORGANISATION's SYSTEM, and see what would change.
+    """Propose to erase a record of ORGANISATION's SYSTEM, or the one with an id, and see what would change.
 
     The local id is asked for, or read from standard input: on a command line others could read it.
     """
     mpi = composition.mpi
-    if sys.stdin.isatty():
-        local_id = click.prompt("Local id", hide_input=True)
-    else:
-        local_id = sys.stdin.readline().rstrip("\r\n")
     with _telling(is_json):
+        which: RecordKey | int
+        if number is not None and organisation is None:
+            which = parse_id(number, "record")
+        elif number is None and organisation is not None and system is not None:
+            which = RecordKey(organisation, system, _local_id())
+        else:
+            raise Invalid("record-or-key", detail="Give ORGANISATION and SYSTEM, or --record, and not both.")
         found = propose_purge(
             mpi,
             "lift" if lift else "erase",
-            RecordKey(organisation, system, local_id),
+            which,
             _by(mpi, username),
             reason=reason,
             legal_basis=legal_basis,
         )
     _say_purge(found, is_json)
+
+
+def _local_id() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Local id", hide_input=True))
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 @purge_group.command("show")

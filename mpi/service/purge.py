@@ -16,7 +16,7 @@ from mpi.records import RecordKey
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.erase import Effect, erase_record, write_down
-from mpi.service.link import taken_again
+from mpi.service.link import Moved, taken_again
 from mpi.service.tombstones import digest_of_key, erased_keys
 from mpi.store import purges as purge_store
 from mpi.store import records as record_store
@@ -99,9 +99,12 @@ class Purge:
 
 
 def propose_purge(
-    mpi: Mpi, act: str, key: RecordKey, by: Principal, *, reason: str, legal_basis: str
+    mpi: Mpi, act: str, which: RecordKey | int, by: Principal, *, reason: str, legal_basis: str
 ) -> Purge:
     """Propose to erase a record of one's own organisation, or to lift the tombstone under its key. Nothing is erased yet.
+
+    Args:
+        which: the record's key, or its id.
 
     Raises:
         Invalid: ``act-unknown``, ``reason-unknown``, ``legal-basis-unknown``.
@@ -117,14 +120,18 @@ def propose_purge(
     if legal_basis not in LEGAL_BASES[act]:
         raise Invalid("legal-basis-unknown", field="legal_basis")
     _check_purger(by)
-    if not by.may_act_for(key.organisation):
-        raise NotFound("record-unknown" if act == "erase" else "tombstone-unknown")
     with mpi.db.read() as tx:
-        record_id = _record_of(tx, act, key)
+        record_id, organisation = _found(tx, act, which, by)
     preview = _preview(mpi, record_id, by) if act == "erase" else None
 
     def take(tx: Connection) -> PurgeRow:
-        _hold(tx, act, key, record_id)
+        if act == "erase":
+            record_store.lock_records(tx, [record_id])
+        else:
+            purge_store.lock_tombstone(tx, record_id)
+        # Of two at once the second one sees the first, and what the first has come to.
+        if _found(tx, act, which, by) != (record_id, organisation):
+            raise Moved
         waiting = purge_store.open_purge_of(tx, record_id)
         if waiting is not None:
             raise Conflict("purge-proposed", ids={"purge_id": str(waiting)})
@@ -133,7 +140,7 @@ def propose_purge(
             purge_id=new_id(),
             act=act,
             record_id=record_id,
-            organisation=key.organisation,
+            organisation=organisation,
             state="proposed",
             reason=reason,
             legal_basis=legal_basis,
@@ -156,26 +163,27 @@ def _check_purger(by: Principal) -> None:
         raise Forbidden("purger-not-a-person")
 
 
-def _record_of(tx: Connection, act: str, key: RecordKey) -> int:
-    if act == "erase":
-        row = record_store.find_records(tx, [key]).get(key)
-        if row is None:
-            raise NotFound("record-unknown")
-        return row.record_id
-    found = erased_keys(tx, [key]).get(key)
-    if found is None:
-        raise NotFound("tombstone-unknown")
-    return found
+def _found(tx: Connection, act: str, which: RecordKey | int, by: Principal) -> tuple[int, str]:
+    """Return the record that a proposal is about, and whose it is, or was.
 
-
-def _hold(tx: Connection, act: str, key: RecordKey, record_id: int) -> None:
-    """Hold what a proposal is about, so that of two at once the second one sees the first."""
+    Raises:
+        NotFound: ``record-unknown``, ``tombstone-unknown``, for another organisation's as well.
+    """
+    unknown = NotFound("record-unknown" if act == "erase" else "tombstone-unknown")
     if act == "erase":
-        record_store.lock_records(tx, [record_id])
+        if isinstance(which, int):
+            row = record_store.read_records(tx, [which]).get(which)
+        else:
+            row = record_store.find_records(tx, [which]).get(which)
+        found = None if row is None or row.state != "active" else (row.record_id, row.key.organisation)
+    elif isinstance(which, int):
+        found = purge_store.standing_tombstone(tx, which)
     else:
-        purge_store.lock_tombstone(tx, record_id)
-    if _record_of(tx, act, key) != record_id:
-        raise NotFound("record-unknown" if act == "erase" else "tombstone-unknown")
+        erased = erased_keys(tx, [which]).get(which)
+        found = None if erased is None else (erased, which.organisation)
+    if found is None or not by.may_act_for(found[1]):
+        raise unknown
+    return found
 
 
 class _Tried(Exception):

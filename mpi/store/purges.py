@@ -291,6 +291,17 @@ def standing_tombstones(tx: Connection, digests: Collection[bytes]) -> dict[byte
     return {bytes(row[0]): row[1] for row in tx.execute(statement)}
 
 
+def standing_tombstone(tx: Connection, record_id: int) -> tuple[int, str] | None:
+    """Return an erased record whose tombstone stands, and whose it was."""
+    statement = (
+        select(tombstone.c.record_id, purge.c.organisation)
+        .join(purge, purge.c.purge_id == tombstone.c.purge_id)
+        .where(tombstone.c.record_id == record_id, tombstone.c.lift_id.is_(None))
+    )
+    row = tx.execute(statement).first()
+    return None if row is None else (row.record_id, row.organisation)
+
+
 def lock_tombstone(tx: Connection, record_id: int) -> bool:
     """Hold a record's tombstone until the transaction ends; say whether it stands."""
     statement = select(tombstone.c.lift_id).where(tombstone.c.record_id == record_id).with_for_update()

@@ -434,8 +434,8 @@ def test_a_proposal_is_withdrawn_and_may_be_made_anew(world: World):
         ({"reason": "because"}, Invalid, "reason-unknown"),
         ({"reason": "erased-in-error"}, Invalid, "reason-unknown"),
         ({"legal_basis": "none"}, Invalid, "legal-basis-unknown"),
-        ({"key": RecordKey("RRV", "pas", "nobody")}, NotFound, "record-unknown"),
-        ({"key": RecordKey("RV5", "pas", "2")}, NotFound, "record-unknown"),
+        ({"which": RecordKey("RRV", "pas", "nobody")}, NotFound, "record-unknown"),
+        ({"which": RecordKey("RV5", "pas", "2")}, NotFound, "record-unknown"),
         (
             {"act": "lift", "reason": "erased-in-error", "legal_basis": "controller"},
             NotFound,
@@ -449,7 +449,7 @@ def test_a_proposal_that_cannot_stand_is_refused(world: World, what: dict[str, A
     world.send(a_source_record("2", organisation="RV5"))
     asked = {
         "act": "erase",
-        "key": KEY,
+        "which": KEY,
         "by": FIRST,
         "reason": "unlawful",
         "legal_basis": "court-order",

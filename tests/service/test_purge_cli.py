@@ -68,6 +68,29 @@ def test_one_proposes_and_another_confirms(run: Run, world: World):
     assert told(run("confirm", lifting["purge_id"], "--by", "anne", "--json"))["act"] == "lift"
 
 
+def test_a_record_is_named_by_its_id_too(run: Run, world: World):
+    """After a restore the ids of what was erased are all that is needed to erase it again."""
+    ((number,),) = world.rows("select record_id from source_record where local_id = 'PAS-0731'")
+
+    waiting = told(run("propose", "--record", str(number), *WHY, "--by", "anne", "--json"))
+    assert told(run("confirm", waiting["purge_id"], "--by", "bela", "--json"))["record_id"] == str(number)
+
+    again = run("propose", "--record", str(number), *WHY, "--by", "anne")
+    assert (again.exit_code, again.output.strip()) == (1, "mpi: record-unknown")
+    lift = (
+        "--lift",
+        "--reason",
+        "may-be-sent-again",
+        "--legal-basis",
+        "controller",
+        "--by",
+        "bela",
+        "--json",
+    )
+    lifting = told(run("propose", "--record", str(number), *lift))
+    assert told(run("confirm", lifting["purge_id"], "--by", "anne", "--json"))["organisation"] == "RRV"
+
+
 def test_a_proposal_is_withdrawn(run: Run):
     purge_id = told(run("propose", "RRV", "pas", *WHY, "--by", "anne", "--json"))["purge_id"]
 
@@ -83,6 +106,10 @@ def test_a_proposal_is_withdrawn(run: Run):
         (("propose", "RRV", "other", *WHY, "--by", "anne"), "record-unknown"),
         (("propose", "RRV", "pas", "--reason", "because", *WHY[2:], "--by", "anne"), "reason-unknown"),
         (("propose", "RRV", "pas", *WHY[:2], "--legal-basis", "none", "--by", "anne"), "legal-basis-unknown"),
+        (("propose", *WHY, "--by", "anne"), "record-or-key"),
+        (("propose", "RRV", "--record", "7", *WHY, "--by", "anne"), "record-or-key"),
+        (("propose", "--record", "x", *WHY, "--by", "anne"), "id-format"),
+        (("propose", "--record", "7", *WHY, "--by", "anne"), "record-unknown"),
         (("show", "12", "--by", "anne"), "purge-unknown"),
         (("confirm", "12", "--by", "anne"), "purge-unknown"),
         (("confirm", "twelve", "--by", "anne"), "id-format"),
