@@ -181,9 +181,12 @@ class Database:
             return True
         with self.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA busy_timeout = 1000")  # whoever erased has done so already
-            busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
-            connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        return not busy
+            try:
+                return not connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+            except OperationalError:
+                return False
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MS}")
 
     def close(self) -> None:
         self.engine.dispose()
