@@ -22,7 +22,7 @@ from mpi.feeds.delimited import File, Row
 from mpi.matching import load_model
 from mpi.records import RecordKey, SourceRecord
 from mpi.service.census import count_index, verify_index
-from mpi.service.context import Mpi, model_or_late
+from mpi.service.context import ModelInForce, Mpi
 from mpi.service.link import link_waiting
 from mpi.service.load import Reject, load_records
 from mpi.service.match import match_person
@@ -524,7 +524,7 @@ def test_without_a_match_model_nothing_is_erased(world: World, tmp_path: Path):
     world.send(a_source_record("2", organisation="RV5"))
     world.send(a_source_record("3", organisation="RRU"))
     waiting = proposed(world.mpi, KEY)
-    blind = replace(world.mpi, model=model_or_late(tmp_path / "nowhere.json"))
+    blind = replace(world.mpi, model=ModelInForce(world.mpi.db, tmp_path / "nowhere.json"))
     before = every_row(world.mpi.db)
 
     with pytest.raises(Unavailable, match="match-model-unreadable"):
@@ -589,7 +589,7 @@ from foundation.clock import SystemClock
 from foundation.database import Database
 from foundation.principal import Principal
 from mpi.matching import load_model
-from mpi.service.context import Mpi, model_or_late
+from mpi.service.context import ModelInForce, Mpi
 from mpi.service.purge import confirm_purge
 
 url, purge_id, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
