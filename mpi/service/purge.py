@@ -24,6 +24,7 @@ from mpi.store.purges import PurgeRow
 
 log = logging.getLogger(__name__)
 
+SCOPE = "records:purge"
 Act = Literal["erase", "lift"]
 ACTS: tuple[Act, ...] = ("erase", "lift")
 STATES = ("proposed", "confirmed", "withdrawn")
@@ -108,7 +109,7 @@ def propose_purge(
 
     Raises:
         Invalid: ``act-unknown``, ``reason-unknown``, ``legal-basis-unknown``.
-        Forbidden: ``purger-not-a-person``.
+        Forbidden: ``purger-not-a-person``, ``scope-missing``.
         NotFound: ``record-unknown``, for another organisation's as well; ``tombstone-unknown``.
         Conflict: ``purge-proposed`` where one waits already; ``directive-on-record-alone``.
         Unavailable: ``linking-busy``, ``match-model-unreadable``.
@@ -161,6 +162,8 @@ def _check_purger(by: Principal) -> None:
     """Two people are two people: a system's word is that of whoever is behind it, who may be the other one."""
     if by.kind != "person":
         raise Forbidden("purger-not-a-person")
+    if SCOPE not in by.scopes:  # at the command line no route has asked for it
+        raise Forbidden("scope-missing", detail=f"Needs the scope {SCOPE}.")
 
 
 def _found(tx: Connection, act: str, which: RecordKey | int, by: Principal) -> tuple[int, str]:
@@ -268,7 +271,7 @@ def confirm_purge(mpi: Mpi, purge_id: int, by: Principal, *, if_match: int | Non
         if_match: the mark of the preview that was looked at; without it that of the proposal.
 
     Raises:
-        Forbidden: ``purger-not-a-person``.
+        Forbidden: ``purger-not-a-person``, ``scope-missing``.
         NotFound: ``purge-unknown``, ``record-unknown``.
         Conflict: ``second-person-same``; ``purge-closed``; ``purge-stale`` where something else would change than what was looked at;
             ``directive-on-record-alone``.

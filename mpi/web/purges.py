@@ -21,8 +21,6 @@ from mpi.service import purge
 from mpi.service.context import Mpi
 from mpi.web.schemas import Loaded, NewPurgeSchema, PurgeQuery, PurgeSchema
 
-SCOPE = "records:purge"
-
 
 def make(mpi: Mpi) -> Blueprint:
     room = make_blueprint("purges", "/api/v1/purges", "The lawful erasure of source records, by two people")
@@ -30,7 +28,7 @@ def make(mpi: Mpi) -> Blueprint:
     @room.route("", methods=["POST"])
     @room.arguments(NewPurgeSchema)
     @room.response(201, PurgeSchema)
-    @requires(SCOPE)
+    @requires(purge.SCOPE)
     def propose(body: Loaded) -> Any:
         """Propose to erase a record of one's own organisation, or to lift the tombstone that an erasure left.
 
@@ -50,7 +48,7 @@ def make(mpi: Mpi) -> Blueprint:
     @room.route("", methods=["GET"])
     @room.arguments(PurgeQuery, location="query")
     @room.response(200, page_schema(PurgeSchema))
-    @requires(SCOPE)
+    @requires(purge.SCOPE)
     def list_purges(query: Loaded) -> Any:
         """List proposals and what became of them, the newest first."""
         place = read_cursor(query["cursor"], int)
@@ -65,7 +63,7 @@ def make(mpi: Mpi) -> Blueprint:
 
     @room.route("/<purge_id>", methods=["GET"])
     @room.response(200, PurgeSchema)
-    @requires(SCOPE)
+    @requires(purge.SCOPE)
     def read_purge(purge_id: str) -> Any:
         """Return a proposal with what it would change now, or ``refused``: why it could not be done."""
         found = purge.get_purge(mpi, parse_id(purge_id, "purge_id"), current_principal())
@@ -73,7 +71,7 @@ def make(mpi: Mpi) -> Blueprint:
 
     @room.route("/<purge_id>/confirm", methods=["POST"])
     @room.response(200, PurgeSchema)
-    @requires(SCOPE)
+    @requires(purge.SCOPE)
     @takes_if_match
     def confirm(purge_id: str) -> Any:
         """Do what another person proposed. It cannot be undone.
@@ -85,7 +83,7 @@ def make(mpi: Mpi) -> Blueprint:
 
     @room.route("/<purge_id>/withdraw", methods=["POST"])
     @room.response(200, PurgeSchema)
-    @requires(SCOPE)
+    @requires(purge.SCOPE)
     def withdraw(purge_id: str) -> Any:
         """Take a proposal back; what it was about stays as it is."""
         return purge.withdraw_purge(mpi, parse_id(purge_id, "purge_id"), current_principal())

@@ -442,6 +442,7 @@ def test_a_proposal_is_withdrawn_and_may_be_made_anew(world: World):
             "tombstone-unknown",
         ),
         ({"by": replace(FIRST, kind="system")}, Forbidden, "purger-not-a-person"),
+        ({"by": replace(FIRST, scopes=frozenset({"records:read"}))}, Forbidden, "scope-missing"),
     ],
 )
 def test_a_proposal_that_cannot_stand_is_refused(world: World, what: dict[str, Any], fault: Any, code: str):
@@ -599,7 +600,7 @@ def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 mpi = Mpi(db, SystemClock(), load_model())
-second = Principal("person", "officer.two", "RRV", frozenset())
+second = Principal("person", "officer.two", "RRV", frozenset({"records:purge"}))
 if moment == "before":
     event.listen(db.engine, "commit", die)
 confirm_purge(mpi, purge_id, second)

@@ -27,6 +27,7 @@ def world(db: Database, clock: FixedClock) -> World:
     with db.write() as tx:
         for name in ("anne", "bela"):
             create_user(tx, clock.now(), name, PASSWORD, "RV5", "R0001")
+        create_user(tx, clock.now(), "clerk", PASSWORD, "RRV", "R8010")
     return made
 
 
@@ -55,6 +56,8 @@ def test_one_proposes_and_another_confirms(run: Run, world: World):
 
     same = run("confirm", purge_id, "--by", "anne")
     assert (same.exit_code, same.output.startswith("mpi: second-person-same")) == (1, True)
+    clerk = run("confirm", purge_id, "--by", "clerk")
+    assert (clerk.exit_code, clerk.output.startswith("mpi: scope-missing")) == (1, True)
     seen = told(run("show", purge_id, "--by", "bela", "--json"))
     done = told(run("confirm", purge_id, "--by", "bela", "--seen", str(seen["mark"]), "--json"))
 
@@ -103,6 +106,7 @@ def test_a_proposal_is_withdrawn(run: Run):
     ("words", "code"),
     [
         (("propose", "RRV", "pas", *WHY, "--by", "nobody"), "user-unknown"),
+        (("propose", "RRV", "pas", *WHY, "--by", "clerk"), "scope-missing"),
         (("propose", "RRV", "other", *WHY, "--by", "anne"), "record-unknown"),
         (("propose", "RRV", "pas", "--reason", "because", *WHY[2:], "--by", "anne"), "reason-unknown"),
         (("propose", "RRV", "pas", *WHY[:2], "--legal-basis", "none", "--by", "anne"), "legal-basis-unknown"),
