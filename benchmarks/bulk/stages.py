@@ -19,7 +19,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN_FIELDS = ("nhs_number", "given", "family", "birth_date", "gender", "address", "phone")
 PLAIN_RULES = (
-    "number", "given-birth-date", "family-birth-date", "names-birth-year", "postcode-birth-month", "postcode-given", "phone",
+    "number", "given-birth-date", "family-birth-date", "names-birth-year-day", "postcode-birth-month", "postcode-given",
+    "phone-birth-year",
 )  # fmt: skip
 
 

@@ -559,6 +559,12 @@ KEY_RULES: Mapping[str, KeyRule] = {
     "names-birth-year": KeyRule(
         "f'{min(x, y)} {max(x, y)} {a.birth[0]}'", "a.birth[0]", (("x", "a.canonical"), _FAMILIES)
     ),
+    # The same and the day of the month: where the month alone is wrong. Where only years are known, they are all that is asked.
+    "names-birth-year-day": KeyRule(
+        "f'{min(x, y)} {max(x, y)} {a.birth[0]} {a.birth[2]}'",
+        "a.birth[0]",
+        (("x", "a.canonical"), _FAMILIES),
+    ),
     # Sound of the full name and the day of birth without its year.
     "names-birth-day": KeyRule(
         "f'{sound(x)} {sound(y)} {a.birth[1]} {a.birth[2]}'",
@@ -582,19 +588,37 @@ KEY_RULES: Mapping[str, KeyRule] = {
     "postcode-given": KeyRule(
         "f'{p.postcode} {x}'", "True", (("p", "(p for p in a.places if p.postcode)"), ("x", "a.canonical"))
     ),
+    # One person at one address whatever the birth date says, and whatever slip is in either name.
+    "postcode-names": KeyRule(
+        "f'{p.postcode} {sound(y)} {x[0]}'",
+        "True",
+        (("p", "(p for p in a.places if p.postcode)"), ("x", "a.given"), ("y", "a.family")),
+    ),
     "names-district": KeyRule(
         "f'{min(x, y)} {max(x, y)} {outward_of(p.postcode)}'",
         "True",
         (("p", "(p for p in a.places if p.postcode)"), ("x", "a.canonical"), ("y", "a.family")),
     ),
     "phone": KeyRule("x", "True", (("x", "a.phones"),)),
+    # A telephone is a household's: with an initial or a year of birth it is a person's, or nearly.
+    "phone-initial": KeyRule("f'{x} {y[0]}'", "True", (("x", "a.phones"), ("y", "a.given"))),
+    "phone-birth-year": KeyRule("f'{x} {a.birth[0]}'", "a.birth[0]", (("x", "a.phones"),)),
     "email": KeyRule("x", "True", (("x", "a.emails"),)),
     "identifier": KeyRule("x", "True", (("x", "a.identifiers"),)),
     "mother": KeyRule("f'{a.mother} {a.birth[0]} {a.birth[1]}'", "a.mother and a.birth[1]"),
 }
 
 LOCATION_RULES = frozenset(
-    ("birth-date-district", "postcode-birth-month", "postcode-given", "names-district", "phone")
+    (
+        "birth-date-district",
+        "postcode-birth-month",
+        "postcode-given",
+        "postcode-names",
+        "names-district",
+        "phone",
+        "phone-initial",
+        "phone-birth-year",
+    )
 )
 
 

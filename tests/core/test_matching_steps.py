@@ -191,6 +191,29 @@ def test_placeholders_make_no_keys() -> None:
     assert empty.is_placeholder
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "rules"),
+    (
+        # The same person, and what brings the records together whatever else is wrong.
+        ({"born_on": "1990-05-14", "phone": None}, {"postcode": "N1 9GU"}, {"names-birth-year-day"}),
+        ({"born_on": "1990", "phone": None}, {"born_on": "1990", "postcode": "N1 9GU"}, {"names-birth-year-day"}),
+        ({"given": "Amarra", "family": "Okafour", "born_on": None, "phone": None}, {}, {"postcode-names"}),
+        ({"given": "Amarra", "postcode": "N1 9GU", "born_on": None}, {}, {"phone-initial"}),
+        ({"given": "Ngozi", "family": "Bello", "postcode": None, "born_on": "1990-05-01"}, {}, {"phone-birth-year"}),
+        # A household shares its telephone, and strangers a name and a year.
+        ({"given": "Ngozi", "born_on": "1962-03-01", "family": "Bello"}, {}, set()),
+        ({"born_on": "1990-05-15", "postcode": "N1 9GU", "phone": "07700 900555"}, {}, set()),
+    ),
+)  # fmt: skip
+def test_who_meets_by_the_keys_of_the_shipped_model(one, other, rules) -> None:
+    base = {"phone": "07700 900123"}
+    found = [set(block(a_normalised(**{**base, **told}), MODEL)) for told in (one, other)]
+
+    shared = {key.rule for key in found[0] & found[1]}
+
+    assert shared == rules
+
+
 def test_an_overfull_key_is_not_made() -> None:
     keys = block(a_normalised(nhs_number=ONE_NUMBER), MODEL)
     without = build_model({**MODEL.document, "overfull": [keys[0].key]})
