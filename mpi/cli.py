@@ -37,6 +37,7 @@ from mpi.matching.model import OVER_CAP
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
 from mpi.service.context import Mpi
+from mpi.service.labels import decided_pairs
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
 from mpi.service.match import MOST_CANDIDATES, match_person
@@ -1385,6 +1386,12 @@ an_output = click.Path(dir_okay=False, path_type=Path)
     type=an_input,
     help="What is known: organisation, system, local_id, true_person of some of the records.",
 )
+@click.option(
+    "--labels-from-review",
+    "is_from_review",
+    is_flag=True,
+    help="Take what people decided in the review queue of the index as labels, of the records of FILES or of the index.",
+)
 @click.option("--seed", default=0, show_default=True, help="The same records and seed give the same bytes.")
 @click.option(
     "--population",
@@ -1410,6 +1417,7 @@ def train(
     name: str | None,
     map_file: Path | None,
     labels: Path | None,
+    is_from_review: bool,
     seed: int,
     population: int | None,
     random_pairs: int,
@@ -1439,6 +1447,7 @@ def train(
             records = current_records(composition.mpi)
             population = population or 1_000_000
         known = read_truth_file(labels) if labels else None
+        review = decided_pairs(composition.mpi) if is_from_review else None
         trained = train_model(
             records,
             name=name or out.stem,
@@ -1446,6 +1455,7 @@ def train(
             population=population,
             chance_pairs=random_pairs,
             labels=known,
+            decided=review.same if review else None,
             tell=_steps(is_json),
         )
         trained.write(out)
@@ -1458,12 +1468,21 @@ def train(
         "card": str(card),
         "rejected": listed.count,
         **trained.report,
+        **({"review_decisions": review.decisions, "review_pairs": len(review.same)} if review else {}),
     }
     found = trained.report["pairs_of"]["person"]
     live = trained.report["thresholds"]["live"] / 1000
     lines = [
         f"Learned from {trained.report['records']} records, {trained.report['candidate_pairs']} candidate pairs: "
         f"about {found:.0f} of one person",
+        *(
+            [
+                f"{review.decisions} decisions of the review queue said something of {len(review.same)} pairs; "
+                f"{trained.report['reviewed_pairs']} of them are candidate pairs of these records"
+            ]
+            if review
+            else []
+        ),
         f"live at {live:.1f} bits: expected precision {trained.report['expected_precision']:.5f}",
         *(f"Note: {warning}" for warning in trained.report["warnings"]),
         f"Wrote {out}: model {name or out.stem}, revision {trained.model.revision}; and {card}",

@@ -91,6 +91,7 @@ _FACTS = {
     "candidate_pairs": "candidate pairs",
     "random_pairs": "random pairs, for u",
     "labelled_pairs": "candidate pairs with labels",
+    "reviewed_pairs": "of these, decided in the review queue",
     "patterns": "patterns of levels",
     "rounds": "rounds of the estimate",
     "pairs_of": "pairs of each class found",

@@ -18,7 +18,7 @@ from mpi.bulk.gather import Files, Gathered, gather
 from mpi.bulk.learn import count_names, is_constant, says, shared_values, with_lists
 from mpi.bulk.records import Records
 from mpi.matching import FIELDS, Comparison, Model, build_model, safety_obstacles
-from mpi.records import SourceRecord
+from mpi.records import RecordKey, SourceRecord
 from mpi.training.estimate import (
     Compared,
     Estimate,
@@ -63,6 +63,9 @@ that blocking did not bring together, and a region that differs from the records
 LEAST_LIVE = 6_000
 """No single pair is linked unseen at less than 64 to 1, however right all pairs are together: one wrong pair joins two whole persons."""
 
+Decided = Mapping[tuple[RecordKey, RecordKey], bool]
+"""Of pairs of records whether people said that they are one person."""
+
 FEW_PAIRS = 30
 """With fewer pairs of one person than this, nearly all of the model is first guesses, and its report says so."""
 
@@ -95,6 +98,7 @@ def train(
     cross_check: bool = True,
     chance_pairs: int = RANDOM_PAIRS,
     labels: Truth | None = None,
+    decided: Decided | None = None,
     tell: Callable[[str], None] = lambda step: None,
 ) -> Trained:
     """Learn a match model from records, with labels or without.
@@ -109,6 +113,7 @@ def train(
         chance_pairs: how many random pairs tell how often strangers agree; no more than there are.
         cross_check: also fit recordlinkage's ECM on sampled pairs, and report where the two differ.
         labels: the true person of some of the records. Pairs with a label on both sides are not guessed at.
+        decided: of some pairs whether people said that they are one person; where ``labels`` say something of a pair, those count.
         tell: called with the name of each step as it begins.
 
     Raises:
@@ -128,6 +133,7 @@ def train(
             cross_check=cross_check,
             chance_pairs=chance_pairs,
             labels=labels,
+            decided=decided,
             tell=tell,
         )
 
@@ -142,6 +148,7 @@ def _learn(
     cross_check: bool,
     chance_pairs: int,
     labels: Truth | None,
+    decided: Decided | None,
     tell: Callable[[str], None],
 ) -> Trained:
     size = found.records.size
@@ -180,6 +187,9 @@ def _learn(
     low, high = low[::step], high[::step]
     compared = compare_pairs(weigher, records, model, found.portions(low, high))
     verdicts = _verdicts(found, low, high, labels)
+    said = _decided(found, low, high, decided)
+    said[verdicts != _UNKNOWN] = _UNKNOWN
+    verdicts[said != _UNKNOWN] = said[said != _UNKNOWN]
     unlabelled, same, different = (
         compared.counts(verdicts == verdict) * step for verdict in (_UNKNOWN, _SAME, _DIFFERENT)
     )
@@ -207,6 +217,7 @@ def _learn(
         "candidate_pairs": candidate_count,
         "random_pairs": chance_pairs,
         "labelled_pairs": int((verdicts != _UNKNOWN).sum()),
+        **({"reviewed_pairs": int((said != _UNKNOWN).sum())} if decided is not None else {}),
         "seed": seed,
         "population": population,
         "rounds": fitted.rounds,
@@ -302,6 +313,29 @@ def _verdicts(found: Gathered, low: Rows, high: Rows, labels: Truth | None) -> N
         person[rows[rows >= 0]] = numbers[rows >= 0]
         told = (person[low] >= 0) & (person[high] >= 0)
         verdicts[told] = np.where(person[low] == person[high], _SAME, _DIFFERENT)[told]
+    return verdicts
+
+
+def _decided(found: Gathered, low: Rows, high: Rows, decided: Decided | None) -> NDArray[np.int8]:
+    """Return for each pair what people said of it; of most nobody said anything."""
+    verdicts = np.full(len(low), _UNKNOWN, np.int8)
+    if not decided:
+        return verdicts
+    size = found.records.size
+    keys = list({key for pair in decided for key in pair})
+    rows = dict(zip(keys, found.rows_of([key_of(key) for key in keys]).tolist(), strict=True))
+    told = {
+        min(rows[one], rows[other]) * size + max(rows[one], rows[other]): _SAME if is_same else _DIFFERENT
+        for (one, other), is_same in decided.items()
+        if rows[one] >= 0 and rows[other] >= 0
+    }
+    ordered = np.array(sorted(told), np.int64)
+    said = np.array([told[number] for number in ordered.tolist()], np.int8)
+    asked = np.minimum(low, high).astype(np.int64) * size + np.maximum(low, high)
+    if len(ordered):
+        place = np.minimum(np.searchsorted(ordered, asked), len(ordered) - 1)
+        is_told = ordered[place] == asked
+        verdicts[is_told] = said[place[is_told]]
     return verdicts
 
 
