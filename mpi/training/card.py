@@ -42,6 +42,7 @@ def model_card(
             [(name, _bits(value)) for name, value in document["thresholds"].items()],
         ),
         "",
+        *_sole(document),
         *_expected(document, training),
         *_subgroups(training),
         "## Rival explanations",
@@ -96,6 +97,21 @@ _FACTS = {
     "rounds": "rounds of the estimate",
     "pairs_of": "pairs of each class found",
 }
+
+
+def _sole(document: Mapping[str, Any]) -> list[str]:
+    told = document.get("sole")
+    if told is None:
+        return ["Pairs alone link: the model has no rule of the sole candidate.", ""]
+    allowances = ", ".join(
+        f"{RIVALS.get(name, name)} {_bits(allowance)}"
+        for name, allowance in sorted(told["allowance"].items())
+    )
+    return [
+        "A record that joined nobody joins the only person that it can be (the sole candidate). What the absence of anyone else adds, in",
+        f"bits, against {allowances}. Answered so: {', '.join(told['answers']) or 'nothing'}. What is expected below does not count these joins.",
+        "",
+    ]
 
 
 def _warned(training: Mapping[str, Any]) -> list[str]:

@@ -63,6 +63,18 @@ that blocking did not bring together, and a region that differs from the records
 LEAST_LIVE = 6_000
 """No single pair is linked unseen at less than 64 to 1, however right all pairs are together: one wrong pair joins two whole persons."""
 
+SOLE: Mapping[str, Any] = {
+    "rival": THRESHOLDS["balanced"],
+    "margin": 3_000,
+    "allowance": {rival: 0 if rival == "stranger" else 1_000 for rival in RIVALS},
+    "answers": ["given-names-differ", "placeholder-name"],
+}
+"""The rule of the sole candidate, as a trained model has it: that of the shipped one, with narrower allowances.
+
+An allowance is a judgement, and the shipped 2.5 bits were chosen where labels could be looked at. Where there are none, one bit: on
+made-up people it gave nearly all of the recall and no wrong pair (``docs/matching/tried.md``).
+"""
+
 Decided = Mapping[tuple[RecordKey, RecordKey], bool]
 """Of pairs of records whether people said that they are one person."""
 
@@ -209,6 +221,9 @@ def _learn(
 
     _enter(document, fitted, size, population)
     document["name"] = name
+    document.pop("sole", None)
+    if fitted.pairs_of["person"] >= FEW_PAIRS:  # first guesses must not join by what is not there
+        document["sole"] = deepcopy(dict(SOLE))
     expected = _Expected.of(document, fitted)
     live = expected.live()
     document["thresholds"] = {**document["thresholds"], "live": live}

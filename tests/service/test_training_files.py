@@ -7,7 +7,9 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -16,6 +18,7 @@ from click.testing import CliRunner, Result
 from mpi.cli import cli
 from mpi.matching import load_model
 from mpi.training import evaluate, key_of, read_truth_file, train
+from mpi.training.train import FEW_PAIRS
 from tests.core.training_builders import (
     KEY,
     WORLDS,
@@ -67,6 +70,26 @@ def test_a_population_is_learned_from_its_file_alone(
     assert found.live.pairs.recall >= least_recall
     assert found.balanced.pairs.f1 >= least_f1
     assert said(answer)["revision"] == load_model(out).revision
+    # The rule of the sole candidate brings pairs, and no wrong one.
+    alone = evaluate(records, truth, replace(load_model(out), sole=None)).live.pairs
+    assert found.live.pairs.wrong <= alone.wrong
+    assert found.live.pairs.right >= alone.right
+
+
+def test_a_learned_model_has_the_rule_of_the_sole_candidate_and_first_guesses_have_not() -> None:
+    records, _ = records_of(WORLDS["patronymic"](150, 3))
+    how: dict[str, Any] = {"name": "one", "population": None, "cross_check": False, "chance_pairs": 5_000}
+
+    learned, guessed = train(records, **how), train(records[:12], **how)
+    again = train(records[:12], base=learned.document, **how)
+
+    rule = learned.model.sole
+    assert rule is not None
+    assert dict(zip(learned.model.rivals, rule.allowance, strict=True)) == {
+        "stranger": 0, "relative": 1_000, "twin": 1_000, "namesake": 1_000, "neighbour": 1_000,
+    }  # fmt: skip
+    assert guessed.report["pairs_of"]["person"] < FEW_PAIRS
+    assert guessed.model.sole is None and again.model.sole is None
 
 
 def test_what_a_model_expects_of_itself_is_what_is_measured_on_fresh_records(tmp_path: Path) -> None:
