@@ -109,7 +109,8 @@ def _sole(document: Mapping[str, Any]) -> list[str]:
     )
     return [
         "A record that joined nobody joins the only person that it can be (the sole candidate). What the absence of anyone else adds, in",
-        f"bits, against {allowances}. Answered so: {', '.join(told['answers']) or 'nothing'}. What is expected below does not count these joins.",
+        f"bits, against {allowances}. Answered so: {', '.join(told['answers']) or 'nothing'}.",
+        "What is expected below does not count these joins.",
         "",
     ]
 

@@ -220,6 +220,8 @@ def test_a_model_card_tells_levels_and_counts_but_no_names(learned: Trained) -> 
     names = list(learned.document["frequency"]["family"]["values"])
     assert learned.model.revision in card
     assert "two strangers" in card
+    assert "against relatives of one name 1.0" in card and "two strangers 0.0" in card
+    assert "no rule of the sole candidate" in model_card({**learned.document, "sole": None})
     assert "different, verified on both sides" in card
     assert names
     assert not [name for name in names if f" {name} " in card]
