@@ -36,7 +36,7 @@ from mpi.matching.explain import Waterfall
 from mpi.matching.model import OVER_CAP
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
-from mpi.service.context import Mpi
+from mpi.service.context import ModelInForce, Mpi
 from mpi.service.labels import decided_pairs
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
@@ -496,9 +496,9 @@ def link(
     if is_store:
         assert out is not None
         with _telling(is_json):
-            model = load_model(model_file) if model_file else composition.mpi.present().model
+            mpi = composition.mpi
             report = link_store(
-                replace(composition.mpi, model=model),
+                replace(mpi, model=load_model(model_file)) if model_file else mpi,
                 out,
                 cut,
                 _bytes(memory),
@@ -574,6 +574,8 @@ def link_store(
         from mpi.bulk.run import Job, link_forms_at_hand  # heavy, and an extra: only where it is asked for
     except ModuleNotFoundError as fault:
         raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
+    if isinstance(mpi.model, ModelInForce):
+        mpi = mpi.present()  # another model may be given, to try it
     forms = (([one.row.key for one in some], [one.form for one in some]) for some in scan_forms(mpi))
     return link_forms_at_hand(Job((), out, mpi.model, cut, form, memory, threads), forms, _stages(is_json))
 
