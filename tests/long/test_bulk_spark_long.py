@@ -147,7 +147,8 @@ def test_the_keys_of_every_rule_are_the_same_on_spark(session):
 
 def test_overfull_and_listed_keys_are_dropped_before_pairs_are_made(session, tmp_path: Path):
     people = odd_people(34, 300)
-    texts = sorted({text for one in people for rule, text in MODEL.blocker(one) if rule == "phone"})
+    phones = build_model({**dict(MODEL.document), "blocking": {"phone": {"cap": 60}}})
+    texts = sorted({text for one in people for _, text in phones.blocker(one)})
     model = build_model(
         {
             **dict(MODEL.document),
