@@ -44,6 +44,7 @@ from mpi.service.switch import Switched, relink_index
 from mpi.store.tables import model_change
 from tests.service.bulk_world import conflicted_sample
 from tests.service.mpi_world import FEED, READER, World, a_source_record, at
+from tests.service.snapshots import Snapshot, put_back, taken
 from tests.service.switch_world import everything, records_of, switched, told
 
 COUNT = 200
@@ -87,9 +88,30 @@ def an_index(
     return mpi
 
 
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Snapshot]:
+    """What the index held, by engine, when it was made for the first test that asked for it."""
+    return {}
+
+
 @pytest.fixture
-def index(db: Database, clock: FixedClock, folder: Path, sample: list[SourceRecord], tmp_path: Path) -> Mpi:
-    return an_index(db, clock, folder, sample, tmp_path / "first")
+def index(
+    request: pytest.FixtureRequest,
+    engine: str,
+    db: Database,
+    clock: FixedClock,
+    folder: Path,
+    sample: list[SourceRecord],
+    tmp_path: Path,
+    kept: dict[str, Snapshot],
+) -> Mpi:
+    server = None if engine == "sqlite" else request.getfixturevalue("postgresql_server")
+    if engine in kept:
+        put_back(db, server, kept[engine])
+        return Mpi(db, clock, ModelInForce(db))
+    made = an_index(db, clock, folder, sample, tmp_path / "first")
+    kept[engine] = taken(db, server)
+    return made
 
 
 @pytest.fixture
