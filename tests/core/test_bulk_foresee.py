@@ -83,6 +83,16 @@ def test_what_shares_something_is_never_called_disjoint(lists: list[list[str] | 
     assert all(is_apart for is_apart, none in zip(apart, is_none, strict=True) if none)
 
 
+def test_most_of_what_shares_nothing_is_called_disjoint():
+    lists = [[f"name {number}"] for number in range(12)]
+    one, other = every_pair(len(lists))
+
+    apart = values_of({"texts": lists}).are(Disjoint((0, 0), ("texts", "texts"), False), one, other)
+
+    assert apart.sum() > 100
+    assert not apart[one == other].any()
+
+
 def test_what_is_expected_of_a_group_is_read_together_and_let_go_when_it_is_numbered():
     facts = (
         Equal((0, 0), ("mine", "mine")),
