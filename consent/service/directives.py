@@ -397,7 +397,7 @@ def _leave(
             "directive_id": format_id(row.directive_id),
             "act": act,
         }
-        emit(tx, "directive.changed", number, payload)
+        emit(tx, "directive.changed", number, payload, organisation=_told_to(row))
     return receipt
 
 
@@ -467,6 +467,13 @@ def _may_know(row: DirectiveRow, by: Principal) -> bool:
     if row.kind == "statutory-bar":
         return by.role == CALDICOTT_GUARDIAN or by.may_act_for("*")
     return row.kind != "seal" or by.may_act_for(row.scope_code)
+
+
+def _told_to(row: DirectiveRow) -> str | None:
+    """Return the organisation that alone may be told of a directive's changes: as with reading it, what hides is told to few."""
+    if row.kind == "statutory-bar":
+        return "*"
+    return row.scope_code if row.kind == "seal" else None
 
 
 def _check_lifts(new: NewDirective, theirs: Iterable[StandingDirective]) -> None:

@@ -130,6 +130,7 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
                 "grant_id": format_id(grant.grant_id),
                 "not_before": tell_at.isoformat(),
             },
+            organisation=actor.organisation,  # as its alert
         )
         return Opened(decision_id, decision, grant, receipt)
 

@@ -54,6 +54,11 @@ class Linkage:
     def keys_of(self, rows: Ints) -> list[RecordKey]:
         return key_reader(self.keys)(rows)
 
+    def organisations_of(self, rows: Ints) -> Any:
+        """Return whose some rows are, as a column of texts."""
+        column = self.keys.column("organisation").take(pa.array(rows)).cast(pa.string())
+        return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
     def rows_of(self, keys: Collection[RecordKey], start: int) -> Ints:
         """Return the rows from one on that have some of these keys."""
         if not keys:

@@ -99,6 +99,7 @@ def erase_record(tx: Connection, mpi: Mpi, record_id: int, by: Principal) -> Eff
         Change(CAUSE, by),
         taken=Taken(
             {} if row.person_id is None else {record_id: row.person_id},
+            {record_id: row.key.organisation},
             tuple(
                 _bound(tx, row, one.sides) for one in cleared.tasks if one.is_binding and one.state == "open"
             ),
@@ -221,4 +222,4 @@ def write_down(
         person_id=effect.person_id,
         detail={**told, **detail, "version": effect.version, "changed": dict(effect.counts)},
     )
-    emit(tx, "record.erased", effect.record_id, told)
+    emit(tx, "record.erased", effect.record_id, told, organisation=effect.key.organisation)

@@ -118,9 +118,30 @@ def note_protection(
         row.record_id,
         row.person_id,
         version,
+        row.key.organisation,
         is_protected=is_protected,
         is_person_protected=is_person_protected,
     )
+
+
+def note_demographics(
+    tx: Connection, row: RecordRow, before: VersionRow, after: VersionRow, *, is_protected: bool
+) -> None:
+    """Leave an event where another version stands for a record of somebody; the caller holds the record.
+
+    While its location is protected, before or after, one that differs in nothing but that is not announced.
+    """
+    if row.person_id is None or before.digest == after.digest:
+        return
+    if (is_protected or row.restricted) and _elsewhere(before) == _elsewhere(after):
+        return
+    trail.demographics_changed(tx, row.person_id)
+
+
+def _elsewhere(version: VersionRow) -> SourceRecord:
+    """Return what a version says without where the person lives, and how that may be told."""
+    record = stored_record(version)
+    return replace(record, addresses=(), telecoms=(), gp_practice=None, restricted=None, updated_at=None)
 
 
 def keep_numbers(
@@ -254,6 +275,8 @@ def read_unread(tx: Connection, mpi: Mpi, record_ids: Collection[int]) -> None:
         record = standing_record(current, is_protected=protects([*standing, *others]))
         keep_numbers(tx, mpi, number, [*standing, *others], SYSTEM_ITSELF)
         form = form_of(tx, mpi, record)
+        stood = next(one for one in versions[number] if one.version == row.current_version)
+        note_demographics(tx, row, stood, current, is_protected=record.restricted is True)
         put_current(tx, mpi, row, current.version, record, form, SYSTEM_ITSELF, held_version=held)
 
 

@@ -6,7 +6,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -322,10 +322,11 @@ _NO_SEARCH = _Search({}, {}, {}, {}, ())
 class Taken:
     """What was taken out of the index before the groups around it are looked at again: records, and questions with them.
 
-    ``persons`` says whose each record was; ``bound`` are the persons whom each binding task had joined.
+    ``persons`` says whose each record was, and ``organisations`` of which; ``bound`` are the persons whom each binding task had joined.
     """
 
     persons: Mapping[int, int]
+    organisations: Mapping[int, str] = field(default_factory=dict)
     bound: tuple[frozenset[int], ...] = ()
 
 
@@ -377,7 +378,7 @@ def repartition(
             for number, before, after in moved
         ],
     )
-    trail.linked(tx, change.by, now, change.cause, searched, moved, settled.person_of, epochs)
+    trail.linked(tx, change.by, now, change.cause, searched, moved, _standing(around, settled, taken), epochs)
     trail.task_events(tx, {task.task_id: (task.kind, task.state) for task in (*tasks.opened, *tasks.closed)})
     return Linked(len(searched), epochs, len(tasks.opened), len(tasks.closed))
 
@@ -437,6 +438,14 @@ def _moved(around: Survey, settled: Settled) -> list[trail.Moved]:
         for number, row in sorted(around.members.items())
         if row.person_id != settled.person_of[number]
     ]
+
+
+def _standing(around: Survey, settled: Settled, taken: Taken) -> trail.Standing:
+    return trail.Standing(
+        {**{number: row.person_id for number, row in around.members.items()}, **taken.persons},
+        settled.person_of,
+        {**{number: row.key.organisation for number, row in around.members.items()}, **taken.organisations},
+    )
 
 
 def _unwritten(around: Survey, search: _Search) -> list[Pair]:

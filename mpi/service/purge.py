@@ -316,6 +316,7 @@ def _lift(tx: Connection, mpi: Mpi, row: PurgeRow, by: Principal) -> PurgeRow:
         "tombstone.lifted",
         row.record_id,
         {"record_id": str(row.record_id), "purge_id": str(row.purge_id)},
+        organisation=row.organisation,
     )
     return _close(tx, mpi, row, by, "confirmed")
 

@@ -25,6 +25,7 @@ from mpi.service.fold import (
     derived_columns,
     is_like_none,
     keep_numbers,
+    note_demographics,
     note_protection,
     protects,
     put_current,
@@ -170,7 +171,12 @@ def _store(
     again = [record for record in records if record.key not in outcomes]
     outcomes |= arrival.fold(again, known)
     kept = [one for one in outcomes.values() if one.state != "unchanged"]
-    trail.received(tx, by, arrival.now, ((one.record_id, one.version, one.state) for one in kept))
+    trail.received(
+        tx,
+        by,
+        arrival.now,
+        ((one.record_id, one.version, one.state, one.key.organisation) for one in kept),
+    )
     return [outcomes[record.key] for record in records]
 
 
@@ -315,6 +321,7 @@ class _Arrival:
             return Stored(row.record_id, record.key, version, "late", is_waiting)
         if is_protected and not record.restricted:
             record, form = replace(record, restricted=True), replace(form, is_restricted=True)
+        note_demographics(self.tx, row, current, VersionRow(**fresh), is_protected=is_protected)
         put_current(self.tx, self.mpi, row, version, record, form, self.by, version=version)
         return Stored(row.record_id, record.key, version, "changed", True)
 

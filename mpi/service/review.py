@@ -17,7 +17,14 @@ from mpi.matching.questions import Kind
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, edge_row, weigh_pair
-from mpi.service.fold import keep_numbers, protects, put_current, read_unread, standing_record
+from mpi.service.fold import (
+    keep_numbers,
+    note_demographics,
+    protects,
+    put_current,
+    read_unread,
+    standing_record,
+)
 from mpi.service.link import Change, Linked, Moved, link_in, repartition, taken_again
 from mpi.service.numbers import form_of
 from mpi.store import graph as graph_store
@@ -669,6 +676,7 @@ def _hold_again(tx: Connection, mpi: Mpi, decision: DecisionRow, by: Principal) 
 
 def _fold(tx: Connection, mpi: Mpi, record_id: int, by: Principal, held_version: int | None) -> None:
     """Let the accepted version with the latest source time stand; ties by arrival."""
+    record_store.lock_records(tx, [record_id])
     row = record_store.read_records(tx, [record_id])[record_id]
     versions = record_store.read_versions(tx, [record_id])[record_id]
     accepted = [one for one in versions if one.state == "accepted"]
@@ -676,4 +684,6 @@ def _fold(tx: Connection, mpi: Mpi, record_id: int, by: Principal, held_version:
     record = standing_record(latest, is_protected=protects(versions))
     keep_numbers(tx, mpi, record_id, versions, by)
     form = form_of(tx, mpi, record)
+    stood = next(one for one in versions if one.version == row.current_version)
+    note_demographics(tx, row, stood, latest, is_protected=record.restricted is True)
     put_current(tx, mpi, row, latest.version, record, form, by, held_version=held_version)

@@ -1029,6 +1029,7 @@ class Settlement:
                 self._audit(
                     ARRIVED if is_taken else RELINKED, "moved" if is_moved else "unmoved", person, told
                 )
+        moved = int(self.is_moved.sum())
         trail.note(
             tx,
             by,
@@ -1039,11 +1040,20 @@ class Settlement:
                 "new": len(brought),
                 "renewed": renewed,
                 "linked": int(self.is_taken.sum()),
-                "moved": int(self.is_moved.sum()),
+                "moved": moved,
             },
         )
-        self._emit("record.received", brought, texts_of(trail.received_payload, brought, 1, "new"))
         cause = RELINKED if len(self._standing.ids) else ARRIVED
+        switched = {
+            "model_revision": self._mpi.model.revision,
+            "cause": cause,
+            "records": len(brought),
+            "moved": moved,
+            "persons": len(epochs.persons),
+        }
+        trail.switched(tx, switched)
+        told = texts_of(trail.received_payload, brought, 1, "new")
+        self._emit("record.received", brought, told, self._organisations_of_new())
         changed = texts_of(trail.changed_payload, epochs.persons, epochs.epochs, cause)
         self._emit("person.changed", epochs.persons, changed)
         trail.task_events(
@@ -1057,8 +1067,18 @@ class Settlement:
             columns[name] = blobs(columns[name])
         put_columns(self._tx, audit_event, {**columns, "person_id": person, "detail": details}, len(details))
 
-    def _emit(self, topic: str, subjects: Ints, payloads: Texts) -> None:
-        columns = {"topic": topic, "subject_id": subjects, "payload": payloads}
+    def _organisations_of_new(self) -> Texts:
+        """Return whose each new record is, in the order of their nodes."""
+        rows = np.flatnonzero(self.is_ok)
+        return self._linkage.organisations_of(rows[rows >= self._stored])
+
+    def _emit(self, topic: str, subjects: Ints, payloads: Texts, organisations: Texts | None = None) -> None:
+        columns = {
+            "topic": topic,
+            "subject_id": subjects,
+            "organisation": organisations,
+            "payload": payloads,
+        }
         put_columns(self._tx, outbox, columns, len(subjects))
 
     def _joined_and_parted(self) -> tuple[int, int]:

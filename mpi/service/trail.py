@@ -1,6 +1,7 @@
 """What use cases leave behind in their own transaction: audit rows, and events for those who follow the index."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -8,11 +9,23 @@ from sqlalchemy import Connection
 
 from foundation.audit import append_all, entry_by
 from foundation.directory import find_organisation
-from foundation.outbox import emit_all
+from foundation.outbox import NewEvent, emit, emit_all
 from foundation.principal import Principal
 
 Moved = tuple[int, int | None, int | None]
 """A record, the person that it leaves, and the one that it comes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whose each record was before a change and is after it, of every record of all persons whom the change touches.
+
+    A record that is there no more is nobody's afterwards. ``organisations`` has those of the records that change hands.
+    """
+
+    before: Mapping[int, int | None]
+    after: Mapping[int, int | None]
+    organisations: Mapping[int, str]
 
 
 def unknown_organisation(tx: Connection, known: set[str], organisations: Collection[str]) -> str | None:
@@ -53,20 +66,24 @@ def matched(
     )
 
 
-def received(tx: Connection, by: Principal, at: datetime, stored: Iterable[tuple[int, int, str]]) -> None:
-    """Leave a row and an event for each record that was kept, given as (record id, version, state)."""
+def received(
+    tx: Connection, by: Principal, at: datetime, stored: Iterable[tuple[int, int, str, str]]
+) -> None:
+    """Leave a row and an event for each record that was kept, given as (record id, version, state, organisation)."""
     kept = sorted(stored)
     append_all(
         tx,
         [
             entry_by(by, at, "record-received", reasons=(state,), detail=received_detail(record_id, version))
-            for record_id, version, state in kept
+            for record_id, version, state, _ in kept
         ],
     )
     emit_all(
         tx,
-        "record.received",
-        {record_id: received_payload(record_id, version, state) for record_id, version, state in kept},
+        [
+            NewEvent("record.received", record_id, received_payload(record_id, version, state), organisation)
+            for record_id, version, state, organisation in kept
+        ],
     )
 
 
@@ -85,6 +102,7 @@ def protection(
     record_id: int,
     person_id: int | None,
     version: int,
+    organisation: str,
     *,
     is_protected: bool,
     is_person_protected: bool,
@@ -99,7 +117,12 @@ def protection(
     detail = received_detail(record_id, version)
     note(tx, by, at, kind, reason, person_id=person_id, detail=detail)
     told = {"protected": is_protected, "person_protected": is_person_protected}
-    emit_all(tx, "record.protection", {record_id: {**detail, **told}})
+    emit(tx, "record.protection", record_id, {**detail, **told}, organisation=organisation)
+
+
+def demographics_changed(tx: Connection, person_id: int) -> None:
+    """Leave an event of a person of whom another version stands now; what it says, and of whom it came, is not told."""
+    emit(tx, "person.demographics-changed", person_id, {"person_id": str(person_id)})
 
 
 def linked(
@@ -109,10 +132,11 @@ def linked(
     cause: str,
     searched: Collection[int],
     moved: Sequence[Moved],
-    person_of: Mapping[int, int | None],
+    standing: Standing,
     epochs: Mapping[int, int],
 ) -> None:
-    """Leave a row for each record that was linked or changed hands, and an event for each person that changed."""
+    """Leave a row for each record that was linked or changed hands; and events of those, and of each person that came, went or changed."""
+    person_of = standing.after
     changes = {record_id: (before, after) for record_id, before, after in moved}
     entries = []
     for record_id in sorted({*searched, *changes}):
@@ -121,11 +145,7 @@ def linked(
         reason = "moved" if record_id in changes else "unmoved"
         entries.append(entry_by(by, at, cause, person_id=after, reasons=(reason,), detail=detail))
     append_all(tx, entries)
-    emit_all(
-        tx,
-        "person.changed",
-        {person_id: changed_payload(person_id, epoch, cause) for person_id, epoch in sorted(epochs.items())},
-    )
+    emit_all(tx, link_events(cause, moved, standing, epochs))
 
 
 def linked_detail(record_id: int, before: int | None, after: int | None, epoch: int) -> dict[str, str | int]:
@@ -133,6 +153,66 @@ def linked_detail(record_id: int, before: int | None, after: int | None, epoch: 
     if before is not None and before != after:
         detail["from_person_id"] = str(before)
     return detail
+
+
+def link_events(
+    cause: str, moved: Sequence[Moved], standing: Standing, epochs: Mapping[int, int]
+) -> list[NewEvent]:
+    """Return the events of a change of persons, in the order in which a follower can take them one by one.
+
+    Ids that begin to stand for a person come first, then where each record went, then what became of each person that lost something:
+    so a follower that keeps "whose is each record" and "which ids stand" has at the end what the index has.
+    """
+    stood = {person for person in standing.before.values() if person is not None}
+    stands = {person for person in standing.after.values() if person is not None}
+    events = [
+        NewEvent("person.created", person, changed_payload(person, epochs.get(person, 0), cause))
+        for person in sorted(stands - stood)
+    ]
+    targets: dict[int, set[int]] = {}
+    for record_id, before, after in moved:
+        events.append(_hands(record_id, before, after, cause, standing, epochs))
+        if before is not None:
+            targets.setdefault(before, set()).update({after} - {None, before})  # type: ignore[arg-type]
+    for person, others in sorted(targets.items()):
+        told = changed_payload(person, epochs.get(person, 0), cause)
+        if person not in stands:
+            # An id resolves to whoever holds its record; with the record erased, the earliest of the others bears the person on.
+            into = standing.after.get(person) or min(others, default=None)
+            if into is None:
+                events.append(NewEvent("person.ended", person, told))
+                continue
+            events.append(NewEvent("person.merged", person, into_payload(told, into)))
+            others = others - {into}
+        events += [NewEvent("person.split", person, into_payload(told, other)) for other in sorted(others)]
+    events += [
+        NewEvent("person.changed", person, changed_payload(person, epoch, cause))
+        for person, epoch in sorted(epochs.items())
+    ]
+    return events
+
+
+def _hands(
+    record_id: int,
+    before: int | None,
+    after: int | None,
+    cause: str,
+    standing: Standing,
+    epochs: Mapping[int, int],
+) -> NewEvent:
+    topic = "record.unlinked" if after is None else "record.linked" if before is None else "record.moved"
+    payload: dict[str, Any] = {"record_id": str(record_id)}
+    if before is not None:
+        payload["from_person_id"] = str(before)
+    if after is not None:
+        payload["person_id"] = str(after)
+    holder = after if after is not None else before
+    payload |= {"epoch": epochs.get(holder or 0, 0), "cause": cause}
+    return NewEvent(topic, record_id, payload, standing.organisations[record_id])
+
+
+def into_payload(told: Mapping[str, Any], into: int) -> dict[str, Any]:
+    return {"person_id": told["person_id"], "into_person_id": str(into), **told}
 
 
 def changed_payload(person_id: int, epoch: int, cause: str) -> dict[str, Any]:
@@ -143,9 +223,17 @@ def task_events(tx: Connection, states: Mapping[int, tuple[str, str]]) -> None:
     """Leave an event for each task that opened, closed or was decided, given as task id → (kind, state)."""
     emit_all(
         tx,
-        "task.changed",
-        {
-            task_id: {"task_id": str(task_id), "kind": kind, "state": state}
+        [
+            NewEvent(
+                "task.opened" if state == "open" else "task.closed",
+                task_id,
+                {"task_id": str(task_id), "kind": kind, "state": state},
+            )
             for task_id, (kind, state) in sorted(states.items())
-        },
+        ],
     )
+
+
+def switched(tx: Connection, detail: Mapping[str, Any]) -> None:
+    """Leave the event of a bulk switch, which writes none of records that change hands nor of persons that come and go."""
+    emit(tx, "index.switched", None, detail)

@@ -312,7 +312,13 @@ def test_events_go_in_order_once_they_are_committed_and_are_marked(db: Database,
 
     with db.write() as tx:
         outbox.emit(tx, "person.changed", 7, {"n": 1})
-        outbox.emit_all(tx, "person.changed", {8: {"n": 2}, 7: {"n": 3}})
+        outbox.emit_all(
+            tx,
+            [
+                outbox.NewEvent("person.changed", 8, {"n": 2}),
+                outbox.NewEvent("person.changed", 7, {"n": 3}),
+            ],
+        )
     with pytest.raises(RuntimeError), db.write() as tx:
         outbox.emit(tx, "person.changed", 7, {"n": 4})
         raise RuntimeError

@@ -246,7 +246,7 @@ def test_a_question_about_the_record_alone_goes_with_its_comments(world: World):
 
     assert world.rows("select * from task") == world.rows("select * from task_comment") == []
     assert world.resolve(other.record_id).epoch > epoch, "an objection of the other side bound this one"
-    told = world.rows("select payload from outbox where topic = 'task.changed' and outbox_id > :n", n=after)
+    told = world.rows("select payload from outbox where topic = 'task.closed' and outbox_id > :n", n=after)
     assert [json.loads(row[0])["state"] for row in told] == ["closed"]
 
 
@@ -515,9 +515,16 @@ def test_an_erasure_is_audited_and_announced(world: World):
     )
     assert detail["changed"]["versions"] == 1
     told = {"record_id": str(only.record_id), "purge_id": str(done.purge_id)}
-    events = world.rows("select topic, payload from outbox where outbox_id > :n order by 1", n=after)
-    assert [topic for topic, _ in events] == ["person.changed", "record.erased"]
-    assert json.loads(events[1][1]) == told
+    events = world.rows(
+        "select topic, payload, organisation from outbox where outbox_id > :n order by outbox_id", n=after
+    )
+    assert [topic for topic, *_ in events] == [
+        "record.unlinked",
+        "person.ended",
+        "person.changed",
+        "record.erased",
+    ]
+    assert (json.loads(events[-1][1]), events[-1][2]) == (told, KEY.organisation)
 
 
 def test_without_a_match_model_nothing_is_erased(world: World, tmp_path: Path):

@@ -301,7 +301,7 @@ def test_a_record_leaves_audit_rows_and_events_without_its_values(world: World) 
     topics = [topic for (topic,) in world.rows("select topic from outbox order by outbox_id")]
 
     assert kinds == ["record-received", "record-linked"]
-    assert topics == ["record.received", "person.changed"]
+    assert topics == ["record.received", "person.created", "record.linked", "person.changed"]
     written = str(world.rows("select reasons, detail from audit_event")) + str(
         world.rows("select payload from outbox")
     )

@@ -135,7 +135,8 @@ def test_a_first_load_leaves_the_history_the_trail_and_the_events_that_others_fo
     assert dict(rows("select topic, count(*) from outbox group by topic")) == {
         "record.received": COUNT,
         "person.changed": done.persons,
-        "task.changed": done.tasks_opened,
+        "task.opened": done.tasks_opened,
+        "index.switched": 1,
     }
     assert rows(
         "select count(*) from source_record r join person p on p.person_id = r.person_id where p.epoch > 0"
