@@ -41,7 +41,7 @@ from foundation.clock import Clock, SystemClock
 from foundation.database import Database
 from foundation.directory import Organisation, find_organisation
 from foundation.errors import Forbidden, Invalid, ServiceError
-from foundation.ids import format_id
+from foundation.ids import format_id, parse_id
 from foundation.limits import Limits
 from foundation.logs import configure_logs, get_logger
 from foundation.migrations import is_current, upgrade
@@ -54,9 +54,21 @@ from foundation.web import idempotency, install, make_blueprint, open_to_all, re
 from foundation.web.audit import audit_tree
 from foundation.web.console import console, page_of_problem, prepare_templates
 from foundation.web.directory import directory
+from foundation.web.events import events
 from foundation.web.openapi import answers, install_api, openapi_document
 from foundation.web.shell import Shell, authenticate, shell
 from foundation.web.sign_in import people, tokens
+from foundation.web.webhooks import DeliverySchema, WebhookSchema, webhooks
+from foundation.webhooks import keep
+from foundation.webhooks.address import reach_of, shown
+from foundation.webhooks.deliver import (
+    backlog_of,
+    deliver_waiting,
+    keep_delivering,
+    ping_webhook,
+    post_of,
+    purge_deliveries,
+)
 from mpi.cli import load_file, load_organisations, put_organisations
 from mpi.matching import Model
 from mpi.service.census import count_index
@@ -72,7 +84,6 @@ _SAMPLE_SEED = 1
 _LINK_AT_ONCE = 500
 _REST_SECONDS = 2.0
 _TIDY_SECONDS = 60.0
-_EVENTS_KEPT_FOR = timedelta(days=7)
 
 log = get_logger(__name__)
 
@@ -157,7 +168,7 @@ def create_app(
     install_api(app, VERSION)
     app.extensions["composition"] = composition
     app.register_blueprint(console)
-    for blueprint in (_health_routes(composition), tokens, people, directory, audit_tree):
+    for blueprint in (_health_routes(composition), tokens, people, directory, audit_tree, events, webhooks):
         register(app, blueprint)
     for blueprint in (*make_mpi_blueprints(composition.mpi), *make_consent_blueprints(composition.consent)):
         register(app, blueprint)
@@ -216,6 +227,7 @@ def _health_routes(composition: Composition) -> Any:
         if not is_here and "metrics" not in authenticate(shell()).scopes:
             raise Forbidden("scope-missing", detail="Needs the scope metrics.")
         _measure_audit(composition)
+        _measure_events(composition)
         return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
     return room
@@ -232,6 +244,23 @@ def _measure_audit(composition: Composition) -> None:
     metrics.AUDIT_TREE_SIZE.set(found.sealed)
     metrics.AUDIT_WAITING_ROWS.set(found.rows)
     metrics.AUDIT_WAITING_SECONDS.set(max(0.0, waits.total_seconds()))
+
+
+def _measure_events(composition: Composition) -> None:
+    """Ask the database how far events are handed on and delivered; what was last known stands while it cannot be asked."""
+    try:
+        with composition.db.read() as tx:
+            last, waiting, backlog = outbox.read_feed(tx).last, outbox.waiting_count(tx), backlog_of(tx)
+    except (SQLAlchemyError, ServiceError, OSError):
+        return
+    metrics.EVENTS_LAST_SEQUENCE.set(last)
+    metrics.EVENTS_WAITING.set(waiting)
+    metrics.WEBHOOK_BEHIND.clear()
+    for webhook_id, behind in backlog.behind.items():
+        metrics.WEBHOOK_BEHIND.labels(format_id(webhook_id)).set(behind)
+    metrics.WEBHOOKS_PAUSED.set(backlog.paused)
+    for outcome in ("delivered", "failed", "set_aside"):
+        metrics.WEBHOOK_DELIVERIES.labels(outcome).set(getattr(backlog, outcome))
 
 
 def health(composition: Composition) -> dict[str, str]:
@@ -391,6 +420,7 @@ def worker(composition: Composition, until_closed: bool, once: bool) -> None:
     configure_logs(composition.settings.log_level)
     if once:
         work(composition)
+        deliver_waiting(post_of(composition.db, composition.clock, composition.settings))
         seal_audit(composition)
         tidy(composition)
         return
@@ -412,15 +442,21 @@ def _stop_when_closed(stop: threading.Event) -> None:
 def run_worker(composition: Composition, stop: threading.Event) -> None:
     """Work until told to stop. A failure is logged and tried again; what a crash left is taken again.
 
-    Sealing has a thread of its own: it must not wait for long linking, nor stop with it.
+    Sealing and webhooks have threads of their own: they must not wait for long linking, nor stop with it.
     """
-    sealer = threading.Thread(target=_keep_sealing, args=(composition, stop), name="sealer")
-    sealer.start()
+    post = post_of(composition.db, composition.clock, composition.settings)
+    others = (
+        threading.Thread(target=_keep_sealing, args=(composition, stop), name="sealer"),
+        threading.Thread(target=keep_delivering, args=(post, stop), name="webhooks"),
+    )
+    for one in others:
+        one.start()
     try:
         _keep_working(composition, stop)
     finally:
         stop.set()
-        sealer.join()
+        for one in others:
+            one.join()
 
 
 def _keep_sealing(composition: Composition, stop: threading.Event) -> None:
@@ -467,7 +503,12 @@ def tidy(composition: Composition) -> None:
         clients.purge_assertions(tx, now - timedelta(minutes=1))
         sessions.purge_sessions(tx, now)
         idempotency.purge_keys(tx, now)
-        outbox.purge_relayed(tx, now - _EVENTS_KEPT_FOR)
+    kept_since = now - timedelta(days=composition.settings.events_kept_days)
+    removed = outbox.PURGED_AT_ONCE
+    while removed == outbox.PURGED_AT_ONCE:  # some at a time, so that nobody waits long for the one writer
+        with composition.db.write() as tx:
+            removed = outbox.purge_relayed(tx, kept_since)
+            purge_deliveries(tx, now, kept_since)
 
 
 @mpi_command.group()
@@ -568,6 +609,180 @@ def client_close(composition: Composition, client_id: str) -> None:
         clients.set_client_active(tx, client_id, is_active=False)
         _audit(tx, now, "client-closed", {"client_id": client_id})
     click.echo(f"Closed {client_id}.")
+
+
+@mpi_command.group()
+def webhook() -> None:
+    """Where events are sent, for those who do not ask for them."""
+
+
+_OPERATOR = replace(SYSTEM_ITSELF, organisations=frozenset({"*"}))
+"""Whoever has the command line keeps everybody's webhooks."""
+
+
+class _Id(click.ParamType):
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return value if isinstance(value, int) else parse_id(value, param.name or "id" if param else "id")
+
+
+@webhook.command("add")
+@click.argument("client_id")
+@click.argument("url")
+@click.option("--topic", "topics", multiple=True, required=True, help="A topic of events, or more of them.")
+@click.option("--description")
+@click.pass_obj
+def webhook_add(
+    composition: Composition, client_id: str, url: str, topics: tuple[str, ...], description: str | None
+) -> None:
+    """Send events to URL, as far as the system CLIENT_ID might read them."""
+    reach = reach_of(composition.settings)
+    with composition.db.write() as tx:
+        made, secret = keep.create_webhook(
+            tx,
+            composition.clock.now(),
+            _OPERATOR,
+            reach,
+            client_id=client_id,
+            url=url,
+            topics=topics,
+            description=description,
+        )
+    click.echo(f"Webhook {format_id(made.webhook_id)}, from event {made.sent_through + 1} on.")
+    click.echo(f"Its secret, not shown again: {secret}")
+
+
+@webhook.command("list")
+@click.option("--json", "is_json", is_flag=True, help="Answer in JSON, for machines.")
+@click.pass_obj
+def webhook_list(composition: Composition, is_json: bool) -> None:
+    """List webhooks: how far each is, and how it fares."""
+    found: list[keep.Webhook] = []
+    with composition.db.read() as tx:
+        while some := keep.list_webhooks(tx, _OPERATOR, after=found[-1].webhook_id if found else 0):
+            found += some
+        last = outbox.read_feed(tx).last
+    if is_json:
+        schema = WebhookSchema()
+        click.echo(json.dumps({"last": last, "webhooks": [schema.dump(one) for one in found]}))
+        return
+    for one in found:
+        state = "active" if one.paused_because is None else f"PAUSED {one.paused_because}"
+        click.echo(
+            f"{one.webhook_id}  {one.client_id:<20} {state:<20} {last - one.sent_through} behind, "
+            f"{one.failures} failures, {one.set_aside} set aside  {shown(one.url)}"
+        )
+
+
+def _change_webhook(composition: Composition, webhook_id: int, changes: dict[str, Any]) -> None:
+    with composition.db.write() as tx:
+        found = keep.change_webhook(tx, composition.clock.now(), _OPERATOR, webhook_id, changes)
+    click.echo(f"{found.state}: {' '.join(found.topics)}")
+
+
+@webhook.command("pause")
+@click.argument("webhook_id", type=_Id())
+@click.pass_obj
+def webhook_pause(composition: Composition, webhook_id: int) -> None:
+    """Send nothing until `mpi webhook resume`; events wait as long as they are kept."""
+    _change_webhook(composition, webhook_id, {"state": "paused"})
+
+
+@webhook.command("resume")
+@click.argument("webhook_id", type=_Id())
+@click.pass_obj
+def webhook_resume(composition: Composition, webhook_id: int) -> None:
+    """Go on from where it stood, at once."""
+    _change_webhook(composition, webhook_id, {"state": "active"})
+
+
+@webhook.command("topics")
+@click.argument("webhook_id", type=_Id())
+@click.argument("topics", nargs=-1, required=True)
+@click.pass_obj
+def webhook_topics(composition: Composition, webhook_id: int, topics: tuple[str, ...]) -> None:
+    """Send events of TOPICS from now on, and of no others."""
+    _change_webhook(composition, webhook_id, {"topics": topics})
+
+
+@webhook.command("rotate-secret")
+@click.argument("webhook_id", type=_Id())
+@click.pass_obj
+def webhook_rotate(composition: Composition, webhook_id: int) -> None:
+    """Sign with a new secret; for a day messages bear the old one's signature as well."""
+    with composition.db.write() as tx:
+        _, secret = keep.rotate_secret(tx, composition.clock.now(), _OPERATOR, webhook_id)
+    click.echo(f"Its secret, not shown again: {secret}")
+
+
+@webhook.command("replay")
+@click.argument("webhook_id", type=_Id())
+@click.argument("from_sequence", type=click.IntRange(1))
+@click.pass_obj
+def webhook_replay(composition: Composition, webhook_id: int, from_sequence: int) -> None:
+    """Send everything from FROM_SEQUENCE on once more, or skip ahead to it."""
+    with composition.db.write() as tx:
+        keep.replay_webhook(tx, composition.clock.now(), _OPERATOR, webhook_id, from_sequence)
+    click.echo(f"From event {from_sequence} on.")
+
+
+@webhook.command("deliveries")
+@click.argument("webhook_id", type=_Id())
+@click.option("--dead", is_flag=True, help="Only messages that were set aside.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
+@click.option("--json", "is_json", is_flag=True, help="Answer in JSON, for machines.")
+@click.pass_obj
+def webhook_deliveries(
+    composition: Composition, webhook_id: int, dead: bool, limit: int, is_json: bool
+) -> None:
+    """List what became of messages, the newest first."""
+    state = "dead" if dead else None
+    with composition.db.read() as tx:
+        found = keep.list_deliveries(tx, _OPERATOR, webhook_id, state=state, limit=limit)
+    if is_json:
+        schema = DeliverySchema()
+        click.echo(json.dumps({"deliveries": [schema.dump(one) for one in found]}))
+        return
+    for one in found:
+        click.echo(
+            f"{one.delivery_id}  {one.first_sequence}-{one.last_sequence}  {one.state:<10} {one.attempts} attempts  "
+            f"{one.outcome} {one.status or ''}".rstrip()
+        )
+
+
+@webhook.command("retry")
+@click.argument("webhook_id", type=_Id())
+@click.argument("delivery_id", type=_Id())
+@click.pass_obj
+def webhook_retry(composition: Composition, webhook_id: int, delivery_id: int) -> None:
+    """Have a message that was set aside sent once more."""
+    with composition.db.write() as tx:
+        keep.retry_delivery(tx, composition.clock.now(), _OPERATOR, webhook_id, delivery_id)
+    click.echo("It goes with the next round of a worker.")
+
+
+@webhook.command("ping")
+@click.argument("webhook_id", type=_Id())
+@click.pass_obj
+def webhook_ping(composition: Composition, webhook_id: int) -> None:
+    """Send a signed message without events, and say what came of it."""
+    outcome = ping_webhook(
+        post_of(composition.db, composition.clock, composition.settings), _OPERATOR, webhook_id
+    )
+    if not outcome.is_delivered:
+        raise click.ClickException(f"{outcome.code} {outcome.status or ''}".rstrip())
+    click.echo(f"delivered {outcome.status}")
+
+
+@webhook.command("remove")
+@click.argument("webhook_id", type=_Id())
+@click.pass_obj
+def webhook_remove(composition: Composition, webhook_id: int) -> None:
+    """Send nothing to it any more, and forget what was sent."""
+    with composition.db.write() as tx:
+        keep.delete_webhook(tx, composition.clock.now(), _OPERATOR, webhook_id)
+    click.echo("Removed.")
 
 
 @mpi_command.group()

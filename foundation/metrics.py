@@ -24,6 +24,21 @@ REDIS_FAILURES = Counter(
     "redis_failures", "Calls of Redis that failed and were gone on without", ["part"], registry=REGISTRY
 )
 OUTBOX_RELAYED = Counter("outbox_relayed", "Events handed on", ["topic"], registry=REGISTRY)
+EVENTS_LAST_SEQUENCE = Gauge("events_last_sequence", "The last number given to an event", registry=REGISTRY)
+EVENTS_WAITING = Gauge("events_waiting", "Events that were not handed on yet", registry=REGISTRY)
+WEBHOOK_BEHIND = Gauge(
+    "webhook_behind_events",
+    "Numbers by which a webhook is behind the feed",
+    ["webhook_id"],
+    registry=REGISTRY,
+)
+WEBHOOKS_PAUSED = Gauge("webhooks_paused", "Webhooks that are paused", registry=REGISTRY)
+WEBHOOK_DELIVERIES = Gauge(
+    "webhook_deliveries",
+    "Of the webhooks that are there: events delivered, requests failed, events set aside",
+    ["outcome"],
+    registry=REGISTRY,
+)
 SIGN_INS = Counter("sign_ins", "Attempts of people to sign in", ["outcome"], registry=REGISTRY)
 TOKENS = Counter("tokens", "Requests for access tokens", ["outcome"], registry=REGISTRY)
 LIMITED = Counter("rate_limited", "Requests refused as too many", ["limit"], registry=REGISTRY)

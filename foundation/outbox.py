@@ -46,7 +46,8 @@ _RELAY_LOCK = (
 _NUMBERED_AT_ONCE = 5_000
 _LOOKED_AT = 10_000
 """Events that one read looks at, however few of them its reader may be told of."""
-_PURGED_AT_ONCE = 10_000
+PURGED_AT_ONCE = 10_000
+_LOOK_SECONDS = 0.5
 
 _IS_UNNUMBERED = text("sequence IS NULL")
 _IS_NUMBERED = text("sequence IS NOT NULL")
@@ -330,6 +331,30 @@ def read_events(tx: Connection, after: int, limit: int, rights: Rights) -> Event
     return EventPage(found, found[-1].sequence if len(found) == limit else up_to, feed)
 
 
+def await_events(
+    db: Database,
+    after: int,
+    limit: int,
+    rights: Rights,
+    seconds: float,
+    rest: Callable[[float], object],
+) -> EventPage:
+    """Return the next events, or wait up to so many seconds for one; each look is a transaction of its own.
+
+    Raises:
+        Gone, Conflict: as ``check_kept``.
+    """
+    left = seconds
+    while True:
+        with db.read() as tx:
+            page = read_events(tx, after, limit, rights)
+        if page.events or page.has_more or left <= 0:
+            return page
+        after = page.up_to
+        rest(min(_LOOK_SECONDS, left))
+        left -= _LOOK_SECONDS
+
+
 def read_range(tx: Connection, first: int, last: int, rights: Rights) -> tuple[Event, ...]:
     """Return what is still kept of a stretch of the feed and may be told."""
     where = (outbox.c.sequence >= first) & (outbox.c.sequence <= last) & _told(rights)
@@ -355,7 +380,7 @@ def waiting_count(tx: Connection) -> int:
     )
 
 
-def purge_relayed(tx: Connection, before: datetime, limit: int = _PURGED_AT_ONCE) -> int:
+def purge_relayed(tx: Connection, before: datetime, limit: int = PURGED_AT_ONCE) -> int:
     """Remove up to so many of the oldest events, those handed on before this instant; return how many.
 
     Only from the beginning of the feed: what is kept has no holes.

@@ -4,11 +4,14 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from foundation.errors import Invalid
 
 _DEFAULT_HOME = "var"
+
+IpNetwork = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,9 @@ class Settings:
     max_body_bytes: int = 1_048_576
     is_production: bool = False  # holds real people: the quick start, which loads made-up ones, is refused
     local_sign_in: bool = True  # accounts kept here; off where OpenID Connect is configured
+    events_kept_days: int = 30  # how long those who follow the index may stay away
+    webhook_networks: tuple[IpNetwork, ...] = ()  # private networks that webhooks may reach
+    webhook_ca: Path | None = None  # whom webhooks' receivers are certified by, beside the usual ones
     model_path: Path | None = None  # a match model other than the shipped one
     log_level: str = "INFO"
 
@@ -69,6 +75,9 @@ class Settings:
             is_production=_yes_or_no(env, "MPI_PRODUCTION", default=False),
             local_sign_in=_yes_or_no(env, "MPI_LOCAL_SIGN_IN", default=True),
             model_path=Path(model_path) if model_path else None,
+            events_kept_days=_whole_number(env, "MPI_EVENTS_KEPT_DAYS", 30, 1, 3_650),
+            webhook_networks=_networks(env, "MPI_WEBHOOK_NETWORKS"),
+            webhook_ca=Path(env["MPI_WEBHOOK_CA"]) if env.get("MPI_WEBHOOK_CA") else None,
             log_level=_log_level(env.get("MPI_LOG_LEVEL", "INFO")),
         )
 
@@ -90,6 +99,14 @@ def _whole_number(env: Mapping[str, str], name: str, default: int, least: int, m
     if not text.isdecimal() or not least <= int(text) <= most:
         raise Invalid("setting-format", field=name)
     return int(text)
+
+
+def _networks(env: Mapping[str, str], name: str) -> tuple[IpNetwork, ...]:
+    """Read networks such as ``10.20.0.0/16 fd00:1::/64``, with commas or spaces between."""
+    try:
+        return tuple(ip_network(text) for text in env.get(name, "").replace(",", " ").split())
+    except ValueError:
+        raise Invalid("setting-format", field=name) from None
 
 
 def _log_level(text: str) -> str:

@@ -13,6 +13,7 @@ SCOPES: dict[str, str] = {
     "directory:read": "Read the directory of organisations",
     "directory:write": "Maintain the directory of organisations",
     "emergency": "Open emergency access, with a reason",
+    "events:read": "Follow what changes in the index, as far as other scopes let it be read",
     "match": "Find who someone is",
     "match:reasons": "See which fields agree and differ in a match",
     "metrics": "Read the service's counters",
@@ -26,6 +27,7 @@ SCOPES: dict[str, str] = {
     "reports:read": "Answer who saw a patient's record",
     "tasks:read": "Read the review queue",
     "tasks:work": "Claim and decide review tasks; for people, propose and approve match models",
+    "webhooks:write": "Keep the webhooks of one's own organisations",
 }
 
 _CLINICIAN = frozenset({"match", "persons:read", "decisions", "directory:read", "emergency"})
@@ -45,7 +47,12 @@ _PRIVACY = frozenset(
         "records:purge",
     }
 )
-_ADMINISTRATOR = _CLERK | {"agreements:write", "directory:write", "relationships:write"}
+_ADMINISTRATOR = _CLERK | {
+    "agreements:write",
+    "directory:write",
+    "relationships:write",
+    "webhooks:write",
+}
 
 # National job role code: what it is called, and the scopes that it brings.
 ROLES: dict[str, tuple[str, frozenset[str]]] = {

@@ -51,6 +51,8 @@ _IN_PATHS: dict[str, dict[str, Any]] = {
     "person_id": _ID,
     "task_id": _ID,
     "directive_id": _ID,
+    "webhook_id": _ID,
+    "delivery_id": _ID,
     "ods_code": {"type": "string", "pattern": "^[0-9A-Z]{3,10}$"},
     "organisation": {"type": "string", "pattern": "^[A-Z0-9]{2,12}$"},
     "system": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:-]*$", "maxLength": 64},
