@@ -620,7 +620,7 @@ _OPERATOR = replace(SYSTEM_ITSELF, organisations=frozenset({"*"}))
 """Whoever has the command line keeps everybody's webhooks."""
 
 
-class _Id(click.ParamType):
+class _Id(click.ParamType[int]):
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:

@@ -18,6 +18,7 @@ ALLOWED_KEYS = frozenset(
         "event", "level", "logger", "timestamp", "request_id", "correlation_id", "route", "method", "status", "code",
         "error", "frames", "organisation", "system", "kind", "outcome", "topic", "state", "part", "role", "scope", "field",
         "row", "rows", "count", "total", "seconds", "attempt", "port", "host", "pid", "size", "root", "version", "revision", "signal",
+        "sequence",
     }
 )  # fmt: skip
 _ALLOWED_ENDINGS = (

@@ -28,7 +28,7 @@ _DELIVERY_STATES = ("delivered", "failing", "dead", "again")
 _LARGEST = 2**53 - 1  # what JSON numbers hold exactly
 
 
-def _topics(**kwargs: Any) -> fields.List:
+def _topics(**kwargs: Any) -> fields.List[Any]:
     return fields.List(Code(TOPICS), validate=validate.Length(1, len(TOPICS)), **kwargs)
 
 
@@ -114,7 +114,7 @@ class DeliverySchema(Schema):
 
 
 class PingSchema(Schema):
-    outcome = fields.String(required=True, metadata={"example": "delivered"})
+    outcome = fields.String(required=True, attribute="code", metadata={"example": "delivered"})
     status = fields.Integer(allow_none=True, metadata={"description": "The receiver's, if it answered"})
 
 
@@ -126,8 +126,8 @@ class PingSchema(Schema):
 def add(given: dict[str, Any]) -> Any:
     """Have events sent to an address, from now on, as far as one of your systems might read them.
 
-    The answer holds the secret that messages are signed with; it is not shown again. A second one for the same system and address is refused
-    with ``webhook-exists``.
+    The answer holds the secret that messages are signed with; it is not shown again. A second one for the same system and address is
+    refused with ``webhook-exists``.
     """
     parts = shell()
     with parts.db.write() as tx:

@@ -6,7 +6,6 @@ what is set aside in the end is the one event that its receiver cannot take.
 """
 
 import json
-import logging
 import random
 import secrets
 import threading
@@ -16,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
@@ -26,11 +26,12 @@ from foundation.clock import Clock
 from foundation.database import Database
 from foundation.errors import Conflict, Gone
 from foundation.ids import format_id, new_id
+from foundation.logs import get_logger
 from foundation.outbox import Event, read_events, read_feed, read_range
 from foundation.principal import SYSTEM_ITSELF, Principal
 from foundation.settings import Settings
 from foundation.topics import Rights
-from foundation.webhooks.address import Reach, reach_of, shown
+from foundation.webhooks.address import Reach, reach_of
 from foundation.webhooks.keep import Webhook, from_row, get_webhook, note_ping, rights_of_client
 from foundation.webhooks.send import WHOLE_SECONDS, Outcome, Sender, headers_of
 from foundation.webhooks.tables import webhook, webhook_delivery
@@ -48,7 +49,7 @@ _THREADS = 8
 _TURN_SECONDS = 10.0
 _LEASE = timedelta(seconds=3 * WHOLE_SECONDS)
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def keep_delivering(post: Post, stop: threading.Event) -> None:
             try:
                 rounds.begin()
             except Exception as fault:
-                log.error("delivery failed", extra={"fault": type(fault).__name__})
+                log.error("delivery failed", exc_info=fault)
             stop.wait(LOOK_EVERY.total_seconds())
     finally:
         rounds.close()
@@ -123,9 +124,7 @@ def _served(post: Post, webhook_id: int) -> int:
         return deliver_to(post, webhook_id)
     except Exception as fault:
         # The lease runs out, and the next one goes on from what was written.
-        log.error(
-            "webhook failed", extra={"webhook_id": format_id(webhook_id), "fault": type(fault).__name__}
-        )
+        log.error("webhook failed", webhook_id=format_id(webhook_id), exc_info=fault)
         return 0
 
 
@@ -341,14 +340,12 @@ def _settle(post: Post, hook: Webhook, lease: str, message: _Message, outcome: O
     if not outcome.is_delivered:
         log.warning(
             "webhook not delivered",
-            extra={
-                "webhook_id": format_id(hook.webhook_id),
-                "url": shown(hook.url),
-                "outcome": outcome.code,
-                "status": outcome.status,
-                "sequence": message.first,
-                "failures": hook.failures + 1,
-            },
+            webhook_id=format_id(hook.webhook_id),
+            host=urlsplit(hook.url).hostname,
+            outcome=outcome.code,
+            status=outcome.status,
+            sequence=message.first,
+            attempt=hook.failures + 1,
         )
     return "state" not in values and (
         outcome.is_delivered or message.retried is not None or "sent_through" in values

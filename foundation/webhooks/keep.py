@@ -63,7 +63,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one message: ``delivered``; ``failing``, and tried again by itself; ``dead`` until someone retries; to be sent ``again``."""
+    """What became of one message: ``delivered``, ``failing`` and tried again by itself, ``dead`` and set aside, or asked for ``again``."""
 
     delivery_id: int
     webhook_id: int

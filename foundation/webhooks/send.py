@@ -112,7 +112,8 @@ class Sender:
                 with answer:
                     outcome = _outcome_of(answer)
                     answer.raw.read(_READ_BYTES)
-                    return outcome
+                # Headers that were cut off read like all of them.
+                return Outcome("timed-out") if is_cut.is_set() else outcome
             except AddressNotAllowed:
                 return Outcome("address-not-allowed")
             except Exception as fault:

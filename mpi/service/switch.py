@@ -1051,7 +1051,8 @@ class Settlement:
             "moved": moved,
             "persons": len(epochs.persons),
         }
-        trail.switched(tx, switched)
+        if len(epochs.persons):
+            trail.switched(tx, switched)
         told = texts_of(trail.received_payload, brought, 1, "new")
         self._emit("record.received", brought, told, self._organisations_of_new())
         changed = texts_of(trail.changed_payload, epochs.persons, epochs.epochs, cause)

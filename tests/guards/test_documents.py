@@ -9,6 +9,7 @@ from foundation import metrics
 from foundation.auth.roles import SCOPES
 from foundation.sealing.verify import FAULTS
 from foundation.settings import Settings
+from foundation.topics import TOPICS
 from mpi.feeds.delimited import NUMBERED, SINGLE
 from mpi.matching.questions import Kind
 from mpi.service.review import REASONS
@@ -112,6 +113,9 @@ def test_the_settings_page_tells_the_defaults():
     assert told["MPI_LOG_LEVEL"] == f"`{chosen.log_level}`"
     assert told["MPI_LOCAL_SIGN_IN"] == ("`yes`" if chosen.local_sign_in else "`no`")
     assert told["MPI_PRODUCTION"] == ("`yes`" if chosen.is_production else "`no`")
+    assert told["MPI_EVENTS_KEPT_DAYS"] == f"`{chosen.events_kept_days}`"
+    assert told["MPI_WEBHOOK_NETWORKS"] == told["MPI_WEBHOOK_CA"] == "none"
+    assert (chosen.webhook_networks, chosen.webhook_ca) == ((), None)
     assert told["MPI_HOME"] == f"`{chosen.home.name}`"
     assert chosen.redis_url is None
     assert told["REDIS_URL"] == "none"
@@ -139,6 +143,15 @@ def test_the_page_on_systems_lists_every_scope_in_the_words_of_the_code():
     told = table_of("docs/how-to/connect-a-system.md", "Scopes")
 
     assert told == {scope: words[0].lower() + words[1:] for scope, words in SCOPES.items()}
+
+
+def test_the_page_on_events_lists_every_topic_in_the_words_of_the_code():
+    page = (ROOT / "docs" / "how-to" / "follow-the-index.md").read_text()
+    rows = re.findall(r"^\| `([a-z.-]+)` \| (.+) \| (.+) \| `([a-z:]+)` \|$", page, re.MULTILINE)
+
+    assert {
+        name: (tells, tuple(re.findall(r"`(\w+)`", members)), scope) for name, tells, members, scope in rows
+    } == {name: (topic.tells, topic.members, topic.scope) for name, topic in TOPICS.items()}
 
 
 def test_the_page_on_the_queue_lists_every_kind_in_order_and_every_reason():

@@ -82,10 +82,14 @@ def describe(db: Database) -> Described:
     wish = {"kind": "objection", "scope": {"kind": "purpose", "code": "HRESCH"}, "received_by": PRACTICE}
     told = client.post("/api/v1/directives", json=wish | {"person_id": str(world.she)}, headers=headers)
     tasks = client.get("/api/v1/tasks", headers=headers).json["tasks"]
+    # Nobody listens there: what is sent to it comes to nothing at once.
+    hook = {"client_id": "hub", "url": "http://127.0.0.1:9/", "topics": ["person.changed"]}
+    made = client.post("/api/v1/webhooks", json=hook, headers=headers).json
     known = {
         "person_id": [str(world.she)],
         "task_id": [task["task_id"] for task in tasks],
         "directive_id": [told.json["directive_id"]],
+        "webhook_id": [made["webhook_id"]],
         "ods_code": [PRACTICE, SLAM],
         "organisation": [PRACTICE, SLAM],
     }

@@ -44,9 +44,15 @@ class Person:
     def get(self, path: str) -> Any:
         return self._client.get(path)
 
+    def delete(self, path: str) -> Any:
+        return self.send("DELETE", path)
+
     def post(self, path: str, body: Any = None, **headers: str) -> Any:
+        return self.send("POST", path, body, **headers)
+
+    def send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._client.post(path, json=body, headers=self._headers | named)
+        return self._client.open(path, method=method, json=body, headers=self._headers | named)
 
 
 @pytest.fixture
