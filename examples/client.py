@@ -1,7 +1,12 @@
-"""A small client of the service: OAuth 2 with a signed assertion, then JSON. It uses the public interface only."""
+"""A small client of the service: OAuth 2 with a signed assertion, then JSON; and what a follower needs. It uses the public interface only."""
 
+import base64
+import hashlib
+import hmac
+import json
 import time
 import uuid
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import requests
@@ -42,6 +47,25 @@ class ServiceClient:
     def put(self, path: str, body: dict[str, Any], **headers: str) -> Any:
         return self._call("PUT", path, json=body, headers=_named(headers))
 
+    def follow(
+        self, after: int | None = None, *, topic: str | None = None, wait_seconds: int = 20
+    ) -> Iterator[dict[str, Any]]:
+        """Yield events for ever, in order; keep the ``sequence`` of the last one that you have finished with, to go on from.
+
+        Args:
+            after: where to go on; without it from the end of the feed, so first follow, then read what you need.
+
+        Raises:
+            Refused: ``events-gone`` or ``events-ahead``: read again what you hold, and follow without ``after``.
+        """
+        if after is None:
+            after = self.get("/api/v1/events")["up_to"]
+        more = {} if topic is None else {"topic": topic}
+        while True:
+            page = self.get("/api/v1/events", after=str(after), wait=str(wait_seconds), **more)
+            yield from page["events"]
+            after = page["up_to"]
+
     def _call(self, method: str, path: str, *, headers: dict[str, str] | None = None, **more: Any) -> Any:
         response = self._session.request(
             method,
@@ -75,6 +99,45 @@ class ServiceClient:
             self._token = document["access_token"]
             self._renew_at = time.monotonic() + int(document["expires_in"]) - 60
         return self._token
+
+
+class NotSigned(Exception):
+    """A message that the service did not send, or not now."""
+
+
+def verify_webhook(
+    headers: Mapping[str, str],
+    body: bytes,
+    secret: str,
+    *,
+    now: float | None = None,
+    tolerance_seconds: int = 300,
+) -> Any:
+    """Return what a message says, once its signature (Standard Webhooks) is found to be made with this secret, and its time to be near.
+
+    Args:
+        headers: with their names in any case.
+        body: the bytes as they came; JSON that was read and written again is not what was signed.
+
+    Raises:
+        NotSigned
+    """
+    given = {name.lower(): value for name, value in headers.items()}
+    try:
+        message_id, sent_at = given["webhook-id"], given["webhook-timestamp"]
+        signatures = given["webhook-signature"].split(" ")
+        seconds_off = abs((time.time() if now is None else now) - int(sent_at))
+    except (KeyError, ValueError) as error:
+        raise NotSigned("a header is missing") from error
+    if seconds_off > tolerance_seconds:
+        raise NotSigned("sent at another time")  # somebody kept it, and sends it again
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    made = hmac.new(key, f"{message_id}.{sent_at}.".encode() + body, hashlib.sha256).digest()
+    expected = b"v1," + base64.b64encode(made)
+    # While a secret is changed there are two signatures.
+    if not any(hmac.compare_digest(expected, one.encode(errors="replace")) for one in signatures):
+        raise NotSigned("signed with another secret")
+    return json.loads(body)
 
 
 def signed_assertion(client_id: str, key: RSAKey, token_url: str) -> str:
