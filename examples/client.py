@@ -1,4 +1,4 @@
-"""A small client of the service: OAuth 2 with a signed assertion, then JSON; and what a follower needs. It uses the public interface only."""
+"""A small client of the service: OAuth 2 with a signed assertion, JSON, and what a follower needs. It uses the public interface only."""
 
 import base64
 import hashlib
