@@ -94,6 +94,7 @@ class EventsSchema(Schema):
 @requires(SCOPE)
 @events.arguments(EventsQuery, location="query")
 @events.response(200, EventsSchema)
+@events.doc(responses={"409": {}, "410": {}})
 def read_events(query: dict[str, Any]) -> Any:
     """Return the next events that the caller may be told of, in order; each at least once, and none behind another that was told.
 

@@ -166,6 +166,7 @@ def read_one(webhook_id: str) -> Any:
 @takes_if_match
 @webhooks.arguments(WebhookChangeSchema)
 @webhooks.response(200, WebhookSchema)
+@webhooks.doc(responses={"410": {}})
 def change(given: dict[str, Any], webhook_id: str) -> Any:
     """Pause a webhook, go on with it, or change its topics or description. Its address stays: make another one.
 
@@ -206,6 +207,7 @@ def rotate(webhook_id: str) -> Any:
 @requires(WRITER)
 @webhooks.arguments(ReplaySchema)
 @webhooks.response(200, WebhookSchema)
+@webhooks.doc(responses={"410": {}})
 def replay(given: dict[str, Any], webhook_id: str) -> Any:
     """Send everything from a sequence on once more; or skip ahead to one, past a message that the receiver cannot take."""
     parts = shell()
@@ -253,6 +255,7 @@ def deliveries(query: dict[str, Any], webhook_id: str) -> Any:
 @webhooks.post("/webhooks/<webhook_id>/deliveries/<delivery_id>/retry")
 @requires(WRITER)
 @webhooks.response(200, DeliverySchema)
+@webhooks.doc(responses={"410": {}})
 def retry(webhook_id: str, delivery_id: str) -> Any:
     """Have a message that was set aside sent once more, before whatever else waits."""
     parts = shell()
