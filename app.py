@@ -71,10 +71,15 @@ from foundation.webhooks.deliver import (
 )
 from mpi.cli import load_file, load_organisations, put_organisations
 from mpi.matching import Model
+from mpi.matching.questions import Kind
+from mpi.service.activity import count_activity
 from mpi.service.census import count_index
 from mpi.service.context import ModelInForce, Mpi
+from mpi.service.figures import count_open_tasks
 from mpi.service.holders import Erasure, LetGo
 from mpi.service.link import link_waiting
+from mpi.service.queue import tend_queue
+from mpi.service.samples import withdraw_moot
 from mpi.web import make_blueprints as make_mpi_blueprints
 
 VERSION = "0.1.0"
@@ -82,6 +87,7 @@ _TABLES = (mpi.store.tables, consent.store.tables)  # imported so that every tab
 _SAMPLE_RECORDS = 5_000
 _SAMPLE_SEED = 1
 _LINK_AT_ONCE = 500
+_PLACE_AT_ONCE = 500
 _REST_SECONDS = 2.0
 _TIDY_SECONDS = 60.0
 
@@ -123,7 +129,8 @@ class Composition:
     @cached_property
     def _wings(self) -> tuple[Mpi, Consent]:
         chosen = ModelInForce(self.db, self.settings.model_path, is_production=self.settings.is_production)
-        index = Mpi(self.db, self.clock, cast(Model, chosen), self.bell)
+        known = self.settings.known_per_mille
+        index = Mpi(self.db, self.clock, cast(Model, chosen), self.bell, known_per_mille=known)
         service = Consent(self.db, self.clock, index, self.settings.public_url)
         # The upward needs: before members, origins or demographics leave, the index asks consent; and when a record is erased, whoever
         # else holds something of it lets go.
@@ -228,6 +235,7 @@ def _health_routes(composition: Composition) -> Any:
             raise Forbidden("scope-missing", detail="Needs the scope metrics.")
         _measure_audit(composition)
         _measure_events(composition)
+        _measure_queue(composition)
         return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
     return room
@@ -261,6 +269,17 @@ def _measure_events(composition: Composition) -> None:
     metrics.WEBHOOKS_PAUSED.set(backlog.paused)
     for outcome in ("delivered", "failed", "set_aside"):
         metrics.WEBHOOK_DELIVERIES.labels(outcome).set(getattr(backlog, outcome))
+
+
+def _measure_queue(composition: Composition) -> None:
+    """Ask the database what waits to be reviewed; what was last known stands while it cannot be asked."""
+    try:
+        counts, oldest = count_open_tasks(composition.mpi)
+    except (SQLAlchemyError, ServiceError, OSError):
+        return
+    for kind in Kind:
+        metrics.REVIEW_TASKS_OPEN.labels(kind.value).set(counts.get(kind.value, 0))
+    metrics.REVIEW_TASKS_OLDEST.set(oldest)
 
 
 def health(composition: Composition) -> dict[str, str]:
@@ -488,7 +507,9 @@ def work(composition: Composition) -> int:
     """Take one round of waiting records and events; return how many were done."""
     linked = link_waiting(composition.mpi, _LINK_AT_ONCE)
     sinks = [outbox.to_redis(composition.redis)] if composition.redis is not None else []
-    return linked + outbox.relay(composition.db, composition.clock, sinks)
+    # Last: what another sink could not take is brought again, and would be counted twice.
+    relayed = outbox.relay(composition.db, composition.clock, [*sinks, count_activity(composition.mpi)])
+    return linked + relayed + tend_queue(composition.mpi, _PLACE_AT_ONCE)
 
 
 def seal_audit(composition: Composition) -> int:
@@ -509,6 +530,7 @@ def tidy(composition: Composition) -> None:
         with composition.db.write() as tx:
             removed = outbox.purge_relayed(tx, kept_since)
             purge_deliveries(tx, now, kept_since)
+    withdraw_moot(composition.mpi)
 
 
 @mpi_command.group()

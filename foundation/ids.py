@@ -4,6 +4,7 @@ import re
 import secrets
 import threading
 import time
+from datetime import datetime
 from itertools import accumulate
 
 from foundation.errors import Invalid
@@ -29,6 +30,15 @@ def new_id() -> int:
     with _lock:
         _last = fresh if fresh > _last else _last + 1 + secrets.randbits(8)
         return _last
+
+
+def id_at(instant: datetime) -> int:
+    """Return an id as it would have been given at an instant, for what must not show by its id when it came.
+
+    It may be lower than ids that were given since; the primary key refuses one that is taken.
+    """
+    milliseconds = round(instant.timestamp() * 1_000)
+    return ((milliseconds - _EPOCH_MS) << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)
 
 
 def new_ids(count: int) -> list[int]:

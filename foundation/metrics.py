@@ -20,6 +20,10 @@ AUDIT_WAITING_ROWS = Gauge("audit_waiting_rows", "Audit rows that wait to be sea
 AUDIT_WAITING_SECONDS = Gauge(
     "audit_waiting_seconds", "Since when the oldest of them waits", registry=REGISTRY
 )
+REVIEW_TASKS_OPEN = Gauge("review_tasks_open", "Review tasks that are open", ["kind"], registry=REGISTRY)
+REVIEW_TASKS_OLDEST = Gauge(
+    "review_tasks_oldest_seconds", "Since when the oldest open review task waits", registry=REGISTRY
+)
 REDIS_FAILURES = Counter(
     "redis_failures", "Calls of Redis that failed and were gone on without", ["part"], registry=REGISTRY
 )

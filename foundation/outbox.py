@@ -39,6 +39,8 @@ from foundation.redis_link import RedisLink
 from foundation.topics import Rights
 
 STREAM = "mpi:events"
+INSIDE = "activity."
+"""Topics that begin with this are for the service's own parts: they say who is being looked at, and go to nobody who follows it."""
 _STREAM_LENGTH = 100_000
 _RELAY_LOCK = (
     7_000_001  # beside the spaces of foundation.database.lock: their top byte is set, this one's is not
@@ -278,6 +280,8 @@ def to_redis(link: RedisLink) -> Sink:
         def act(client: Any) -> bool:
             pipe = client.pipeline(transaction=False)
             for event in events:
+                if event.topic.startswith(INSIDE):
+                    continue
                 fields = {
                     "sequence": str(event.sequence),
                     "event_id": str(event.outbox_id),

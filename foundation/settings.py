@@ -36,6 +36,7 @@ class Settings:
     webhook_networks: tuple[IpNetwork, ...] = ()  # private networks that webhooks may reach
     webhook_ca: Path | None = None  # whom webhooks' receivers are certified by, beside the usual ones
     model_path: Path | None = None  # a match model other than the shipped one
+    known_per_mille: int = 20  # of a thousand review tasks, how many are pairs of which the answer is known
     log_level: str = "INFO"
 
     @property
@@ -78,6 +79,7 @@ class Settings:
             events_kept_days=_whole_number(env, "MPI_EVENTS_KEPT_DAYS", 30, 1, 3_650),
             webhook_networks=_networks(env, "MPI_WEBHOOK_NETWORKS"),
             webhook_ca=Path(env["MPI_WEBHOOK_CA"]) if env.get("MPI_WEBHOOK_CA") else None,
+            known_per_mille=_whole_number(env, "MPI_KNOWN_PAIRS_PER_MILLE", 20, 0, 1_000),
             log_level=_log_level(env.get("MPI_LOG_LEVEL", "INFO")),
         )
 

@@ -3,6 +3,7 @@
 An event tells a follower no more than the API would. Its payload holds ids, codes, versions and epochs, never a value of a record and no
 free text. It leaves to who has the topic's scope, beside ``events:read``; and what is of one organisation's record, or an alert, or hidden
 from others by its nature, bears that organisation and leaves to who may act for it alone: that another one knows somebody is not told.
+Topics that are not here, such as ``activity.viewed``, stay inside.
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,8 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TextIO
 
@@ -33,10 +34,13 @@ from mpi.feeds.delimited import (
 )
 from mpi.matching import Model, load_model
 from mpi.matching.explain import Waterfall
+from mpi.matching.harm import TEAMS
 from mpi.matching.model import OVER_CAP
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
+from mpi.service import queue
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
 from mpi.service.context import ModelInForce, Mpi
+from mpi.service.figures import DAYS, MOST_DAYS, Figures, Share, Waiting, read_figures
 from mpi.service.labels import decided_pairs
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
@@ -65,8 +69,24 @@ from mpi.service.purge import (
     withdraw_purge,
 )
 from mpi.service.renew import renew_index
-from mpi.service.review import get_task, list_tasks
+from mpi.service.review import REASONS as DECISION_REASONS
+from mpi.service.review import (
+    VERDICTS,
+    Task,
+    TaskOutcome,
+    Verdict,
+    begins_with,
+    claim_task,
+    comment_task,
+    decide_task,
+    get_task,
+    list_tasks,
+    release_task,
+    undo_decision,
+)
+from mpi.service.samples import MOST_AT_ONCE, draw_links
 from mpi.service.tell import lines_of, picture_of
+from mpi.store.tasks import VIEWS
 
 if TYPE_CHECKING:
     from mpi.bulk.gather import Files
@@ -80,7 +100,7 @@ OPERATOR = Principal(
     kind="system",
     id="mpi-cli",
     organisation="MPI",
-    scopes=frozenset({"match", "match:reasons", "persons:read", "tasks:read"}),
+    scopes=frozenset({"match", "match:reasons", "persons:read", "tasks:read", "tasks:manage"}),
     organisations=frozenset({"*"}),
     client_id="mpi-cli",
 )
@@ -2019,40 +2039,419 @@ def _waterfall_as_json(of: Waterfall) -> dict[str, Any]:
     }
 
 
-@cli.command()
+class _ListsByDefault(click.Group):
+    """A group that lists where no command of its own is named: ``mpi tasks``, and ``mpi tasks NUMBER``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@cli.group("tasks", cls=_ListsByDefault)
+def tasks_group() -> None:
+    """The review queue: list it, work it, draw samples of links, and see its figures. By itself it lists."""
+
+
+_a_task = click.argument("number", metavar="TASK_ID")
+_of_kind = click.option("--kind", help="Only tasks of this kind.")
+_for_whom = click.option(
+    "--for", "for_whom", help="Only tasks for this organisation (its ODS code) or team; own, or * for all."
+)
+_a_comment = click.option("--comment", help="In words; it stays with the task.")
+
+
+def _task_json(one: Task) -> dict[str, Any]:
+    return {
+        "task_id": format_id(one.task_id),
+        "kind": one.kind,
+        "state": one.state,
+        "version": one.version,
+        "reason": one.reason,
+        "weight_millibits": one.weight_millibits,
+        "opened_at": one.opened_at.isoformat(),
+        "claimed_by": one.claimed_by,
+        "expected_harm": one.expected_harm,
+        "routed_to": one.routed_to,
+        "escalated_to": one.escalated_to,
+        "deferred_until": None if one.deferred_until is None else one.deferred_until.isoformat(),
+        "sides": [[format_id(record) for record in side] for side in one.sides],
+    }
+
+
+def _task_line(one: Task) -> str:
+    records = " | ".join(f"{len(side)} records" for side in one.sides)
+    held = f"  held by {one.claimed_by}" if one.claimed_by else ""
+    put_off = f"  until {one.deferred_until:%Y-%m-%d}" if one.deferred_until else ""
+    return (
+        f"{one.task_id}  {one.kind:<22} {one.state:<8} {one.reason:<22} {one.expected_harm:>6}  {one.routed_to or '-':<16} "
+        f"{records}{held}{put_off}"
+    )
+
+
+def _say_task(one: Task, is_json: bool, said: str = "") -> None:
+    _say({"task": _task_json(one)}, is_json, [*([said] if said else []), _task_line(one)])
+
+
+@tasks_group.command("list")
 @click.argument("number", required=False)
-@click.option("--kind", help="Only tasks of this kind.")
+@_of_kind
+@_for_whom
+@click.option(
+    "--state",
+    type=click.Choice(VIEWS),
+    default="open",
+    show_default=True,
+    help="open leaves out what is put off.",
+)
 @click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True)
 @as_json
 @needs_index
-def tasks(composition: Composition, number: str | None, kind: str | None, limit: int, is_json: bool) -> None:
-    """List the review queue, worst first; with NUMBER, show one task."""
+def tasks_list(
+    composition: Composition,
+    number: str | None,
+    kind: str | None,
+    for_whom: str | None,
+    state: str,
+    limit: int,
+    is_json: bool,
+) -> None:
+    """List the queue: worst kind first, then by expected harm, then the oldest; with NUMBER, show one task."""
     with _telling(is_json):
         if number is None:
-            found = list_tasks(composition.mpi, OPERATOR, limit=limit, kind=kind).tasks
+            page = list_tasks(
+                composition.mpi, OPERATOR, limit=limit, kind=kind, view=state, for_whom=for_whom
+            )
+            found = page.tasks
         else:
             found = (get_task(composition.mpi, parse_id(number), OPERATOR).task,)
+    answer = {"tasks": [_task_json(one) for one in found]}
+    _say(answer, is_json, [_task_line(one) for one in found] or ["Nothing to do."])
+
+
+@tasks_group.command("groups")
+@_of_kind
+@_for_whom
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
+@as_json
+@needs_index
+def tasks_groups(
+    composition: Composition, kind: str | None, for_whom: str | None, limit: int, is_json: bool
+) -> None:
+    """List the queue by person: open tasks that share a person together."""
+    with _telling(is_json):
+        found = queue.list_groups(composition.mpi, OPERATOR, limit=limit, kind=kind, for_whom=for_whom).groups
     answer = {
-        "tasks": [
+        "groups": [
             {
-                "task_id": format_id(one.task_id),
-                "kind": one.kind,
-                "state": one.state,
-                "reason": one.reason,
-                "weight_millibits": one.weight_millibits,
-                "opened_at": one.opened_at.isoformat(),
-                "claimed_by": one.claimed_by,
-                "sides": [[format_id(record) for record in side] for side in one.sides],
+                "group_id": format_id(one.group_id),
+                "worst_kind": one.worst_kind,
+                "count": one.count,
+                "expected_harm": one.expected_harm,
+                "person_ids": [format_id(person) for person in one.person_ids],
+                "tasks": [_task_json(task) for task in one.tasks],
             }
             for one in found
         ]
     }
-    lines = [
-        f"{one.task_id}  {one.kind:<22} {one.state:<8} {one.reason:<22} "
-        + " | ".join(f"{len(side)} records" for side in one.sides)
-        for one in found
-    ]
+    lines = []
+    for one in found:
+        about = f"{one.count} tasks about {len(one.person_ids)} persons"
+        lines.append(f"{one.worst_kind:<22} {about}, expected harm {one.expected_harm}")
+        lines += [f"  {_task_line(task)}" for task in one.tasks]
     _say(answer, is_json, lines or ["Nothing to do."])
+
+
+@tasks_group.command("next")
+@_of_kind
+@_for_whom
+@acts_as
+@as_json
+@needs_index
+def tasks_next(
+    composition: Composition, kind: str | None, for_whom: str | None, username: str, is_json: bool
+) -> None:
+    """Claim the worst task that is free."""
+    with _telling(is_json):
+        reader = _reader(composition.mpi, username)
+        whose = for_whom or begins_with(reader)
+        found = queue.next_task(composition.mpi, reader, kind=kind, for_whom=whose)
+    if found is None:
+        _say({"task": None}, is_json, ["Nothing to do."])
+    else:
+        _say_task(found, is_json)
+
+
+@tasks_group.command("claim")
+@_a_task
+@click.option("--group", is_flag=True, help="And the open tasks that share a person with it.")
+@acts_as
+@as_json
+@needs_index
+def tasks_claim(composition: Composition, number: str, group: bool, username: str, is_json: bool) -> None:
+    """Take a task for half an hour, or renew the half hour."""
+    with _telling(is_json):
+        reader = _reader(composition.mpi, username)
+        if not group:
+            _say_task(claim_task(composition.mpi, parse_id(number), reader), is_json)
+            return
+        found = queue.claim_group(composition.mpi, parse_id(number), reader)
+    answer = {
+        "tasks": [_task_json(one) for one in found.tasks],
+        "held_by_others": [format_id(one) for one in found.held_by_others],
+    }
+    lines = [_task_line(one) for one in found.tasks]
+    _say(answer, is_json, [*lines, *(f"{one}  is held by another" for one in found.held_by_others)])
+
+
+@tasks_group.command("release")
+@_a_task
+@acts_as
+@as_json
+@needs_index
+def tasks_release(composition: Composition, number: str, username: str, is_json: bool) -> None:
+    """Give a claimed task back."""
+    with _telling(is_json):
+        reader = _reader(composition.mpi, username)
+        _say_task(release_task(composition.mpi, parse_id(number), reader), is_json)
+
+
+@tasks_group.command("decide")
+@_a_task
+@click.argument("verdict", type=click.Choice(VERDICTS))
+@click.option("--reason", required=True, help=f"One of {', '.join(DECISION_REASONS)}.")
+@_a_comment
+@acts_as
+@as_json
+@needs_index
+def tasks_decide(
+    composition: Composition,
+    number: str,
+    verdict: Verdict,
+    reason: str,
+    comment: str | None,
+    username: str,
+    is_json: bool,
+) -> None:
+    """Answer a task: same, different, or not-enough to say."""
+    with _telling(is_json):
+        mpi = composition.mpi
+        reader = _reader(mpi, username)
+        outcome = decide_task(mpi, parse_id(number), reader, verdict=verdict, reason=reason, comment=comment)
+    _say_outcome(outcome, is_json)
+
+
+@tasks_group.command("undo")
+@_a_task
+@_a_comment
+@acts_as
+@as_json
+@needs_index
+def tasks_undo(
+    composition: Composition, number: str, comment: str | None, username: str, is_json: bool
+) -> None:
+    """Take back the decision on a task."""
+    with _telling(is_json):
+        reader = _reader(composition.mpi, username)
+        outcome = undo_decision(composition.mpi, parse_id(number), reader, comment=comment)
+    _say_outcome(outcome, is_json)
+
+
+def _say_outcome(outcome: TaskOutcome, is_json: bool) -> None:
+    answer = {
+        "outcome": outcome.outcome,
+        "decision_id": format_id(outcome.decision_id),
+        "task": _task_json(outcome.task),
+    }
+    _say(answer, is_json, [f"{outcome.outcome}: decision {outcome.decision_id}", _task_line(outcome.task)])
+
+
+@tasks_group.command("comment")
+@_a_task
+@click.argument("words")
+@acts_as
+@as_json
+@needs_index
+def tasks_comment(composition: Composition, number: str, words: str, username: str, is_json: bool) -> None:
+    """Leave a comment on a task."""
+    with _telling(is_json):
+        comment_task(composition.mpi, parse_id(number), _reader(composition.mpi, username), words)
+    _say({"task_id": number}, is_json, ["Kept."])
+
+
+@tasks_group.command("defer")
+@_a_task
+@click.option(
+    "--until",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]),
+    required=True,
+    help="A day, or an instant.",
+)
+@click.option("--reason", type=click.Choice(queue.DEFERRAL_REASONS), required=True)
+@_a_comment
+@acts_as
+@as_json
+@needs_index
+def tasks_defer(
+    composition: Composition,
+    number: str,
+    until: datetime,
+    reason: str,
+    comment: str | None,
+    username: str,
+    is_json: bool,
+) -> None:
+    """Put a task off until later; new evidence brings it back sooner."""
+    until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
+    with _telling(is_json):
+        mpi = composition.mpi
+        reader = _reader(mpi, username)
+        found = queue.defer_task(mpi, parse_id(number), reader, until=until, reason=reason, comment=comment)
+    _say_task(found, is_json)
+
+
+@tasks_group.command("resume")
+@_a_task
+@acts_as
+@as_json
+@needs_index
+def tasks_resume(composition: Composition, number: str, username: str, is_json: bool) -> None:
+    """Take a deferral back."""
+    with _telling(is_json):
+        reader = _reader(composition.mpi, username)
+        _say_task(queue.resume_task(composition.mpi, parse_id(number), reader), is_json)
+
+
+@tasks_group.command("escalate")
+@_a_task
+@click.option("--to", type=click.Choice(TEAMS), required=True)
+@click.option("--reason", type=click.Choice(queue.ESCALATION_REASONS), required=True)
+@_a_comment
+@acts_as
+@as_json
+@needs_index
+def tasks_escalate(
+    composition: Composition,
+    number: str,
+    to: str,
+    reason: str,
+    comment: str | None,
+    username: str,
+    is_json: bool,
+) -> None:
+    """Hand a task on to the regional team or a privacy officer."""
+    with _telling(is_json):
+        mpi = composition.mpi
+        reader = _reader(mpi, username)
+        found = queue.escalate_task(mpi, parse_id(number), reader, to=to, reason=reason, comment=comment)
+    _say_task(found, is_json)
+
+
+@tasks_group.command("give-back")
+@_a_task
+@_a_comment
+@acts_as
+@as_json
+@needs_index
+def tasks_give_back(
+    composition: Composition, number: str, comment: str | None, username: str, is_json: bool
+) -> None:
+    """Take an escalation back."""
+    with _telling(is_json):
+        reader = _reader(composition.mpi, username)
+        _say_task(queue.give_back_task(composition.mpi, parse_id(number), reader, comment=comment), is_json)
+
+
+@tasks_group.command("sample")
+@click.option("--count", type=click.IntRange(1, MOST_AT_ONCE), help="How many links.")
+@click.option("--rate", type=click.FloatRange(0, 1, min_open=True), help="Or which share of all links.")
+@click.option("--seed", type=int, required=True, help="The same one draws the same links of the same index.")
+@acts_as
+@as_json
+@needs_index
+def tasks_sample(
+    composition: Composition, count: int | None, rate: float | None, seed: int, username: str, is_json: bool
+) -> None:
+    """Put links that the index made by itself into the queue, drawn by lot; their readers are not told that they are linked."""
+    with _telling(is_json):
+        mpi = composition.mpi
+        reader = _reader(mpi, username, "tasks:manage")
+        drawn = draw_links(mpi, reader, count=count, rate=rate, seed=seed)
+    answer = {"links": drawn.links, "drawn": drawn.drawn, "strata": dict(drawn.strata)}
+    lines = [f"{drawn.drawn} of {drawn.links} links are in the queue"]
+    _say(answer, is_json, [*lines, *(f"  {count:>5}  {name}" for name, count in drawn.strata.items())])
+
+
+def _reader(mpi: Mpi, username: str, scope: str = "tasks:work") -> Principal:
+    """Return the person whose account this is, if they may.
+
+    Raises:
+        Forbidden: ``scope-missing``.
+    """
+    with mpi.db.read() as tx:
+        reader = active_user(tx, username, "by").principal()
+    if scope not in reader.scopes and not (scope == "tasks:work" and "tasks:advise" in reader.scopes):
+        raise Forbidden("scope-missing", field="by", detail=f"Needs the scope {scope}.")
+    return reader
+
+
+@tasks_group.command("metrics")
+@click.option(
+    "--days", type=click.IntRange(1, MOST_DAYS), default=DAYS, show_default=True, help="How far to look back."
+)
+@click.option(
+    "--csv",
+    "csv_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write what waits, as CSV, to this file.",
+)
+@as_json
+@needs_index
+def tasks_metrics(composition: Composition, days: int, csv_path: Path | None, is_json: bool) -> None:
+    """Say what waits and how long, what was done by whom, what it changed, and how well readers agree."""
+    with _telling(is_json):
+        found = read_figures(composition.mpi, OPERATOR, days=days)
+    if csv_path is not None:
+        names = [one.name for one in fields(Waiting)]
+        with csv_path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            writer.writerows([getattr(one, name) for name in names] for one in found.waiting)
+    answer = json.loads(json.dumps(asdict(found), default=lambda value: value.isoformat()))
+    _say(answer, is_json, list(_metrics_lines(found)))
+
+
+def _metrics_lines(of: Figures) -> Iterator[str]:
+    yield f"{'kind':<22} {'for':<20} {'open':>6} {'put off':>8} {'handed on':>10} {'median h':>9} {'90% h':>9} {'oldest h':>9}"
+    for one in of.waiting:
+        yield (
+            f"{one.kind:<22} {one.routed_to:<20} {one.count:>6} {one.deferred:>8} {one.escalated:>10} "
+            f"{one.median_hours:>9} {one.p90_hours:>9} {one.oldest_hours:>9}"
+        )
+    yield (
+        f"Since {of.since:%Y-%m-%d %H:%M}: {of.decided} decided, {of.undone} taken back, {of.deferred} put off, "
+        + (f"{of.escalated} handed on, {of.leases_expired} leases ran out")
+    )
+    yield f"Second readers agreed: {_share_words(of.agreed)}"
+    for day in of.done:
+        yield f"  {day.day}  {day.reader:<24} {day.decided}"
+    if of.quality is None:
+        return
+    yield f"Changed something: {_share_words(of.quality.changed)}"
+    for reader in of.quality.readers:
+        sure = "" if reader.kappa is None else f", kappa {reader.kappa:.2f}"
+        yield f"Known pairs, {reader.reader}: right {_share_words(reader.right)}{sure}"
+    for band in of.quality.blind:
+        yield (
+            f"Blind, {band.stratum}: one person {_share_words(band.precision)}; {band.not_enough} could not be said, "
+            f"{band.confirmed_wrong} taken apart"
+        )
+
+
+def _share_words(of: Share) -> str:
+    if of.share is None:
+        return "none yet"
+    return f"{of.count} of {of.of} ({of.share:.1%}, 95 %: {of.low:.1%} to {of.high:.1%})"
 
 
 @cli.command()

@@ -9,7 +9,9 @@ from consent.service.context import Consent
 from consent.store import care as care_store
 from foundation.errors import Forbidden, Invalid, NotFound
 from foundation.ids import format_id, new_id
+from foundation.outbox import emit
 from foundation.principal import Principal
+from mpi.service.activity import CARED, cared_payload
 from mpi.service.persons import resolve_person
 
 
@@ -59,6 +61,7 @@ def record_relationship(consent: Consent, new: NewRelationship, by: Principal) -
         )
         record_id = new.person_id if new.person_id in own else min(own, default=new.person_id)
         care_store.insert_relationship(tx, fact, record_id=record_id, recorded_at=now, recorded_by=by.id)
+        emit(tx, CARED, record_id, cared_payload(record_id, fact.kind))
         trail.append(
             tx,
             "relationship-recorded",

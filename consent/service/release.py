@@ -31,7 +31,9 @@ from consent.store.releases import Ticket, Use
 from foundation.auth.clients import organisations_of
 from foundation.errors import Conflict, Forbidden, Gone, Invalid, ServiceError
 from foundation.ids import format_id, new_id
+from foundation.outbox import emit
 from foundation.principal import Principal
+from mpi.service.activity import VIEWED, viewed_payload
 from mpi.service.persons import Resolution, resolve_person
 
 CHANGED_TEXT = "The patient's sharing preferences or another fact changed. The information cannot be shown."
@@ -264,6 +266,8 @@ def _redeem(
         )
         return None
     if earlier is None:
+        if released:
+            emit(tx, VIEWED, resolution.person_id, viewed_payload(ticket.asked_by["records"]))
         return Redemption(answer)
     if set(earlier.answer["released"]) <= set(answer["released"]) and _duties(answer) <= _duties(
         earlier.answer

@@ -25,6 +25,8 @@ SCOPES: dict[str, str] = {
     "relationships:write": "Record relationships of care",
     "releases": "Ask for releases",
     "reports:read": "Answer who saw a patient's record",
+    "tasks:advise": "Comment on review tasks that were handed on to a privacy officer, and give them back",
+    "tasks:manage": "See in the review queue's figures who decided what, and how well readers agree",
     "tasks:read": "Read the review queue",
     "tasks:work": "Claim and decide review tasks; for people, propose and approve match models",
     "webhooks:write": "Keep the webhooks of one's own organisations",
@@ -45,6 +47,8 @@ _PRIVACY = frozenset(
         "directory:read",
         "decisions",
         "records:purge",
+        "tasks:read",
+        "tasks:advise",
     }
 )
 _ADMINISTRATOR = _CLERK | {
@@ -60,7 +64,7 @@ ROLES: dict[str, tuple[str, frozenset[str]]] = {
     "R5105": ("Caldicott Guardian", _PRIVACY | {"directives:write"}),
     "R5110": ("Demographic Administrator", _DATA_QUALITY),
     "R1984": ("Health Records Administrator", _DATA_QUALITY),
-    "R8013": ("Health Records Manager", _DATA_QUALITY | {"records:purge"}),
+    "R8013": ("Health Records Manager", _DATA_QUALITY | {"records:purge", "tasks:manage"}),
     "R1751": ("Administrator (Sensitive Records)", _DATA_QUALITY),
     "R0008": ("Supervisor", _ADMINISTRATOR),
     "R8015": ("Systems Support", frozenset({"directory:read", "metrics"})),
@@ -80,6 +84,12 @@ ROLES: dict[str, tuple[str, frozenset[str]]] = {
     "R1070": ("Paramedic", _CLINICIAN),
     "R1290": ("Pharmacist", _CLINICIAN - {"emergency"}),
 }
+
+OWN_QUEUE_ROLES = frozenset({"R1984", "R8013"})
+"""Roles that look after one organisation's records: they begin with what that one can mend."""
+
+PRIVACY_ROLES = frozenset(role for role, (_, scopes) in ROLES.items() if "tasks:advise" in scopes)
+"""Roles to whom a review task can be handed on."""
 
 
 def parse_role(text: str) -> str:

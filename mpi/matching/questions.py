@@ -11,6 +11,7 @@ class Kind(Enum):
     """Types of task; the order is that of the queue, worst first."""
 
     SPLIT = "split-by-new-evidence"
+    IN_DOUBT = "link-in-doubt"
     OVERLAY = "overlay"
     OUTSIZED = "outsized-person"
     REFUSED = "refused-join"

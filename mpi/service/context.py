@@ -147,6 +147,8 @@ class Mpi:
     ``model`` may be a ``ModelInForce``: a use case goes on with ``at`` or ``present``, so that one model serves it from beginning to end.
 
     ``holders`` are asked when a record is erased: each takes away what it holds of it.
+
+    ``known_per_mille``: how many of a thousand tasks that a person takes from the queue are pairs of which the answer is known.
     """
 
     db: Database
@@ -155,6 +157,7 @@ class Mpi:
     bell: Bell = field(default_factory=Bell)
     release_gate: ReleaseGate = closed_gate
     holders: tuple[Holder, ...] = ()
+    known_per_mille: int = 0
     forms: Forms = field(default_factory=Forms, repr=False)
     organisations: set[str] = field(default_factory=set, repr=False)
 

@@ -12,13 +12,17 @@ from foundation.errors import NotFound
 from foundation.principal import Principal
 from mpi.matching import compare, explain, score, veto
 from mpi.matching.explain import Reason, reasons
+from mpi.matching.questions import Kind
 from mpi.records import SourceRecord
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.numbers import forms_of
 from mpi.service.review import Task, TaskDetail, get_task
+from mpi.service.samples import without_numbers
 from mpi.store import desk as desk_store
+from mpi.store import queue as queue_store
 from mpi.store import records as record_store
+from mpi.store import tasks as task_store
 from mpi.store.records import RecordRow, VersionRow
 
 MOST_RECORDS = 12
@@ -60,11 +64,14 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """What the model says of two sheets: for each field agree, close, differ or missing; the weight in words; a veto if one stands."""
+    """What the model says of two sheets: for each field agree, close, differ or missing; the weight in words; a veto if one stands.
+
+    Of a possible match neither weight nor words are told: what the model thinks would sway who is asked.
+    """
 
     left: int
     right: int
-    weight_millibits: int
+    weight_millibits: int | None
     fields: Mapping[str, str]
     parts: tuple[Reason, ...]
     veto: str | None
@@ -120,11 +127,23 @@ def read_bench(mpi: Mpi, task_id: int, by: Principal) -> Bench:
                     is_overlay=detail.task.kind == "overlay",
                     is_protected=number in protected,
                 )
-        likeness = _likeness(tx, mpi, sheets)
         now = mpi.clock.now()
         for person_id in sorted({one.person_id for one in sheets if one.person_id is not None}):
             trail.note(tx, by, now, "task-read", person_id=person_id, detail={"task_id": str(task_id)})
+        asked = task_store.read_task(tx, task_id)
+        if asked is not None and asked.is_sample:
+            purpose = queue_store.read_sample(tx, task_id).purpose
+            sheets = [_as_asked(one, purpose) for one in sheets]
+        likeness = _likeness(tx, mpi, sheets, is_told=detail.task.kind != Kind.POSSIBLE.value)
     return Bench(detail, tuple(sheets), left_out, likeness)
+
+
+def _as_asked(sheet: Sheet, purpose: str) -> Sheet:
+    """Return the sheet of a sample as its reader sees it: as if its record stood alone, and of a known pair without the NHS numbers."""
+    content = sheet.content
+    if purpose == "known":
+        content = without_numbers(content)
+    return replace(sheet, person_id=sheet.record_id, content=content)
 
 
 def _sheets(
@@ -158,7 +177,7 @@ def _sheet(row: RecordRow, version: VersionRow, side: int, *, is_held: bool, is_
     )
 
 
-def _likeness(tx: Connection, mpi: Mpi, sheets: Sequence[Sheet]) -> Likeness | None:
+def _likeness(tx: Connection, mpi: Mpi, sheets: Sequence[Sheet], *, is_told: bool) -> Likeness | None:
     """Compare the two sheets most alike: with a held update if there is one, else across the sides, else inside the only one."""
     everything = list(combinations(range(len(sheets)), 2))
     across = [pair for pair in everything if sheets[pair[0]].side != sheets[pair[1]].side]
@@ -175,8 +194,8 @@ def _likeness(tx: Connection, mpi: Mpi, sheets: Sequence[Sheet]) -> Likeness | N
     return Likeness(
         left=left,
         right=right,
-        weight_millibits=scored.weight,
+        weight_millibits=scored.weight if is_told else None,
         fields=reasons(comparison),
-        parts=explain(scored, mpi.model),
+        parts=explain(scored, mpi.model) if is_told else (),
         veto=veto(forms[left], forms[right], mpi.model),
     )

@@ -16,8 +16,10 @@ from mpi.service.context import Mpi
 from mpi.service.evidence import reads_like_another_person
 from mpi.service.lookup import lookup_keys
 from mpi.service.numbers import bearers_of, form_of, forms_of, survivors_of_numbers
+from mpi.service.place import UNTOLD
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
+from mpi.store import tasks as task_store
 from mpi.store.records import RecordRow, VersionRow
 
 UNREAD = ""
@@ -122,6 +124,9 @@ def note_protection(
         is_protected=is_protected,
         is_person_protected=is_person_protected,
     )
+    # From this commit on, the order of the queue knows nothing of them either.
+    persons = [row.person_id] if row.person_id is not None else []
+    task_store.forget_place(tx, UNTOLD, {row.record_id, *record_store.read_members(tx, persons)})
 
 
 def note_demographics(

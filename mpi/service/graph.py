@@ -62,6 +62,7 @@ def survey(
     fresh: Mapping[Pair, EdgeRow],
     searched: Collection[int],
     named: Collection[int] = (),
+    supposed: Collection[DecisionRow] = (),
 ) -> Survey:
     """Read what a change can reach.
 
@@ -70,6 +71,7 @@ def survey(
         fresh: the edges just weighed, which are not written yet.
         searched: the records whose edges ``fresh`` replaces.
         named: records that a task to be opened names.
+        supposed: decisions that nobody has made, to see what they would change.
     """
     ends = {number for pair in fresh for number in pair}
     rows = record_store.read_records(tx, {*seeds, *ends})
@@ -85,6 +87,7 @@ def survey(
             if row.state == "active"
         }
         decisions = graph_store.read_decisions(tx, members)
+        decisions += [one for one in supposed if any(not side.isdisjoint(members) for side in one.sides)]
         stored = graph_store.read_edges(tx, members)
         edges = {
             pair: edge

@@ -18,6 +18,7 @@ from foundation.errors import NotFound, ServiceError, Unavailable
 from foundation.ids import new_id
 from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, search_keys
+from mpi.matching.harm import REGIONAL_TEAM, untold_harm
 from mpi.matching.questions import Kind
 from mpi.records import SourceRecord
 from mpi.service import trail
@@ -27,6 +28,7 @@ from mpi.service.fold import UNREAD, missed_news, read_again, read_anew, read_un
 from mpi.service.graph import Settled, Survey, Unions, settle, survey
 from mpi.service.numbers import form_of
 from mpi.service.persons import lock_persons
+from mpi.service.place import place_tasks
 from mpi.service.questions import Overlay, Question, open_questions, splits_of
 from mpi.store import graph as graph_store
 from mpi.store import persons as person_store
@@ -371,6 +373,9 @@ def repartition(
     _write_records(tx, mpi, around, settled, searched)
     _write_tasks(tx, tasks)
     now = mpi.clock.now()
+    if change.is_evidence:
+        task_store.wake_tasks(tx, [task.task_id for task in (*tasks.reopened, *tasks.altered)])
+    place_tasks(tx, mpi, _standing_open(around, tasks), now)
     person_store.insert_changes(
         tx,
         [
@@ -621,15 +626,21 @@ def _is_as_read(task: TaskRow, around: Survey) -> bool:
 
 
 def _asked_before(change: Change, settled: Settled) -> list[Question]:
-    """Return the split that an undone decision had answered, if its sides are still apart: nothing but history asks it."""
+    """Return what an undone decision had answered, where nothing but history asks it.
+
+    A split, if its sides are still apart; a link in doubt, if its sides are together.
+    """
     task = change.task
-    if task is None or change.answers or task.kind != Kind.SPLIT.value:
+    if task is None or change.answers or task.kind not in _OF_HISTORY:
         return []
     persons = [{settled.person_of.get(number) for number in side} for side in task.sides]
-    if len(persons) < 2 or persons[0] & persons[1]:
+    if len(persons) < 2 or bool(persons[0] & persons[1]) == (task.kind == Kind.SPLIT.value):
         return []
     evidence = tuple(tuple(item) for item in task.evidence)
-    return [Question(Kind.SPLIT, task.subject, task.sides, task.reason, evidence, task.is_binding)]
+    return [Question(Kind(task.kind), task.subject, task.sides, task.reason, evidence, task.is_binding)]
+
+
+_OF_HISTORY = (Kind.SPLIT.value, Kind.IN_DOUBT.value)
 
 
 def standing_overlays(
@@ -654,6 +665,9 @@ def is_settled(task: TaskRow, members: Container[int], person_of: Mapping[int, i
         # It stays until someone decides, or until what was taken apart is together again.
         persons = {person_of.get(number) for side in task.sides for number in side}
         return len(persons) == 1 and None not in persons
+    if task.kind == Kind.IN_DOUBT.value:
+        # It stays until someone decides, or until what was linked is apart.
+        return len({person_of.get(number) for side in task.sides for number in side}) > 1
     return True
 
 
@@ -675,7 +689,15 @@ def _asked(question: Question, task_id: int, version: int, opened_at: datetime, 
         claimed_until=None,
         decision_id=None,
         sides=question.sides,
+        harm=untold_harm(question.kind.value),
+        routed_to=REGIONAL_TEAM,
     )
+
+
+def _standing_open(around: Survey, tasks: Tasks) -> set[int]:
+    """Return the tasks that are open now; a change of persons may move one that asks what it asked before."""
+    stood = {task.task_id for task in around.tasks if task.state == "open"}
+    return (stood | {task.task_id for task in tasks.opened}) - {task.task_id for task in tasks.closed}
 
 
 def _write_tasks(tx: Connection, tasks: Tasks) -> None:

@@ -1,20 +1,22 @@
 """The review queue: tasks are listed, claimed for a while, decided with a reason, and every decision can be undone."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Connection
 
+from foundation.auth.roles import OWN_QUEUE_ROLES, PRIVACY_ROLES
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.ids import new_id
 from foundation.principal import Principal
 from mpi.matching import veto
 from mpi.matching.explain import REASONS as WORDS_OF
+from mpi.matching.harm import PRIVACY_OFFICER, REGIONAL_TEAM, TEAMS
 from mpi.matching.questions import Kind
-from mpi.service import trail
+from mpi.service import samples, trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, edge_row, weigh_pair
 from mpi.service.fold import (
@@ -28,11 +30,12 @@ from mpi.service.fold import (
 from mpi.service.link import Change, Linked, Moved, link_in, repartition, taken_again
 from mpi.service.numbers import form_of
 from mpi.store import graph as graph_store
+from mpi.store import queue as queue_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
 from mpi.store.graph import DecisionRow, EdgeRow
 from mpi.store.records import RecordRow
-from mpi.store.tasks import TaskRow
+from mpi.store.tasks import TaskRow, Wanted
 
 Verdict = Literal["same", "different", "not-enough"]
 VERDICTS: tuple[Verdict, ...] = ("same", "different", "not-enough")
@@ -63,17 +66,20 @@ class FieldReason:
 
     field: str
     reason: str
-    weight_millibits: int
+    weight_millibits: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEdge:
-    """One pair of records behind a task. Where a location is protected, neither weight nor reasons know of it."""
+    """One pair of records behind a task. Where a location is protected, neither weight nor reasons know of it.
+
+    Of a possible match no weight is told, nor whether the pair would link: see ``Task``.
+    """
 
     low_id: int
     high_id: int
-    weight_millibits: int
-    may_link: bool
+    weight_millibits: int | None
+    may_link: bool | None
     conflict: str | None
     reasons: tuple[FieldReason, ...]
 
@@ -111,8 +117,12 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A question for people. ``version`` is the ETag. ``weight_millibits`` is None as well where the weight would tell of a protected
-    location."""
+    """A question for people.
+
+    ``version`` is the ETag. ``weight_millibits`` is None where it would tell of a protected location, and of every possible match: what the
+    model thinks is not told to who is asked. ``expected_harm`` is its place within its kind, in thousandths of a wrong view to come.
+    ``routed_to`` is a team, or an organisation that the reader may act for; None is another one, whose name would tell who knows someone.
+    """
 
     task_id: int
     kind: str
@@ -126,6 +136,24 @@ class Task:
     claimed_by: str | None
     claimed_until: datetime | None
     sides: tuple[tuple[int, ...], ...]
+    expected_harm: int
+    routed_to: str | None
+    escalated_to: str | None
+    deferred_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What was done with a task beside deciding it: ``deferred`` until when, ``escalated`` to whom, or a lease that ran out."""
+
+    act: str
+    reason: str | None
+    until: datetime | None
+    target: str | None
+    done_by: str
+    done_at: datetime
+    undone_by: str | None
+    undone_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +165,11 @@ class TaskDetail:
     edges: tuple[TaskEdge, ...]
     comments: tuple[Comment, ...]
     decisions: tuple[Decided, ...]
+    acts: tuple[Act, ...]
     needs_second_reader: bool
 
 
-Cursor = tuple[int, datetime, int]
+Cursor = task_store.Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +196,43 @@ class TaskOutcome:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
+EVERYTHING, OWN = "*", "own"
+"""Said in place of an organisation or a team: the whole queue, and what the reader's own organisations can mend."""
+
+
+def begins_with(by: Principal) -> str:
+    """Return whose tasks a reader begins with, where they do not say.
+
+    Those who look after one organisation's records: what it can mend. Privacy officers: what was handed on to them. All others: all.
+    """
+    if by.role in OWN_QUEUE_ROLES:
+        return OWN
+    return PRIVACY_OFFICER if by.role in PRIVACY_ROLES else EVERYTHING
+
+
+def routes_for(by: Principal, asked: str | None) -> frozenset[str] | None:
+    """Return the routes of the queue that a reader asks for; None is all of them.
+
+    The whole queue and a team's tasks are anyone's to see. But by an organisation that a reader may not act for nobody may sort: it would
+    tell whom that one knows.
+
+    Raises:
+        Forbidden: ``organisation-not-yours``.
+    """
+    if asked in (None, EVERYTHING):
+        return None
+    if asked == OWN:
+        return frozenset({by.organisation, *by.organisations}) - {EVERYTHING}
+    if asked not in TEAMS and not by.may_act_for(asked):
+        raise Forbidden("organisation-not-yours", field="for")
+    return frozenset({asked})
+
+
+def check_kind(kind: str | None) -> None:
+    if kind is not None and kind not in {one.value for one in Kind}:
+        raise Invalid("task-kind-unknown", field="kind")
+
+
 def list_tasks(
     mpi: Mpi,
     by: Principal,
@@ -174,25 +240,33 @@ def list_tasks(
     limit: int = 50,
     after: Cursor | None = None,
     kind: str | None = None,
-    states: Collection[str] = ("open",),
+    view: str = "open",
+    for_whom: str | None = None,
 ) -> TaskPage:
-    """Return a page of the queue, worst type first, then the oldest.
+    """Return a page of the queue: worst type first, then by expected harm, then the oldest.
+
+    Args:
+        view: ``open`` leaves out what is put off until later; ``deferred`` is that; ``escalated``, ``decided``, ``closed``.
+        for_whom: as ``routes_for``.
 
     Raises:
-        Invalid: ``task-kind-unknown``.
+        Invalid: ``task-kind-unknown``. Forbidden: ``organisation-not-yours``.
     """
-    if kind is not None and kind not in {one.value for one in Kind}:
-        raise Invalid("task-kind-unknown", field="kind")
-    with mpi.db.read() as tx:
-        rows = task_store.list_tasks(tx, limit=limit + 1, after=after, states=states, kind=kind)
-        page = rows[:limit]
-        protected = _protected(tx, page)
-    last = page[-1] if len(rows) > limit else None
+    check_kind(kind)
     now = mpi.clock.now()
-    return TaskPage(
-        tuple(_task(row, now, protected) for row in page),
-        (last.rank, last.opened_at, last.task_id) if last is not None else None,
-    )
+    wanted = Wanted(now, view, kind, routes_for(by, for_whom))
+    with mpi.db.read() as tx:
+        rows = task_store.list_tasks(tx, wanted, limit=limit + 1, after=after)
+        page = rows[:limit]
+        tasks = tell_tasks(tx, page, now, by)
+    last = page[-1] if len(rows) > limit else None
+    return TaskPage(tasks, task_store.place_of(last) if last is not None else None)
+
+
+def tell_tasks(tx: Connection, rows: Sequence[TaskRow], now: datetime, by: Principal) -> tuple[Task, ...]:
+    """Return tasks as this reader may be told of them."""
+    protected = _protected(tx, rows)
+    return tuple(_task(row, now, protected, by) for row in rows)
 
 
 def get_task(mpi: Mpi, task_id: int, by: Principal) -> TaskDetail:
@@ -203,31 +277,53 @@ def get_task(mpi: Mpi, task_id: int, by: Principal) -> TaskDetail:
     """
     with mpi.db.read() as tx:
         mpi = mpi.at(tx)
-        row = _read(tx, task_id)
+        row = read_row(tx, task_id)
         members = sorted({number for side in row.sides for number in side})
         records = record_store.read_records(tx, members)
         edges = graph_store.read_edges(tx, members)
         comments = task_store.read_comments(tx, task_id)
-        decisions = graph_store.read_task_decisions(tx, task_id)
+        decisions = _read_decisions(tx, row)
+        acts = queue_store.read_acts(tx, task_id)
         protected = _protected(tx, [row])
+        if row.is_sample:
+            edges = samples.edge_of(tx, mpi, row, records)
     inside = set(members)
     edges = {pair: edge for pair, edge in edges.items() if inside.issuperset(pair)}
+    if not row.is_sample:
+        edges = without_location(mpi, edges, records, protected)
+    is_weighed = row.kind != Kind.POSSIBLE.value
     return TaskDetail(
-        task=_task(row, mpi.clock.now(), protected),
-        sides=tuple(_side(side, records) for side in row.sides),
-        edges=tuple(
-            TaskEdge(
-                low, high, edge.weight_millibits, edge.may_link, edge.conflict, field_reasons(edge.parts)
-            )
-            for (low, high), edge in sorted(without_location(mpi, edges, records, protected).items())
-        ),
+        task=_task(row, mpi.clock.now(), protected, by),
+        sides=tuple(_side(row, side, records) for side in row.sides),
+        edges=tuple(_edge(pair, edge, is_weighed) for pair, edge in sorted(edges.items())),
         comments=tuple(Comment(one.author, one.comment, one.written_at) for one in comments),
         decisions=tuple(_decided(one) for one in decisions),
+        acts=tuple(
+            Act(
+                one.act,
+                one.reason,
+                one.until,
+                one.target,
+                one.done_by,
+                one.done_at,
+                one.undone_by,
+                one.undone_at,
+            )
+            for one in acts
+        ),
         needs_second_reader=any(one.state == "proposed" for one in decisions),
     )
 
 
-def _read(tx: Connection, task_id: int) -> TaskRow:
+def _edge(pair: Pair, edge: EdgeRow, is_weighed: bool) -> TaskEdge:
+    reasons = field_reasons(edge.parts)
+    if is_weighed:
+        return TaskEdge(*pair, edge.weight_millibits, edge.may_link, edge.conflict, reasons)
+    blind = tuple(replace(one, weight_millibits=None) for one in reasons)
+    return TaskEdge(*pair, None, None, edge.conflict, blind)
+
+
+def read_row(tx: Connection, task_id: int) -> TaskRow:
     row = task_store.read_task(tx, task_id)
     if row is None:
         raise NotFound("task-unknown", ids={"task_id": str(task_id)})
@@ -241,31 +337,45 @@ def _protected(tx: Connection, rows: Sequence[TaskRow]) -> frozenset[int]:
     )
 
 
-def _read_back(tx: Connection, mpi: Mpi, task_id: int) -> Task:
-    row = _read(tx, task_id)
-    return _task(row, mpi.clock.now(), _protected(tx, [row]))
+def read_back(tx: Connection, mpi: Mpi, task_id: int, by: Principal) -> Task:
+    (task,) = tell_tasks(tx, [read_row(tx, task_id)], mpi.clock.now(), by)
+    return task
 
 
-def _task(row: TaskRow, now: datetime, protected: frozenset[int] = frozenset()) -> Task:
+def holder_of(row: TaskRow, now: datetime) -> str | None:
+    """Return whose a task is by a lease that has not run out."""
+    return row.claimed_by if row.claimed_until is not None and row.claimed_until > now else None
+
+
+def _task(row: TaskRow, now: datetime, protected: frozenset[int], by: Principal) -> Task:
     is_hidden = any(not protected.isdisjoint(side) for side in row.sides)
-    is_claimed = row.claimed_until is not None and row.claimed_until > now
+    is_claimed = holder_of(row, now) is not None
+    may_see_route = row.routed_to in TEAMS or by.may_act_for(row.routed_to)
+    is_deferred = row.deferred_until is not None and row.deferred_until > now
     return Task(
         task_id=row.task_id,
         kind=row.kind,
         state=row.state,
         version=row.version,
         reason=row.reason,
-        weight_millibits=None if is_hidden else row.weight_millibits,
-        is_binding=row.is_binding,
+        weight_millibits=None if is_hidden or row.kind == Kind.POSSIBLE.value else row.weight_millibits,
+        is_binding=row.is_binding or row.is_sample,
         opened_at=row.opened_at,
         changed_at=row.changed_at,
         claimed_by=row.claimed_by if is_claimed else None,
         claimed_until=row.claimed_until if is_claimed else None,
         sides=tuple(tuple(sorted(side)) for side in row.sides),
+        expected_harm=row.harm,
+        routed_to=row.routed_to if may_see_route else None,
+        escalated_to=row.escalated_to,
+        deferred_until=row.deferred_until if is_deferred else None,
     )
 
 
-def _side(side: Collection[int], records: dict[int, RecordRow]) -> TaskSide:
+def _side(row: TaskRow, side: Collection[int], records: Mapping[int, RecordRow]) -> TaskSide:
+    if row.is_sample:
+        # The id that each side would bear, were they two persons; any id of a record leads to its person.
+        return TaskSide(tuple(sorted(side)), (min(side),))
     persons = {records[number].person_id for number in side if number in records}
     return TaskSide(tuple(sorted(side)), tuple(sorted(person for person in persons if person is not None)))
 
@@ -297,6 +407,13 @@ def without_location(
     return told
 
 
+def _read_decisions(tx: Connection, row: TaskRow) -> list[DecisionRow]:
+    """Return what was decided on a task, what was undone too."""
+    if row.is_sample:
+        return samples.read_answers(tx, row)
+    return graph_store.read_task_decisions(tx, row.task_id)
+
+
 def _decided(row: DecisionRow) -> Decided:
     return Decided(
         row.decision_id,
@@ -316,7 +433,7 @@ def _decided(row: DecisionRow) -> Decided:
 
 
 def claim_task(mpi: Mpi, task_id: int, by: Principal, *, if_match: int | None = None) -> Task:
-    """Take a task for half an hour, so that two people do not read the same one; the holder may take it again.
+    """Take a task for half an hour, so that two people do not read the same one. The holder renews the half hour by taking it again.
 
     Raises:
         NotFound: ``task-unknown``.
@@ -324,13 +441,19 @@ def claim_task(mpi: Mpi, task_id: int, by: Principal, *, if_match: int | None = 
     """
 
     def take(tx: Connection) -> Task:
-        row = _open(tx, mpi, task_id, by, if_match)
-        now = mpi.clock.now()
-        return _set(
-            tx, mpi, row, by, "task-claimed", claimed_by=by.id, claimed_until=now + LEASE, changed_at=now
-        )
+        return take_claim(tx, mpi, _open(tx, mpi, task_id, by, if_match), by)
 
     return taken_again(mpi, take)
+
+
+def take_claim(tx: Connection, mpi: Mpi, row: TaskRow, by: Principal) -> Task:
+    """Let a reader hold a task whose row this transaction holds; a lease of another that ran out is noted."""
+    now = mpi.clock.now()
+    if row.claimed_by is not None and row.claimed_by != by.id:
+        queue_store.insert_act(tx, row.task_id, "lease-expired", row.claimed_by, row.claimed_until or now)
+    return set_task(
+        tx, mpi, row, by, "task-claimed", claimed_by=by.id, claimed_until=now + LEASE, changed_at=now
+    )
 
 
 def release_task(mpi: Mpi, task_id: int, by: Principal, *, if_match: int | None = None) -> Task:
@@ -343,9 +466,11 @@ def release_task(mpi: Mpi, task_id: int, by: Principal, *, if_match: int | None 
     def take(tx: Connection) -> Task:
         row = _open(tx, mpi, task_id, by, if_match)
         now = mpi.clock.now()
-        if _task(row, now).claimed_by is None:
+        if holder_of(row, now) is None:
             raise Conflict("task-not-claimed", ids={"task_id": str(task_id)})
-        return _set(tx, mpi, row, by, "task-released", claimed_by=None, claimed_until=None, changed_at=now)
+        return set_task(
+            tx, mpi, row, by, "task-released", claimed_by=None, claimed_until=None, changed_at=now
+        )
 
     return taken_again(mpi, take)
 
@@ -355,37 +480,48 @@ def comment_task(mpi: Mpi, task_id: int, by: Principal, comment: str) -> None:
 
     Raises:
         Invalid: ``comment-empty``, ``text-too-long`` or ``control-character``.
-        NotFound: ``task-unknown``.
+        NotFound: ``task-unknown``. Forbidden: ``scope-missing``.
     """
     if not comment.strip():
         raise Invalid("comment-empty", field="comment")
-    _check_comment(comment)
+    check_comment(comment)
     with mpi.db.write() as tx:
-        _read(tx, task_id)
+        check_may_work(read_row(tx, task_id), by)
         task_store.insert_comment(tx, new_id(), task_id, by.id, comment, mpi.clock.now())
         trail.note(tx, by, mpi.clock.now(), "task-commented", detail={"task_id": str(task_id)})
+
+
+def check_may_work(row: TaskRow, by: Principal) -> None:
+    """See that someone may say something of a task: who works the queue, and a privacy officer of what was handed on to them.
+
+    Raises:
+        Forbidden: ``scope-missing``.
+    """
+    is_advice = row.escalated_to == PRIVACY_OFFICER and "tasks:advise" in by.scopes
+    if "tasks:work" not in by.scopes and not is_advice:
+        raise Forbidden("scope-missing", detail="Needs the scope tasks:work.")
 
 
 def _open(tx: Connection, mpi: Mpi, task_id: int, by: Principal, if_match: int | None) -> TaskRow:
     row = task_store.read_task(tx, task_id, for_update=True)
     if row is None:
         raise NotFound("task-unknown", ids={"task_id": str(task_id)})
-    _check(row, mpi.clock.now(), by, if_match)
+    check_free(row, mpi.clock.now(), by, if_match)
     return row
 
 
-def _check(row: TaskRow, now: datetime, by: Principal, if_match: int | None) -> None:
+def check_free(row: TaskRow, now: datetime, by: Principal, if_match: int | None) -> None:
     ids = {"task_id": str(row.task_id), "version": str(row.version)}
     if if_match is not None and row.version != if_match:
         raise Conflict("task-stale", ids=ids)
     if row.state != "open":
         raise Conflict("task-not-open", ids=ids)
-    holder = _task(row, now).claimed_by
+    holder = holder_of(row, now)
     if holder is not None and holder != by.id:
         raise Conflict("task-claimed", ids=ids)
 
 
-def _hold(tx: Connection, row: TaskRow) -> None:
+def hold_row(tx: Connection, row: TaskRow) -> None:
     """Hold a task's row; what was read before must still be so.
 
     Raises:
@@ -396,10 +532,13 @@ def _hold(tx: Connection, row: TaskRow) -> None:
         raise Moved
 
 
-def _set(tx: Connection, mpi: Mpi, row: TaskRow, by: Principal, kind: str, **values: Any) -> Task:
+def set_task(
+    tx: Connection, mpi: Mpi, row: TaskRow, by: Principal, kind: str, *reasons: str, **values: Any
+) -> Task:
+    """Set columns of a task whose row this transaction holds, with an audit row of this kind."""
     task_store.update_task(tx, row.task_id, {**values, "version": row.version + 1})
-    trail.note(tx, by, mpi.clock.now(), kind, detail={"task_id": str(row.task_id)})
-    return _read_back(tx, mpi, row.task_id)
+    trail.note(tx, by, mpi.clock.now(), kind, *reasons, detail={"task_id": str(row.task_id)})
+    return read_back(tx, mpi, row.task_id, by)
 
 
 # Decisions -----------------------------------------------------------------------------------------------------------
@@ -414,11 +553,15 @@ def decide_task(
     reason: str,
     comment: str | None = None,
     if_match: int | None = None,
+    also: Callable[[Connection, TaskOutcome], None] = lambda _tx, _outcome: None,
 ) -> TaskOutcome:
     """Answer a task: *same* joins its sides, *different* keeps every cross pair apart, *not-enough* asks again only with new evidence.
 
-    Of a held update, *same* lets it stand and *different* rejects it. A *same* between sides whose verified numbers or birth orders
-    differ waits for a second reader.
+    Of a held update, *same* lets it stand and *different* rejects it. What ``needs_second`` names waits for a second reader; two who
+    disagree hand the task on to the regional team. An answer to a sample changes nothing in the index.
+
+    Args:
+        also: what is to be written in the same transaction.
 
     Raises:
         Invalid: ``verdict-unknown``, ``verdict-not-applicable``, ``reason-unknown``, ``comment-missing``, ``text-too-long``,
@@ -427,27 +570,36 @@ def decide_task(
         Conflict: ``task-stale``, ``task-not-open``, ``task-claimed``, or ``second-reader-same`` for the first reader's own second.
         Forbidden: ``reader-not-a-person`` where two readers are needed.
     """
-    _check_answer(by, verdict, reason, comment)
+    check_answer(verdict, reason, comment)
 
     def take(tx: Connection) -> TaskOutcome:
+        outcome = decide(tx)
+        also(tx, outcome)
+        return outcome
+
+    def decide(tx: Connection) -> TaskOutcome:
         index = mpi.at(tx)
-        row = _read(tx, task_id)
-        _check(row, mpi.clock.now(), by, if_match)
-        if _is_out_of_place(row, verdict):
+        row = read_row(tx, task_id)
+        check_free(row, mpi.clock.now(), by, if_match)
+        if is_out_of_place(row, verdict):
             raise Invalid("verdict-not-applicable", field="verdict")
+        if row.is_sample:
+            hold_row(tx, row)
+            decision_id = samples.answer(tx, index, row, by, verdict, reason, comment)
+            return TaskOutcome(read_back(tx, mpi, task_id, by), "decided", decision_id)
         proposal = next(
             (one for one in graph_store.read_task_decisions(tx, task_id) if one.state == "proposed"), None
         )
         if proposal is not None:
             return _second(tx, index, row, proposal, by, verdict, comment)
-        needs_second = verdict == "same" and _is_over_veto(tx, index, row)
-        if needs_second:
+        is_first = needs_second(tx, index, row, verdict)
+        if is_first:
             _check_reader(by)
-        state = "proposed" if needs_second else "standing"
+        state = "proposed" if is_first else "standing"
         decision_id = _insert(tx, mpi, row, by, verdict, reason, comment, state)
-        if needs_second:
-            _hold(tx, row)
-            task = _set(
+        if is_first:
+            hold_row(tx, row)
+            task = set_task(
                 tx,
                 mpi,
                 row,
@@ -466,29 +618,40 @@ def decide_task(
 
 
 def undo_decision(
-    mpi: Mpi, task_id: int, by: Principal, *, comment: str | None = None, if_match: int | None = None
+    mpi: Mpi,
+    task_id: int,
+    by: Principal,
+    *,
+    comment: str | None = None,
+    if_match: int | None = None,
+    decision_id: int | None = None,
 ) -> TaskOutcome:
     """Take back the decision on a task: groups, tasks and id resolution stand as they would without it. Epochs still rise.
 
+    Args:
+        decision_id: only this one.
+
     Raises:
         NotFound: ``task-unknown``.
-        Conflict: ``task-stale``, or ``task-not-decided`` where no decision stands.
+        Conflict: ``task-stale``, ``task-not-decided`` where no decision stands, ``task-decided-since`` where it is another one.
     """
-    _check_comment(comment)
+    check_comment(comment)
 
     def take(tx: Connection) -> TaskOutcome:
         index = mpi.at(tx)
-        row = _read(tx, task_id)
+        row = read_row(tx, task_id)
         if if_match is not None and row.version != if_match:
             raise Conflict("task-stale", ids={"task_id": str(task_id), "version": str(row.version)})
-        standing = [
-            one
-            for one in graph_store.read_task_decisions(tx, task_id)
-            if one.state in ("standing", "proposed")
-        ]
-        if not standing:
+        live = [one for one in _read_decisions(tx, row) if one.state in ("standing", "proposed")]
+        if not live:
             raise Conflict("task-not-decided", ids={"task_id": str(task_id)})
-        decision = standing[-1]
+        if decision_id not in (None, live[-1].decision_id):
+            raise Conflict("task-decided-since", ids={"task_id": str(task_id)})
+        if row.is_sample:
+            hold_row(tx, row)
+            answer_id = samples.take_back(tx, mpi, row, by, comment)
+            return TaskOutcome(read_back(tx, mpi, task_id, by), "undone", answer_id)
+        decision = live[-1]
         now = mpi.clock.now()
         graph_store.update_decision(tx, decision.decision_id, state="undone", undone_by=by.id, undone_at=now)
         if comment:
@@ -499,10 +662,10 @@ def undo_decision(
             if row.kind == Kind.OVERLAY.value:
                 _hold_again(tx, index, decision, by)
             _repartition(tx, index, row, change)
-            task = _read_back(tx, mpi, task_id)
+            task = read_back(tx, mpi, task_id, by)
         else:
-            _hold(tx, row)
-            task = _set(tx, mpi, row, by, "task-proposal-undone", changed_at=now)
+            hold_row(tx, row)
+            task = set_task(tx, mpi, row, by, "task-proposal-undone", changed_at=now)
         return TaskOutcome(task, "undone", decision.decision_id)
 
     outcome = taken_again(mpi, take)
@@ -510,17 +673,17 @@ def undo_decision(
     return outcome
 
 
-def _check_answer(by: Principal, verdict: str, reason: str, comment: str | None) -> None:
+def check_answer(verdict: str, reason: str, comment: str | None) -> None:
     if verdict not in VERDICTS:
         raise Invalid("verdict-unknown", field="verdict")
     if reason not in REASONS:
         raise Invalid("reason-unknown", field="reason")
     if reason == "other" and not (comment and comment.strip()):
         raise Invalid("comment-missing", field="comment")
-    _check_comment(comment)
+    check_comment(comment)
 
 
-def _check_comment(comment: str | None) -> None:
+def check_comment(comment: str | None) -> None:
     if comment is None:
         return
     if len(comment) > MAX_COMMENT:
@@ -535,7 +698,7 @@ def _check_reader(by: Principal) -> None:
         raise Forbidden("reader-not-a-person")
 
 
-def _is_out_of_place(row: TaskRow, verdict: Verdict) -> bool:
+def is_out_of_place(row: TaskRow, verdict: Verdict) -> bool:
     """One group cannot be told apart from itself; and a held update stays a question until someone can answer it."""
     if row.kind == Kind.OVERLAY.value:
         return verdict == "not-enough"
@@ -551,22 +714,49 @@ def _second(
     verdict: Verdict,
     comment: str | None,
 ) -> TaskOutcome:
-    """Take the second reader's word on a proposed *same*."""
+    """Take the second reader's word on what the first one proposed."""
     now = mpi.clock.now()
     if proposal.decided_by == by.id:
         raise Conflict("second-reader-same", ids={"task_id": str(row.task_id)})
     _check_reader(by)
     if comment:
         task_store.insert_comment(tx, new_id(), row.task_id, by.id, comment, now)
-    if verdict != "same":
-        _hold(tx, row)
+    if verdict != proposal.verdict:
+        hold_row(tx, row)
         graph_store.update_decision(
             tx, proposal.decision_id, state="declined", undone_by=by.id, undone_at=now
         )
-        task = _set(tx, mpi, row, by, "task-disagreed", claimed_by=None, claimed_until=None, changed_at=now)
+        queue_store.insert_act(
+            tx, row.task_id, "escalated", by.id, now, reason="readers-disagree", target=REGIONAL_TEAM
+        )
+        task = set_task(
+            tx,
+            mpi,
+            row,
+            by,
+            "task-disagreed",
+            claimed_by=None,
+            claimed_until=None,
+            changed_at=now,
+            escalated_to=REGIONAL_TEAM,
+            routed_to=REGIONAL_TEAM,
+        )
         return TaskOutcome(task, "disagreed", proposal.decision_id)
     graph_store.update_decision(tx, proposal.decision_id, state="standing", seconded_by=by.id)
     return _apply(tx, mpi, row, by, proposal.decision_id, verdict)
+
+
+SECOND_READER: Mapping[str, frozenset[str]] = {
+    Kind.IN_DOUBT.value: frozenset({"same", "different"}),
+}
+"""The answers that need two readers, by kind; beside them every *same* over verified numbers or birth orders that differ."""
+
+
+def needs_second(tx: Connection, mpi: Mpi, row: TaskRow, verdict: str) -> bool:
+    """Whether an answer to a task stands only once a second person gives it too."""
+    if verdict in SECOND_READER.get(row.kind, ()):
+        return True
+    return verdict == "same" and _is_over_veto(tx, mpi, row)
 
 
 def _is_over_veto(tx: Connection, mpi: Mpi, row: TaskRow) -> bool:
@@ -628,7 +818,7 @@ def _apply(
     change = Change("task-decided", by, decision_id, row, answers=True)
     _repartition(tx, mpi, row, change)
     _audit(tx, mpi, by, "task-decided", row, decision_id, verdict)
-    task = _read_back(tx, mpi, row.task_id)
+    task = read_back(tx, mpi, row.task_id, by)
     return TaskOutcome(task, "decided" if task.state == "decided" else "refused", decision_id)
 
 

@@ -61,6 +61,7 @@ from mpi.service.load import (
     load_records,
 )
 from mpi.service.lookup import NHS_NUMBER_SYSTEM, lookup_key
+from mpi.service.place import UNTOLD
 from mpi.service.questions import Question, open_questions, splits_of
 from mpi.service.receive import document_of, first_versions
 from mpi.service.renew import renew_records, reread_numbers
@@ -825,6 +826,7 @@ class Settlement:
         questions = self.questions()
         stored = {(one.kind, one.subject): one for one in task_store.read_all_tasks(self._tx)}
         questions += self._of_history(stored)
+        self._open_before = [one for one in stored.values() if one.state == "open"]
         return compare_tasks(
             questions,
             stored,
@@ -864,6 +866,9 @@ class Settlement:
         self._write_history()
         task_store.insert_tasks(tx, tasks.inserted, stage.put_named)
         task_store.replace_tasks(tx, (*tasks.reopened, *tasks.altered, *tasks.closed))
+        task_store.wake_tasks(tx, [one.task_id for one in (*tasks.reopened, *tasks.altered)])
+        # Whom these tasks are about has changed, and with it what their place may tell: the worker places them again.
+        task_store.forget_place(tx, UNTOLD, self._moved_about())
         self._leave_trail(tasks, epochs, renewed)
         joined, parted = self._joined_and_parted()
         rows = np.arange(len(self.ids))
@@ -882,6 +887,16 @@ class Settlement:
             "tasks_closed": len(tasks.closed),
             "left_out": tuple((rows[(rows >= self._stored) & ~self.is_ok] - self._stored).tolist()),
         }
+
+    def _moved_about(self) -> set[int]:
+        """Return the records of tasks that stood open and are about anyone to whom a record came, or from whom one went."""
+        moved = {*self.person[self.is_moved].tolist(), *self.before[self.is_moved].tolist()}
+        found: set[int] = set()
+        for row in self._open_before if moved else ():
+            members = {number for side in row.sides for number in side}
+            if not moved.isdisjoint(self.person_of.get(number, 0) for number in members):
+                found |= members
+        return found
 
     def _insert_new(self) -> None:
         """Insert new records with their versions and their keys, these in order, so that neighbours on a page are written together."""

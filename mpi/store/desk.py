@@ -14,11 +14,11 @@ def count_open(tx: Connection) -> dict[str, int]:
 
 
 def claimed_by(tx: Connection, reader: str, now: datetime, limit: int) -> list[int]:
-    """Return the open tasks that a reader holds, worst and oldest first."""
+    """Return the open tasks that a reader holds, in the order of the queue."""
     statement = (
         select(task.c.task_id)
         .where(task.c.state == "open", task.c.claimed_by == reader, task.c.claimed_until > now)
-        .order_by(task.c.rank, task.c.opened_at, task.c.task_id)
+        .order_by(task.c.rank, task.c.harm.desc(), task.c.opened_at, task.c.task_id)
         .limit(limit)
     )
     return list(tx.scalars(statement))

@@ -19,11 +19,15 @@ from mpi.store.tables import (
     link_decision,
     link_decision_member,
     purge,
+    record_activity,
     record_version,
     source_record,
     task,
+    task_act,
+    task_answer,
     task_comment,
     task_member,
+    task_sample,
     tombstone,
 )
 from mpi.store.tasks import TaskRow
@@ -64,7 +68,7 @@ def read_traces(tx: Connection, record_id: int) -> Traces:
         )
     )
     named = graph_store.read_decisions(tx, [record_id], ALL_STATES)
-    tasks = {row.task_id: row for row in task_store.read_tasks_of(tx, [record_id])}
+    tasks = {row.task_id: row for row in task_store.read_tasks_of(tx, [record_id], with_samples=True)}
     for decision in named:
         if decision.task_id is not None and decision.task_id not in tasks:
             row = task_store.read_task(tx, decision.task_id)
@@ -106,6 +110,7 @@ def clear_record(tx: Connection, row: RecordRow, traces: Traces, now: datetime) 
     decided = _clear_decisions(tx, number, traces.decisions)
     cleared = _clear_tasks(tx, number, traces, decided, now)
     tx.execute(delete(record_version).where(record_version.c.record_id == number))
+    tx.execute(delete(record_activity).where(record_activity.c.record_id == number))
     _leave_id(tx, number, now)
     return cleared
 
@@ -168,6 +173,8 @@ def _clear_tasks(
             evidence = _without(number, row.evidence)
             kept.append(replace(row, sides=sides, evidence=evidence, version=row.version + 1, changed_at=now))
     lost = [row.task_id for row in gone]
+    for table in (task_act, task_answer, task_sample):
+        tx.execute(delete(table).where(within(tx, table.c.task_id, lost)))
     tx.execute(delete(task_member).where(within(tx, task_member.c.task_id, lost)))
     tx.execute(delete(task).where(within(tx, task.c.task_id, lost)))
     task_store.replace_tasks(tx, kept)

@@ -364,6 +364,12 @@ def scan_records(tx: Connection, after: int, limit: int) -> list[RecordRow]:
     return [_record(row) for row in tx.execute(statement)]
 
 
+def id_range(tx: Connection) -> tuple[int, int]:
+    """Return the least and the greatest id of a record; zeros where there is none."""
+    row = tx.execute(select(func.min(source_record.c.record_id), func.max(source_record.c.record_id))).one()
+    return (row[0] or 0, row[1] or 0)
+
+
 def scan_groups(tx: Connection) -> list[tuple[int, RecordKey]]:
     """Return (person id, record key) of every linked record, in order of person."""
     columns = (

@@ -182,6 +182,7 @@ link_decision = Table(
     ),  # what the reader had before them: new evidence opens the task again
     CheckConstraint("verdict in ('same', 'different', 'not-enough')", name="verdict_is_known"),
     CheckConstraint("state in ('proposed', 'standing', 'declined', 'undone')", name="state_is_known"),
+    Index("ix_link_decision_task_id", "task_id"),
 )
 
 link_decision_member = Table(
@@ -235,9 +236,40 @@ task = Table(
     Column("claimed_by", String(128)),
     Column("claimed_until", UtcDateTime),
     Column("decision_id", Id),
+    Column(
+        "harm", Integer, nullable=False
+    ),  # wrong views to expect, in thousandths: its place within its type
+    Column("routed_to", String(20), nullable=False),  # an ODS code, or a team
+    Column("escalated_to", String(20)),
+    Column("deferred_until", UtcDateTime),
+    Column("is_sample", Boolean, nullable=False),  # asked of a reader, and not by the index
+    Column("placed_at", UtcDateTime),  # when harm and route were worked out; none while they are stale
     UniqueConstraint("kind", "subject"),
     CheckConstraint("state in ('open', 'decided', 'closed')", name="state_is_known"),
-    Index("ix_task_queue", "state", "rank", "opened_at", "task_id"),
+    CheckConstraint("escalated_to in ('regional-team', 'privacy-officer')", name="team_is_known"),
+)
+Index("ix_task_queue", task.c.state, task.c.rank, task.c.harm.desc(), task.c.opened_at, task.c.task_id)
+Index(
+    "ix_task_route",
+    task.c.routed_to,
+    task.c.state,
+    task.c.rank,
+    task.c.harm.desc(),
+    task.c.opened_at,
+    task.c.task_id,
+)
+# What the worker has to place, and which claims may have run out.
+Index(
+    "ix_task_placed_at",
+    task.c.placed_at,
+    sqlite_where=task.c.state == "open",
+    postgresql_where=task.c.state == "open",
+)
+Index(
+    "ix_task_claimed_until",
+    task.c.claimed_until,
+    sqlite_where=task.c.claimed_by.is_not(None),
+    postgresql_where=task.c.claimed_by.is_not(None),
 )
 
 task_member = Table(
@@ -259,6 +291,100 @@ task_comment = Table(
     Column("comment", Text, nullable=False),
     Column("written_at", UtcDateTime, nullable=False),
     Index("ix_task_comment_task_id", "task_id"),
+)
+
+# What readers did with a task beside deciding it, and leases that ran out. Codes, ids and times only: words are comments.
+task_act = Table(
+    "task_act",
+    metadata,
+    Column("act_id", Id, primary_key=True, autoincrement=False),
+    Column("task_id", Id, ForeignKey("task.task_id"), nullable=False),
+    Column("act", String(16), nullable=False),
+    Column("reason", String(40)),
+    Column("until", UtcDateTime),
+    Column("target", String(20)),
+    Column("done_by", String(128), nullable=False),
+    Column("done_at", UtcDateTime, nullable=False),
+    Column("undone_by", String(128)),
+    Column("undone_at", UtcDateTime),
+    CheckConstraint("act in ('deferred', 'escalated', 'lease-expired')", name="act_is_known"),
+    CheckConstraint("(act = 'deferred') = (until is not null)", name="deferred_until_when"),
+    CheckConstraint("(act = 'escalated') = (target is not null)", name="escalated_to_whom"),
+    CheckConstraint("(undone_by is null) = (undone_at is null)", name="undone_by_someone"),
+    Index("ix_task_act_task_id", "task_id"),
+)
+
+# Tasks that the index does not ask: links drawn by lot, read blind, and pairs of which the answer is known.
+task_sample = Table(
+    "task_sample",
+    metadata,
+    Column("task_id", Id, ForeignKey("task.task_id"), primary_key=True, autoincrement=False),
+    Column("purpose", String(8), nullable=False),
+    Column("low_id", Id, nullable=False),
+    Column("high_id", Id, nullable=False),
+    Column("expected", String(12)),  # the answer that is known
+    Column("stratum", String(60)),  # of a link: its band of weight, and whose the newer record is
+    Column("reader", String(128)),  # for whom a known pair was put in
+    Column("drawn_by", String(128), nullable=False),
+    Column("drawn_at", UtcDateTime, nullable=False),
+    Column("review_id", Id),  # the task that an answer opened
+    CheckConstraint("purpose in ('blind', 'known')", name="purpose_is_known"),
+    CheckConstraint("(purpose = 'known') = (expected is not null)", name="known_has_answer"),
+    CheckConstraint("expected in ('same', 'different')", name="answer_is_known"),
+    Index("ix_task_sample_pair", "low_id", "high_id"),
+)
+
+# What readers answered to those: never an edge of the evidence graph.
+task_answer = Table(
+    "task_answer",
+    metadata,
+    Column("answer_id", Id, primary_key=True, autoincrement=False),
+    Column("task_id", Id, ForeignKey("task_sample.task_id"), nullable=False),
+    Column("verdict", String(12), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("comment", Text),
+    Column("decided_by", String(128), nullable=False),
+    Column("decided_at", UtcDateTime, nullable=False),
+    Column("undone_by", String(128)),
+    Column("undone_at", UtcDateTime),
+    CheckConstraint("verdict in ('same', 'different', 'not-enough')", name="verdict_is_known"),
+    CheckConstraint("state in ('standing', 'undone')", name="state_is_known"),
+    Index("ix_task_answer_task_id", "task_id"),
+)
+
+# One answer to several tasks, and what came of it for each.
+bulk_act = Table(
+    "bulk_act",
+    metadata,
+    Column("bulk_id", Id, primary_key=True, autoincrement=False),
+    Column("verdict", String(12), nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("done_by", String(128), nullable=False),
+    Column("done_at", UtcDateTime, nullable=False),
+    Column("undone_by", String(128)),
+    Column("undone_at", UtcDateTime),
+)
+
+bulk_act_task = Table(
+    "bulk_act_task",
+    metadata,
+    Column("bulk_id", Id, ForeignKey("bulk_act.bulk_id"), nullable=False),
+    Column("task_id", Id, nullable=False, autoincrement=False),
+    Column("decision_id", Id),
+    Column("outcome", String(16)),
+    Column("refusal", String(40)),
+    PrimaryKeyConstraint("bulk_id", "task_id"),
+    CheckConstraint("(decision_id is null) = (refusal is not null)", name="decided_or_refused"),
+)
+
+# How much a record has been looked at lately: a count that decays, as it stood at an instant.
+record_activity = Table(
+    "record_activity",
+    metadata,
+    Column("record_id", Id, primary_key=True, autoincrement=False),
+    Column("milliviews", Id, nullable=False),
+    Column("counted_at", UtcDateTime, nullable=False),
 )
 
 # Match models as documents, and who let which of them be in force. A model is named by its content.

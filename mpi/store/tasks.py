@@ -5,15 +5,32 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from mpi.store.batch import within
-from mpi.store.tables import source_record, task, task_comment, task_member
+from mpi.store.tables import link_decision, source_record, task, task_comment, task_member
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """A task. ``sides`` hold record ids; ``evidence`` is what opened it; ``rank`` 0 is the worst."""
+    """A task. ``sides`` hold record ids; ``evidence`` is what opened it; ``rank`` 0 is the worst.
+
+    ``harm`` orders the tasks of one rank. ``is_sample``: a reader is asked, and the index is not: no change of the graph closes it.
+    """
 
     task_id: int
     kind: str
@@ -31,6 +48,11 @@ class TaskRow:
     claimed_until: datetime | None
     decision_id: int | None
     sides: tuple[frozenset[int], ...]
+    harm: int
+    routed_to: str
+    escalated_to: str | None = None
+    deferred_until: datetime | None = None
+    is_sample: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +79,14 @@ _TASK = (
     task.c.claimed_until,
     task.c.decision_id,
 )
+_PLACE = (
+    task.c.harm,
+    task.c.routed_to,
+    task.c.escalated_to,
+    task.c.deferred_until,
+    task.c.is_sample,
+)
+_COLUMNS = (*_TASK, *_PLACE)
 
 
 def _with_sides(tx: Connection, rows: Sequence[Any]) -> list[TaskRow]:
@@ -69,30 +99,51 @@ def _with_sides(tx: Connection, rows: Sequence[Any]) -> list[TaskRow]:
     for task_id, record_id, side in tx.execute(members):
         sides.setdefault(task_id, {}).setdefault(side, set()).add(record_id)
     return [
-        TaskRow(*[*row, tuple(frozenset(records) for _, records in sorted(sides.get(row[0], {}).items()))])
+        TaskRow(
+            *(
+                *row[: len(_TASK)],
+                tuple(frozenset(records) for _, records in sorted(sides.get(row[0], {}).items())),
+                *row[len(_TASK) :],
+            )
+        )
         for row in rows
     ]
 
 
 def read_task(tx: Connection, task_id: int, *, for_update: bool = False) -> TaskRow | None:
-    statement = select(*_TASK).where(task.c.task_id == task_id)
+    statement = select(*_COLUMNS).where(task.c.task_id == task_id)
     if for_update:
         statement = statement.with_for_update()
     rows = _with_sides(tx, tx.execute(statement).all())
     return rows[0] if rows else None
 
 
-def read_tasks_of(tx: Connection, record_ids: Collection[int]) -> list[TaskRow]:
-    """Return every task, of whatever state, that names any of these records."""
+def read_tasks(tx: Connection, task_ids: Collection[int]) -> list[TaskRow]:
+    """Return those of these tasks that exist, in order of id."""
+    if not task_ids:
+        return []
+    statement = select(*_COLUMNS).where(within(tx, task.c.task_id, task_ids)).order_by(task.c.task_id)
+    return _with_sides(tx, tx.execute(statement).all())
+
+
+def read_tasks_of(
+    tx: Connection, record_ids: Collection[int], *, with_samples: bool = False
+) -> list[TaskRow]:
+    """Return every task of the index, of whatever state, that names any of these records."""
     if not record_ids:
         return []
     named = select(task_member.c.task_id).where(within(tx, task_member.c.record_id, record_ids))
-    return _with_sides(tx, tx.execute(select(*_TASK).where(task.c.task_id.in_(named))).all())
+    statement = select(*_COLUMNS).where(task.c.task_id.in_(named))
+    if not with_samples:
+        statement = statement.where(task.c.is_sample.is_(False))
+    return _with_sides(tx, tx.execute(statement).all())
 
 
 def read_all_tasks(tx: Connection) -> list[TaskRow]:
-    """Return every task, of whatever state, its row held until the transaction ends: no claim is lost to what is written."""
-    statement = select(*_TASK).order_by(task.c.task_id).with_for_update()
+    """Return every task of the index, of whatever state, its row held until the transaction ends: no claim is lost to what is written."""
+    statement = (
+        select(*_COLUMNS).where(task.c.is_sample.is_(False)).order_by(task.c.task_id).with_for_update()
+    )
     return _with_sides(tx, tx.execute(statement).all())
 
 
@@ -100,33 +151,116 @@ def read_subjects(tx: Connection, subjects: Collection[tuple[str, str]]) -> list
     """Return the tasks of these kinds and subjects, of whatever state."""
     if not subjects:
         return []
-    statement = select(*_TASK).where(tuple_(task.c.kind, task.c.subject).in_(sorted(subjects)))
+    statement = select(*_COLUMNS).where(tuple_(task.c.kind, task.c.subject).in_(sorted(subjects)))
     return _with_sides(tx, tx.execute(statement).all())
 
 
-def list_tasks(
-    tx: Connection,
-    *,
-    limit: int,
-    after: tuple[int, datetime, int] | None = None,
-    states: Collection[str] = ("open",),
-    kind: str | None = None,
-) -> list[TaskRow]:
-    """Return a page of the queue: worst kind first, then oldest. ``after`` is (rank, opened_at, task_id) of the last one seen."""
-    statement = select(*_TASK).where(task.c.state.in_(sorted(states)))
-    if kind is not None:
-        statement = statement.where(task.c.kind == kind)
+# The queue -----------------------------------------------------------------------------------------------------------
+
+VIEWS = ("open", "deferred", "escalated", "decided", "closed")
+"""What may be listed: ``open`` without what is put off, what is put off, what was handed on, and what is over."""
+
+Place = tuple[int, int, datetime, int]
+"""Where a task stands in the queue: rank, harm, since when, id. Less rank comes first, more harm, and then the oldest."""
+
+
+def place_of(row: TaskRow) -> Place:
+    return (row.rank, row.harm, row.opened_at, row.task_id)
+
+
+def order_of(row: TaskRow) -> tuple[int, int, datetime, int]:
+    """Return what sorts tasks as the queue does."""
+    return (row.rank, -row.harm, row.opened_at, row.task_id)
+
+
+_ORDER = (task.c.rank, task.c.harm.desc(), task.c.opened_at, task.c.task_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which tasks of the queue: a view of it at an instant, one kind or all, some routes or all of them (None)."""
+
+    now: datetime
+    view: str = "open"
+    kind: str | None = None
+    routes: frozenset[str] | None = None
+    but_not_to: str | None = None
+
+
+def _wanted(of: Wanted) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = [
+        task.c.state == (of.view if of.view in ("decided", "closed") else "open")
+    ]
+    if of.view == "open":
+        found.append(or_(task.c.deferred_until.is_(None), task.c.deferred_until <= of.now))
+    elif of.view == "deferred":
+        found.append(task.c.deferred_until > of.now)
+    elif of.view == "escalated":
+        found.append(task.c.escalated_to.is_not(None))
+    if of.kind is not None:
+        found.append(task.c.kind == of.kind)
+    if of.routes is not None:
+        found.append(task.c.routed_to.in_(sorted(of.routes)))
+    if of.but_not_to is not None:
+        found.append(task.c.routed_to != of.but_not_to)
+    return found
+
+
+def list_tasks(tx: Connection, of: Wanted, *, limit: int, after: Place | None = None) -> list[TaskRow]:
+    """Return a page of the queue: worst kind first, then by harm, then oldest. ``after`` is the place of the last one seen."""
+    statement = select(*_COLUMNS).where(*_wanted(of))
     if after is not None:
-        rank, opened_at, task_id = after
+        rank, harm, opened_at, task_id = after
         statement = statement.where(
             or_(
                 task.c.rank > rank,
-                and_(task.c.rank == rank, task.c.opened_at > opened_at),
-                and_(task.c.rank == rank, task.c.opened_at == opened_at, task.c.task_id > task_id),
+                and_(
+                    task.c.rank == rank,
+                    or_(
+                        task.c.harm < harm,
+                        and_(
+                            task.c.harm == harm,
+                            or_(
+                                task.c.opened_at > opened_at,
+                                and_(task.c.opened_at == opened_at, task.c.task_id > task_id),
+                            ),
+                        ),
+                    ),
+                ),
             )
         )
-    statement = statement.order_by(task.c.rank, task.c.opened_at, task.c.task_id).limit(limit)
-    return _with_sides(tx, tx.execute(statement).all())
+    return _with_sides(tx, tx.execute(statement.order_by(*_ORDER).limit(limit)).all())
+
+
+def take_next(tx: Connection, of: Wanted, reader: str) -> TaskRow | None:
+    """Hold and return the first task of the queue that is nobody's, and on which this reader has not spoken; two callers get two."""
+    spoke = exists().where(
+        link_decision.c.task_id == task.c.task_id,
+        link_decision.c.state == "proposed",
+        link_decision.c.decided_by == reader,
+    )
+    statement = (
+        select(*_COLUMNS)
+        .where(*_wanted(of), or_(task.c.claimed_until.is_(None), task.c.claimed_until <= of.now), ~spoke)
+        .order_by(*_ORDER)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    rows = _with_sides(tx, tx.execute(statement).all())
+    return rows[0] if rows else None
+
+
+def lock_tasks(tx: Connection, task_ids: Collection[int]) -> list[TaskRow]:
+    """Hold these tasks' rows in order of id, and return them as they then stand."""
+    if not task_ids:
+        return []
+    held = (
+        select(task.c.task_id)
+        .where(within(tx, task.c.task_id, task_ids))
+        .order_by(task.c.task_id)
+        .with_for_update()
+    )
+    return read_tasks(tx, list(tx.scalars(held)))
 
 
 Write = Callable[[Connection, Table, Sequence[Mapping[str, Any]]], None]
@@ -160,6 +294,12 @@ def insert_tasks(tx: Connection, rows: Sequence[TaskRow], write: Write = _insert
                 "claimed_by": None,
                 "claimed_until": None,
                 "decision_id": None,
+                "harm": row.harm,
+                "routed_to": row.routed_to,
+                "escalated_to": row.escalated_to,
+                "deferred_until": row.deferred_until,
+                "is_sample": row.is_sample,
+                "placed_at": None,
             }
             for row in rows
         ],
@@ -168,13 +308,13 @@ def insert_tasks(tx: Connection, rows: Sequence[TaskRow], write: Write = _insert
 
 
 def replace_tasks(tx: Connection, rows: Sequence[TaskRow]) -> None:
-    """Write these tasks over what stood under their ids, sides included."""
+    """Write these tasks over what stood under their ids, sides included. Their place in the queue is stale then."""
     if not rows:
         return
     tx.execute(
         update(task)
         .where(task.c.task_id == bindparam("at_task_id"))
-        .values({name: bindparam(f"new_{name}") for name in _CHANGING}),
+        .values({name: bindparam(f"new_{name}") for name in _CHANGING} | {"placed_at": None}),
         [
             {
                 "at_task_id": row.task_id,
@@ -223,6 +363,65 @@ def _insert_members(tx: Connection, rows: Sequence[TaskRow], write: Write = _ins
     ]
     if members:
         write(tx, task_member, members)
+
+
+# Places --------------------------------------------------------------------------------------------------------------
+
+
+def forget_place(tx: Connection, untold: Mapping[str, int], record_ids: Collection[int]) -> None:
+    """Give the open tasks that name any of these records the harm of their kind, until they are placed again."""
+    if not record_ids:
+        return
+    named = select(task_member.c.task_id).where(within(tx, task_member.c.record_id, record_ids))
+    tx.execute(
+        update(task)
+        .where(task.c.state == "open", task.c.task_id.in_(named))
+        .values(placed_at=None, harm=case(untold, value=task.c.kind))
+    )
+
+
+def stale_places(tx: Connection, before: datetime, limit: int) -> list[TaskRow]:
+    """Hold and return open tasks that were never placed, or not since an instant; those that someone else holds are left to them."""
+    statement = (
+        select(task.c.task_id)
+        .where(task.c.state == "open", or_(task.c.placed_at.is_(None), task.c.placed_at < before))
+        .order_by(task.c.task_id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return read_tasks(tx, list(tx.scalars(statement)))
+
+
+def has_stale_places(tx: Connection, before: datetime) -> bool:
+    statement = select(task.c.task_id).where(
+        task.c.state == "open", or_(task.c.placed_at.is_(None), task.c.placed_at < before)
+    )
+    return tx.scalar(statement.limit(1)) is not None
+
+
+def write_places(tx: Connection, places: Mapping[int, tuple[int, str]], at: datetime) -> None:
+    """Set harm and route of tasks."""
+    if not places:
+        return
+    tx.execute(
+        update(task)
+        .where(task.c.task_id == bindparam("at_task_id"))
+        .values(harm=bindparam("new_harm"), routed_to=bindparam("new_route"), placed_at=at),
+        [
+            {"at_task_id": task_id, "new_harm": harm, "new_route": route}
+            for task_id, (harm, route) in sorted(places.items())
+        ],
+    )
+
+
+def wake_tasks(tx: Connection, task_ids: Collection[int]) -> None:
+    """Bring back tasks that were put off: there is something new to see."""
+    if task_ids:
+        tx.execute(
+            update(task)
+            .where(within(tx, task.c.task_id, task_ids), task.c.deferred_until.is_not(None))
+            .values(deferred_until=None)
+        )
 
 
 def update_task(tx: Connection, task_id: int, values: Mapping[str, Any]) -> None:

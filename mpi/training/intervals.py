@@ -2,25 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from math import sqrt
 
 import numpy as np
 
-Z95 = 1.959964
+from mpi.matching.agreement import Z95, wilson
+
+__all__ = ["DRAWS", "Z95", "by_cluster", "wilson"]
+
 DRAWS = 2_000
-
-
-def wilson(right: float, total: float, z: float = Z95) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share; (0, 1) where nothing was seen.
-
-    Source: Wilson (1927); Brown, Cai and DasGupta (2001) for its behaviour near 0 and 1.
-    """
-    if total <= 0:
-        return 0.0, 1.0
-    share = right / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def by_cluster(clusters: Iterable[tuple[int, int]], seed: int = 0, draws: int = DRAWS) -> tuple[float, float]:

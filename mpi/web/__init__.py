@@ -10,4 +10,5 @@ __all__ = ["make_blueprints"]
 
 def make_blueprints(mpi: Mpi) -> tuple[Blueprint, ...]:
     """Return the blueprints to be registered on the application's API; every view asks this index."""
-    return tuple(room.make(mpi) for room in (records, match, persons, tasks, models, purges))
+    rooms = tuple(room.make(mpi) for room in (records, match, persons, tasks, models, purges))
+    return (*rooms, tasks.make_groups(mpi))

@@ -2,16 +2,20 @@
 
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate
 
+from foundation.directory import parse_ods_code
+from foundation.errors import Invalid
 from foundation.web import Code, IdText, Instant, OdsCode, PageQuery, QuerySchema, Schema, Text
+from mpi.matching.harm import REGIONAL_TEAM, TEAMS
 from mpi.matching.questions import Kind
 from mpi.records import NumberState
 from mpi.records.demographics import ADDRESS_USES, NAME_USES
-from mpi.service import purge
+from mpi.service import bulk_review, figures, purge, queue
 from mpi.service.match import MOST_CANDIDATES
-from mpi.service.review import MAX_COMMENT, VERDICTS
+from mpi.service.review import EVERYTHING, MAX_COMMENT, OWN, VERDICTS
 from mpi.service.review import REASONS as DECISION_REASONS
+from mpi.store.tasks import VIEWS
 
 _FEW = validate.Length(max=20)
 
@@ -215,9 +219,38 @@ class WhySchema(Schema):
 # Tasks ---------------------------------------------------------------------------------------------------------------
 
 
-class TaskQuery(PageQuery):
-    kind = Code(one_of=[kind.value for kind in Kind], load_default=None)
-    state = Code(one_of=("open", "decided", "closed"), load_default="open")
+_KIND_CODES = [kind.value for kind in Kind]
+
+
+class Route(Code):
+    """Whose tasks: a team, an organisation's ODS code, ``own``, or ``*`` for the whole queue."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        told = {
+            "pattern": rf"^([0-9A-Z]{{3,10}}|{'|'.join(TEAMS)}|\*)$",
+            "description": "An ODS code that the caller may act for, `own` for all of these, a team, or `*` for the whole queue. "
+            "Without it: what the caller's role begins with.",
+            "example": REGIONAL_TEAM,
+        }
+        super().__init__(metadata=told | kwargs.pop("metadata", {}), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if text in (EVERYTHING, OWN, *TEAMS):
+            return text
+        try:
+            return parse_ods_code(text)
+        except Invalid as fault:
+            raise ValidationError("route-format") from fault
+
+
+class QueueQuery(PageQuery):
+    kind = Code(one_of=_KIND_CODES, load_default=None)
+    for_whom = Route(data_key="for", load_default=None)
+
+
+class TaskQuery(QueueQuery):
+    state = Code(one_of=VIEWS, load_default="open")
 
 
 class TaskSchema(Schema):
@@ -233,6 +266,19 @@ class TaskSchema(Schema):
     claimed_by = fields.String(allow_none=True)
     claimed_until = Instant(allow_none=True)
     sides = fields.List(fields.List(IdText()))
+    expected_harm = fields.Integer(
+        metadata={
+            "description": "Its place within its kind: wrong views to expect, in thousandths, as a power of two."
+        }
+    )
+    routed_to = fields.String(
+        allow_none=True,
+        metadata={
+            "description": "A team, or an organisation that the caller may act for; null is another one."
+        },
+    )
+    escalated_to = Code(one_of=TEAMS, allow_none=True)
+    deferred_until = Instant(allow_none=True)
 
 
 class TaskPageSchema(Schema):
@@ -250,8 +296,8 @@ class TaskEdgeSchema(Schema):
         lambda edge: [str(edge.low_id), str(edge.high_id)],
         metadata={"type": "array", "items": {"type": "string"}},
     )
-    weight_millibits = fields.Integer()
-    may_link = fields.Boolean()
+    weight_millibits = fields.Integer(allow_none=True)
+    may_link = fields.Boolean(allow_none=True)
     conflict = fields.String(allow_none=True)
     reasons = fields.List(fields.Nested(FieldReasonSchema))
 
@@ -275,12 +321,24 @@ class DecidedSchema(Schema):
     undone_at = Instant(allow_none=True)
 
 
+class ActSchema(Schema):
+    act = Code(one_of=("deferred", "escalated", "lease-expired"))
+    reason = fields.String(allow_none=True)
+    until = Instant(allow_none=True)
+    target = Code(one_of=TEAMS, allow_none=True)
+    done_by = fields.String()
+    done_at = Instant()
+    undone_by = fields.String(allow_none=True)
+    undone_at = Instant(allow_none=True)
+
+
 class TaskDetailSchema(Schema):
     task = fields.Nested(TaskSchema)
     sides = fields.List(fields.Nested(TaskSideSchema))
     edges = fields.List(fields.Nested(TaskEdgeSchema))
     comments = fields.List(fields.Nested(CommentSchema))
     decisions = fields.List(fields.Nested(DecidedSchema))
+    acts = fields.List(fields.Nested(ActSchema))
     needs_second_reader = fields.Boolean()
 
 
@@ -302,6 +360,166 @@ class OutcomeSchema(Schema):
     outcome = fields.String()
     decision_id = IdText()
     task = fields.Nested(TaskSchema)
+
+
+class NextTaskSchema(Schema):
+    kind = Code(one_of=_KIND_CODES, load_default=None)
+    for_whom = Route(data_key="for", load_default=None)
+
+
+class NextTaskAnswerSchema(Schema):
+    task = fields.Nested(TaskSchema, allow_none=True, metadata={"description": "Null: there is none."})
+
+
+class DeferSchema(Schema):
+    until = Instant(required=True)
+    reason = Code(one_of=queue.DEFERRAL_REASONS, required=True)
+    comment = Text(longest=MAX_COMMENT)
+
+
+class EscalateSchema(Schema):
+    to = Code(one_of=TEAMS, required=True)
+    reason = Code(one_of=queue.ESCALATION_REASONS, required=True)
+    comment = Text(longest=MAX_COMMENT)
+
+
+class TaskGroupSchema(Schema):
+    group_id = IdText()
+    worst_kind = fields.String()
+    count = fields.Integer()
+    expected_harm = fields.Integer()
+    person_ids = fields.List(IdText())
+    tasks = fields.List(fields.Nested(TaskSchema))
+
+
+class TaskGroupPageSchema(Schema):
+    groups = fields.List(fields.Nested(TaskGroupSchema))
+    next = fields.String(allow_none=True)
+
+
+class ClaimedSchema(Schema):
+    tasks = fields.List(fields.Nested(TaskSchema))
+    held_by_others = fields.List(IdText())
+
+
+class BulkPreviewSchema(DecideSchema):
+    """One answer, and the tasks that it is for: those named, or the first of the queue."""
+
+    task_ids = fields.List(
+        IdText(), validate=validate.Length(min=1, max=bulk_review.MOST_TASKS), load_default=None
+    )
+    kind = Code(one_of=_KIND_CODES, load_default=None)
+    for_whom = Route(data_key="for", load_default=None)
+    limit = fields.Integer(
+        strict=True, validate=validate.Range(1, bulk_review.MOST_TASKS), load_default=bulk_review.MOST_TASKS
+    )
+
+
+class BulkDecideSchema(DecideSchema):
+    task_ids = fields.List(
+        IdText(), validate=validate.Length(min=1, max=bulk_review.MOST_TASKS), required=True
+    )
+    token = Code(required=True)
+
+
+class RefusedTaskSchema(Schema):
+    task_id = IdText()
+    code = fields.String()
+
+
+class BulkEffectSchema(Schema):
+    task_ids = fields.List(IdText())
+    refused = fields.List(fields.Nested(RefusedTaskSchema))
+    merged = fields.List(
+        fields.List(IdText()), metadata={"description": "Persons that would become one, a list each."}
+    )
+    split = fields.List(IdText(), metadata={"description": "Persons that would become several."})
+    touched = fields.Integer(metadata={"description": "How many persons the tasks are about."})
+    token = fields.String(metadata={"description": "Stands for all of this; `bulk-decide` asks for it."})
+
+
+class BulkTaskSchema(Schema):
+    task_id = IdText()
+    decision_id = IdText(allow_none=True)
+    outcome = fields.String(allow_none=True)
+    refusal = fields.String(
+        allow_none=True, metadata={"description": "Why it was not done; null where it was."}
+    )
+
+
+class BulkOutcomeSchema(Schema):
+    bulk_id = IdText()
+    decided = fields.Integer()
+    tasks = fields.List(fields.Nested(BulkTaskSchema))
+    undone_at = Instant(allow_none=True)
+
+
+class FiguresQuery(QuerySchema):
+    days = fields.Integer(
+        strict=False, validate=validate.Range(1, figures.MOST_DAYS), load_default=figures.DAYS
+    )
+
+
+class ShareSchema(Schema):
+    """So many of so many, with Wilson's 95 % interval."""
+
+    count = fields.Integer()
+    of = fields.Integer()
+    share = fields.Float(allow_none=True)
+    low = fields.Float()
+    high = fields.Float()
+
+
+class WaitingSchema(Schema):
+    kind = fields.String()
+    routed_to = fields.String()
+    count = fields.Integer()
+    deferred = fields.Integer()
+    escalated = fields.Integer()
+    median_hours = fields.Float()
+    p90_hours = fields.Float()
+    oldest_hours = fields.Float()
+
+
+class DoneSchema(Schema):
+    day = fields.Date()
+    reader = fields.String(metadata={"description": "A pseudonym, but for oneself and with `tasks:manage`."})
+    decided = fields.Integer()
+
+
+class ReaderAgreementSchema(Schema):
+    reader = fields.String()
+    right = fields.Nested(ShareSchema)
+    kappa = fields.Float(allow_none=True)
+
+
+class BlindSchema(Schema):
+    stratum = fields.String()
+    precision = fields.Nested(ShareSchema)
+    not_enough = fields.Integer()
+    confirmed_wrong = fields.Integer()
+
+
+class QualitySchema(Schema):
+    changed = fields.Nested(ShareSchema)
+    readers = fields.List(fields.Nested(ReaderAgreementSchema))
+    blind = fields.List(fields.Nested(BlindSchema))
+
+
+class FiguresSchema(Schema):
+    at = Instant()
+    since = Instant()
+    waiting = fields.List(fields.Nested(WaitingSchema))
+    done = fields.List(fields.Nested(DoneSchema))
+    decided = fields.Integer()
+    undone = fields.Integer()
+    agreed = fields.Nested(ShareSchema)
+    deferred = fields.Integer()
+    escalated = fields.Integer()
+    leases_expired = fields.Integer()
+    quality = fields.Nested(
+        QualitySchema, allow_none=True, metadata={"description": "Only with the scope `tasks:manage`."}
+    )
 
 
 # Models --------------------------------------------------------------------------------------------------------------

@@ -17,19 +17,34 @@ from foundation.web import (
     takes_if_match,
     write_cursor,
 )
-from mpi.service import review
+from mpi.service import bulk_review, figures, queue, review
 from mpi.service.context import Mpi
 from mpi.web.schemas import (
+    BulkDecideSchema,
+    BulkEffectSchema,
+    BulkOutcomeSchema,
+    BulkPreviewSchema,
+    ClaimedSchema,
     DecideSchema,
+    DeferSchema,
+    EscalateSchema,
+    FiguresQuery,
+    FiguresSchema,
     Loaded,
     NewCommentSchema,
+    NextTaskAnswerSchema,
+    NextTaskSchema,
     OutcomeSchema,
+    QueueQuery,
     TaskDetailSchema,
+    TaskGroupPageSchema,
     TaskPageSchema,
     TaskQuery,
     TaskSchema,
     UndoSchema,
 )
+
+_LARGEST = 2**31 - 1
 
 
 def make(mpi: Mpi) -> Blueprint:
@@ -40,20 +55,93 @@ def make(mpi: Mpi) -> Blueprint:
     @room.response(200, TaskPageSchema)
     @requires("tasks:read")
     def list_tasks(query: Loaded) -> Any:
-        """List tasks, worst kind first, then the oldest."""
+        """List tasks, worst kind first, then by the harm to expect, then the oldest.
+
+        `open` leaves out what is put off until later, which is `deferred`.
+        """
         page = review.list_tasks(
             mpi,
             current_principal(),
             limit=query["limit"],
             after=_place(query["cursor"]),
             kind=query["kind"],
-            states=(query["state"],),
+            view=query["state"],
+            for_whom=query["for_whom"] or review.begins_with(current_principal()),
         )
-        token = None
-        if page.next is not None:
-            rank, opened_at, task_id = page.next
-            token = write_cursor([rank, opened_at.isoformat(), str(task_id)])
-        return {"tasks": page.tasks, "next": token}
+        return {"tasks": page.tasks, "next": _token(page.next)}
+
+    @room.route("/next", methods=["POST"])
+    @room.arguments(NextTaskSchema)
+    @room.response(200, NextTaskAnswerSchema)
+    @requires("tasks:work")
+    def take_next(body: Loaded) -> Any:
+        """Claim the worst task that is free."""
+        task = queue.next_task(
+            mpi,
+            current_principal(),
+            kind=body["kind"],
+            for_whom=body["for_whom"] or review.begins_with(current_principal()),
+        )
+        headers = {"ETag": etag(task.version)} if task is not None else {}
+        return {"task": task}, 200, headers
+
+    @room.route("/metrics", methods=["GET"])
+    @room.arguments(FiguresQuery, location="query")
+    @room.response(200, FiguresSchema)
+    @requires("tasks:read")
+    def read_metrics(query: Loaded) -> Any:
+        """Return what waits, what was done, what it changed, and how well readers agree."""
+        return figures.read_figures(mpi, current_principal(), days=query["days"])
+
+    @room.route("/bulk-preview", methods=["POST"])
+    @room.arguments(BulkPreviewSchema)
+    @room.response(200, BulkEffectSchema)
+    @requires("tasks:work")
+    def preview(body: Loaded) -> Any:
+        """Say what one answer to several tasks would change. Nothing is changed yet."""
+        return bulk_review.preview_bulk(
+            mpi,
+            current_principal(),
+            verdict=body["verdict"],
+            reason=body["reason"],
+            comment=body.get("comment"),
+            task_ids=body["task_ids"],
+            kind=body["kind"],
+            for_whom=body["for_whom"] or review.begins_with(current_principal()),
+            limit=body["limit"],
+        )
+
+    @room.route("/bulk-decide", methods=["POST"])
+    @room.arguments(BulkDecideSchema)
+    @room.response(200, BulkOutcomeSchema)
+    @requires("tasks:work")
+    def decide_several(body: Loaded) -> Any:
+        """Answer several tasks as a preview showed it; 409 where something changed since. What fails is told task by task."""
+        return bulk_review.decide_bulk(
+            mpi,
+            current_principal(),
+            body["task_ids"],
+            verdict=body["verdict"],
+            reason=body["reason"],
+            comment=body.get("comment"),
+            token=body["token"],
+        )
+
+    @room.route("/bulk/<bulk_id>", methods=["GET"])
+    @room.response(200, BulkOutcomeSchema)
+    @requires("tasks:read")
+    def read_several(bulk_id: str) -> Any:
+        """Return what came of an answer to several tasks."""
+        return bulk_review.read_bulk(mpi, parse_id(bulk_id, "bulk_id"))
+
+    @room.route("/bulk/<bulk_id>/undo", methods=["POST"])
+    @room.arguments(UndoSchema)
+    @room.response(200, BulkOutcomeSchema)
+    @requires("tasks:work")
+    def undo_several(body: Loaded, bulk_id: str) -> Any:
+        """Take back all that one answer to several tasks decided."""
+        number = parse_id(bulk_id, "bulk_id")
+        return bulk_review.undo_bulk(mpi, number, current_principal(), comment=body.get("comment"))
 
     @room.route("/<task_id>", methods=["GET"])
     @room.response(200, TaskDetailSchema)
@@ -68,7 +156,7 @@ def make(mpi: Mpi) -> Blueprint:
     @requires("tasks:work")
     @takes_if_match
     def claim(task_id: str) -> Any:
-        """Take a task for half an hour."""
+        """Take a task for half an hour; who holds it renews the half hour."""
         task = review.claim_task(mpi, parse_id(task_id, "task_id"), current_principal(), if_match=if_match())
         return task, 200, {"ETag": etag(task.version)}
 
@@ -83,12 +171,73 @@ def make(mpi: Mpi) -> Blueprint:
         )
         return task, 200, {"ETag": etag(task.version)}
 
+    @room.route("/<task_id>/defer", methods=["POST"])
+    @room.arguments(DeferSchema)
+    @room.response(200, TaskSchema)
+    @requires("tasks:work")
+    @takes_if_match
+    def defer(body: Loaded, task_id: str) -> Any:
+        """Put a task off until later; new evidence brings it back sooner."""
+        task = queue.defer_task(
+            mpi,
+            parse_id(task_id, "task_id"),
+            current_principal(),
+            until=body["until"],
+            reason=body["reason"],
+            comment=body.get("comment"),
+            if_match=if_match(),
+        )
+        return task, 200, {"ETag": etag(task.version)}
+
+    @room.route("/<task_id>/resume", methods=["POST"])
+    @room.response(200, TaskSchema)
+    @requires("tasks:work")
+    @takes_if_match
+    def resume(task_id: str) -> Any:
+        """Take a deferral back."""
+        task = queue.resume_task(mpi, parse_id(task_id, "task_id"), current_principal(), if_match=if_match())
+        return task, 200, {"ETag": etag(task.version)}
+
+    @room.route("/<task_id>/escalate", methods=["POST"])
+    @room.arguments(EscalateSchema)
+    @room.response(200, TaskSchema)
+    @requires("tasks:work")
+    @takes_if_match
+    def escalate(body: Loaded, task_id: str) -> Any:
+        """Hand a task on to the regional team or a privacy officer."""
+        task = queue.escalate_task(
+            mpi,
+            parse_id(task_id, "task_id"),
+            current_principal(),
+            to=body["to"],
+            reason=body["reason"],
+            comment=body.get("comment"),
+            if_match=if_match(),
+        )
+        return task, 200, {"ETag": etag(task.version)}
+
+    @room.route("/<task_id>/give-back", methods=["POST"])
+    @room.arguments(UndoSchema)
+    @room.response(200, TaskSchema)
+    @requires("tasks:read")
+    @takes_if_match
+    def give_back(body: Loaded, task_id: str) -> Any:
+        """Take an escalation back. Needs `tasks:work` too, or `tasks:advise` for what was handed on to a privacy officer."""
+        task = queue.give_back_task(
+            mpi,
+            parse_id(task_id, "task_id"),
+            current_principal(),
+            comment=body.get("comment"),
+            if_match=if_match(),
+        )
+        return task, 200, {"ETag": etag(task.version)}
+
     @room.route("/<task_id>/comments", methods=["POST"])
     @room.arguments(NewCommentSchema)
     @room.response(204)
-    @requires("tasks:work")
+    @requires("tasks:read")
     def comment(body: Loaded, task_id: str) -> Any:
-        """Leave a comment on a task."""
+        """Leave a comment on a task. Needs `tasks:work` too, or `tasks:advise` for what was handed on to a privacy officer."""
         review.comment_task(mpi, parse_id(task_id, "task_id"), current_principal(), body["comment"])
 
     @room.route("/<task_id>/decide", methods=["POST"])
@@ -128,14 +277,50 @@ def make(mpi: Mpi) -> Blueprint:
     return room
 
 
+def make_groups(mpi: Mpi) -> Blueprint:
+    room = make_blueprint("task-groups", "/api/v1/task-groups", "The review queue by person")
+
+    @room.route("", methods=["GET"])
+    @room.arguments(QueueQuery, location="query")
+    @room.response(200, TaskGroupPageSchema)
+    @requires("tasks:read")
+    def list_groups(query: Loaded) -> Any:
+        """List open tasks that share a person together, each group where its first task stands in the queue."""
+        page = queue.list_groups(
+            mpi,
+            current_principal(),
+            limit=query["limit"],
+            after=_place(query["cursor"]),
+            kind=query["kind"],
+            for_whom=query["for_whom"] or review.begins_with(current_principal()),
+        )
+        return {"groups": page.groups, "next": _token(page.next)}
+
+    @room.route("/<task_id>/claim", methods=["POST"])
+    @room.response(200, ClaimedSchema)
+    @requires("tasks:work")
+    def claim(task_id: str) -> Any:
+        """Take all open tasks of a task's group, but for those that others hold."""
+        return queue.claim_group(mpi, parse_id(task_id, "task_id"), current_principal())
+
+    return room
+
+
+def _token(place: review.Cursor | None) -> str | None:
+    if place is None:
+        return None
+    rank, harm, opened_at, task_id = place
+    return write_cursor([rank, harm, opened_at.isoformat(), str(task_id)])
+
+
 def _place(token: str | None) -> review.Cursor | None:
-    place = read_cursor(token, int, str, str)
+    place = read_cursor(token, int, int, str, str)
     if place is None:
         return None
     try:
-        opened_at = datetime.fromisoformat(place[1])
+        opened_at = datetime.fromisoformat(place[2])
     except ValueError:
         raise Invalid("cursor-format", field="cursor") from None
-    if opened_at.tzinfo is None:
+    if opened_at.tzinfo is None or not all(0 <= part <= _LARGEST for part in place[:2]):
         raise Invalid("cursor-format", field="cursor")
-    return place[0], opened_at, parse_id(place[2], "cursor")
+    return place[0], place[1], opened_at, parse_id(place[3], "cursor")

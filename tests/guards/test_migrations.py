@@ -114,3 +114,31 @@ def test_history_outlives_the_change_of_its_key(empty: Database):
             )
         )
         assert [tuple(row) for row in found] == sorted(rows)
+
+
+def test_tasks_that_wait_keep_their_order_where_a_type_comes_between(empty: Database):
+    with empty.write() as tx:
+        config = Config()
+        config.set_main_option("script_location", str(SCRIPTS))
+        config.attributes["connection"] = tx
+        command.upgrade(config, "0006")
+        for rank, kind in enumerate(("split-by-new-evidence", "overlay", "possible-match")):
+            tx.execute(
+                text(
+                    "INSERT INTO task (task_id, kind, subject, state, version, rank, is_binding, reason, evidence, opened_at, changed_at) "
+                    "VALUES (:task, :kind, 'x', 'open', 1, :rank, false, 'x', '[]', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00')"
+                ),
+                {"task": rank + 1, "kind": kind, "rank": rank},
+            )
+
+    upgrade(empty)
+
+    with empty.read() as tx:
+        found = tx.execute(
+            text("SELECT kind, rank, harm, routed_to, placed_at FROM task ORDER BY task_id")
+        ).all()
+    assert [tuple(row) for row in found] == [
+        ("split-by-new-evidence", 0, 0, "regional-team", None),
+        ("overlay", 2, 0, "regional-team", None),
+        ("possible-match", 3, 0, "regional-team", None),
+    ]

@@ -119,6 +119,9 @@ AGREEMENT = {
 }
 RELATIONSHIP = {"person_id": "$she", "kind": "incident", "organisation": UCLH}
 TRUST = {"name": "Elsewhere", "setting": "acute"}
+PUT_OFF = {"until": "2026-12-01T00:00:00Z", "reason": "waiting-for-source"}
+HAND_ON = {"to": "regional-team", "reason": "sensitive"}
+VERDICT = {"verdict": "same", "reason": "documents-seen"}
 LETTER = {"id": "letter-1", "category": "letters", "label": "N", "source": UCLH}
 TEN_MEGABYTES = 10_000_000
 ACT_FOR = "NHSD-End-User-Organisation-ODS"
@@ -294,6 +297,25 @@ TABLE: list[tuple[Any, ...]] = [
     ("empty comment", post("tasks/$task/comments", {"comment": ""}), 422, "empty", "comment"),
     ("blank comment", post("tasks/$task/comments", {"comment": "  "}), 422, "comment-empty", "comment"),
     ("comment on no task", post("tasks/42/comments", {"comment": "Hm."}), 404, "task-unknown", None),
+    ("tasks for nobody", get("tasks?for=nobody"), 422, "route-format", "for"),
+    ("tasks for another", get("tasks?for=RRX"), 403, "organisation-not-yours", None),
+    ("groups for another", get("task-groups?for=RRX"), 403, "organisation-not-yours", None),
+    ("the next for another", post("tasks/next", {"for": "RRX"}), 403, "organisation-not-yours", None),
+    ("the next of no kind", post("tasks/next", {"kind": "odd"}), 422, "not-one-of", "kind"),
+    ("putting off until the past", post("tasks/$task/defer", PUT_OFF | {"until": "2020-01-01T00:00:00Z"}), 422, "until-range", "until"),
+    ("putting off until no instant", post("tasks/$task/defer", PUT_OFF | {"until": "soon"}), 422, "instant-format", "until"),
+    ("putting off for no reason", post("tasks/$task/defer", PUT_OFF | {"reason": "hunch"}), 422, "not-one-of", "reason"),
+    ("going on with what goes on", post("tasks/$task/resume"), 409, "task-not-deferred", None),
+    ("handing on to nobody", post("tasks/$task/escalate", HAND_ON | {"to": "somebody"}), 422, "not-one-of", "to"),
+    ("handing on, not told why", post("tasks/$task/escalate", HAND_ON | {"reason": "other"}), 422, "comment-missing", "comment"),
+    ("giving back what was not handed on", post("tasks/$task/give-back", {}), 409, "task-not-escalated", None),
+    ("group of no task", post("task-groups/42/claim"), 404, "task-unknown", None),
+    ("answer to no tasks", post("tasks/bulk-preview", VERDICT | {"task_ids": []}), 422, "length", "task_ids"),
+    ("answer to too many tasks", post("tasks/bulk-preview", VERDICT | {"limit": 201}), 422, "out-of-range", "limit"),
+    ("stale preview", post("tasks/bulk-decide", VERDICT | {"task_ids": ["$task"], "token": "0"}), 409, "preview-stale", "token"),
+    ("answers that were never given", get("tasks/bulk/42"), 404, "bulk-unknown", None),
+    ("undo of answers never given", post("tasks/bulk/42/undo", {}), 404, "bulk-unknown", None),
+    ("figures of no days", get("tasks/metrics?days=0"), 422, "out-of-range", "days"),
     # -- the directory
     ("unknown parent", trust({"parent": "RZZ"}), 422, "organisation-unknown", "parent"),
     ("parent of its own", trust({"parent": "RXX"}), 422, "parent-circular", "parent"),

@@ -1,0 +1,349 @@
+"""The review queue over HTTP and at the command line: order, routes, next, putting off, handing on, groups, bulk, figures, samples."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from flask import Flask
+
+from app import create_app, mpi_command, tidy, work
+from foundation.auth.users import create_user
+from foundation.clock import FixedClock
+from foundation.database import Database
+from foundation.metrics import REGISTRY
+from foundation.settings import Settings
+from mpi.service.review import decide_task
+from mpi.service.samples import draw_links
+from tests.service.mpi_world import READER, World
+from tests.service.purge_world import composed
+from tests.service.queue_world import MANAGER, a_doubt, a_link, a_third, the_task
+from tests.web.mpi_client import Caller
+
+READ, WORK = frozenset({"tasks:read"}), frozenset({"tasks:read", "tasks:work"})
+PASSWORD = "a rather long pass phrase"
+QUEUE = "/api/v1/tasks"
+WHY = {"verdict": "same", "reason": "documents-seen"}
+
+
+@pytest.fixture
+def world(db: Database, clock: FixedClock) -> World:
+    return World(db, clock)
+
+
+@pytest.fixture
+def app(world: World, db: Database, clock: FixedClock) -> Flask:
+    return create_app(Settings.from_environment({}), database=db, clock=clock)
+
+
+@pytest.fixture
+def caller(app: Flask) -> Caller:
+    return Caller(app, organisations=frozenset({"RV5"}))
+
+
+def ids(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.json
+    return [task["task_id"] for task in answer.json["tasks"]]
+
+
+# Who may -------------------------------------------------------------------------------------------------------------
+
+
+# What is asked, and which of these may: who reads (r), who works (w), who advises on what was handed on to them (a).
+MAY = [
+    ("GET", "tasks", None, "rwa"),
+    ("GET", "tasks/$task", None, "rwa"),
+    ("GET", "tasks/metrics", None, "rwa"),
+    ("GET", "task-groups", None, "rwa"),
+    ("POST", "tasks/next", {}, "w"),
+    ("POST", "tasks/$task/claim", None, "w"),
+    ("POST", "tasks/$task/release", None, "w"),
+    ("POST", "tasks/$task/defer", {"until": "2026-12-01T00:00:00Z", "reason": "waiting-for-source"}, "w"),
+    ("POST", "tasks/$task/resume", None, "w"),
+    ("POST", "tasks/$task/escalate", {"to": "regional-team", "reason": "cannot-tell"}, "w"),
+    ("POST", "tasks/$task/give-back", {}, "wa"),
+    ("POST", "tasks/$task/comments", {"comment": "Seen."}, "wa"),
+    ("POST", "tasks/$task/decide", WHY, "w"),
+    ("POST", "tasks/$task/undo", {}, "w"),
+    ("POST", "task-groups/$task/claim", None, "w"),
+    ("POST", "tasks/bulk-preview", WHY, "w"),
+    ("POST", "tasks/bulk-decide", {**WHY, "task_ids": ["$task"], "token": "0"}, "w"),
+    ("GET", "tasks/bulk/42", None, "rwa"),
+    ("POST", "tasks/bulk/42/undo", {}, "w"),
+]
+
+
+def test_who_may_ask_what(app: Flask, world: World) -> None:
+    scopes = {"n": frozenset({"match"}), "r": READ, "w": WORK, "a": READ | {"tasks:advise"}}
+    callers = {who: Caller(app, f"caller-{who}", scopes=of) for who, of in scopes.items()}
+    number = str(the_task(world, *a_doubt(world)).task_id)
+    handed_on = {"to": "privacy-officer", "reason": "sensitive"}
+
+    found = []
+    for method, path, body, _ in MAY:
+        sent = json.loads(json.dumps(body).replace("$task", number))
+        may = ""
+        for who in "nrwa":
+            callers["w"].post(f"{QUEUE}/{number}/undo", {})
+            callers["w"].post(f"{QUEUE}/{number}/release")
+            callers["w"].post(f"{QUEUE}/{number}/escalate", handed_on)
+            answer = callers[who].call(method, f"/api/v1/{path.replace('$task', number)}", sent)
+            is_refused = answer.status_code == 403 and answer.json["code"] == "scope-missing"
+            assert is_refused or answer.status_code != 403 and answer.status_code < 500
+            may += "" if is_refused else who
+        found.append((method, path, body, may))
+
+    assert found == MAY
+
+
+# Working it ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_queue_is_filtered_by_whom_a_task_is_for(caller: Caller, world: World) -> None:
+    for place, where in enumerate([("RRV", "RRV"), ("RV5", "RV5"), ("RRV", "RV5")]):
+        a_doubt(world, place, where)
+
+    everything = caller.get(QUEUE).json["tasks"]
+    own = {name: ids(caller.get(f"{QUEUE}?for={name}")) for name in ("RRV", "RV5", "regional-team", "*")}
+
+    assert [task["routed_to"] for task in everything] == ["RRV", "RV5", "regional-team"]
+    assert [own["RRV"], own["RV5"], own["regional-team"]] == [[task["task_id"]] for task in everything]
+    assert own["*"] == [task["task_id"] for task in everything]
+    refused = caller.get(f"{QUEUE}?for=RRU")
+    assert (refused.status_code, refused.json["code"]) == (403, "organisation-not-yours")
+    assert caller.get(f"{QUEUE}?for=nobody").json["errors"] == [{"field": "for", "code": "route-format"}]
+
+
+def test_next_gives_a_task_with_its_etag_and_null_at_the_end(caller: Caller, world: World) -> None:
+    a_doubt(world)
+
+    first = caller.post(f"{QUEUE}/next", {})
+    number, etag = first.json["task"]["task_id"], first.headers["ETag"]
+    none = caller.post(f"{QUEUE}/next", {"kind": "possible-match"})
+
+    assert first.json["task"]["claimed_by"] == "caller"
+    assert (none.status_code, none.json, "ETag" in none.headers) == (200, {"task": None}, False)
+    decided = caller.post(f"{QUEUE}/{number}/decide", WHY, If_Match=etag)
+    assert (decided.status_code, decided.json["outcome"]) == (200, "decided")
+
+
+def test_a_task_is_put_off_and_handed_on_under_its_etag(caller: Caller, world: World) -> None:
+    path = f"{QUEUE}/{the_task(world, *a_doubt(world)).task_id}"
+    etag = caller.get(path).headers["ETag"]
+    wish = {"until": "2026-12-01T00:00:00Z", "reason": "waiting-for-source", "comment": "Wrote to them."}
+
+    put_off = caller.post(f"{path}/defer", wish, If_Match=etag)
+    stale = caller.post(f"{path}/resume", If_Match=etag)
+    handed = caller.post(
+        f"{path}/escalate", {"to": "regional-team", "reason": "cannot-tell"}, If_Match=put_off.headers["ETag"]
+    )
+
+    assert (put_off.status_code, put_off.json["deferred_until"]) == (200, "2026-12-01T00:00:00+00:00")
+    assert (stale.status_code, stale.json["code"]) == (409, "task-stale")
+    assert (handed.json["escalated_to"], handed.json["deferred_until"]) == ("regional-team", None)
+    shown = caller.get(path).json
+    assert [(one["act"], one["reason"], one["target"]) for one in shown["acts"]] == [
+        ("deferred", "waiting-for-source", None),
+        ("escalated", "cannot-tell", "regional-team"),
+    ]
+    assert ids(caller.get(f"{QUEUE}?state=escalated")) == [shown["task"]["task_id"]]
+    back = caller.post(f"{path}/give-back", {}, If_Match=handed.headers["ETag"])
+    assert (back.status_code, back.json["escalated_to"]) == (200, None)
+
+
+def test_tasks_about_one_person_are_listed_and_claimed_together(caller: Caller, world: World) -> None:
+    a_doubt(world)
+    a_third(world)
+    a_doubt(world, 1)
+
+    page = caller.get("/api/v1/task-groups?limit=1").json
+    rest = caller.get(f"/api/v1/task-groups?cursor={page['next']}").json
+
+    (group,) = page["groups"]
+    assert group["count"] == len(group["tasks"]) > 1
+    assert (len(rest["groups"]), rest["next"]) == (1, None)
+    claimed = caller.post(f"/api/v1/task-groups/{group['group_id']}/claim").json
+    assert [task["task_id"] for task in claimed["tasks"]] == sorted(
+        task["task_id"] for task in group["tasks"]
+    )
+    assert claimed["held_by_others"] == []
+
+
+def test_several_tasks_are_answered_at_once_and_taken_back(caller: Caller, world: World) -> None:
+    for place in range(2):
+        a_doubt(world, place)
+
+    seen = caller.post(f"{QUEUE}/bulk-preview", {**WHY, "kind": "possible-match"}).json
+    asked = {**WHY, "task_ids": seen["task_ids"], "token": seen["token"]}
+    done = caller.post(f"{QUEUE}/bulk-decide", asked)
+    again = caller.post(f"{QUEUE}/bulk-decide", asked)
+
+    assert (len(seen["merged"]), seen["touched"], seen["refused"]) == (2, 4, [])
+    assert (done.status_code, done.json["decided"]) == (200, 2)
+    assert (again.status_code, again.json["code"]) == (409, "preview-stale")
+    path = f"{QUEUE}/bulk/{done.json['bulk_id']}"
+    assert caller.get(path).json == done.json
+    undone = caller.post(f"{path}/undo", {})
+    assert [row["outcome"] for row in undone.json["tasks"]] == ["undone", "undone"]
+    assert len(caller.get(QUEUE).json["tasks"]) == 2
+
+
+def test_figures_name_readers_to_those_who_manage_them_alone(
+    app: Flask, caller: Caller, world: World
+) -> None:
+    decide_task(world.mpi, the_task(world, *a_doubt(world)).task_id, READER, **WHY)  # type: ignore[arg-type]
+    manager = Caller(app, "manager", scopes=READ | {"tasks:manage"})
+
+    told, managed = (one.get(f"{QUEUE}/metrics?days=7").json for one in (caller, manager))
+
+    assert told["done"][0]["reader"].startswith("reader-") and told["quality"] is None
+    assert managed["done"] == [{"day": "2026-11-23", "reader": "reader", "decided": 1}]
+    assert managed["quality"]["changed"]["count"] == 1
+    assert caller.get(f"{QUEUE}/metrics?days=0").status_code == 422
+
+
+def test_a_sample_and_another_task_answer_alike_over_http(caller: Caller, world: World) -> None:
+    ordinary = str(the_task(world, *a_doubt(world, 0)).task_id)
+    a_link(world, 1)
+    draw_links(world.mpi, MANAGER, count=1, seed=1)
+    (blind,) = [number for number in ids(caller.get(QUEUE)) if number != ordinary]
+
+    def answers(number: str) -> list[Any]:
+        path = f"{QUEUE}/{number}"
+        found = [caller.get(path), caller.post(f"{path}/claim"), caller.post(f"{path}/decide", WHY)]
+        found += [
+            caller.get(path),
+            caller.post(f"{path}/undo", {}),
+            caller.post("/api/v1/task-groups/" + number + "/claim"),
+        ]
+        varying = ("X-Request-ID", "Content-Length", "Date")
+        return [
+            (one.status_code, shape(one.json), sorted((k, v) for k, v in one.headers if k not in varying))
+            for one in found
+        ]
+
+    assert answers(ordinary) == answers(blind)
+
+
+def shape(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: shape(part) for name, part in value.items()}
+    return [shape(part) for part in value[:1]] if isinstance(value, list) else type(value).__name__
+
+
+# The worker and its counters -----------------------------------------------------------------------------------------
+
+
+def test_the_worker_tends_the_queue_and_counters_tell_of_it(
+    app: Flask, world: World, clock: FixedClock
+) -> None:
+    composition = composed(world.mpi.db, clock)
+    pair = a_doubt(world)
+    with world.mpi.db.write() as tx:
+        tx.exec_driver_sql("update task set placed_at = null, harm = 1, routed_to = 'RRU'")
+
+    work(composition)
+    tidy(composition)
+
+    task = the_task(world, *pair)
+    assert (task.routed_to, task.expected_harm > 1) == ("regional-team", True)
+    answer = app.test_client().get("/metrics", environ_base={"REMOTE_ADDR": "127.0.0.1"})
+    assert 'review_tasks_open{kind="possible-match"} 1.0' in answer.text
+    decide_task(world.mpi, task.task_id, READER, **WHY)  # type: ignore[arg-type]
+    app.test_client().get("/metrics", environ_base={"REMOTE_ADDR": "127.0.0.1"})
+    assert REGISTRY.get_sample_value("review_tasks_open", {"kind": "possible-match"}) == 0
+
+
+# At the command line -------------------------------------------------------------------------------------------------
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(world: World, clock: FixedClock) -> Run:
+    with world.mpi.db.write() as tx:
+        for name, role in (("anne", "R5110"), ("bela", "R8013"), ("officer", "R0001"), ("doctor", "R8000")):
+            create_user(tx, clock.now(), name, PASSWORD, "RRV", role)
+    composition = composed(world.mpi.db, clock)
+
+    def invoke(*words: str) -> Result:
+        return CliRunner().invoke(mpi_command, ["tasks", *words], obj=composition)
+
+    return invoke
+
+
+def told(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def test_the_queue_is_listed_by_default(run: Run, world: World) -> None:
+    number = str(the_task(world, *a_doubt(world)).task_id)
+
+    assert number in run().output
+    assert number in run("--kind", "possible-match", "--limit", "1").output
+    assert [one["task_id"] for one in told(run(number, "--json"))["tasks"]] == [number]
+    assert run("--kind", "overlay").output == "Nothing to do.\n"
+    assert "Commands:" in run("--help").output
+    (group,) = told(run("groups", "--json"))["groups"]
+    assert group["count"] == 1
+    refused = run("--kind", "odd")
+    assert (refused.exit_code, refused.output) == (1, "mpi: task-kind-unknown · field kind\n")
+
+
+def test_a_task_is_worked_at_the_command_line(run: Run, world: World) -> None:
+    by = ("--by", "anne", "--json")
+    pair = a_doubt(world)
+
+    taken = told(run("next", *by))["task"]
+    number = taken["task_id"]
+    assert taken["claimed_by"] is not None
+    assert told(run("claim", number, "--group", *by))["tasks"][0]["task_id"] == number
+    assert run("comment", number, "Rang the practice.", "--by", "anne").output == "Kept.\n"
+    put_off = told(run("defer", number, "--until", "2026-12-01", "--reason", "waiting-for-source", *by))[
+        "task"
+    ]
+    assert put_off["deferred_until"] == "2026-12-01T00:00:00+00:00"
+    assert told(run("--state", "deferred", "--json"))["tasks"][0]["task_id"] == number
+    assert told(run("resume", number, *by))["task"]["deferred_until"] is None
+    handed = told(run("escalate", number, "--to", "privacy-officer", "--reason", "sensitive", *by))["task"]
+    assert handed["routed_to"] == "privacy-officer"
+    assert told(run("give-back", number, "--by", "officer", "--json"))["task"]["escalated_to"] is None
+    told(run("claim", number, *by))
+    told(run("release", number, *by))
+    decided = told(run("decide", number, "same", "--reason", "documents-seen", *by))
+    assert decided["outcome"] == "decided"
+    assert world.resolve(pair[1]).person_id == pair[0]
+    assert told(run("undo", number, *by))["outcome"] == "undone"
+    assert run("next", "--by", "anne", "--kind", "overlay").output == "Nothing to do.\n"
+
+
+def test_who_may_not_is_refused_in_a_line(run: Run, world: World) -> None:
+    number = str(the_task(world, *a_doubt(world)).task_id)
+
+    for words in (
+        ("decide", number, "same", "--reason", "documents-seen", "--by", "doctor"),
+        ("sample", "--count", "1", "--seed", "1", "--by", "anne"),
+    ):
+        refused = run(*words)
+        assert (refused.exit_code, refused.output.startswith("mpi: scope-missing")) == (1, True)
+
+
+def test_links_are_drawn_and_figures_told(run: Run, world: World, tmp_path: Path) -> None:
+    a_link(world)
+
+    drawn = run("sample", "--rate", "1", "--seed", "1", "--by", "bela")
+    assert drawn.output.startswith("1 of 1 links are in the queue\n")
+    told(run("next", "--by", "anne", "--json"))
+    number = told(run("--json"))["tasks"][0]["task_id"]
+    told(run("decide", number, "same", "--reason", "documents-seen", "--by", "anne", "--json"))
+    shown = run("metrics", "--csv", str(tmp_path / "waiting.csv"))
+    answer = told(run("metrics", "--json"))
+
+    assert "Blind, all: one person 1 of 1 (100.0%, 95 %: 20.7% to 100.0%)" in shown.output
+    assert (tmp_path / "waiting.csv").read_text().splitlines() == [
+        "kind,routed_to,count,deferred,escalated,median_hours,p90_hours,oldest_hours"
+    ]
+    assert (answer["decided"], answer["quality"]["blind"][0]["precision"]["count"]) == (1, 1)
