@@ -1,4 +1,4 @@
-"""The review queue: order by expected harm, routes, deferrals, escalations, samples, answers in bulk, and how much records are looked at."""
+"""The review queue: order by expected harm, routes, deferrals, escalations, samples, answers in bulk, and how much records are seen."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -203,7 +203,9 @@ def test_an_erased_record_leaves_no_count_and_gets_none(world: World) -> None:
 
 
 def test_events_of_no_concern_are_let_pass(world: World) -> None:
-    assert count_activity(world.mpi)([Event(1, "person.changed", 5, {"person_id": "5"})])
+    assert count_activity(world.mpi)(
+        [Event(1, "person.changed", 5, {"person_id": "5"}, 1, world.clock.now())]
+    )
     assert world.rows("select * from record_activity") == []
 
 

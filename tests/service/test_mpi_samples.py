@@ -572,6 +572,6 @@ def test_nothing_that_is_told_of_a_sample_says_what_it_is(world: World) -> None:
 
     assert not {"blind", "sample", "known", 'expected"'} & set(told.replace("expected_harm", "").split('"'))
     (event,) = world.rows(
-        "select payload from outbox where topic = 'task.changed' order by outbox_id desc limit 1"
+        "select payload from outbox where topic = 'task.opened' order by outbox_id desc limit 1"
     )
     assert json.loads(event[0]) == {"task_id": str(blind.task_id), "kind": "possible-match", "state": "open"}
