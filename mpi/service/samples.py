@@ -328,15 +328,19 @@ def _seconded(tx: Connection, mpi: Mpi, by: Principal, met: Collection[Pair]) ->
 def _numbered(tx: Connection, mpi: Mpi, met: Collection[Pair], dice: random.Random) -> list[tuple[Pair, str]]:
     """Look around a place drawn by lot for two verified numbers on people who are somewhat alike."""
     first, last = record_store.id_range(tx)
-    rows = record_store.scan_records(tx, dice.randint(first, last) - 1 if last else 0, _LOOKED_AT)
+    rows = record_store.scan_records(tx, dice.randint(first, last) - 1, _LOOKED_AT)
+    if len(rows) < _LOOKED_AT:
+        rows += record_store.scan_records(tx, first - 1, _LOOKED_AT - len(rows))
     found: list[tuple[Pair, str]] = []
     for row in rows:
         if row.person_id is None or not _is_verified(mpi, row):
             continue
-        others = {one.record_id for one in record_store.search_capped(tx, dict.fromkeys(row.keys, 10))}
-        for number in sorted(others - {row.record_id}):
+        near = {one.record_id for one in record_store.search_capped(tx, dict.fromkeys(row.keys, 10))}
+        others = record_store.read_records(tx, near - {row.record_id})
+        for number, other in sorted(others.items()):
             pair = pair_of(row.record_id, number)
-            if pair not in met and _is_fit(tx, mpi, pair, "different"):
+            is_other = _is_verified(mpi, other) and mpi.forms.of(other).number != mpi.forms.of(row).number
+            if is_other and pair not in met and _is_fit(tx, mpi, pair, "different"):
                 return [(pair, "different")]
     return found
 
