@@ -181,9 +181,8 @@ def relay(db: Database, clock: Clock, sinks: Sequence[Sink], limit: int = 500) -
     with _alone(db) as is_alone:
         if not is_alone:
             return 0
-        gone = {} if sinks else number_events(db, clock.now(), limit, is_handed_on=True)
-        if sinks:
-            number_events(db, clock.now(), max(limit, _NUMBERED_AT_ONCE))
+        numbered = number_events(db, clock.now(), is_handed_on=not sinks)
+        gone = {} if sinks else numbered
         with db.read() as tx:
             events = _read(tx, outbox.c.relayed_at.is_(None) & outbox.c.sequence.is_not(None), limit)
         if events and all(sink(events) for sink in sinks):

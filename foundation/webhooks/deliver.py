@@ -93,21 +93,24 @@ class Round:
         default_factory=lambda: ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook")
     )
     serving: dict[int, Future[int]] = field(default_factory=dict)
+    is_over: threading.Event = field(default_factory=threading.Event)
 
     def begin(self) -> None:
         """Begin with whoever is due and not being served."""
         self.serving = {number: one for number, one in self.serving.items() if not one.done()}
         for number in due_webhooks(self.post):
             if number not in self.serving:
-                self.serving[number] = self.pool.submit(_served, self.post, number)
+                self.serving[number] = self.pool.submit(_served, self.post, number, self.is_over)
 
     def close(self) -> None:
+        """Let each message that is being sent come to its end, and begin with no other."""
+        self.is_over.set()
         self.pool.shutdown(wait=True, cancel_futures=True)
 
 
 def keep_delivering(post: Post, stop: threading.Event) -> None:
     """Deliver until told to stop; a failure is logged and tried again."""
-    rounds = Round(post)
+    rounds = Round(post, is_over=stop)
     try:
         while not stop.is_set():
             try:
@@ -119,9 +122,9 @@ def keep_delivering(post: Post, stop: threading.Event) -> None:
         rounds.close()
 
 
-def _served(post: Post, webhook_id: int) -> int:
+def _served(post: Post, webhook_id: int, is_over: threading.Event) -> int:
     try:
-        return deliver_to(post, webhook_id)
+        return deliver_to(post, webhook_id, is_over)
     except Exception as fault:
         # The lease runs out, and the next one goes on from what was written.
         log.error("webhook failed", webhook_id=format_id(webhook_id), exc_info=fault)
@@ -163,7 +166,7 @@ class _Message:
     retried: int | None = None  # the delivery that someone has asked to be sent again
 
 
-def deliver_to(post: Post, webhook_id: int) -> int:
+def deliver_to(post: Post, webhook_id: int, is_over: threading.Event | None = None) -> int:
     """Send to one webhook what waits for it, until nothing does, it fails, or its time is over; return how many events were taken."""
     lease = _take_lease(post, webhook_id)
     if lease is None:
@@ -184,7 +187,7 @@ def deliver_to(post: Post, webhook_id: int) -> int:
             if not _settle(post, hook, lease, message, outcome):
                 break
             taken += len(message.events)
-            if post.elapsed() >= ends:
+            if post.elapsed() >= ends or (is_over is not None and is_over.is_set()):
                 break
     _give_back(post, webhook_id, lease)
     return taken

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from datetime import UTC, datetime
 
 import pytest
 from alembic import command
@@ -11,6 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from foundation.database import Database, metadata
 from foundation.migrations import SCRIPTS, drift, is_current, upgrade
+from foundation.outbox import number_events
 
 
 def import_every_table() -> None:
@@ -82,6 +84,31 @@ def test_the_application_may_not_change_audit_rows(postgresql_url: str, statemen
         tx.execute(text(statement.format(column)))
 
     db.close()
+
+
+def test_events_that_wait_get_a_place_in_the_feed_and_those_handed_on_go(empty: Database):
+    with empty.write() as tx:
+        config = Config()
+        config.set_main_option("script_location", str(SCRIPTS))
+        config.attributes["connection"] = tx
+        command.upgrade(config, "0006")
+        for topic, relayed_at in (
+            ("person.changed", "2026-01-01 00:00:00+00"),
+            ("record.received", None),
+            ("person.changed", None),
+        ):
+            tx.execute(
+                text("INSERT INTO outbox (topic, payload, relayed_at) VALUES (:topic, '{}', :relayed_at)"),
+                {"topic": topic, "relayed_at": relayed_at},
+            )
+
+    upgrade(empty)
+    numbered = number_events(empty, datetime(2026, 1, 2, tzinfo=UTC))
+
+    assert numbered == {"record.received": 1, "person.changed": 1}
+    with empty.read() as tx:
+        found = tx.execute(text("SELECT sequence, topic, organisation FROM outbox ORDER BY sequence"))
+        assert [tuple(row) for row in found] == [(1, "record.received", "*"), (2, "person.changed", "*")]
 
 
 def test_history_outlives_the_change_of_its_key(empty: Database):

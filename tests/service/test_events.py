@@ -21,6 +21,7 @@ from foundation.outbox import Event, emit, number_events, purge_relayed, read_ev
 from foundation.principal import Principal
 from foundation.topics import TOPICS, Rights, rights_of
 from mpi.records import RecordKey
+from mpi.service.link import link_waiting
 from mpi.service.review import decide_task, undo_decision
 from mpi.store.tables import person
 from tests.service.consent_world import PRACTICE, SLAM, UCLH, NewDirective, a_system, a_world
@@ -336,6 +337,37 @@ def test_whoever_applies_every_event_has_what_the_index_has(world: World, seed: 
         after = expect_kept(world, kept, after)
 
     assert len(kept.person_of) > 3
+
+
+def test_of_many_hands_at_once_events_still_make_the_index(world: World):
+    """Eight send and decide at once, while another numbers what is committed so far."""
+    db, is_over = world.mpi.db, threading.Event()
+
+    def number() -> None:
+        while not is_over.is_set():
+            number_events(db, world.clock.now(), 3)
+
+    def send(place: int) -> None:
+        organisation = ("RRV", "RV5", "RRU", "G85001")[place % 4]
+        for hour, given in enumerate(("Amara", "Amarah")):
+            world.send(
+                a_source_record(str(place), organisation=organisation, nhs_number=ONE_NUMBER, given=given),
+                at(hour),
+            )
+
+    with ThreadPoolExecutor(9) as hands:
+        numbering = hands.submit(number)
+        for one in [hands.submit(send, place) for place in range(8)]:
+            one.result()
+        is_over.set()
+        numbering.result()
+    link_waiting(world.mpi)
+
+    kept = Kept()
+    expect_kept(world, kept)
+    assert (len(kept.person_of), len(kept.persons)) == (8, 1)
+    changed = [one for one in told(db) if one.topic == "person.demographics-changed"]
+    assert len(changed) == 8
 
 
 def topics_of(events: list[Event]) -> list[str]:
