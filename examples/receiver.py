@@ -21,14 +21,13 @@ class Kept:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._finished: dict[str, int] = {}
+        self._taken: set[int] = set()
 
-    def take(self, webhook_id: str, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the events that did not come before: a message may come twice, and its order is that of ``sequence``."""
+    def take(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the events that did not come before: a message may come twice, and one that was set aside comes behind later ones."""
         with self._lock:
-            finished = self._finished.get(webhook_id, 0)
-            fresh = [event for event in events if event["sequence"] > finished]
-            self._finished[webhook_id] = max([finished, *(event["sequence"] for event in fresh)])
+            fresh = [event for event in events if event["sequence"] not in self._taken]
+            self._taken.update(event["sequence"] for event in fresh)
         return fresh
 
 
@@ -49,7 +48,7 @@ def serve(port: int, secret: str) -> ThreadingHTTPServer:
                 self._say(401)
                 return
             if message["type"] == "events":
-                for event in kept.take(message["data"]["webhook_id"], message["data"]["events"]):
+                for event in kept.take(message["data"]["events"]):
                     told = " ".join(f"{name}={value}" for name, value in event["data"].items())
                     print(f"{event['sequence']:>6}  {event['topic']:<28} {told}", flush=True)
             else:
