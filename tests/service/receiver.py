@@ -4,11 +4,13 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 Answer = int | tuple[int, dict[str, str]] | Callable[[BaseHTTPRequestHandler], None]
@@ -58,8 +60,8 @@ class Receiver:
 
 
 @contextmanager
-def a_receiver() -> Iterator[Receiver]:
-    """Listen on a free port of this machine until the block ends."""
+def a_receiver(certificate: Path | None = None) -> Iterator[Receiver]:
+    """Listen on a free port of this machine until the block ends; with a certificate and its key in a file, by TLS."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -91,7 +93,13 @@ def a_receiver() -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    receiver = Receiver(f"http://127.0.0.1:{server.server_port}/hook?key=not-for-logs")
+    scheme = "http"
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        scheme = "https"
+    receiver = Receiver(f"{scheme}://127.0.0.1:{server.server_port}/hook?key=not-for-logs")
     serving = threading.Thread(target=server.serve_forever, args=(0.01,))
     serving.start()
     try:

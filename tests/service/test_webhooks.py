@@ -7,12 +7,16 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import event, text
 
 from foundation.auth.clients import create_client, set_client_active
@@ -761,8 +765,6 @@ def test_private_machines_are_reached_only_where_an_operator_has_named_their_net
     address: str, in_production: bool, on_trial: bool
 ):
     networks = (ip_network("10.20.0.0/16"), ip_network("fd00:1::/64"))
-    from ipaddress import ip_address
-
     assert Reach(networks).allows(ip_address(address)) is in_production
     assert Reach(networks, is_trial=True).allows(ip_address(address)) is on_trial
 
@@ -811,3 +813,43 @@ def test_no_proxy_of_the_environment_has_a_say(receiver: Receiver, monkeypatch: 
 def test_plain_words_to_a_secured_address_are_no_answer(receiver: Receiver):
     with Sender(TRIAL) as sender:
         assert sender.post(receiver.url.replace("http:", "https:"), {}, b"{}").code == "tls-failed"
+
+
+def a_certificate(path: Path, host: str) -> Path:
+    """Write a certificate that vouches for itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "A trust of one's own")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    plain = serialization.NoEncryption()
+    path.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + made.public_bytes(pem)
+    )
+    return path
+
+
+def test_a_receiver_is_believed_that_an_authority_of_ones_own_vouches_for(tmp_path: Path):
+    own, other = (
+        a_certificate(tmp_path / "own.pem", "127.0.0.1"),
+        a_certificate(tmp_path / "other.pem", "127.0.0.2"),
+    )
+    with a_receiver(own) as there, a_receiver(other) as impostor:
+        asked = [(there, own), (there, None), (there, other), (impostor, other)]
+        outcomes = []
+        for receiver, ca in asked:
+            with Sender(TRIAL, None if ca is None else str(ca)) as sender:
+                outcomes.append(sender.post(receiver.url, {}, b"{}").code)
+
+    assert outcomes == ["delivered", "tls-failed", "tls-failed", "tls-failed"]
