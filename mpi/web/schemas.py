@@ -167,7 +167,9 @@ class LookupSchema(Schema):
 class FieldReasonSchema(Schema):
     field = fields.String()
     reason = fields.String()
-    weight_millibits = fields.Integer()
+    weight_millibits = fields.Integer(
+        allow_none=True, metadata={"description": "Null in a possible match, of which no weight is told."}
+    )
 
 
 class BarSchema(Schema):
