@@ -176,7 +176,7 @@ def the_agreement(now: datetime) -> NewAgreement:
     )
 
 
-QUALITY_CLERK = Principal("person", "quality-1", UCLH, frozenset(), role="R1984", assurance=2)
+QUALITY_CLERK = Principal("person", "quality-1", UCLH, frozenset({"tasks:work"}), role="R1984", assurance=2)
 
 
 _ELSEWHERE = {"addresses": (Address("home", ("9 Elm Walk",), "Leeds", "LS1 4AP"),)}
