@@ -57,10 +57,10 @@ BENCHMARKS = {
     "bulk-spark": Benchmark(
         "bulk/on_spark.py", ("--records", "5000"), "linking a file on Spark, where it is, and beside DuckDB"
     ),
-    "bulk-others": Benchmark(
-        "bulk/beside_others.py",
+    "matching-others": Benchmark(
+        "matching/beside_others.py",
         ("--records", "10000"),
-        "linking a file in bulk beside recordlinkage, and Splink where it is",
+        "linking a file beside exact rules, recordlinkage, and Splink where it is: how right, and at what cost",
     ),
     "bulk-at-size": Benchmark(
         "bulk/at_size.py",

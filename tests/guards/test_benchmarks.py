@@ -58,7 +58,7 @@ def test_an_unknown_name_is_refused():
     [
         "audit.py",
         "beside_recordlinkage.py",
-        "bulk/beside_others.py",
+        "matching/beside_others.py",
         "bulk/on_spark.py",
         "bulk/stages.py",
         "bulk/train.py",
