@@ -18,6 +18,8 @@ from mpi.matching import (
     Model,
     NormalisedRecord,
     Refusal,
+    Said,
+    Weigh,
     compare,
     partition,
     score,
@@ -103,6 +105,9 @@ def _linked(
     missed = 0
     # What is vetoed already, or too large, goes the long way whatever its other pairs say.
     vetoed |= sizes > LARGE
+    if model.quorum is not None:
+        # Two groups of two, at the least, and a pair between them that is not sure by itself.
+        vetoed |= (sizes >= 4) & _has_unsure(links, component, len(starts), model.quorum.sure)
     for low, high in _inside(order, starts[~vetoed], sizes[~vetoed]):
         new = ~_are_among(known, low * size + high)
         if not new.any():
@@ -187,6 +192,17 @@ def _has_two(component: Ints, values: Ints, rows: Ints, count: int) -> NDArray[n
     return two
 
 
+def _has_unsure(links: Weighed, component: Ints, count: int, sure: int) -> NDArray[np.bool_]:
+    """Say which components are held together by a pair below this weight: the pairs from there up leave them in parts."""
+    size = len(component)
+    firm = links.kept(links.weight >= sure)
+    graph = coo_array((np.ones(len(firm), np.int8), (firm.a, firm.b)), shape=(size, size))
+    _, part = connected_components(graph, directed=False)
+    has = np.zeros(count, np.bool_)
+    has[component[links.a[part[links.a] != part[links.b]]]] = True
+    return has
+
+
 def _inside(order: Ints, starts: Ints, sizes: Ints) -> Iterator[tuple[Ints, Ints]]:
     """Yield every pair inside components, many at a time."""
     waiting: list[tuple[Ints, Ints]] = []
@@ -257,7 +273,7 @@ def _ordered(
     within[within] = is_chosen[low_at[within]]
     held = edges.kept(within)
     by_component: dict[int, list[Edge]] = defaultdict(list)
-    evidence: dict[int, dict[tuple[int, int], int]] = defaultdict(dict)
+    known_of: dict[int, dict[tuple[int, int], Said]] = defaultdict(dict)
     for a, b, weight, may_link, alone, said, at in zip(
         held.a.tolist(),
         held.b.tolist(),
@@ -269,20 +285,21 @@ def _ordered(
         strict=True,
     ):
         by_component[at].append(Edge(a, b, weight, may_link, alone))
-        evidence[at][a, b] = said
+        known_of[at][a, b] = Said(weight, said)
     known = np.sort(held.a * records.size + held.b)
     weighable = chosen[sizes[chosen] <= LARGE]
     for low, high in _inside(order, starts[weighable], sizes[weighable]):
         new = ~_are_among(known, low * records.size + high)
         found = weigher.weigh(low[new], high[new])
-        for a, b, said, at in zip(
+        for a, b, weight, said, at in zip(
             found.a.tolist(),
             found.b.tolist(),
+            found.weight.tolist(),
             found.evidence.tolist(),
             component[found.a].tolist(),
             strict=True,
         ):
-            evidence[at][a, b] = said
+            known_of[at][a, b] = Said(weight, said)
     refused: list[Refusal] = []
     for some in _batches(chosen, sizes):
         together = [order[starts[at] : starts[at] + sizes[at]].astype(np.int64) for at in some]
@@ -290,7 +307,7 @@ def _ordered(
         people = _members(records, keys, np.concatenate(together))
         for at, rows in zip(some, together, strict=True):
             members = {row: people[row] for row in rows.tolist()}
-            weigh = _weigh_from(evidence[at], records, rows, model)
+            weigh = _weigh_from(known_of[at], records, rows, model)
             found_persons = partition(members, by_component[at], (), model, weigh)
             for group in found_persons.groups:
                 person[list(group)] = group[0]
@@ -320,24 +337,23 @@ def _batches(chosen: Ints, sizes: Ints) -> Iterator[list[int]]:
         yield waiting
 
 
-def _weigh_from(
-    known: Mapping[tuple[int, int], int], records: Records, rows: Ints, model: Model
-) -> Callable[[int, int], int]:
-    """Give evidence that was worked out, or of a pair of a component too large for that, when it is asked for."""
+def _weigh_from(known: Mapping[tuple[int, int], Said], records: Records, rows: Ints, model: Model) -> Weigh:
+    """Give what a pair says: as worked out, or of a component too large for that, when it is asked for."""
 
     @cache
     def forms() -> dict[int, NormalisedRecord]:
         return dict(zip(rows.tolist(), records.forms(rows), strict=True))
 
-    def weigh(low: int, high: int) -> int:
+    def weigh(low: int, high: int) -> Said:
         said = known.get((low, high))
         if said is None:
-            said = score(compare(forms()[low], forms()[high], model), model).evidence
+            scored = score(compare(forms()[low], forms()[high], model), model)
+            said = Said(scored.weight, scored.evidence)
         return said
 
     return weigh
 
 
 def lenient(model: Model) -> Model:
-    """Return a model that links at even odds, by pairs alone; the vetoes of the partition stand."""
+    """Return a model that links at even odds, without the sole candidate; the vetoes of the partition stand."""
     return replace(model, thresholds=replace(model.thresholds, live=model.thresholds.balanced), sole=None)

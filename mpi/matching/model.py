@@ -64,6 +64,18 @@ class Sole:
     answers: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """When a pair joins two groups of several records each only if their other pairs agree, on the whole. In millibits.
+
+    A pair that weighs less than ``sure`` is asked for it: the mean weight of all pairs between the two groups, none of which counts for
+    more than ``bound`` either way, must not lie below even odds.
+    """
+
+    sure: int
+    bound: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
     """A match model. ``priors`` and each tuple of ``parts`` follow the order of ``rivals``; all are millibits.
@@ -84,6 +96,7 @@ class Model:
     frequency: Mapping[str, Frequency] = field(repr=False)
     thresholds: Thresholds
     sole: Sole | None
+    quorum: Quorum | None
     rules: tuple[str, ...]
     caps: Mapping[str, int]
     overfull: frozenset[int] = field(repr=False)
@@ -179,6 +192,7 @@ def build_model(document: Mapping[str, Any]) -> Model:
         },
         thresholds=Thresholds(**{name: int(value) for name, value in document["thresholds"].items()}),
         sole=_sole(document, rivals),
+        quorum=_quorum(document),
         rules=rules,
         caps={rule: int(settings["cap"]) for rule, settings in document["blocking"].items()},
         overfull=frozenset(int(key) for key in document["overfull"]),
@@ -215,3 +229,17 @@ def _sole(document: Mapping[str, Any], rivals: tuple[str, ...]) -> Sole | None:
         raise ValueError("allowances are those of the model's rivals")
     allowance = tuple(int(told["allowance"][rival]) for rival in rivals)
     return Sole(int(told["rival"]), int(told["margin"]), allowance, frozenset(told["answers"]))
+
+
+def _quorum(document: Mapping[str, Any]) -> Quorum | None:
+    """Read from which weight on a pair needs no agreement of others; without it, none does.
+
+    Raises:
+        ValueError: a bound that lets nothing count.
+    """
+    told = document.get("quorum")
+    if told is None:
+        return None
+    if int(told["bound"]) <= 0:
+        raise ValueError("a bound of nothing")
+    return Quorum(int(told["sure"]), int(told["bound"]))

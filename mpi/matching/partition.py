@@ -2,18 +2,26 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mpi.matching.model import Model, Sole
 from mpi.matching.normalise import NormalisedRecord
 from mpi.matching.questions import FORM_SYSTEMS
 from mpi.records import RecordKey
 
-Weigh = Callable[[int, int], int]
-"""The evidence (``Score.evidence``) between any two members, blocked or not, in millibits.
 
-Not the weight: of two records that have no item in common the weight is the starting odds, and missing is no contradiction.
-"""
+class Said(NamedTuple):
+    """What a pair says, in millibits: its match weight, and its evidence, which is the weight without its starting odds.
+
+    Of two records that have no item in common the weight is the starting odds, and the evidence is nothing: missing is no contradiction.
+    """
+
+    weight: int
+    evidence: int
+
+
+Weigh = Callable[[int, int], Said]
+"""What any two members say, blocked or not; the lower id first."""
 
 DECIDED, BY_WEIGHT, SOLE = "decision", "weight", "sole-candidate"
 """Rules that join: a person said so; a pair is sure by itself; a record that joined nobody, and the only person that it can be."""
@@ -99,6 +107,7 @@ NEVER = "decided-never"
 NUMBERS_DIFFER = "verified-numbers-differ"
 BIRTH_ORDERS_DIFFER = "birth-orders-differ"
 CONTRADICTION = "contradiction"
+DISAGREEMENT = "members-disagree"
 TOO_LARGE = "group-too-large"
 
 
@@ -129,8 +138,9 @@ def partition(
 
     Take *same* decisions in order, then edges that may link, at or above the live threshold, from heaviest to lightest (ties by
     record key). Each joins its two groups unless a veto stands between them: a *never*, different verified numbers,
-    different birth orders, a contradiction weight between any two members, or a group grown too large. A *same* overrides
-    numbers and birth orders only with a second reader, and the contradiction of the pairs that were decided.
+    different birth orders, a contradiction weight between any two members, a group grown too large, or, of a pair that is not sure
+    enough by itself, two groups of several records whose pairs on the whole speak against it (``Quorum``). A *same* overrides
+    numbers and birth orders only with a second reader, and the contradiction of the pairs that were decided; the others it need not ask.
 
     Then, if the model has a rule of the sole candidate, take the records that joined nobody, again from the heaviest edge to the lightest.
     Each joins the one group that it can be (``Sole``), by an edge that may join alone, unless a veto stands between, one
@@ -148,7 +158,7 @@ def partition(
         one, other = groups[low], groups[high]
         if one is other:
             continue
-        against = tests.veto_between(one, other, decision)
+        against = tests.veto_between(one, other, decision) or tests.disagreement(one, other, weight)
         decision_id = decision.decision_id if decision else None
         if against is None:
             joins.append(Join(low, high, weight, decision_id, DECIDED if decision else BY_WEIGHT))
@@ -323,9 +333,21 @@ class _Tests:
             for low in small.ids
             for high in large.ids
             if not self._is_decided_same(low, high)
-            and self.weigh(min(low, high), max(low, high)) <= self.model.thresholds.contradiction
+            and self.weigh(min(low, high), max(low, high)).evidence <= self.model.thresholds.contradiction
         ]
         return (CONTRADICTION, self._first(found)) if found else None
+
+    def disagreement(self, one: _Group, other: _Group, weight: int | None) -> tuple[str, None] | None:
+        """Return the veto of the other pairs between two groups that a pair of this weight would join; None of a decision's.
+
+        A chance likeness of two records, or a record that two people left, is one pair against many; a single record has no others to ask.
+        """
+        quorum = self.model.quorum
+        if quorum is None or weight is None or weight >= quorum.sure or min(len(one.ids), len(other.ids)) < 2:
+            return None
+        said = (self.weigh(min(low, high), max(low, high)).weight for low in one.ids for high in other.ids)
+        total = sum(max(-quorum.bound, min(quorum.bound, each)) for each in said)
+        return (DISAGREEMENT, None) if total < 0 else None
 
     def _clash(self, one: _Group, other: _Group) -> tuple[str, _Pair] | None:
         allowed = one.allowed | other.allowed

@@ -15,6 +15,7 @@ from mpi.matching import (
     NormalisedRecord,
     Partition,
     Refusal,
+    Said,
     compare,
     may_join_alone,
     partition,
@@ -156,18 +157,18 @@ def settle(
     found: Survey,
     model: Model,
     forms: Mapping[int, NormalisedRecord],
-    weights: dict[Pair, int],
+    said: dict[Pair, Said],
     searched: Collection[int],
 ) -> Settled:
     """Partition every component of a survey.
 
     Args:
         forms: normalised forms of the members of components that hold more than one record.
-        weights: the evidence of pairs that were weighed already; others are added.
+        said: what pairs say that were weighed already; others are added.
         searched: records that linking takes now; others that belong to nobody yet stay so.
     """
     components = _components(found, model)
-    answers = _partitions(found, model, forms, weights, searched, components)
+    answers = _partitions(found, model, forms, said, searched, components)
     component_of = {number: component for component, numbers in components.items() for number in numbers}
     person_of: dict[int, int | None] = dict.fromkeys(found.members)
     for answer in answers:
@@ -193,7 +194,7 @@ def _partitions(
     found: Survey,
     model: Model,
     forms: Mapping[int, NormalisedRecord],
-    weights: dict[Pair, int],
+    said: dict[Pair, Said],
     searched: Collection[int],
     components: Mapping[int, list[int]],
 ) -> list[Partition]:
@@ -204,11 +205,11 @@ def _partitions(
             edges[component_of[low]].append(edge)
     decisions = [_link_decision(row) for row in found.decisions if row.verdict != "not-enough"]
 
-    def weigh(low: int, high: int) -> int:
-        known = weights.get((low, high))
+    def weigh(low: int, high: int) -> Said:
+        known = said.get((low, high))
         if known is None:
-            known = weigh_pair(forms[low], forms[high], model).score.evidence
-            weights[low, high] = known
+            scored = weigh_pair(forms[low], forms[high], model).score
+            known = said[low, high] = Said(scored.weight, scored.evidence)
         return known
 
     answers = []

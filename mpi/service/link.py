@@ -17,7 +17,7 @@ from foundation.database import LOCK_COMPONENT, is_retryable, lock, lock_space
 from foundation.errors import NotFound, ServiceError, Unavailable
 from foundation.ids import new_id
 from foundation.principal import SYSTEM_ITSELF, Principal
-from mpi.matching import NormalisedRecord, search_keys
+from mpi.matching import NormalisedRecord, Said, search_keys
 from mpi.matching.harm import REGIONAL_TEAM, untold_harm
 from mpi.matching.questions import Kind
 from mpi.records import SourceRecord
@@ -210,7 +210,7 @@ class _Search:
     """
 
     fresh: Mapping[Pair, EdgeRow]
-    weights: dict[Pair, int]
+    said: dict[Pair, Said]
     versions: Mapping[int, int]
     taken: Mapping[int, tuple[int, int | None]]
     overlays: tuple[Overlay, ...]
@@ -248,16 +248,16 @@ def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
     )
     standing = {**candidates, **rows}
     fresh: dict[Pair, EdgeRow] = {}
-    weights: dict[Pair, int] = {}
+    said: dict[Pair, Said] = {}
     for number, found in others.items():
         form = forms[number]
         for other in found:
             pair = pair_of(number, other)
             row = standing.get(other)
-            if pair in weights or row is None or row.state != "active":
+            if pair in said or row is None or row.state != "active":
                 continue
             weighed = weigh_pair(form, mpi.forms.of(row), mpi.model)
-            weights[pair] = weighed.score.evidence
+            said[pair] = Said(weighed.score.weight, weighed.score.evidence)
             if is_edge(weighed, mpi.model):
                 fresh[pair] = edge_row(pair, weighed, mpi.model)
     overlays = tuple(
@@ -271,7 +271,7 @@ def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
     ends = {number for pair in fresh for number in pair}
     versions = {number: standing[number].current_version for number in ends}
     taken = {number: (row.current_version, row.held_version) for number, row in rows.items()}
-    return _Search(fresh, weights, versions, taken, overlays, known)
+    return _Search(fresh, said, versions, taken, overlays, known)
 
 
 def _held_form(tx: Connection, mpi: Mpi, row: RecordRow) -> NormalisedRecord:
@@ -359,7 +359,7 @@ def repartition(
     if change.task is not None and not _is_as_read(change.task, around):
         raise Moved
     forms = _Forms(mpi, around)
-    settled = settle(around, mpi.model, forms, search.weights, searched)
+    settled = settle(around, mpi.model, forms, search.said, searched)
     splits = splits_of(around.members, settled) if change.is_evidence else _asked_before(change, settled)
     tasks = _tasks(mpi, around, settled, forms, search.overlays, splits, change)
     gone: list[trail.Moved] = [(number, person, None) for number, person in sorted(taken.persons.items())]

@@ -16,6 +16,7 @@ _BECAUSE = {
     "verified-numbers-differ": "Their verified NHS numbers differ.",
     "birth-orders-differ": "They are of one birth, and their orders of birth differ.",
     "contradiction": "Two of their records contradict each other too much.",
+    "members-disagree": "One pair speaks for it, and on the whole the pairs between their other records against it.",
     "group-too-large": "Together they are more records than may be joined without agreeing verified numbers.",
 }
 

@@ -43,6 +43,7 @@ def model_card(
         ),
         "",
         *_sole(document),
+        *_quorum(document),
         *_expected(document, training),
         *_subgroups(training),
         "## Rival explanations",
@@ -111,6 +112,17 @@ def _sole(document: Mapping[str, Any]) -> list[str]:
         "A record that joined nobody joins the only person that it can be (the sole candidate). What the absence of anyone else adds, in",
         f"bits, against {allowances}. Answered so: {', '.join(told['answers']) or 'nothing'}.",
         "What is expected below does not count these joins.",
+        "",
+    ]
+
+
+def _quorum(document: Mapping[str, Any]) -> list[str]:
+    told = document.get("quorum")
+    if told is None:
+        return []
+    return [
+        f"A pair below {_bits(told['sure'])} bits joins two groups of several records only if the pairs between the two, none of",
+        f"which counts for more than {_bits(told['bound'])} bits, do not speak against it on the whole.",
         "",
     ]
 

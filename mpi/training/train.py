@@ -75,6 +75,9 @@ Allowances and answers are judgements, and the shipped ones were chosen where la
 another given name is not answered. On made-up people more than this brought wrong pairs with the right ones (``docs/matching/tried.md``).
 """
 
+QUORUM: Mapping[str, int] = {"sure": 12_000, "bound": 12_000}
+"""From where on a pair joins two groups whatever their other pairs say: one chance in four thousand. No other pair counts for more."""
+
 Decided = Mapping[tuple[RecordKey, RecordKey], bool]
 """Of pairs of records whether people said that they are one person."""
 
@@ -222,6 +225,7 @@ def _learn(
     _enter(document, fitted, size, population)
     document["name"] = name
     document.pop("sole", None)
+    document["quorum"] = dict(QUORUM)
     if fitted.pairs_of["person"] >= FEW_PAIRS:  # first guesses must not join by what is not there
         document["sole"] = deepcopy(dict(SOLE))
     expected = _Expected.of(document, fitted)

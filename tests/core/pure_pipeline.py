@@ -8,6 +8,7 @@ from mpi.matching import (
     Member,
     Model,
     NormalisedRecord,
+    Said,
     block,
     compare,
     decide,
@@ -81,8 +82,9 @@ def linked(people: Population, model: Model, *, balanced: bool = False) -> list[
     for edge in edges:
         by_part.setdefault(part_of[edge.low_id], []).append(edge)
 
-    def weigh(low: int, high: int) -> int:
-        return score(compare(records[low], records[high], model), model).evidence
+    def weigh(low: int, high: int) -> Said:
+        scored = score(compare(records[low], records[high], model), model)
+        return Said(scored.weight, scored.evidence)
 
     groups: list[tuple[RecordKey, ...]] = []
     for number, part in enumerate(parts):

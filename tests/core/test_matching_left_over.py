@@ -11,6 +11,7 @@ from mpi.matching import (
     Edge,
     Member,
     Model,
+    Said,
     compare,
     decide,
     may_join_alone,
@@ -51,8 +52,9 @@ def persons(records: Sequence[SourceRecord], model: Model = MODEL) -> tuple[set[
             alone = may_join_alone(comparison, model)
             edges.append(Edge(low, high, scored.weight, grading.may_link, alone))
 
-    def weigh(low: int, high: int) -> int:
-        return score(compare(forms[low], forms[high], model), model).evidence
+    def weigh(low: int, high: int) -> Said:
+        scored = score(compare(forms[low], forms[high], model), model)
+        return Said(scored.weight, scored.evidence)
 
     members = {number: Member.of(number, record.key, forms[number]) for number, record in enumerate(records)}
     found = partition(members, edges, (), model, weigh)

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpi.matching import Edge, LinkDecision, Member, Partition, partition, veto
+from mpi.matching import Edge, LinkDecision, Member, Partition, Said, partition, veto
 from mpi.matching.partition import (
     BIRTH_ORDERS_DIFFER,
     BY_WEIGHT,
     CONTRADICTION,
     DECIDED,
+    DISAGREEMENT,
     NEVER,
     NUMBERS_DIFFER,
     SOLE,
@@ -38,7 +39,13 @@ def members(*listed: Member) -> dict[int, Member]:
 
 
 def split(people: Mapping[int, Member], edges=(), decisions=(), weights=None, model=MODEL) -> Partition:  # type: ignore[no-untyped-def]
-    return partition(people, edges, decisions, model, lambda low, high: (weights or {}).get((low, high), 0))
+    """``weights``: what pairs say, as their weight and as their evidence; others say nothing."""
+
+    def weigh(low: int, high: int) -> Said:
+        assert low < high
+        return Said(*[(weights or {}).get((low, high), 0)] * 2)
+
+    return partition(people, edges, decisions, model, weigh)
 
 
 def same(number: int, left: int, right: int, *, second_reader: bool = False) -> LinkDecision:
@@ -300,6 +307,63 @@ def test_a_large_group_grows_only_by_an_agreeing_verified_number() -> None:
     assert plain.groups == ((1, 2), (3,))
     assert {one.veto for one in plain.refused} == {TOO_LARGE}
     assert verified.groups == ((1, 2, 3),)
+
+
+# Two groups of several records -------------------------------------------------------------------------------------
+
+QUORUM = MODEL.quorum
+assert QUORUM is not None
+FIRM = QUORUM.sure
+
+
+@pytest.mark.parametrize(
+    ("others", "joins"),
+    [
+        # What the three pairs beside the joining one weigh: on the whole they speak against it, or just do not.
+        ((-10_000, -10_000, -10_000), False),
+        ((-10_000, 6_000, -8_000), False),
+        ((-5_000, -3_000, -2_001), False),
+        ((-5_000, -3_000, -2_000), True),
+        # None counts for more than the bound, for or against.
+        ((90_000, -12_000, -12_000), False),
+        ((-13_000, 12_000, -9_000), True),
+    ],
+)
+def test_a_pair_that_is_not_sure_joins_two_groups_only_if_their_other_pairs_agree(
+    others: tuple[int, int, int], joins: bool
+) -> None:
+    people = members(*(a_member(one) for one in range(1, 5)))
+    edges = [Edge(1, 2, FIRM + 1), Edge(3, 4, FIRM), Edge(2, 3, 10_000)]
+    said = dict(zip(((1, 3), (1, 4), (2, 4)), others, strict=True)) | {(2, 3): 10_000}
+
+    result = split(people, edges, weights=said)
+
+    assert result.groups == (((1, 2, 3, 4),) if joins else ((1, 2), (3, 4)))
+    assert [one.veto for one in result.refused] == ([] if joins else [DISAGREEMENT])
+
+
+AGAINST = {(1, 3): -11_000, (1, 4): -11_000, (2, 4): -11_000}
+
+
+def test_a_pair_that_is_sure_a_single_record_and_a_decision_ask_no_others() -> None:
+    people = members(*(a_member(one) for one in range(1, 5)))
+    two = [Edge(1, 2, FIRM), Edge(3, 4, FIRM)]
+
+    sure = split(people, [*two, Edge(2, 3, FIRM)], weights=AGAINST)
+    single = split(people, [two[0], Edge(2, 3, LIVE)], weights=AGAINST)
+    decided = split(people, two, [same(1, 2, 3)], weights=AGAINST)
+
+    assert sure.groups == decided.groups == ((1, 2, 3, 4),)
+    assert single.groups == ((1, 2, 3), (4,))
+
+
+def test_a_model_may_leave_the_other_pairs_unasked() -> None:
+    people = members(*(a_member(one) for one in range(1, 5)))
+    edges = [Edge(1, 2, FIRM), Edge(3, 4, FIRM), Edge(2, 3, LIVE)]
+
+    result = split(people, edges, weights=AGAINST, model=replace(MODEL, quorum=None))
+
+    assert result.groups == ((1, 2, 3, 4),)
 
 
 # Records that joined nobody -------------------------------------------------------------------------------------

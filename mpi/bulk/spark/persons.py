@@ -15,7 +15,7 @@ from mpi.bulk.partition import LARGE
 from mpi.bulk.spark.components import LARGE_STAR, SMALL_STAR, UNSETTLED
 from mpi.bulk.spark.rows import KEY, Keep, document_of, model_from
 from mpi.bulk.spark.weigh import SparkWeigher
-from mpi.matching import Edge, Member, Model, compare, partition, score
+from mpi.matching import Edge, Member, Model, Said, compare, partition, score
 from mpi.matching.model import Sole
 from mpi.records import RecordKey
 
@@ -160,8 +160,15 @@ def _vetoed(records: DataFrame, labels: DataFrame, edges: DataFrame, model: Mode
         .where("has")
         .select("label")
     )
-    near = edges.where(f"evidence <= {model.thresholds.contradiction}")
-    return by_records.union(_inside(near, labels).select("label")).distinct()
+    told = f"evidence <= {model.thresholds.contradiction}"
+    near = _inside(edges.where(told), labels).select("label")
+    if model.quorum is None:
+        return by_records.union(near).distinct()
+    # Two groups of two, at the least, and a pair that may hold them together and is not sure by itself.
+    told = f"may_link AND weight >= {model.thresholds.live} AND weight < {model.quorum.sure}"
+    several = labels.groupBy("label").agg(F.count("*").alias("size")).where("size >= 4").select("label")
+    unsure = _inside(edges.where(told), labels).select("label").join(several, "label")
+    return by_records.union(near).union(unsure).distinct()
 
 
 def _contradicted(
@@ -225,12 +232,13 @@ def _taken(
         people = {
             row: Member.of(row, RecordKey(*key), forms[row]) for row, key in zip(rows, keys, strict=True)
         }
-        known: dict[tuple[int, int], int] = {}
+        known: dict[tuple[int, int], Said] = {}
 
-        def weigh(low: int, high: int, forms: Any = forms, known: Any = known) -> int:
-            said: int | None = known.get((low, high))
+        def weigh(low: int, high: int, forms: Any = forms, known: Any = known) -> Said:
+            said: Said | None = known.get((low, high))
             if said is None:
-                said = known[low, high] = score(compare(forms[low], forms[high], model), model).evidence
+                scored = score(compare(forms[low], forms[high], model), model)
+                said = known[low, high] = Said(scored.weight, scored.evidence)
             return said
 
         made = partition(people, edges_of.get(label, ()), (), model, weigh)
