@@ -355,5 +355,8 @@ def _weigh_from(known: Mapping[tuple[int, int], Said], records: Records, rows: I
 
 
 def lenient(model: Model) -> Model:
-    """Return a model that links at even odds, without the sole candidate; the vetoes of the partition stand."""
-    return replace(model, thresholds=replace(model.thresholds, live=model.thresholds.balanced), sole=None)
+    """Return a model that links at even odds, without the sole candidate. The vetoes of the partition stand, but that two verified numbers
+    forbid only what they outweigh.
+    """
+    thresholds = replace(model.thresholds, live=model.thresholds.balanced)
+    return replace(model, thresholds=thresholds, sole=None, is_lenient=True)

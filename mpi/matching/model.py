@@ -115,6 +115,8 @@ class Model:
     accept_reserved_numbers: bool
     group_limit: int
     document: Mapping[str, Any] = field(repr=False)
+    is_lenient: bool = False
+    """Whether it links at even odds, which is for figures alone: two verified numbers are evidence then, and forbid what they outweigh."""
     memo: dict[Levels, Any] = field(default_factory=dict, repr=False)
 
     def ties(self, weight: int, may_link: bool) -> bool:

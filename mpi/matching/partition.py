@@ -359,10 +359,17 @@ class _Tests:
                 if mark[0] == other_mark[0] == code
                 and mark != other_mark
                 and frozenset((mark, other_mark)) not in allowed
+                and not (code == NUMBERS_DIFFER and self._outweighs(low, high))
             ]
             if found:
                 return code, self._first(found)
         return None
+
+    def _outweighs(self, low: int, high: int) -> bool:
+        """Whether all else says more for one person than two verified numbers against it, where that counts: never in what goes live."""
+        if not self.model.is_lenient:
+            return False
+        return self.weigh(min(low, high), max(low, high)).weight >= self.model.thresholds.balanced
 
     def joined(self, one: _Group, other: _Group, decision: LinkDecision | None) -> _Group:
         allowed = one.allowed | other.allowed

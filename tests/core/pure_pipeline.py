@@ -1,8 +1,9 @@
 """The steps of matching over records in memory, one record and one pair at a time: what bulk and the index are held against."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from mpi.bulk.partition import lenient
 from mpi.matching import (
     Edge,
     Member,
@@ -65,10 +66,7 @@ def weighed_pairs(people: Population, model: Model) -> list[tuple[Pair, int, boo
 def linked(people: Population, model: Model, *, balanced: bool = False) -> list[tuple[RecordKey, ...]]:
     """Return the persons of several records; ``balanced``: at even odds and without the safety rules of pairs."""
     records = people.records
-    at = model.thresholds.balanced if balanced else model.thresholds.live
-    linking = replace(
-        model, thresholds=replace(model.thresholds, live=at), sole=None if balanced else model.sole
-    )
+    linking = lenient(model) if balanced else model
     edges = [
         edge
         for (low, high), weight, is_free in weighed_pairs(people, model)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpi.bulk.partition import lenient
 from mpi.matching import Edge, LinkDecision, Member, Partition, Said, partition, veto
 from mpi.matching.partition import (
     BIRTH_ORDERS_DIFFER,
@@ -307,6 +308,22 @@ def test_a_large_group_grows_only_by_an_agreeing_verified_number() -> None:
     assert plain.groups == ((1, 2), (3,))
     assert {one.veto for one in plain.refused} == {TOO_LARGE}
     assert verified.groups == ((1, 2, 3),)
+
+
+def test_at_even_odds_two_verified_numbers_forbid_what_they_outweigh() -> None:
+    people = members(a_member(1, ONE_NUMBER), a_member(2, OTHER_NUMBER), a_member(3, birth_order=2))
+    even = lenient(MODEL)
+
+    joined = split(people, [Edge(1, 2, 5)], weights={(1, 2): 0}, model=even)
+    apart = split(people, [Edge(1, 2, 5)], weights={(1, 2): -1}, model=even)
+    live = split(people, [Edge(1, 2, LIVE)], weights={(1, 2): 60_000})
+    born = split(
+        people | members(a_member(1, birth_order=1)), [Edge(1, 3, 5)], weights={(1, 3): 60_000}, model=even
+    )
+
+    assert joined.groups == ((1, 2), (3,))
+    assert apart.groups == live.groups == born.groups == ((1,), (2,), (3,))
+    assert {one.veto for one in apart.refused + live.refused} == {NUMBERS_DIFFER}
 
 
 # Two groups of several records -------------------------------------------------------------------------------------

@@ -197,7 +197,8 @@ def _ordered(
     parts: int,
 ) -> DataFrame:
     """Take components edge by edge, each whole in one bucket, by the rule itself."""
-    document, limit, is_sole = document_of(model), model.thresholds.live, model.sole is not None
+    document, limit = document_of(model), model.thresholds.live
+    said = {"is_sole": model.sole is not None, "is_lenient": model.is_lenient}
     bucket = F.expr(f"pmod(xxhash64(label), {parts})")
     chosen = labels.join(vetoed, "label")
     members = chosen.join(records, "row").select(bucket.alias("bucket"), "label", *records.columns)
@@ -205,7 +206,7 @@ def _ordered(
     claims = _inside(edges, chosen).select(bucket.alias("basket"), F.col("label").alias("of"), *_EDGE)
 
     def take(ours: pa.Table, theirs: pa.Table) -> pa.Table:
-        return pa.table(_taken(ours, theirs, document, limit, is_sole=is_sole), schema=SETTLED)
+        return pa.table(_taken(ours, theirs, document, limit, **said), schema=SETTLED)
 
     return (
         members.groupBy("bucket")
@@ -215,11 +216,12 @@ def _ordered(
 
 
 def _taken(
-    members: pa.Table, claims: pa.Table, document: str, live: int, *, is_sole: bool
+    members: pa.Table, claims: pa.Table, document: str, live: int, *, is_sole: bool, is_lenient: bool
 ) -> dict[str, list[Any]]:
     model = model_from(document)
     thresholds = replace(model.thresholds, live=live)
-    model = replace(model, thresholds=thresholds, sole=model.sole if is_sole else None)
+    sole = model.sole if is_sole else None
+    model = replace(model, thresholds=thresholds, sole=sole, is_lenient=is_lenient)
     edges_of: dict[int, list[Edge]] = {}
     columns = (claims.column(name).to_pylist() for name in ("of", *_EDGE))
     for label, *edge in zip(*columns, strict=True):
