@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, TypeVar
 
 import flask_smorest
@@ -112,12 +113,36 @@ class ProblemSchema(Schema):
 
 
 class _Api(Api):
-    """flask-smorest's Api, whose errors are answered by the shell."""
+    """flask-smorest's Api, whose errors are answered by the shell.
+
+    Routes are described when the description is first asked for: that takes longer than all the rest of a start.
+    """
 
     ERROR_SCHEMA = ProblemSchema
 
+    def __init__(self, app: Flask) -> None:
+        self._undescribed: list[flask_smorest.Blueprint] = []
+        self._describing = Lock()
+        super().__init__(app)
+
     def _register_error_handlers(self) -> None:
         pass
+
+    def add(self, blueprint: flask_smorest.Blueprint) -> None:
+        self._app.extensions["flask-smorest"]["blp_name_to_api"][blueprint.name] = self
+        self._app.register_blueprint(blueprint)
+        self._undescribed.append(blueprint)
+
+    def described(self) -> Any:
+        """Return the specification with every route that was added."""
+        with self._describing:
+            for blueprint in self._undescribed:
+                blueprint.register_views_in_doc(
+                    self, self._app, self.spec, name=blueprint.name, parameters=None
+                )
+                self.spec.tag({"name": blueprint.name, "description": blueprint.description})
+            self._undescribed.clear()
+        return self.spec
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -156,14 +181,14 @@ def takes_if_match(view: F) -> F:
 
 def register(app: Flask, blueprint: flask_smorest.Blueprint) -> None:
     """Add a blueprint, and its routes to the description."""
-    app.extensions["api"].register_blueprint(blueprint)
+    app.extensions["api"].add(blueprint)
 
 
 def openapi_document(app: Flask | None = None) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of all registered routes."""
     app = app or current_app._get_current_object()  # type: ignore[attr-defined]
     assert app is not None
-    spec: dict[str, Any] = copy.deepcopy(app.extensions["api"].spec.to_dict())
+    spec: dict[str, Any] = copy.deepcopy(app.extensions["api"].described().to_dict())
     parts = spec.setdefault("components", {})
     parts["securitySchemes"] = _security_schemes()
     parts["parameters"] = copy.deepcopy(_HEADERS)
