@@ -9,7 +9,6 @@ import ast
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 from typing import Any, NamedTuple, TypeGuard
 
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from mpi.bulk.records import Records, combined
 from mpi.bulk.sql import condition_of, expression_of, is_best
 from mpi.matching.definition import COLUMNS, PAIRWISES, PLACE_PARTS
-from mpi.matching.language import Choice, Let, parse
+from mpi.matching.language import Choice, Let, parsed
 
 Ints = NDArray[np.int32]
 Rows = Mapping[int, tuple[Ints, Ints]]
@@ -91,9 +90,9 @@ class Foresight:
         cases: list[tuple[ast.expr, ast.expr]] = []
         for case in choice.cases:
             if isinstance(case, Let):
-                names[case.name] = _put(_parsed(case.expression), names)
+                names[case.name] = _put(parsed(case.expression), names)
             else:
-                condition = self._condition(_put(_parsed(case.condition), names))
+                condition = self._condition(_put(parsed(case.condition), names))
                 cases.append((condition, self._value(case.value, names)))
         found = self._value(choice.otherwise, names)
         for condition, value in reversed(cases):
@@ -103,7 +102,7 @@ class Foresight:
     def _value(self, text: str, names: Mapping[str, ast.expr]) -> ast.expr:
         if not text.startswith("="):
             return ast.Constant(text)
-        node = _put(_parsed(text[1:]), names)
+        node = _put(parsed(text[1:]), names)
         if is_best(node):
             return self._best(node)
         return node if isinstance(node, ast.Name | ast.Constant) else _UNKNOWN
@@ -249,9 +248,6 @@ class Foresight:
 
 
 _FUNCTIONS = ("outward_of", "count_words", "system_of", "value_of", "digits")
-
-_parsed = cache(parse)
-"""Nobody changes a tree here."""
 
 
 class _Put(ast.NodeTransformer):

@@ -11,6 +11,7 @@ Levels are small numbers, ``code_of`` says which. Nothing is ever null; an index
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple, TypeGuard
 
 from mpi.matching.definition import (
@@ -33,7 +34,7 @@ from mpi.matching.language import (
     choose,
     expressions_of,
     names_in,
-    parse,
+    parsed,
 )
 
 WORDS: tuple[str, ...] = tuple(
@@ -358,7 +359,7 @@ def _filtered(node: ast.GeneratorExp, scope: _Scope) -> str:
 
 def _best(pairwise: Pairwise, ours: _Sql, theirs: _Sql) -> _Sql:
     """Compile the highest rank of all pairs of two lists."""
-    sounds = any(_asks_for_sound(parse(text), "x") for text in expressions_of(pairwise.choice))
+    sounds = any(_asks_for_sound(parsed(text), "x") for text in expressions_of(pairwise.choice))
     mine, x = _looped(ours, "x", sounds)
     other, y = _looped(theirs, "y", sounds)
     ranks = {word: str(rank) for rank, word in enumerate(pairwise.ranks)}
@@ -377,11 +378,12 @@ class Best(NamedTuple):
     lists: tuple[tuple[str, ...], tuple[str, ...]]
 
 
+@cache
 def bests_of(step: Step) -> tuple[Best, ...]:
     """Return what a step asks of two lists by ``best``."""
     found: dict[Best, None] = {}
     for text in expressions_of(step.choice):
-        for node in ast.walk(parse(text)):
+        for node in ast.walk(parsed(text)):
             if is_best(node):
                 name, one, other = node.args
                 assert isinstance(name, ast.Name)
@@ -407,6 +409,7 @@ def element_columns(column: str) -> tuple[str, ...]:
     return ("text", "sound") if column in SOUNDED else ("text",)
 
 
+@cache
 def pairwise_statement(best: Best, pairs: str) -> str:
     """Write the rank (``said``) of every pair of single values: ``element_columns`` of either, after ``x_`` and ``y_``, and ``pair``."""
     pairwise = PAIRWISES[best.pairwise]
@@ -431,7 +434,7 @@ def _choice(choice: Choice, scope: _Scope, words: Mapping[str, str] | None = Non
 
     def value(text: str, scope: _Scope) -> str:
         if text.startswith("="):
-            return _sql(parse(text[1:]), scope).text
+            return _sql(parsed(text[1:]), scope).text
         return words[text] if words is not None else str(code_of(text))
 
     def rest(place: int, scope: _Scope) -> str:
@@ -439,12 +442,12 @@ def _choice(choice: Choice, scope: _Scope, words: Mapping[str, str] | None = Non
         for at in range(place, len(choice.cases)):
             case = choice.cases[at]
             if isinstance(case, Case):
-                condition = _true(parse(case.condition), scope)
+                condition = _true(parsed(case.condition), scope)
                 whens.append(f"WHEN {condition} THEN {value(case.value, scope)}")
                 continue
-            said = _sql(parse(case.expression), scope)
+            said = _sql(parsed(case.expression), scope)
             if said.kind != "flag" and said.kind != "number":
-                said = _Sql(_true(parse(case.expression), scope), "flag")
+                said = _Sql(_true(parsed(case.expression), scope), "flag")
             asked = sum(case.name in names_in(text) for text in _after(choice, at))
             if asked > 1 and any(dear in said.text for dear in _DEAR):
                 bound = scope.having(case.name, _Sql(case.name, said.kind))
@@ -511,9 +514,9 @@ def compare_statement(program: Program, pairs: str, kept: Iterable[str] = ()) ->
         *(f"step_{name} AS level_{name}" for name in program.fields),
         "given_value",
         "family_value",
-        f"CASE WHEN {_true(parse(DECADE), scope)} THEN least(a_birth_0, b_birth_0) // 10 ELSE -1 END AS decade",
-        f"{_true(parse(EITHER_PLACEHOLDER), scope)} AS is_placeholder",
-        f"{_true(parse(EITHER_LATER_BIRTH), scope)} AS is_later_birth",
+        f"CASE WHEN {_true(parsed(DECADE), scope)} THEN least(a_birth_0, b_birth_0) // 10 ELSE -1 END AS decade",
+        f"{_true(parsed(EITHER_PLACEHOLDER), scope)} AS is_placeholder",
+        f"{_true(parsed(EITHER_LATER_BIRTH), scope)} AS is_later_birth",
     ]
     return f"SELECT {', '.join(told)} FROM {statement}"
 
@@ -543,6 +546,7 @@ def step_statement(step: Step, program: Program, pairs: str) -> str:
     return f"SELECT pair, {said} AS said FROM {pairs}"
 
 
+@cache
 def asked_columns(step: Step) -> tuple[str, ...]:
     """Return the table's columns that a step looks at, but for what only ``best`` does."""
     columns: dict[str, None] = {}
@@ -563,7 +567,7 @@ def asked_columns(step: Step) -> tuple[str, ...]:
             look(child)
 
     for text in expressions_of(step.choice):
-        look(parse(text))
+        look(parsed(text))
     return tuple(columns)
 
 
@@ -585,7 +589,7 @@ def columns_of(program: Program) -> frozenset[str]:
     asked = {"birth", "is_placeholder", "birth_order"}
     for step in program.steps:
         for text in expressions_of(step.choice):
-            for node in ast.walk(parse(text)):
+            for node in ast.walk(parsed(text)):
                 if (
                     isinstance(node, ast.Attribute)
                     and isinstance(node.value, ast.Name)
@@ -599,7 +603,7 @@ def joined_lists(rule: KeyRule) -> dict[str, tuple[str, ...]]:
     """Return what a blocking rule puts together to one list to run over: a name for it, and the columns of a record."""
     found = {}
     for _, expression in rule.each:
-        if columns := _joined(parse(expression)):
+        if columns := _joined(parsed(expression)):
             found["_".join(columns)] = columns
     return found
 
@@ -621,7 +625,7 @@ def place_parts(rules: Iterable[KeyRule]) -> tuple[str, ...]:
     asked = set()
     for rule in rules:
         for text in (rule.text, *(expression for _, expression in rule.each)):
-            for node in ast.walk(parse(text)):
+            for node in ast.walk(parsed(text)):
                 match node:
                     case ast.Call(func=ast.Name(id="outward_of")):
                         asked.add("outward")
@@ -632,10 +636,10 @@ def place_parts(rules: Iterable[KeyRule]) -> tuple[str, ...]:
 
 def columns_asked(rule: KeyRule, *, are_joined: bool = False) -> tuple[str, ...]:
     """Return the table's columns that a blocking rule asks for. ``are_joined``: of lists put together, the whole (``joined_lists``)."""
-    key = parse(rule.text)
+    key = parsed(rule.text)
     found: dict[str, None] = {}
     for variable, expression in ("", rule.text), ("", rule.when), *rule.each:
-        tree = parse(expression)
+        tree = parsed(expression)
         columns = [
             one.attr
             for one in ast.walk(tree)
@@ -664,9 +668,9 @@ def key_statement(
         scope = scope.having(variable, _Sql(variable, "place" if variable == "p" else "text"))
     lists: list[tuple[str, str]] = []
     for variable, expression in rule.each:
-        tree = parse(expression)
+        tree = parsed(expression)
         over = _filtered(tree, scope) if isinstance(tree, ast.GeneratorExp) else ""
-        sounds = _asks_for_sound(parse(rule.text), variable)
+        sounds = _asks_for_sound(parsed(rule.text), variable)
         if are_joined and (joined := "_".join(_joined(tree))):
             found = _Sql(joined, "texts", f"{joined}_sounds")
         else:
@@ -674,8 +678,8 @@ def key_statement(
         listed, stands = _looped(found, variable, sounds)
         lists.append((variable, listed))
         scope = scope.having(variable, stands)
-    parts = _key_parts(parse(rule.text), scope)
-    hashed = (part for part in _key_parts(parse(rule.text), scope, as_numbers=True) if part != quoted(" "))
+    parts = _key_parts(parsed(rule.text), scope)
+    hashed = (part for part in _key_parts(parsed(rule.text), scope, as_numbers=True) if part != quoted(" "))
     key = f"hash({', '.join((quoted(name), *hashed))})"
     if with_text:
         said = " || ".join(f"CAST({part} AS VARCHAR)" for part in parts)
@@ -684,7 +688,7 @@ def key_statement(
         key = f"list_transform({listed}, lambda {variable}: {key})"
         if depth:
             key = f"flatten({key})"
-    condition = _true(parse(rule.when), scope)
+    condition = _true(parsed(rule.when), scope)
     chosen = f"unnest({key})" if lists else key
     statement = f"SELECT row, {chosen} AS key FROM {records} WHERE {condition}"
     return f"SELECT row, key.key AS key, key.text AS text FROM ({statement})" if with_text else statement

@@ -7,7 +7,7 @@ combinations of what it looks at, and a step that earlier steps decide already l
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import duckdb
@@ -31,7 +31,7 @@ from mpi.bulk.sql import (
     word_of,
 )
 from mpi.matching.definition import Program
-from mpi.matching.language import Step, expressions_of, names_in
+from mpi.matching.language import Choice, Step, expressions_of, names_in
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.uint8]
@@ -76,6 +76,13 @@ class _Rows(dict[int, tuple[Places, Places]]):
         return self[group]
 
 
+@cache
+def _foresight(choice: Choice, absent: frozenset[str], groups: tuple[tuple[str, ...], ...]) -> Foresight:
+    """Return a choice's foresight where columns stand in these groups: working it out costs more than a small table's pairs."""
+    group_of = {name: place for place, names in enumerate(groups) for name in names}
+    return Foresight(choice, absent, lambda column: group_of[table_columns(column)[0]])
+
+
 class Steps:
     """Works out a program's steps over pairs of rows of one table. Letters outside ASCII are not for it."""
 
@@ -84,6 +91,7 @@ class Steps:
         values = {"given_value", "family_value"}
         steps = (*program.steps, *TOLD)
         words = {step.name for step in steps} - values
+        self._groups = tuple(tuple(one.values.column_names) for one in records.groups)
         self._plans = [self._plan(step, words, values) for step in steps]
         self._known: dict[tuple[str | int, ...], tuple[int, int]] = {}
         facts = (fact for plan in self._plans if not plan.gives_text for fact in plan.foresight.facts)
@@ -101,7 +109,7 @@ class Steps:
         asked = {name for text in expressions_of(step.choice) for name in names_in(text)}
         return _Plan(
             step,
-            Foresight(step.choice, self._program.absent, self._group_of),
+            _foresight(step.choice, self._program.absent, self._groups),
             columns,
             tuple(dict.fromkeys(map(self._records.group_of, columns))),
             tuple(sorted(asked & words)),

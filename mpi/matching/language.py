@@ -8,6 +8,7 @@ Nothing else is accepted, so that a definition means the same wherever it is com
 import ast
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from mpi.matching import text
@@ -114,9 +115,14 @@ def _check_call(node: ast.Call) -> None:
     raise ValueError("not in the matching language: an unknown function")
 
 
-def names_in(expression: str) -> set[str]:
+parsed = cache(parse)
+"""``parse``, for those who change nothing in the tree."""
+
+
+@cache
+def names_in(expression: str) -> frozenset[str]:
     """Return the plain names that an expression asks for: steps, lets, loop variables, records."""
-    return {node.id for node in ast.walk(parse(expression)) if isinstance(node, ast.Name)}
+    return frozenset(node.id for node in ast.walk(parsed(expression)) if isinstance(node, ast.Name))
 
 
 def expressions_of(choice: Choice) -> Iterable[str]:
