@@ -29,6 +29,7 @@ from foundation.directory import (
 )
 from foundation.errors import Conflict, Invalid, NotFound, Unauthenticated, Unavailable
 from foundation.principal import SYSTEM_ITSELF, Principal
+from tests.conftest import PASSWORD_METHOD
 
 CLERK = Principal(kind="person", id="clerk.one", organisation="RRV", scopes=frozenset(), role="R8010")
 PASSWORD = "a long enough one"
@@ -509,6 +510,20 @@ def test_the_right_password_signs_in_and_every_attempt_is_recorded(
 
     assert users.check_password(db, clock, "doctor", PASSWORD) == doctor
     assert reasons(db) == [("denied", ("password-wrong",)), ("denied", ("user-unknown",)), ("success", ())]
+
+
+def test_a_password_is_kept_as_a_hash_that_takes_its_time(
+    db: Database, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+):
+    assert PASSWORD_METHOD == "scrypt:32768:8:1"
+    monkeypatch.setattr(users, "_METHOD", PASSWORD_METHOD)
+
+    with db.write() as tx:
+        made = users.create_user(tx, clock.now(), "doctor", PASSWORD, "RRV", "R8000")
+        kept = tx.execute(users.user_account.select()).one().password_hash
+
+    assert kept.startswith(f"{PASSWORD_METHOD}$") and PASSWORD not in kept
+    assert users.check_password(db, clock, "doctor", PASSWORD) == made
 
 
 def test_five_failures_lock_the_account_for_a_quarter_of_an_hour(
