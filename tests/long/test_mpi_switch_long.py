@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from foundation.clock import SystemClock
+import pytest
+
+from foundation.clock import FixedClock, SystemClock
 from foundation.database import Database
 from mpi.cli import link_files_into_index, load_organisations
 from mpi.matching import load_model
@@ -18,6 +20,11 @@ from mpi.service.census import verify_index
 from mpi.service.context import Mpi
 from tests.service.bulk_world import conflicted_sample
 from tests.service.switch_world import everything, told
+from tests.service.test_mpi_switch import (
+    STEPS,
+    TYPICAL,
+    expect_that_a_run_that_ends_early_has_changed_nothing,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 3_000
@@ -94,3 +101,10 @@ def test_linking_again_that_is_killed_at_any_moment_leaves_what_stood(
 
     assert told(mpi) == sound
     assert verify_index(mpi).is_sound
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step not in TYPICAL])
+def test_a_run_that_ends_at_any_other_step_has_changed_nothing_and_the_next_one_does_it_all(
+    db: Database, clock: FixedClock, tmp_path: Path, step: str
+):
+    expect_that_a_run_that_ends_early_has_changed_nothing(db, clock, tmp_path, step)

@@ -23,6 +23,7 @@ from mpi.service.context import Mpi
 from mpi.service.evidence import weigh_pair
 from mpi.service.receive import receive_record
 from mpi.service.review import decide_task, list_tasks
+from tests.service.snapshots import filled
 
 UCLH, SLAM, AMBULANCE, PRACTICE, CARE_HOME = "RRV", "RV5", "RRU", "Y12345", "VL123"
 SETTINGS = {
@@ -135,19 +136,6 @@ def a_form(**changes) -> SourceRecord:
 
 def a_world(db: Database, clock: FixedClock) -> World:
     """Fill an empty database: five organisations, one agreement for all of them, one woman at three, an ambulance on its way to her."""
-    with db.write() as tx:
-        for code, setting in SETTINGS.items():
-            put_organisation(tx, Organisation(code, f"Organisation {code}", setting))
-        for client_id, organisations in CLIENTS.items():
-            create_client(
-                tx,
-                clock.now(),
-                client_id,
-                client_id,
-                min(organisations),
-                frozenset({"redeem", "releases", "decisions", "emergency"}),
-                organisations=organisations,
-            )
     mpi = Mpi(db=db, clock=clock, model=MODEL)
     consent = Consent(
         db=db,
@@ -156,11 +144,29 @@ def a_world(db: Database, clock: FixedClock) -> World:
         issuer="http://test",
     )
     world = World(db, clock, replace(mpi, release_gate=release_gate(consent)), consent)
-    record_agreement(consent, the_agreement(clock.now()), FEED)
+    world.she = filled(db, f"the region at {clock.now()}", lambda: _people_it(world))
+    return world
+
+
+def _people_it(world: World) -> int:
+    with world.db.write() as tx:
+        for code, setting in SETTINGS.items():
+            put_organisation(tx, Organisation(code, f"Organisation {code}", setting))
+        for client_id, organisations in CLIENTS.items():
+            create_client(
+                tx,
+                world.clock.now(),
+                client_id,
+                client_id,
+                min(organisations),
+                frozenset({"redeem", "releases", "decisions", "emergency"}),
+                organisations=organisations,
+            )
+    record_agreement(world.consent, the_agreement(world.clock.now()), FEED)
     for place, organisation in enumerate((UCLH, SLAM, PRACTICE)):
         world.she = world.receive(a_record(organisation, f"p-{place}"))
     world.is_caring()
-    return world
+    return world.she
 
 
 def the_agreement(now: datetime) -> NewAgreement:

@@ -27,6 +27,7 @@ from mpi.service.receive import receive_record
 from mpi.service.review import decide_task, list_tasks
 from tests.service.bulk_world import conflicted_sample
 from tests.service.mpi_world import FEED, READER, a_source_record, at
+from tests.service.snapshots import filled
 from tests.service.switch_world import everything, records_of, switched
 
 COUNT = 200
@@ -46,13 +47,17 @@ def sample(folder: Path) -> list[SourceRecord]:
 @pytest.fixture
 def index(db: Database, clock: FixedClock, folder: Path, sample: list[SourceRecord], tmp_path: Path) -> Mpi:
     """An index with some questions answered, *same* and *different* in turn."""
-    load_organisations(db, folder / "organisations.csv")
     mpi = Mpi(db, clock, load_model())
-    switched(mpi, tmp_path / "first", [sample])
-    asked = [task for task in list_tasks(mpi, READER, limit=500).tasks if task.kind == "possible-match"]
-    for place, task in enumerate(asked[:6]):
-        verdict = ("same", "different")[place % 2]
-        decide_task(mpi, task.task_id, READER, verdict=verdict, reason="documents-seen")
+
+    def fill() -> None:
+        load_organisations(db, folder / "organisations.csv")
+        switched(mpi, tmp_path / "first", [sample])
+        asked = [task for task in list_tasks(mpi, READER, limit=500).tasks if task.kind == "possible-match"]
+        for place, task in enumerate(asked[:6]):
+            verdict = ("same", "different")[place % 2]
+            decide_task(mpi, task.task_id, READER, verdict=verdict, reason="documents-seen")
+
+    filled(db, "the forecast's index", fill)
     return mpi
 
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,11 +36,14 @@ from mpi.service.review import decide_task, list_tasks
 from mpi.service.switch import working_folder
 from tests.service.bulk_world import conflicted_sample, linked_in_bulk, read_answers
 from tests.service.mpi_world import FEED, READER, World, a_doubtful_record, a_source_record, at
+from tests.service.snapshots import filled
 from tests.service.switch_world import everything, everything_by_key, records_of, switched, told
 
 COUNT = 200
 STEPS = ("link", "locked", "inserted", "commit")
 """Where runs are broken: after linking, under the lock, among the writes, and before the commit."""
+TYPICAL = ("locked", "commit")
+"""Those of `make test`; tests/long takes the others."""
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +62,61 @@ def an_index(db: Database, clock: FixedClock, folder: Path) -> Mpi:
 
 
 @pytest.fixture
-def live(tmp_path: Path, sqlite_template: Path, clock: FixedClock, folder: Path) -> Callable[[str], Mpi]:
-    """Another index beside the one under test, to be filled one by one."""
+def switched_at_once(
+    clock: FixedClock, folder: Path, sample: list[SourceRecord], tmp_path: Path
+) -> Callable[[Database], Mpi]:
+    """The index of the sample after one switch, made once for each engine and copied afterwards."""
+
+    def make(db: Database) -> Mpi:
+        mpi = Mpi(db, clock, load_model())
+
+        def fill() -> None:
+            switched(an_index(db, clock, folder), tmp_path / "first", [sample])
+
+        filled(db, "the switch's sample, at once", fill)
+        return mpi
+
+    return make
+
+
+@pytest.fixture
+def sent(clock: FixedClock, folder: Path, sample: list[SourceRecord]) -> Callable[[Database, int], Mpi]:
+    """The index of the first records of the sample, sent one by one, made once for each engine and copied afterwards."""
+
+    def make(db: Database, count: int) -> Mpi:
+        mpi = Mpi(db, clock, load_model())
+
+        def fill() -> None:
+            load_organisations(db, folder / "organisations.csv")
+            for record in sample[:count]:
+                receive_record(mpi, record, FEED)
+
+        filled(db, f"the first {count} of the switch's sample, one by one", fill)
+        return mpi
+
+    return make
+
+
+@pytest.fixture
+def beside(tmp_path: Path, sqlite_template: Path) -> Iterator[Callable[[str], Database]]:
+    """A database beside the one under test."""
     opened: list[Database] = []
 
-    def make(name: str) -> Mpi:
+    def make(name: str) -> Database:
         path = tmp_path / f"{name}.sqlite3"
         path.write_bytes(sqlite_template.read_bytes())
         opened.append(Database(f"sqlite:///{path}"))
-        return an_index(opened[-1], clock, folder)
+        return opened[-1]
 
     yield make
     for one in opened:
         one.close()
+
+
+@pytest.fixture
+def live(beside: Callable[[str], Database], clock: FixedClock, folder: Path) -> Callable[[str], Mpi]:
+    """Another index beside the one under test, to be filled one by one."""
+    return lambda name: an_index(beside(name), clock, folder)
 
 
 def some_decided(mpi: Mpi, every: int = 3) -> int:
@@ -95,13 +140,11 @@ def test_a_first_load_gives_what_sending_the_records_one_by_one_gives(
     clock: FixedClock,
     folder: Path,
     sample: list[SourceRecord],
-    live: Callable[[str], Mpi],
+    beside: Callable[[str], Database],
+    sent: Callable[[Database, int], Mpi],
     tmp_path: Path,
 ):
-    slow = live("live")
-    for record in sample:
-        receive_record(slow, record, FEED)
-    fast = an_index(db, clock, folder)
+    slow, fast = sent(beside("live"), COUNT), an_index(db, clock, folder)
 
     done = switched(fast, tmp_path / "work", [sample[:100], sample[100:]])
 
@@ -147,18 +190,12 @@ def test_a_first_load_leaves_the_history_the_trail_and_the_events_that_others_fo
 
 def test_records_come_to_those_that_are_there_as_if_they_had_been_sent(
     db: Database,
-    clock: FixedClock,
-    folder: Path,
     sample: list[SourceRecord],
-    live: Callable[[str], Mpi],
+    beside: Callable[[str], Database],
+    sent: Callable[[Database, int], Mpi],
     tmp_path: Path,
 ):
-    slow, fast = live("live"), an_index(db, clock, folder)
-    for mpi in (slow, fast):
-        for record in sample[:90]:
-            receive_record(mpi, record, FEED)
-    for record in sample[90:]:
-        receive_record(slow, record, FEED)
+    slow, fast = sent(beside("live"), COUNT), sent(db, 90)
 
     switched(fast, tmp_path / "work", [sample[90:]])
 
@@ -178,10 +215,9 @@ def without_splits(tasks: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def test_linking_again_changes_nothing_where_nothing_has_changed(
-    db: Database, clock: FixedClock, folder: Path, sample: list[SourceRecord], tmp_path: Path
+    db: Database, switched_at_once: Callable[[Database], Mpi], tmp_path: Path
 ):
-    mpi = an_index(db, clock, folder)
-    switched(mpi, tmp_path / "first", [sample])
+    mpi = switched_at_once(db)
     some_decided(mpi)
     before = everything(mpi)
 
@@ -194,10 +230,9 @@ def test_linking_again_changes_nothing_where_nothing_has_changed(
 
 
 def test_decisions_of_people_stand_after_linking_again_and_what_was_lost_comes_back(
-    db: Database, clock: FixedClock, folder: Path, sample: list[SourceRecord], tmp_path: Path
+    db: Database, switched_at_once: Callable[[Database], Mpi], tmp_path: Path
 ):
-    mpi = an_index(db, clock, folder)
-    switched(mpi, tmp_path / "first", [sample])
+    mpi = switched_at_once(db)
     assert some_decided(mpi) >= 6
     before = told(mpi)
     with db.write() as tx:
@@ -239,15 +274,12 @@ def a_wider_model() -> Any:
 
 def test_another_model_is_put_in_place_as_renewing_record_by_record_would(
     db: Database,
-    clock: FixedClock,
-    folder: Path,
-    sample: list[SourceRecord],
-    live: Callable[[str], Mpi],
+    beside: Callable[[str], Database],
+    switched_at_once: Callable[[Database], Mpi],
     tmp_path: Path,
 ):
-    slow, fast = live("live"), an_index(db, clock, folder)
-    for place, mpi in enumerate((slow, fast)):
-        switched(mpi, tmp_path / f"first-{place}", [sample])
+    slow, fast = switched_at_once(beside("live")), switched_at_once(db)
+    for mpi in (slow, fast):
         some_decided(mpi)
     other = a_wider_model()
     renew_index(replace(slow, model=other))
@@ -283,18 +315,26 @@ def test_who_comes_while_a_switch_reads_and_links_is_neither_lost_nor_mislinked(
     clock: FixedClock,
     folder: Path,
     sample: list[SourceRecord],
-    live: Callable[[str], Mpi],
+    beside: Callable[[str], Database],
     tmp_path: Path,
 ):
-    slow, fast = live("live"), an_index(db, clock, folder)
     arriving, changing, brought = sample[:60:6], sample[60:120:6], sample[130:]
     moved = [replace(record, birth_date="1931-01-09", updated_at=at(40)) for record in changing[:5]]
     stored = [record for record in sample[:130] if record not in arriving]
-    for mpi in (slow, fast):
+    slow, fast = (Mpi(one, clock, load_model()) for one in (beside("live"), db))
+
+    def store(mpi: Mpi) -> None:
+        load_organisations(mpi.db, folder / "organisations.csv")
         for record in stored:
             receive_record(mpi, replace(record, updated_at=at(1)), FEED)
-    for record in (*(replace(one, updated_at=at(1)) for one in (*brought, *arriving)), *moved):
-        receive_record(slow, record, FEED)
+
+    def send_all() -> None:
+        filled(slow.db, "what stood before others came", lambda: store(slow))
+        for record in (*(replace(one, updated_at=at(1)) for one in (*brought, *arriving)), *moved):
+            receive_record(slow, record, FEED)
+
+    filled(slow.db, "what stands after others came", send_all)
+    filled(fast.db, "what stood before others came", lambda: store(fast))
 
     def meanwhile() -> None:
         for record in (*(replace(one, updated_at=at(1)) for one in arriving), *moved):
@@ -469,10 +509,17 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_run_that_ends_at_any_step_has_changed_nothing_and_the_next_one_does_it_all(
+@pytest.mark.parametrize("step", TYPICAL)
+def test_a_run_that_ends_early_has_changed_nothing_and_the_next_one_does_it_all(
     db: Database, clock: FixedClock, tmp_path: Path, step: str
 ):
+    expect_that_a_run_that_ends_early_has_changed_nothing(db, clock, tmp_path, step)
+
+
+def expect_that_a_run_that_ends_early_has_changed_nothing(
+    db: Database, clock: FixedClock, folder: Path, step: str
+) -> None:
+    """End a switch at a step; nothing has changed, and the next one does it all."""
     world = World(db, clock)
     world.send_all([a_source_record("1"), a_doubtful_record("2")])
     new = [a_source_record("3", organisation="RRU")]
@@ -482,12 +529,12 @@ def test_a_run_that_ends_at_any_step_has_changed_nothing_and_the_next_one_does_i
         raise Stop
 
     with pytest.raises(Stop):
-        switched(world.mpi, tmp_path / "broken", [new], at_the(step, stop))
+        switched(world.mpi, folder / "broken", [new], at_the(step, stop))
     assert everything(world.mpi) == before
     with db.read() as tx:
         assert "staged_place" not in {row[0] for row in tx.exec_driver_sql(_TEMPORARY[db.is_sqlite])}
 
-    done = switched(world.mpi, tmp_path / "whole", [new])
+    done = switched(world.mpi, folder / "whole", [new])
 
     assert done.new == 1
     assert verify_index(world.mpi).is_sound
@@ -523,7 +570,7 @@ def run(mpi: Mpi, home: Path, *arguments: str) -> Any:
 
 
 def test_files_with_further_versions_and_bad_rows_come_into_the_index_as_loading_them_would(
-    db: Database, clock: FixedClock, live: Callable[[str], Mpi], tmp_path: Path
+    db: Database, clock: FixedClock, beside: Callable[[str], Database], tmp_path: Path
 ):
     head = "organisation,system,local_id,family,given,birth_date,postcode,updated_at"
     first = a_csv(
@@ -543,7 +590,7 @@ def test_files_with_further_versions_and_bad_rows_come_into_the_index_as_loading
         "RRV,pas,2,Zhukov,Mikhail,1961-07-30,SE5 8AZ,2026-03-01T00:00:00Z",
         "RV5,pas,9,Okafor,Amara,1990-02-14,N1 9GU,2026-03-01T00:00:00Z",
     )
-    slow, fast = World(live("live").db, clock).mpi, World(db, clock).mpi
+    slow, fast = World(beside("live"), clock).mpi, World(db, clock).mpi
     for path in (first, second):
         mpi_cli.load_file(slow, path)
 
@@ -624,10 +671,9 @@ def a_csv(path: Path, *lines: str) -> Path:
 
 
 def test_the_records_of_an_index_link_by_themselves_to_what_their_file_links_to(
-    db: Database, clock: FixedClock, folder: Path, sample: list[SourceRecord], tmp_path: Path
+    db: Database, folder: Path, switched_at_once: Callable[[Database], Mpi], tmp_path: Path
 ):
-    mpi = an_index(db, clock, folder)
-    switched(mpi, tmp_path / "work", [sample])
+    mpi = switched_at_once(db)
     before = everything(mpi)
 
     result = run(mpi, tmp_path / "home", "link", "--store", "--out", str(tmp_path / "out"), "--json")
@@ -643,10 +689,9 @@ def test_the_records_of_an_index_link_by_themselves_to_what_their_file_links_to(
 
 
 def test_an_index_is_linked_again_by_a_command_under_another_model(
-    db: Database, clock: FixedClock, folder: Path, sample: list[SourceRecord], tmp_path: Path
+    db: Database, switched_at_once: Callable[[Database], Mpi], tmp_path: Path
 ):
-    mpi = an_index(db, clock, folder)
-    switched(mpi, tmp_path / "work", [sample])
+    mpi = switched_at_once(db)
     model = tmp_path / "wider.json"
     model.write_text(json.dumps(a_wider_model().document), encoding="utf-8")
 
