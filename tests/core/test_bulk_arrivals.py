@@ -200,12 +200,16 @@ def files(draw: st.DrawFn) -> bytes:
 
 @given(content=files())
 @settings(
-    max_examples=60,
+    max_examples=15,  # each is a run of the engine; tests/long has time for more
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_stands_in_a_row_it_is_stored_or_refused_as_a_loader_has_it(content: bytes, tmp_path: Path):
-    path = tmp_path / "rows.csv"
+    expect_that_it_is_read_as_a_loader_reads_it(content, tmp_path)
+
+
+def expect_that_it_is_read_as_a_loader_reads_it(content: bytes, folder: Path) -> None:
+    path = folder / "rows.csv"
     path.write_bytes(content)
 
     assert READER.by_column(path) == READER.row_by_row(path)

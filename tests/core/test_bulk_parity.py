@@ -22,7 +22,8 @@ from tests.core.bulk_builders import odd_record, twisted
 from tests.core.matching_builders import MODEL
 from tests.core.test_matching_definition import a_document
 
-PAIRS = 40_000
+PAIRS = 15_000
+"""tests/long takes many more."""
 
 
 def odd_people(seed: int, count: int) -> list[NormalisedRecord]:

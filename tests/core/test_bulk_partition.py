@@ -80,8 +80,12 @@ def _edges(edges: Weighed, people: list[NormalisedRecord], model: Model) -> Iter
 
 
 @pytest.mark.parametrize("cut", ["live", "balanced"])
-@pytest.mark.parametrize("seed", range(4))
-def test_persons_are_those_of_the_ordered_rule(seed: int, cut: str):
+def test_persons_are_those_of_the_ordered_rule(cut: str):
+    expect_the_persons_of_the_ordered_rule(0, cut)
+
+
+def expect_the_persons_of_the_ordered_rule(seed: int, cut: str) -> None:
+    """Take people of a few families with everything between them. tests/long takes other seeds."""
     dice = random.Random(seed)
     first = [odd_record(dice, MODEL) for _ in range(40)]
     people = [

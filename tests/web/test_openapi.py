@@ -21,8 +21,8 @@ from tests.web.described import (
     expect_answers_as_described,
 )
 
-# A run of about a minute; tests/long/test_openapi_long.py asks further, and on both engines.
-EXAMPLES = 8
+# A few of each; tests/long/test_openapi_long.py asks further, and on both engines.
+EXAMPLES = 3
 
 
 @pytest.fixture(scope="module")
