@@ -21,7 +21,7 @@ test: engines $(VENV)/.test ## Run the tests on SQLite, and on PostgreSQL with R
 
 test-long: engines $(VENV)/.spark ## Run the long tests: races, kills, big files, Spark
 	@tools/engines spark
-	$(BIN)/pytest -q tests/long
+	$(BIN)/pytest -q -n 2 --dist loadfile tests/long
 
 # The guards that start no server run here too: no drift between tables and revisions, OpenAPI up to date, locks, contracts.
 check: $(VENV)/.development ## Check format, lint, types, import contracts, migrations, OpenAPI
