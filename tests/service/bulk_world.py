@@ -54,7 +54,7 @@ def linked_online(path: Path, home: Path) -> dict[str, Any]:
             rows = records.read_records(tx, numbers)
             keys = {number: _key(row.key) for number, row in rows.items()}
             edges = graph.read_edges(tx, numbers)
-            opened = tasks.list_tasks(tx, limit=1_000_000)
+            opened = tasks.list_tasks(tx, tasks.Wanted(mpi.clock.now()), limit=1_000_000)
         assert len(keys) == sum(1 for _ in current_records(mpi))
     persons: dict[int, set[Key]] = defaultdict(set)
     for number, row in rows.items():
