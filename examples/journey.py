@@ -290,7 +290,8 @@ def _send_records(world: World, say: Say, seen: dict[str, Any]) -> None:
 
 
 def _task_about(reader: PersonAtScreen, record_id: str) -> dict[str, Any] | None:
-    tasks = reader.get("/api/v1/tasks", limit="200", **{"for": "*"})["tasks"]  # not only one's own organisation's
+    whole = {"for": "*", "limit": "200"}  # not only one's own organisation's
+    tasks = reader.get("/api/v1/tasks", **whole)["tasks"]
     return next((task for task in tasks if any(record_id in side for side in task["sides"])), None)
 
 
