@@ -17,11 +17,11 @@ install: $(VENV)/.development ## Install everything but Spark; `mpi` and `consen
 	@echo "Ready: $(BIN)/mpi --help, $(BIN)/consent --help"
 
 test: engines $(VENV)/.test ## Run the tests on SQLite, and on PostgreSQL with Redis
-	$(BIN)/pytest -q -n 2 --dist loadfile tests
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 test-long: engines $(VENV)/.spark ## Run the long tests: races, kills, big files, Spark
 	@tools/engines spark
-	$(BIN)/pytest -q -n 2 --dist loadfile tests/long
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/long
 
 # The guards that start no server run here too: no drift between tables and revisions, OpenAPI up to date, locks, contracts.
 check: $(VENV)/.development ## Check format, lint, types, import contracts, migrations, OpenAPI

@@ -1,11 +1,7 @@
-"""Linking files by themselves: the index's persons, edges and tasks; the same again after a kill; and clear refusals."""
+"""Linking files by themselves: the index's persons, edges and tasks, and clear refusals."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 import mpi.cli
-from mpi.sample import write_sample
 from tests.service.bulk_world import conflicted_sample, linked_in_bulk, linked_online, read_answers
 
-ROOT = Path(__file__).resolve().parents[2]
 COUNT = 1_200
 
 
@@ -186,28 +180,6 @@ def test_without_spark_one_line_says_what_to_install(tmp_path: Path, monkeypatch
     assert result.exit_code == 1
     assert len(result.output.splitlines()) == 1
     assert "pip install 'mpi-consent[bulk,spark]'" in result.output
-
-
-def test_a_killed_run_goes_on_where_it_ended(tmp_path: Path):
-    path = write_sample(tmp_path / "sample", 6_000, 9).records_path
-    out, work = tmp_path / "killed", tmp_path / "killed" / ".work"
-    command = [sys.executable, "-c", "import app; app.mpi_command()", "link", str(path), "--out", str(out)]
-    whole = linked_in_bulk(path, tmp_path / "whole")
-
-    for mark in ("normalised.json", "blocked.json"):
-        started = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "MPI_HOME": str(tmp_path)})
-        while not (work / mark).exists() and started.poll() is None:
-            time.sleep(0.005)
-        started.send_signal(signal.SIGKILL)
-        started.wait()
-    before = (work / "normalised.json").stat().st_mtime_ns if (work / "normalised.json").exists() else None
-    again = linked_in_bulk(path, out)
-
-    assert before is not None
-    assert {name: again[name] for name in ("persons", "edges", "tasks")} == {
-        name: whole[name] for name in ("persons", "edges", "tasks")
-    }
-    assert not work.exists()
 
 
 def test_what_another_run_left_is_not_taken_up(conflicted: Path, tmp_path: Path):
