@@ -41,6 +41,7 @@ from mpi.service import queue
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
 from mpi.service.context import ModelInForce, Mpi
 from mpi.service.figures import DAYS, MOST_DAYS, Figures, Share, Waiting, read_figures
+from mpi.service.history import Entry, get_person_then, read_history
 from mpi.service.labels import decided_pairs
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
@@ -1926,17 +1927,45 @@ def match(
     _say(answer, is_json, lines or ["Nobody."])
 
 
+_who_asks = click.option(
+    "--by", "username", help="Who asks: the name of an account, by whose role it is decided what may be told."
+)
+_for_what = click.option("--purpose", help="The purpose of use, if another than that of the role.")
+
+
+def _who(mpi: Mpi, username: str | None) -> Principal:
+    """Return who asks about a person: the operator, or someone whose role lets them read persons."""
+    by = OPERATOR if username is None else _person(mpi, username, "by")
+    if "persons:read" not in by.scopes:
+        raise Forbidden("scope-missing", ids={"scope": "persons:read"})
+    return by
+
+
 @cli.command()
 @click.argument("number", required=False)
 @click.option("--identifier", nargs=2, metavar="SYSTEM VALUE", help="Look up by identifier instead.")
+@click.option(
+    "--as-at",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]),
+    help="An instant with its zone: which person the id stood for then.",
+)
 @as_json
 @needs_index
 def person(
-    composition: Composition, number: str | None, identifier: tuple[str, str] | None, is_json: bool
+    composition: Composition,
+    number: str | None,
+    identifier: tuple[str, str] | None,
+    as_at: datetime | None,
+    is_json: bool,
 ) -> None:
-    """Say which person an id, or an identifier, stands for now."""
+    """Say which person an id, or an identifier, stands for now; an id also at an instant of the past."""
     if (number is None) == (identifier is None):
         raise click.UsageError("Give an id or --identifier.")
+    if as_at is not None:
+        if number is None:
+            raise click.UsageError("--as-at needs an id.")
+        _say_person_then(composition.mpi, number, as_at, is_json)
+        return
     with _telling(is_json):
         if identifier:
             found = lookup_persons(composition.mpi, *identifier, OPERATOR)
@@ -1960,13 +1989,72 @@ def person(
     _say(answer, is_json, lines or ["Nobody."])
 
 
+def _say_person_then(mpi: Mpi, number: str, as_at: datetime, is_json: bool) -> None:
+    with _telling(is_json):
+        found = get_person_then(mpi, parse_id(number), as_at, OPERATOR)
+    answer = {
+        "as_at": found.as_at.isoformat(),
+        "person_id": None if found.person_id is None else format_id(found.person_id),
+        "identity_warning": found.has_identity_warning,
+        "erased_records": found.has_erased_records,
+    }
+    line = f"{answer['person_id'] or 'an id that is no more'}  as at {answer['as_at']}"
+    if found.has_identity_warning:
+        line += "  identity warning: an update was held"
+    if found.has_erased_records:
+        line += "  records that it had then were erased since"
+    _say(answer, is_json, [line])
+
+
+@cli.command()
+@click.argument("number")
+@_who_asks
+@_for_what
+@as_json
+@needs_index
+def history(
+    composition: Composition, number: str, username: str | None, purpose: str | None, is_json: bool
+) -> None:
+    """Say what befell the person of NUMBER, the oldest first.
+
+    What may be told is what the release gate lets leave: name an account of yours with --by.
+    """
+    with _telling(is_json):
+        by = _who(composition.mpi, username)
+        found = read_history(composition.mpi, parse_id(number), by, purpose=purpose)
+    lines = [f"{one.at.isoformat()}  {one.says}" for one in found]
+    if username is None and not found:
+        lines = ["Nothing may be told to an operator as such: name an account with --by."]
+    _say({"history": [_entry_as_json(one) for one in found]}, is_json, lines or ["Nothing may be told."])
+
+
+def _entry_as_json(one: Entry) -> dict[str, Any]:
+    def id_of(number: int | None) -> str | None:
+        return None if number is None else format_id(number)
+
+    return {
+        "what": one.what,
+        "at": one.at.isoformat(),
+        "cause": one.cause,
+        "record_ids": [format_id(number) for number in one.record_ids],
+        "from_person_id": id_of(one.from_person_id),
+        "person_id": id_of(one.person_id),
+        "version": one.version,
+        "decision_id": id_of(one.decision_id),
+        "verdict": one.verdict,
+        "reason": one.reason,
+        "role": one.role,
+        "readers": one.readers,
+        "organisations": list(one.organisations),
+        "says": one.says,
+    }
+
+
 @cli.command()
 @click.argument("number")
 @click.argument("other", required=False)
-@click.option(
-    "--by", "username", help="Who asks: the name of an account, by whose role it is decided what may be told."
-)
-@click.option("--purpose", help="The purpose of use, if another than that of the role.")
+@_who_asks
+@_for_what
 @click.option(
     "--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw it into this file as well."
 )
@@ -1990,9 +2078,7 @@ def why(
     with _telling(is_json):
         if svg is not None:
             _check_writable(svg)
-        by = OPERATOR if username is None else _person(mpi, username, "by")
-        if "persons:read" not in by.scopes:
-            raise Forbidden("scope-missing", ids={"scope": "persons:read"})
+        by = _who(mpi, username)
         beside = parse_id(other, "other") if other is not None else None
         found = explain_person(mpi, parse_id(number), by, other=beside, purpose=purpose)
         if svg is not None:

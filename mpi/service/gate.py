@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from foundation.principal import Principal
 
-Wanted = Literal["members", "origins", "demographics", "why"]
+Wanted = Literal["members", "origins", "demographics", "why", "history"]
 
 
 @dataclass(frozen=True, slots=True)

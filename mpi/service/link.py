@@ -21,6 +21,7 @@ from mpi.matching import NormalisedRecord, Said, search_keys
 from mpi.matching.harm import REGIONAL_TEAM, untold_harm
 from mpi.matching.questions import Kind
 from mpi.records import SourceRecord
+from mpi.records.past import MembershipChange
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, Weighed, edge_row, is_edge, pair_of, weigh_pair
@@ -36,7 +37,6 @@ from mpi.store import records as record_store
 from mpi.store import tasks as task_store
 from mpi.store.graph import EdgeRow
 from mpi.store.models import revision_in_force
-from mpi.store.persons import MembershipChange
 from mpi.store.records import RecordRow
 from mpi.store.tasks import TaskRow
 

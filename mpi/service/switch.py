@@ -401,7 +401,8 @@ class _Run:
                         self._read,
                         linkage,
                         self._by,
-                        self._now,
+                        # Of this moment, not of the run's beginning: linking went on until it was locked out, and has its own history.
+                        self._mpi.clock.now(),
                         self._at_step,
                         self._waiting,
                     )

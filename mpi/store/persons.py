@@ -1,27 +1,13 @@
 """Persons: their epochs, and the history of who belonged to whom."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
 from foundation.database import insert_ignore, upsert
+from mpi.records.past import MembershipChange
 from mpi.store.batch import within
 from mpi.store.tables import membership_change, person
-
-
-@dataclass(frozen=True, slots=True)
-class MembershipChange:
-    """A record left one person (None: it was nobody's) for another (None: it is nobody's)."""
-
-    change_id: int
-    record_id: int
-    from_person_id: int | None
-    to_person_id: int | None
-    cause: str
-    decision_id: int | None
-    changed_at: datetime
 
 
 def read_epochs(tx: Connection, ids: Collection[int]) -> dict[int, int]:
@@ -74,3 +60,18 @@ def read_changes(tx: Connection, record_ids: Collection[int]) -> list[Membership
         .order_by(membership_change.c.change_id)
     )
     return [MembershipChange(*row) for row in tx.execute(statement)]
+
+
+def read_entrants(tx: Connection, person_ids: Collection[int]) -> set[int]:
+    """Return every record that ever came to one of these persons, but for those whose own ids they bear."""
+    if not person_ids:
+        return set()
+    statement = (
+        select(membership_change.c.record_id)
+        .where(
+            within(tx, membership_change.c.to_person_id, person_ids),
+            membership_change.c.to_person_id != membership_change.c.record_id,
+        )
+        .distinct()
+    )
+    return set(tx.scalars(statement))

@@ -217,6 +217,13 @@ membership_change = Table(
     PrimaryKeyConstraint("record_id", "change_id"),
     sqlite_with_rowid=False,
 )
+# Who ever came to a person. A record that bears the person's own id is found by it, and most rows of a first load are of such.
+Index(
+    "ix_membership_change_to_person_id",
+    membership_change.c.to_person_id,
+    sqlite_where=membership_change.c.to_person_id != membership_change.c.record_id,
+    postgresql_where=membership_change.c.to_person_id != membership_change.c.record_id,
+)
 
 task = Table(
     "task",

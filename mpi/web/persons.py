@@ -1,5 +1,6 @@
 """Persons over HTTP: by id, by identifier (never in the URL), their members and why they are one."""
 
+from datetime import datetime
 from typing import Any
 
 import flask
@@ -7,18 +8,22 @@ from flask_smorest import Blueprint
 
 from foundation.errors import Invalid
 from foundation.ids import parse_id
-from foundation.web import current_principal, make_blueprint, requires
+from foundation.web import current_principal, make_blueprint, make_page, read_cursor, requires
 from mpi.records import RecordKey
 from mpi.service.context import Mpi
+from mpi.service.history import Entry, Place, get_person_then, read_history
 from mpi.service.people import explain_person, get_person, lookup_persons, lookup_record
 from mpi.service.tell import picture_of
 from mpi.web.schemas import (
+    AsAtQuery,
+    HistoryEntryPage,
+    HistoryQuery,
     Loaded,
     LookupSchema,
-    MembersSchema,
-    PersonQuery,
-    PersonSchema,
+    MembersQuery,
+    MembersThenSchema,
     PersonsSchema,
+    PersonThenSchema,
     WhyQuery,
     WhySchema,
 )
@@ -35,26 +40,47 @@ def make(mpi: Mpi) -> Blueprint:
     room = make_blueprint("persons", "/api/v1/persons", "People, and the records that make them")
 
     @room.route("/<person_id>", methods=["GET"])
-    @room.response(200, PersonSchema)
+    @room.arguments(AsAtQuery, location="query")
+    @room.response(200, PersonThenSchema)
     @requires("persons:read")
-    def read_person(person_id: str) -> Any:
-        """Return the person that an id stands for now; the answer may bear another id, that of the earliest record."""
-        return get_person(mpi, parse_id(person_id, "person_id"), current_principal())
+    def read_person(query: Loaded, person_id: str) -> Any:
+        """Return the person that an id stands for now; the answer may bear another id, that of the earliest record. With ``as_at``, the
+        person that it stood for at an instant: what happened at that very instant counts."""
+        number, by = parse_id(person_id, "person_id"), current_principal()
+        if query["as_at"] is not None:
+            return get_person_then(mpi, number, query["as_at"], by)
+        return get_person(mpi, number, by)
 
     @room.route("/<person_id>/members", methods=["GET"])
-    @room.arguments(PersonQuery, location="query")
-    @room.response(200, MembersSchema)
+    @room.arguments(MembersQuery, location="query")
+    @room.response(200, MembersThenSchema)
     @requires("persons:read")
     def read_members(query: Loaded, person_id: str) -> Any:
         """Return the records of a person, as far as the release gate lets them leave: that an organisation knows someone is told
-        like any other item. Nothing says how many stayed behind."""
-        return get_person(
+        like any other item. Nothing says how many stayed behind. With ``as_at``, those that it had at an instant, each as the gate says
+        today of the person whose it is today; what was erased since is told at no instant."""
+        number, by, purpose = parse_id(person_id, "person_id"), current_principal(), query["purpose"]
+        if query["as_at"] is not None:
+            return get_person_then(mpi, number, query["as_at"], by, with_members=True, purpose=purpose)
+        return get_person(mpi, number, by, with_members=True, purpose=purpose)
+
+    @room.route("/<person_id>/history", methods=["GET"])
+    @room.arguments(HistoryQuery, location="query")
+    @room.response(200, HistoryEntryPage)
+    @requires("persons:read")
+    def list_history(query: Loaded, person_id: str) -> Any:
+        """Return what befell the person that an id stands for now, the oldest first and in words: records and versions that came, links,
+        merges, splits, decisions and their undoing, erasures. Only of records that the release gate lets be named, and never a value."""
+        limit = query["limit"]
+        found = read_history(
             mpi,
             parse_id(person_id, "person_id"),
             current_principal(),
-            with_members=True,
             purpose=query["purpose"],
+            after=_place(query["cursor"]),
+            limit=limit + 1,
         )
+        return make_page(found, limit, _token)
 
     @room.route("/<person_id>/why", methods=["GET"])
     @room.arguments(WhyQuery, location="query")
@@ -93,3 +119,21 @@ def make(mpi: Mpi) -> Blueprint:
         raise Invalid("lookup-ambiguous", field="value")
 
     return room
+
+
+def _token(entry: Entry) -> list[int | str]:
+    at, rank, number, part = entry.place
+    return [at.isoformat(), rank, str(number), part]
+
+
+def _place(token: str | None) -> Place | None:
+    place = read_cursor(token, str, int, str, int)
+    if place is None:
+        return None
+    try:
+        at = datetime.fromisoformat(place[0])
+    except ValueError:
+        raise Invalid("cursor-format", field="cursor") from None
+    if at.tzinfo is None:
+        raise Invalid("cursor-format", field="cursor")
+    return at, place[1], parse_id(place[2], "cursor"), place[3]

@@ -6,12 +6,12 @@ from marshmallow import ValidationError, fields, validate
 
 from foundation.directory import parse_ods_code
 from foundation.errors import Invalid
-from foundation.web import Code, IdText, Instant, OdsCode, PageQuery, QuerySchema, Schema, Text
+from foundation.web import Code, IdText, Instant, OdsCode, PageQuery, QuerySchema, Schema, Text, page_schema
 from mpi.matching.harm import REGIONAL_TEAM, TEAMS
 from mpi.matching.questions import Kind
 from mpi.records import NumberState
 from mpi.records.demographics import ADDRESS_USES, NAME_USES
-from mpi.service import bulk_review, figures, purge, queue
+from mpi.service import bulk_review, figures, history, purge, queue
 from mpi.service.match import MOST_CANDIDATES
 from mpi.service.review import EVERYTHING, MAX_COMMENT, OWN, VERDICTS
 from mpi.service.review import REASONS as DECISION_REASONS
@@ -122,6 +122,21 @@ class PersonQuery(QuerySchema):
     purpose = Code(longest=32, load_default=None)
 
 
+class AsAtQuery(QuerySchema):
+    as_at = Instant(
+        load_default=None,
+        metadata={"description": "An instant with its zone, not of the future: the person as it was then."},
+    )
+
+
+class MembersQuery(PersonQuery, AsAtQuery):
+    pass
+
+
+class HistoryQuery(PersonQuery, PageQuery):
+    pass
+
+
 class WhyQuery(PersonQuery):
     other = fields.String(load_default=None, metadata={"description": "An id to compare with."})
     format = Code(
@@ -147,8 +162,69 @@ class PersonSchema(Schema):
     restricted = fields.Boolean(attribute="is_restricted")
 
 
-class MembersSchema(PersonSchema):
-    members = fields.List(fields.Nested(MemberSchema))
+class PersonThenSchema(PersonSchema):
+    """A person as it is, or with ``as_at`` as it was: then without an epoch, and ``restricted`` is of today."""
+
+    person_id = IdText(
+        allow_none=True,
+        metadata={"description": "Null where the record was erased whose id stood for the person then."},
+    )
+    as_at = Instant(metadata={"description": "With `as_at` only."})
+    erased_records = fields.Boolean(
+        attribute="has_erased_records",
+        metadata={
+            "description": "With `as_at` only: whether records that it had then are not told, since they were erased."
+        },
+    )
+
+
+class MemberThenSchema(MemberSchema):
+    version = fields.Integer(
+        allow_none=True,
+        metadata={
+            "description": "With `as_at` only: the version that stood then. Null for another organisation's record of a restricted person."
+        },
+    )
+
+
+class MembersThenSchema(PersonThenSchema):
+    members = fields.List(fields.Nested(MemberThenSchema))
+
+
+class HistoryEntrySchema(Schema):
+    """One thing that befell a person. ``says`` tells all of it in a sentence."""
+
+    what = Code(one_of=history.WHAT)
+    at = Instant()
+    cause = fields.String(
+        allow_none=True,
+        metadata={"description": "Why records changed hands, by the same codes as in events."},
+    )
+    record_ids = fields.List(IdText(), metadata={"description": "Those that may be told."})
+    from_person_id = IdText(allow_none=True)
+    person_id = IdText(
+        allow_none=True,
+        metadata={"description": "Whom the records came to. An id that is an erased record's is null."},
+    )
+    version = fields.Integer(allow_none=True)
+    decision_id = IdText(allow_none=True)
+    verdict = fields.String(allow_none=True)
+    reason = fields.String(allow_none=True)
+    role = fields.String(
+        allow_none=True,
+        metadata={"description": "In which it was decided or undone, where records changed hands by it."},
+    )
+    readers = fields.Integer(allow_none=True, metadata={"description": "How many people decided so."})
+    organisations = fields.List(
+        fields.String(),
+        metadata={
+            "description": "Of a merge that was undone: whose records were in it, and who is to be told."
+        },
+    )
+    says = fields.String()
+
+
+HistoryEntryPage = page_schema(HistoryEntrySchema)
 
 
 class PersonsSchema(Schema):
