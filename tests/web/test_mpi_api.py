@@ -1,6 +1,8 @@
 """The index over HTTP: records in, candidates and persons out, and the queue; every wrong input has its answer."""
 
+import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -223,6 +225,61 @@ def test_members_and_reasons_leave_as_far_as_the_gate_lets_them(caller: Caller, 
     assert "VM9001" not in members.get_data(as_text=True)
     assert (why.json["answer"], why.json["steps"]) == ("one-person", [])
     assert why.json["record_ids"] == [first["record_id"]]
+
+
+def test_a_person_as_at_an_instant_and_its_history_leave_as_its_members_do(
+    caller: Caller, world: World, app: Any
+) -> None:
+    number = {"nhs_number": "9990000018"}
+    came = world.clock.now()
+    first = caller.put(HERS, AMARA | number).json["record_id"]
+    world.clock.advance(timedelta(minutes=2))
+    second = caller.put("/api/v1/source-records/RV5/pas/7", AMARA | number).json["record_id"]
+    world.send(a_source_record("9", organisation="VM9001", nhs_number="9990000018"))
+    path, joined = f"/api/v1/persons/{second}", world.clock.now()
+
+    now = caller.get(path)
+    before = caller.get(f"{path}?as_at={came.strftime('%Y-%m-%dT%H:%M:%SZ')}")
+    then = caller.get(f"{path}?as_at={joined.strftime('%Y-%m-%dT%H:%M:%SZ')}")
+    members = caller.get(f"{path}/members?as_at={joined.strftime('%Y-%m-%dT%H:%M:%SZ')}")
+    told = caller.get(f"{path}/history")
+    pages = [caller.get(f"{path}/history?limit=3")]
+    pages.append(caller.get(f"{path}/history?limit=3&cursor={pages[0].json['next']}"))
+
+    assert now.json.keys() == {"person_id", "epoch", "identity_warning", "restricted"}
+    assert (before.status_code, before.json["code"]) == (404, "person-unknown-then")
+    assert then.json == {
+        "person_id": first,
+        "as_at": joined.isoformat(),
+        "identity_warning": False,
+        "restricted": False,
+        "erased_records": False,
+    }
+    assert [(one["organisation"], one["version"]) for one in members.json["members"]] == [
+        ("RRV", 1),
+        ("RV5", 1),
+    ]
+    assert [one["says"] for one in told.json["items"]] == [
+        f"Record {first} came.",
+        f"Record {first} became person {first}, by what sources sent.",
+        f"Record {second} came.",
+        f"Record {second} joined person {first}, by what sources sent.",
+    ]
+    assert told.json["next"] is None
+    assert [one for page in pages for one in page.json["items"]] == told.json["items"]
+    assert "VM9001" not in members.get_data(as_text=True) + told.get_data(as_text=True)
+    rows = world.rows("select detail from audit_event where kind = 'gate' order by event_id")
+    assert [
+        json.loads(row[0] if isinstance(row[0], str) else json.dumps(row[0]))["wanted"] for row in rows
+    ] == [
+        "members",
+        "history",
+        "history",
+        "history",
+    ]
+    other = Caller(app, "other", scopes=frozenset({"match"}))
+    for refused in (f"{path}?as_at=2026-11-23T09:00:00Z", f"{path}/history"):
+        assert (other.get(refused).status_code, other.get(refused).json["code"]) == (403, "scope-missing")
 
 
 def test_why_comes_as_json_or_as_a_picture_as_the_caller_asks(caller: Caller) -> None:
