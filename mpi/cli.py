@@ -1998,7 +1998,7 @@ def _say_person_then(mpi: Mpi, number: str, as_at: datetime, is_json: bool) -> N
         "identity_warning": found.has_identity_warning,
         "erased_records": found.has_erased_records,
     }
-    line = f"{answer['person_id'] or 'an id that is no more'}  as at {answer['as_at']}"
+    line = f"{answer['person_id'] or 'an id that may not be told'}  as at {answer['as_at']}"
     if found.has_identity_warning:
         line += "  identity warning: an update was held"
     if found.has_erased_records:

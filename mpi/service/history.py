@@ -55,8 +55,9 @@ class MemberThen:
 class PersonThen:
     """A person at an instant.
 
-    ``person_id`` is the id that stood for it then; None where the record of that id was erased. ``has_erased_records``: some that it had
-    are not told, and not how many. ``is_restricted`` is of today. ``members`` are those that the gate let leave.
+    ``person_id`` is the id that stood for it then; None where the record of that id was erased, or is another person's today of whom it
+    may not be told. ``has_erased_records``: some that it had are not told, and not how many. ``is_restricted`` is of today. ``members``
+    are those that the gate let leave.
     """
 
     as_at: datetime
@@ -87,27 +88,40 @@ def get_person_then(
         raise Invalid("as-at-future", field="as_at")
     if not with_members:
         with mpi.db.read() as tx:
-            return _person_then(tx, number, as_at)[0]
+            found, _, today = _person_then(tx, number, as_at)
+        # An id that it does not bear today may be another person's now: that they were one is then for the gate to say.
+        if found.person_id in (None, number, today):
+            return found
     with mpi.db.write() as tx:  # the gate's decisions are audited with the answer
-        found, held = _person_then(tx, number, as_at)
-        rows = _visible(tx, mpi, [row.record_id for row in held], by, "members", purpose)
-        stood = _versions_then(tx, rows)
-        quiet = _quiet(tx, rows, by)
-        members = tuple(
-            MemberThen(
-                row.record_id,
-                row.key.organisation,
-                row.key.system,
-                row.key.local_id,
-                None if row.record_id in quiet else standing_version(stood[row.record_id], as_at),
-            )
-            for _, row in sorted(rows.items())
+        found, held, today = _person_then(tx, number, as_at)
+        asked = [one.record_id for one in held if with_members or one.record_id == found.person_id]
+        rows = _visible(tx, mpi, asked, by, "members", purpose)
+        if found.person_id not in (number, today, *rows):
+            found = replace(found, person_id=None)
+        return replace(found, members=_members_then(tx, rows, as_at, by)) if with_members else found
+
+
+def _members_then(
+    tx: Connection, rows: Mapping[int, RecordRow], as_at: datetime, by: Principal
+) -> tuple[MemberThen, ...]:
+    stood = _versions_then(tx, rows)
+    quiet = _quiet(tx, rows, by)
+    return tuple(
+        MemberThen(
+            row.record_id,
+            row.key.organisation,
+            row.key.system,
+            row.key.local_id,
+            None if row.record_id in quiet else standing_version(stood[row.record_id], as_at),
         )
-        return replace(found, members=members)
+        for _, row in sorted(rows.items())
+    )
 
 
-def _person_then(tx: Connection, number: int, as_at: datetime) -> tuple[PersonThen, list[RecordRow]]:
-    """Return who it was, and the records that it had and that were not erased since."""
+def _person_then(
+    tx: Connection, number: int, as_at: datetime
+) -> tuple[PersonThen, list[RecordRow], int | None]:
+    """Return who it was, the records that it had and that were not erased since, and whom the id stands for today."""
     row = record_store.read_records(tx, [number]).get(number)
     if row is None:
         raise NotFound("person-unknown")
@@ -119,17 +133,17 @@ def _person_then(tx: Connection, number: int, as_at: datetime) -> tuple[PersonTh
     entrants = {person_id, *person_store.read_entrants(tx, [person_id])}
     holders = whose(person_store.read_changes(tx, entrants), as_at)
     had = [record_id for record_id, holder in holders.items() if holder == person_id]
-    rows = record_store.read_records(tx, {person_id, *had})
+    rows = record_store.read_records(tx, had)
     held = [rows[record_id] for record_id in sorted(had) if rows[record_id].state == "active"]
     stood = _versions_then(tx, {one.record_id: one for one in held})
     found = PersonThen(
         as_at,
-        person_id if rows[person_id].state == "active" else None,
+        person_id if any(one.record_id == person_id for one in held) else None,
         has_identity_warning=any(one.is_held(as_at) for versions in stood.values() for one in versions),
-        is_restricted=bool(record_store.protected_records(tx, [one.record_id for one in held])),
+        is_restricted=bool(record_store.protected_records(tx, [number])),
         has_erased_records=len(held) < len(had),
     )
-    return found, held
+    return found, held, row.person_id
 
 
 def _versions_then(tx: Connection, rows: Mapping[int, RecordRow]) -> dict[int, list[PastVersion]]:
@@ -232,7 +246,7 @@ class Entry:
     Args:
         cause: of records that changed hands, why, as in the events of the index.
         record_ids: the records that it concerns, as far as they may be told.
-        from_person_id, person_id: whom records left and came to; None where nobody, or where the record of that id was erased.
+        from_person_id, person_id: whom records left and came to; None where nobody, or where the record of that id may not be told.
         version: of a version that came.
         verdict, reason: of a decision, or of the one that moved records.
         role: the role in which it was decided or undone, where the log still says so.
@@ -282,7 +296,8 @@ def read_history(
             raise Gone("person-gone")
         if found.state != "current":
             raise NotFound("person-unknown")
-        past = _read_past(tx, found.record_ids)
+        assert found.person_id is not None
+        past = _read_past(tx, found.person_id, found.record_ids)
         rows = _visible(tx, mpi, past.together.keys(), by, "history", purpose)
         entries = [
             *_of_versions(tx, past, rows, by),
@@ -298,16 +313,16 @@ def read_history(
 
 @dataclass(frozen=True, slots=True)
 class _Past:
-    """What is known of a person: what befell it, which records were in it and when, decisions, and which ids are of erased records."""
+    """What is known of a person: what befell it, which records were in it and when, and the decisions that name one of these."""
 
+    person_id: int
     members: frozenset[int]
     turns: Sequence[Turn]
     together: Mapping[int, Sequence[Span]]
     decisions: Mapping[int, DecisionRow]
-    erased: frozenset[int]
 
 
-def _read_past(tx: Connection, members: Collection[int]) -> _Past:
+def _read_past(tx: Connection, person_id: int, members: Collection[int]) -> _Past:
     borne = _persons(person_store.read_changes(tx, members))
     entrants = {*members, *borne, *person_store.read_entrants(tx, borne)}
     changes = person_store.read_changes(tx, entrants)
@@ -316,15 +331,13 @@ def _read_past(tx: Connection, members: Collection[int]) -> _Past:
     changes += person_store.read_changes(tx, others)
     turns = turns_of(changes, members)
     together = kept_company(changes, members)
-    ids = {*together, *_persons(changes)}
-    rows = record_store.read_records(tx, ids)
     decisions = graph_store.read_decisions(tx, together, ("standing", "undone"))
     return _Past(
+        person_id,
         frozenset(members),
         turns,
         together,
         {row.decision_id: row for row in decisions},
-        frozenset(one for one in ids if one not in rows or rows[one].state != "active"),
     )
 
 
@@ -368,15 +381,16 @@ def _of_turns(past: _Past, rows: Mapping[int, RecordRow]) -> Iterable[Entry]:
             (turn.at, 2, turn.change_id, 0),
             cause=turn.cause,
             record_ids=() if is_erased else shown,
-            from_person_id=_unless_erased(past, turn.from_person_id),
-            person_id=_unless_erased(past, turn.to_person_id),
+            from_person_id=_told_id(past, rows, turn.from_person_id),
+            person_id=_told_id(past, rows, turn.to_person_id),
             decision_id=decision.decision_id if decision is not None else None,
             organisations=_organisations(turn.beside, rows) if is_undone_merge else (),
         )
 
 
-def _unless_erased(past: _Past, number: int | None) -> int | None:
-    return None if number in past.erased else number
+def _told_id(past: _Past, rows: Mapping[int, RecordRow], number: int | None) -> int | None:
+    """Return a person's id if it may be told: who the person is today anyone may ask, who it was is as the record of that id."""
+    return number if number == past.person_id or number in rows else None
 
 
 def _organisations(record_ids: Iterable[int], rows: Mapping[int, RecordRow]) -> tuple[str, ...]:
@@ -384,16 +398,19 @@ def _organisations(record_ids: Iterable[int], rows: Mapping[int, RecordRow]) -> 
 
 
 def _of_decisions(past: _Past, rows: Mapping[int, RecordRow]) -> Iterable[Entry]:
+    effects = {turn.decision_id: turn.at for turn in past.turns if turn.cause == "task-decided"}
     for row in past.decisions.values():
         named = [side for side in row.sides if side]
         # A look-alike that was never part of this person is another one's business.
         if not past.members & frozenset().union(*named) or any(not side & rows.keys() for side in named):
             continue
         shown = tuple(sorted(number for side in named for number in side if number in rows))
+        # What waited for a second reader took effect with that one's word.
+        at = effects.get(row.decision_id, row.decided_at) if row.seconded_by is not None else row.decided_at
         told = Entry(
             "decision-made",
-            row.decided_at,
-            (row.decided_at, 1, row.decision_id, 0),
+            at,
+            (at, 1, row.decision_id, 0),
             record_ids=shown,
             decision_id=row.decision_id,
             verdict=row.verdict,
@@ -487,7 +504,7 @@ def _records(ids: Sequence[int]) -> str:
 
 
 def _person(number: int | None) -> str:
-    return "a person whose id is no more" if number is None else f"person {format_id(number)}"
+    return "a person who may not be named" if number is None else f"person {format_id(number)}"
 
 
 def _capped(words: str) -> str:

@@ -167,7 +167,9 @@ class PersonThenSchema(PersonSchema):
 
     person_id = IdText(
         allow_none=True,
-        metadata={"description": "Null where the record was erased whose id stood for the person then."},
+        metadata={
+            "description": "Null where the record of the id that stood then was erased, or is of another person today who may not be told."
+        },
     )
     as_at = Instant(metadata={"description": "With `as_at` only."})
     erased_records = fields.Boolean(
@@ -204,7 +206,9 @@ class HistoryEntrySchema(Schema):
     from_person_id = IdText(allow_none=True)
     person_id = IdText(
         allow_none=True,
-        metadata={"description": "Whom the records came to. An id that is an erased record's is null."},
+        metadata={
+            "description": "Whom the records came to; null where the record of that id may not be told."
+        },
     )
     version = fields.Integer(allow_none=True)
     decision_id = IdText(allow_none=True)

@@ -16,6 +16,8 @@ from foundation.database import Database
 from foundation.errors import Gone, Invalid, NotFound
 from foundation.principal import Principal
 from mpi.cli import cli
+from mpi.matching import load_model
+from mpi.service.context import unapproved
 from mpi.service.gate import GateAnswer, GateRequest
 from mpi.service.history import Entry, PersonThen, get_person_then, read_history
 from mpi.service.people import get_person
@@ -23,11 +25,13 @@ from mpi.service.review import decide_task, undo_decision
 from tests.service.mpi_world import (
     ANOTHER_PERSON,
     ONE_NUMBER,
+    OTHER_NUMBER,
     READER,
     SECOND,
     World,
     a_doubtful_record,
     a_source_record,
+    at,
 )
 from tests.service.purge_world import purged
 from tests.service.switch_world import switched
@@ -211,6 +215,27 @@ def test_each_record_leaves_as_the_gate_says_today_of_whose_it_is_today(world: W
     assert briefly(told) == [("record-received", (one,)), ("records-linked", (one,))]
 
 
+def test_that_two_were_one_once_is_told_to_nobody_who_may_not_know_the_other(world: World) -> None:
+    one, other, (_, _, merged, _) = merged_and_parted(world)
+
+    def gate(_tx: object, request: GateRequest) -> GateAnswer:
+        return GateAnswer(frozenset(request.sources) if request.person_id == other else frozenset())
+
+    mpi = replace(world.mpi, release_gate=gate)
+    plain = get_person_then(mpi, other, merged, LOOKER)
+    whole = get_person_then(mpi, other, merged, LOOKER, with_members=True)
+    told = read_history(mpi, other, LOOKER)
+
+    assert plain.person_id is whole.person_id is None
+    assert [member.record_id for member in whole.members] == [other]
+    assert get_person_then(world.mpi, other, merged, LOOKER).person_id == one
+    assert str(one) not in repr([replace(entry, place=(merged, 0, 0, 0)) for entry in told])
+    assert told[-1].says == (
+        f"Record {other} left a person who may not be named and became person {other}, since a decision was undone. "
+        "Organisations with records in it until then: RV5."
+    )
+
+
 def test_when_others_records_of_a_protected_person_changed_is_not_told(world: World) -> None:
     start = world.clock.now()
     own = world.send(a_source_record("1", nhs_number=ONE_NUMBER)).record_id
@@ -349,6 +374,64 @@ def test_a_bulk_switch_is_of_the_instant_at_which_it_was_written(world: World, t
     assert stood(world, came[0], now)[0] == one
     with pytest.raises(NotFound, match="person-unknown-then"):
         then(world, rows[-1][0], now - timedelta(days=1))
+
+
+def test_a_model_that_parts_many_at_once_leaves_turns_of_one_instant(world: World, tmp_path: Path) -> None:
+    sent = world.send_all(
+        [
+            a_source_record("1", nhs_number=ONE_NUMBER),
+            a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER),
+            a_source_record("3", organisation="RRU", nhs_number=ONE_NUMBER),
+        ]
+    )
+    one, other, third = (received.record_id for received in sent)
+    before = world.clock.now()
+    parted = later(world)
+
+    switched(replace(world.mpi, model=unapproved(load_model())), tmp_path / "work")
+
+    together = (one, [(one, 1), (other, 1), (third, 1)])
+    assert stood(world, third, before) == stood(world, third, parted - LEAST) == together
+    assert [stood(world, number, parted)[0] for number in (one, other, third)] == [one, other, third]
+    turns = [entry for entry in history(world, one) if entry.cause == "index-relinked"]
+    assert {(entry.at, entry.what, entry.record_ids) for entry in turns} == {
+        (parted, "person-split", (other,)),
+        (parted, "person-split", (third,)),
+    }
+    assert turns[0].says == (
+        f"Record {other} left person {one} and became person {other}, when the whole index was linked again."
+    )
+
+
+def test_a_split_by_new_evidence_and_two_readers_who_take_it_back_are_told(world: World) -> None:
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER), at(1)).record_id
+    other = world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER), at(1)).record_id
+    parted = later(world)
+    world.send(a_source_record("1", nhs_number=ONE_NUMBER, status="01"), at(2))
+    world.send(a_source_record("2", organisation="RV5", nhs_number=OTHER_NUMBER, status="01"), at(3))
+    task = world.tasks("split-by-new-evidence")[0]
+    later(world)
+    decide_task(world.mpi, task.task_id, READER, verdict="same", reason="source-confirmed")
+    assert not [entry for entry in history(world, one) if entry.what == "decision-made"]
+    agreed = later(world)
+    decide_task(world.mpi, task.task_id, SECOND, verdict="same", reason="source-confirmed")
+
+    entries = history(world, other)
+
+    assert world.resolve(other).person_id == one
+    (split,) = (entry for entry in entries if entry.what == "person-split")
+    assert (split.at, split.cause, split.record_ids, split.organisations) == (
+        parted,
+        "record-linked",
+        (other,),
+        (),
+    )
+    (decided,) = (entry for entry in entries if entry.what == "decision-made")
+    assert (decided.at, decided.readers, decided.role) == (agreed, 2, "R8000")
+    assert decided.says.startswith(f"Two readers decided that records {one}, {other} are of one person")
+    assert entries[-1].what == "persons-merged"
+    assert stood(world, other, parted) == (other, [(other, 2)])
+    assert stood(world, other, agreed) == (one, [(one, 2), (other, 2)])
 
 
 def test_who_ever_came_to_a_person_is_found_by_an_index(world: World) -> None:
