@@ -78,6 +78,7 @@ from mpi.service.context import ModelInForce, Mpi
 from mpi.service.figures import count_open_tasks
 from mpi.service.holders import Erasure, LetGo
 from mpi.service.link import link_waiting
+from mpi.service.quality import measure_waiting
 from mpi.service.queue import tend_queue
 from mpi.service.samples import withdraw_moot
 from mpi.web import make_blueprints as make_mpi_blueprints
@@ -90,6 +91,7 @@ _LINK_AT_ONCE = 500
 _PLACE_AT_ONCE = 500
 _REST_SECONDS = 2.0
 _TIDY_SECONDS = 60.0
+_MEASURE_SECONDS = 60.0
 
 log = get_logger(__name__)
 
@@ -435,13 +437,14 @@ def _serve(settings: Settings, *, with_worker: bool) -> None:
 @click.option("--once", is_flag=True, help="Do what is waiting, then end.")
 @click.pass_obj
 def worker(composition: Composition, until_closed: bool, once: bool) -> None:
-    """Link what was left over, seal audit rows, hand on events, and remove what has expired."""
+    """Link what was left over, seal audit rows, hand on events, measure data quality, and remove what has expired."""
     configure_logs(composition.settings.log_level)
     if once:
         work(composition)
         deliver_waiting(post_of(composition.db, composition.clock, composition.settings))
         seal_audit(composition)
         tidy(composition)
+        measure_waiting(composition.mpi)
         return
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -461,12 +464,14 @@ def _stop_when_closed(stop: threading.Event) -> None:
 def run_worker(composition: Composition, stop: threading.Event) -> None:
     """Work until told to stop. A failure is logged and tried again; what a crash left is taken again.
 
-    Sealing and webhooks have threads of their own: they must not wait for long linking, nor stop with it.
+    Sealing, webhooks and the measuring of data quality have threads of their own: they must not wait for long linking, nor stop with
+    it, and linking must not wait for them.
     """
     post = post_of(composition.db, composition.clock, composition.settings)
     others = (
         threading.Thread(target=_keep_sealing, args=(composition, stop), name="sealer"),
         threading.Thread(target=keep_delivering, args=(post, stop), name="webhooks"),
+        threading.Thread(target=_keep_measuring, args=(composition, stop), name="quality"),
     )
     for one in others:
         one.start()
@@ -485,6 +490,17 @@ def _keep_sealing(composition: Composition, stop: threading.Event) -> None:
         except Exception as error:
             log.error("sealing failed", exc_info=error)
         stop.wait(SEAL_EVERY.total_seconds())
+
+
+def _keep_measuring(composition: Composition, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            measured = measure_waiting(composition.mpi, lambda: not stop.is_set())
+            if measured:
+                log.info("data quality measured", extra={"sources": measured})
+        except Exception as error:
+            log.error("measuring data quality failed", exc_info=error)
+        stop.wait(_MEASURE_SECONDS)
 
 
 def _keep_working(composition: Composition, stop: threading.Event) -> None:

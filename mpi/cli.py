@@ -18,7 +18,7 @@ import click
 from foundation.auth.users import active_user
 from foundation.clock import SystemClock
 from foundation.database import Database, metadata
-from foundation.directory import Organisation, list_organisations, put_organisation
+from foundation.directory import Organisation, list_organisations, parse_ods_code, put_organisation
 from foundation.errors import Conflict, Forbidden, Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
@@ -69,6 +69,7 @@ from mpi.service.purge import (
     propose_purge,
     withdraw_purge,
 )
+from mpi.service.quality import SourceQuality, csv_of, measure_now, read_quality
 from mpi.service.renew import renew_index
 from mpi.service.review import REASONS as DECISION_REASONS
 from mpi.service.review import (
@@ -101,7 +102,9 @@ OPERATOR = Principal(
     kind="system",
     id="mpi-cli",
     organisation="MPI",
-    scopes=frozenset({"match", "match:reasons", "persons:read", "tasks:read", "tasks:manage"}),
+    scopes=frozenset(
+        {"match", "match:reasons", "persons:read", "tasks:read", "tasks:manage", "quality:read"}
+    ),
     organisations=frozenset({"*"}),
     client_id="mpi-cli",
 )
@@ -2538,6 +2541,73 @@ def _share_words(of: Share) -> str:
     if of.share is None:
         return "none yet"
     return f"{of.count} of {of.of} ({of.share:.1%}, 95 %: {of.low:.1%} to {of.high:.1%})"
+
+
+@cli.command()
+@click.option("--organisation", help="Its ODS code; all organisations if not given.")
+@click.option(
+    "--now", is_flag=True, help="Measure that organisation first, in the place of what is kept of today."
+)
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First day of the series.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last day of the series.")
+@click.option(
+    "--csv",
+    "csv_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the figures, a row each, as CSV to this file.",
+)
+@as_json
+@needs_index
+def quality(
+    composition: Composition,
+    organisation: str | None,
+    now: bool,
+    first: datetime | None,
+    last: datetime | None,
+    csv_path: Path | None,
+    is_json: bool,
+) -> None:
+    """Say how good the records of each organisation and system are, by the figures that a worker measures once a day.
+
+    Counts are exact here: round them before they are shown to other organisations.
+    """
+    with _telling(is_json):
+        if organisation is not None:
+            organisation = parse_ods_code(organisation)
+        if now:
+            if organisation is None:
+                raise Invalid("organisation-needed", field="organisation")
+            measure_now(composition.mpi, organisation)
+        found: list[SourceQuality] = []
+        after = None
+        while True:
+            page = read_quality(
+                composition.mpi,
+                OPERATOR,
+                organisation=organisation,
+                first=first.date() if first else None,
+                last=last.date() if last else None,
+                after=after,
+            )
+            found += page.sources
+            after = page.next
+            if after is None:
+                break
+    if csv_path is not None:
+        with csv_path.open("w", encoding="utf-8", newline="") as file:
+            file.write(csv_of(found))
+    answer = json.loads(
+        json.dumps({"sources": [asdict(one) for one in found]}, default=lambda value: value.isoformat())
+    )
+    _say(answer, is_json, list(_quality_lines(found)))
+
+
+def _quality_lines(found: Iterable[SourceQuality]) -> Iterator[str]:
+    for one in found:
+        yield f"{one.organisation} {one.system}, measured {one.latest.measured_at:%Y-%m-%d %H:%M}"
+        for code, told in one.latest.figures.items():
+            share = "" if told.per_mille is None else f"{told.per_mille:>10.1f} per mille"
+            yield f"  {code:<24} {told.count:>10}{share}"
 
 
 @cli.command()

@@ -18,6 +18,8 @@ SCOPES: dict[str, str] = {
     "match:reasons": "See which fields agree and differ in a match",
     "metrics": "Read the service's counters",
     "persons:read": "Read persons and their members",
+    "quality:all": "Read figures of every organisation's data quality, rounded for other organisations",
+    "quality:read": "Read figures of data quality of one's own organisations",
     "records:purge": "Propose and confirm the lawful erasure of source records",
     "records:read": "Read source records of one's own organisations",
     "records:write": "Send source records",
@@ -35,8 +37,19 @@ SCOPES: dict[str, str] = {
 _CLINICIAN = frozenset({"match", "persons:read", "decisions", "directory:read", "emergency"})
 _CLERK = frozenset({"match", "persons:read", "directives:read", "directives:write", "directory:read"})
 _DATA_QUALITY = frozenset(
-    {"match", "match:reasons", "persons:read", "records:read", "tasks:read", "tasks:work", "directory:read"}
+    {
+        "match",
+        "match:reasons",
+        "persons:read",
+        "quality:read",
+        "records:read",
+        "tasks:read",
+        "tasks:work",
+        "directory:read",
+    }
 )
+# Those who look after the records of a region rather than of one organisation; see OWN_QUEUE_ROLES.
+_REGIONAL_QUALITY = _DATA_QUALITY | {"quality:all"}
 _PRIVACY = frozenset(
     {
         "persons:read",
@@ -62,10 +75,10 @@ _ADMINISTRATOR = _CLERK | {
 ROLES: dict[str, tuple[str, frozenset[str]]] = {
     "R0001": ("Privacy Officer", _PRIVACY),
     "R5105": ("Caldicott Guardian", _PRIVACY | {"directives:write"}),
-    "R5110": ("Demographic Administrator", _DATA_QUALITY),
+    "R5110": ("Demographic Administrator", _REGIONAL_QUALITY),
     "R1984": ("Health Records Administrator", _DATA_QUALITY),
     "R8013": ("Health Records Manager", _DATA_QUALITY | {"records:purge", "tasks:manage"}),
-    "R1751": ("Administrator (Sensitive Records)", _DATA_QUALITY),
+    "R1751": ("Administrator (Sensitive Records)", _REGIONAL_QUALITY),
     "R0008": ("Supervisor", _ADMINISTRATOR),
     "R8015": ("Systems Support", frozenset({"directory:read", "metrics"})),
     "R8012": ("Information Officer", frozenset({"directory:read"})),

@@ -4,6 +4,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     ForeignKey,
     Index,
     Integer,
@@ -392,6 +393,19 @@ record_activity = Table(
     Column("record_id", Id, primary_key=True, autoincrement=False),
     Column("milliviews", Id, nullable=False),
     Column("counted_at", UtcDateTime, nullable=False),
+)
+
+# How good an organisation's records were on a day (UTC), a row for each of its systems: counts by code, and nobody's ids or values.
+quality_day = Table(
+    "quality_day",
+    metadata,
+    Column("organisation", String(20), nullable=False),
+    Column("system", String(64), nullable=False),
+    Column("measured_on", Date, nullable=False),
+    Column("measured_at", UtcDateTime, nullable=False),
+    Column("counts", Json, nullable=False),
+    PrimaryKeyConstraint("organisation", "system", "measured_on"),
+    sqlite_with_rowid=False,
 )
 
 # Match models as documents, and who let which of them be in force. A model is named by its content.

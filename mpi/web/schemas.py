@@ -7,6 +7,7 @@ from marshmallow import ValidationError, fields, validate
 from foundation.directory import parse_ods_code
 from foundation.errors import Invalid
 from foundation.web import Code, IdText, Instant, OdsCode, PageQuery, QuerySchema, Schema, Text, page_schema
+from mpi.matching import quality
 from mpi.matching.harm import REGIONAL_TEAM, TEAMS
 from mpi.matching.questions import Kind
 from mpi.records import NumberState
@@ -717,3 +718,73 @@ class PurgeSchema(Schema):
 
 Loaded = dict[str, Any]
 """What a schema read."""
+
+
+# Data quality ----------------------------------------------------------------------------------------------------------
+
+
+class QualityQuery(PageQuery):
+    organisation = OdsCode(
+        load_default=None, metadata={"description": "Its systems alone, with the days of a period."}
+    )
+    first = fields.Date(
+        data_key="from",
+        load_default=None,
+        metadata={"description": "First day (UTC) of the series; 30 days before the last one if not given."},
+    )
+    last = fields.Date(
+        data_key="to",
+        load_default=None,
+        metadata={"description": "Last day (UTC) of the series; today if not given."},
+    )
+    format = Code(
+        one_of=("json", "csv"),
+        load_default=None,
+        metadata={
+            "description": "`csv` for a row a figure; without it the header Accept chooses, and JSON is the default."
+        },
+    )
+
+
+class ToldSchema(Schema):
+    """A count, out of how many, and per thousand of these; null where it would tell of fewer than five people."""
+
+    count = fields.Integer(allow_none=True)
+    out_of = fields.Integer(allow_none=True)
+    per_mille = fields.Float(allow_none=True)
+
+
+QualityFiguresSchema = Schema.from_dict(
+    {
+        one.code: fields.Nested(ToldSchema, metadata={"description": f"{one.meaning} Out of {one.of}."})
+        for one in quality.FIGURES
+    },
+    name="QualityFiguresSchema",
+)
+
+
+class QualityDaySchema(Schema):
+    measured_on = fields.Date()
+    measured_at = Instant()
+    figures = fields.Nested(QualityFiguresSchema)
+
+
+class SourceQualitySchema(Schema):
+    organisation = fields.String()
+    system = fields.String()
+    is_exact = fields.Boolean(
+        metadata={
+            "description": "Whether every count is told. To others than the organisation itself 1 to 4 are null, and all other "
+            "counts are rounded to the nearest 5."
+        }
+    )
+    latest = fields.Nested(QualityDaySchema, metadata={"description": "As last measured."})
+    series = fields.List(
+        fields.Nested(QualityDaySchema),
+        metadata={"description": "The days of the period, where one organisation was asked for; else empty."},
+    )
+
+
+class QualityPageSchema(Schema):
+    sources = fields.List(fields.Nested(SourceQualitySchema))
+    next = fields.String(allow_none=True)
