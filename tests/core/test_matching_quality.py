@@ -130,7 +130,11 @@ def test_what_is_old_is_neither_the_address_nor_the_name_of_today():
 
 
 def test_the_first_current_postcode_is_judged():
-    homes = (Address("old", (), None, "4011"), Address("home", (), None, " "), Address("temp", (), None, "SE5 8AZ"))
+    homes = (
+        Address("old", (), None, "4011"),
+        Address("home", (), None, " "),
+        Address("temp", (), None, "SE5 8AZ"),
+    )
     record = replace(a_source_record(**EMPTY), addresses=homes)  # type: ignore[arg-type]
 
     assert set(items_of(record, MODEL, TODAY)) == {"postcode", "postcode_valid"}
@@ -151,7 +155,8 @@ def test_every_item_is_a_figure_and_what_excludes_each_other_is_counted_once(rec
 
 
 @pytest.mark.parametrize(
-    ("count", "told"), [(0, 0), (1, None), (4, None), (5, 5), (7, 5), (8, 10), (12, 10), (13, 15), (998, 1000)]
+    ("count", "told"),
+    [(0, 0), (1, None), (4, None), (5, 5), (7, 5), (8, 10), (12, 10), (13, 15), (998, 1000)],
 )
 def test_others_are_told_of_no_few_people(count: int, told: int | None):
     figure = tell({"records": 1_000, "phone": count}, is_exact=False)["phone"]
