@@ -2602,7 +2602,9 @@ def quality(
     _say(answer, is_json, list(_quality_lines(found)))
 
 
-def _quality_lines(found: Iterable[SourceQuality]) -> Iterator[str]:
+def _quality_lines(found: Sequence[SourceQuality]) -> Iterator[str]:
+    if not found:
+        yield "Nothing is measured yet: a worker does it once a day."
     for one in found:
         yield f"{one.organisation} {one.system}, measured {one.latest.measured_at:%Y-%m-%d %H:%M}"
         for code, told in one.latest.figures.items():

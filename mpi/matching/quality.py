@@ -218,8 +218,8 @@ def tell(counts: Mapping[str, int], *, is_exact: bool) -> dict[str, Told]:
     """Return every figure of counts; those that are not there are 0.
 
     Args:
-        is_exact: for the organisation itself. For others 1 to 4 are left out, and all else is rounded to the nearest 5, so that no
-            difference of two figures tells of a few people either; shares are worked out of what is told. Of fewer than 5 records
+        is_exact: for the organisation itself. For others 1 to 4 are left out, and all else is rounded to the nearest 5, so that the
+            difference of two figures is no exact small number either; shares are worked out of what is told. Of fewer than 5 records
             nothing is told at all.
     """
     told = {code: _told(counts.get(code, 0), is_exact) for code in CODES}

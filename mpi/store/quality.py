@@ -176,11 +176,19 @@ def _next(
     tx: Connection, table: Table, after: Source, organisations: Collection[str] | None
 ) -> Source | None:
     columns = (table.c.organisation, table.c.system)
-    statement = select(*columns).where(tuple_(*columns) > tuple_(*after)).order_by(*columns).limit(1)
-    if organisations is not None:
-        statement = statement.where(table.c.organisation.in_(sorted(organisations)))
-    row = tx.execute(statement).first()
-    return None if row is None else Source(row[0], row[1])
+    statement = select(*columns).order_by(*columns).limit(1)
+    if organisations is None:
+        row = tx.execute(statement.where(tuple_(*columns) > tuple_(*after))).first()
+        return None if row is None else Source(row[0], row[1])
+    # One organisation after the other: each is one look into the index, however many records lie between them.
+    for organisation in sorted(one for one in organisations if one >= after.organisation):
+        system = after.system if organisation == after.organisation else ""
+        row = tx.execute(
+            statement.where(table.c.organisation == organisation, table.c.system > system)
+        ).first()
+        if row is not None:
+            return Source(row[0], row[1])
+    return None
 
 
 def _is(source: Source) -> ColumnElement[bool]:

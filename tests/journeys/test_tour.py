@@ -54,7 +54,13 @@ def missing(promised: list[str], printed: list[str]) -> list[str]:
 
 
 TOUR = (ROOT / "README.md").read_text().split("\n## A tour\n")[1].split("\n## ")[0]
-FOLLOWING = ("load-a-file", "connect-a-system", "record-an-objection", "work-the-review-queue")
+FOLLOWING = (
+    "load-a-file",
+    "connect-a-system",
+    "record-an-objection",
+    "work-the-review-queue",
+    "read-data-quality",
+)
 PAGES = {"README": steps(TOUR)} | {
     name: steps((ROOT / "docs" / "how-to" / f"{name}.md").read_text()) for name in FOLLOWING
 }
