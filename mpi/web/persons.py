@@ -85,7 +85,7 @@ def make(mpi: Mpi) -> Blueprint:
     @room.route("/<person_id>/why", methods=["GET"])
     @room.arguments(WhyQuery, location="query")
     @room.response(200, WhySchema)
-    @room.doc(responses={"200": {"content": {_SVG: {"schema": {"type": "string"}}}}})
+    @room.doc(responses={200: {"content": {_SVG: {"schema": {"type": "string"}}}}})
     @requires("persons:read")
     def read_why(query: Loaded, person_id: str) -> Any:
         """Say how a person was built: the edges and decisions that join its records, in order. With ``other``, the way from one record to

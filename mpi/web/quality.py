@@ -20,7 +20,7 @@ def make(mpi: Mpi) -> Blueprint:
     @room.route("", methods=["GET"])
     @room.arguments(QualityQuery, location="query")
     @room.response(200, QualityPageSchema)
-    @room.doc(responses={"200": {"content": {_CSV: {"schema": {"type": "string"}}}}})
+    @room.doc(responses={200: {"content": {_CSV: {"schema": {"type": "string"}}}}})
     @requires("quality:read")
     def read(query: Loaded) -> Any:
         """Return counts of completeness, validity, duplicates, conflicts and links of each system's records, as last measured.

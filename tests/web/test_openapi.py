@@ -87,6 +87,20 @@ def test_every_refusal_is_described_as_a_problem():
     assert odd == []
 
 
+def test_what_is_answered_in_another_form_too_is_still_described_as_json():
+    forms = {
+        name: set(one["responses"]["200"]["content"])
+        for name, one in described_operations()
+        if "content" in one["responses"].get("200", {})
+        and any(given.get("name") == "format" for given in one.get("parameters", ()))
+    }
+
+    assert forms == {
+        "GET /api/v1/persons/{person_id}/why": {"application/json", "image/svg+xml"},
+        "GET /api/v1/quality": {"application/json", "text/csv"},
+    }
+
+
 def test_what_a_caller_must_expect_is_listed_with_every_operation():
     for name, one in described_operations():
         statuses = set(one["responses"])
