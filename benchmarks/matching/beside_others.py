@@ -45,21 +45,26 @@ logging.disable(logging.WARNING)
 db = DuckDBAPI()
 db.duckdb_con.execute(f"SET threads = {threads}").fetchall()
 db.duckdb_con.execute(f"CREATE TABLE people AS SELECT * FROM '{source}'").fetchall()
+columns = ("given", "family", "birth_date", "gender", "postcode", "phone", "nhs_number")
+told = db.duckdb_con.execute(f"SELECT {', '.join(f'count({name})' for name in columns)} FROM people").fetchall()[0]
+there = {name for name, count in zip(columns, told) if count}
 rules = [("nhs_number",), ("given", "birth_date"), ("family", "birth_date"), ("given", "family"), ("postcode", "given"),
          ("phone",), ("postcode", "birth_date")]
+rules = [rule for rule in rules if there.issuperset(rule)]
 names = [cl.JaroWinklerAtThresholds(name, [0.9, 0.8]).configure(term_frequency_adjustments=True) for name in ("given", "family")]
 settings = SettingsCreator(
     link_type="dedupe_only",
-    comparisons=[*names, cl.DamerauLevenshteinAtThresholds("birth_date", [1]), cl.ExactMatch("gender"), cl.ExactMatch("postcode"),
-                 cl.ExactMatch("phone"), cl.DamerauLevenshteinAtThresholds("nhs_number", [1])],
+    comparisons=[*names, cl.DamerauLevenshteinAtThresholds("birth_date", [1]),
+                 *(cl.ExactMatch(name) for name in ("gender", "postcode", "phone") if name in there),
+                 *(cl.DamerauLevenshteinAtThresholds(name, [1]) for name in ("nhs_number",) if name in there)],
     blocking_rules_to_generate_predictions=[block_on(*rule) for rule in rules],
     retain_matching_columns=False,
 )
 linker = Linker(db.register("people"), settings)
 training = linker.training
-training.estimate_probability_two_random_records_match([block_on("nhs_number")], recall=0.7)
+training.estimate_probability_two_random_records_match([block_on(*rules[0])], recall=0.7)
 training.estimate_u_using_random_sampling(max_pairs=1e6)
-training.estimate_parameters_using_expectation_maximisation(block_on("nhs_number"))
+training.estimate_parameters_using_expectation_maximisation(block_on(*rules[0]))
 training.estimate_parameters_using_expectation_maximisation(block_on("given", "family"))
 found = linker.inference.predict(threshold_match_probability=0.01)
 groups = linker.clustering.cluster_pairwise_predictions_at_threshold(found, threshold_match_probability=0.5)
@@ -85,12 +90,16 @@ rules = [["nhs_number"], ["given", "birth_date"], ["family", "birth_date"], ["gi
 pairs = None
 for rule in rules:
     told = people.dropna(subset=rule)
+    if told.empty:
+        continue
     found = recordlinkage.Index([Block(rule)]).index(told)
     pairs = found if pairs is None else pairs.union(found)
 compare = recordlinkage.Compare()
 for name in ("given", "family"):
     compare.string(name, name, method="jarowinkler", threshold=0.9, label=name)
 for name in ("birth_date", "gender", "postcode", "phone", "nhs_number"):
+    if people[name].isna().all():
+        continue
     compare.exact(name, name, label=name)
 vectors = compare.compute(pairs, people)
 classifier = recordlinkage.ECMClassifier()
