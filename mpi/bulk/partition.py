@@ -17,8 +17,8 @@ from mpi.matching import (
     Member,
     Model,
     NormalisedRecord,
+    PairWeight,
     Refusal,
-    Said,
     Weigh,
     compare,
     partition,
@@ -273,7 +273,7 @@ def _ordered(
     within[within] = is_chosen[low_at[within]]
     held = edges.kept(within)
     by_component: dict[int, list[Edge]] = defaultdict(list)
-    known_of: dict[int, dict[tuple[int, int], Said]] = defaultdict(dict)
+    known_of: dict[int, dict[tuple[int, int], PairWeight]] = defaultdict(dict)
     for a, b, weight, may_link, alone, said, at in zip(
         held.a.tolist(),
         held.b.tolist(),
@@ -285,7 +285,7 @@ def _ordered(
         strict=True,
     ):
         by_component[at].append(Edge(a, b, weight, may_link, alone))
-        known_of[at][a, b] = Said(weight, said)
+        known_of[at][a, b] = PairWeight(weight, said)
     known = np.sort(held.a * records.size + held.b)
     weighable = chosen[sizes[chosen] <= LARGE]
     for low, high in _inside(order, starts[weighable], sizes[weighable]):
@@ -299,7 +299,7 @@ def _ordered(
             component[found.a].tolist(),
             strict=True,
         ):
-            known_of[at][a, b] = Said(weight, said)
+            known_of[at][a, b] = PairWeight(weight, said)
     refused: list[Refusal] = []
     for some in _batches(chosen, sizes):
         together = [order[starts[at] : starts[at] + sizes[at]].astype(np.int64) for at in some]
@@ -337,18 +337,19 @@ def _batches(chosen: Ints, sizes: Ints) -> Iterator[list[int]]:
         yield waiting
 
 
-def _weigh_from(known: Mapping[tuple[int, int], Said], records: Records, rows: Ints, model: Model) -> Weigh:
+def _weigh_from(
+    known: Mapping[tuple[int, int], PairWeight], records: Records, rows: Ints, model: Model
+) -> Weigh:
     """Give what a pair says: as worked out, or of a component too large for that, when it is asked for."""
 
     @cache
     def forms() -> dict[int, NormalisedRecord]:
         return dict(zip(rows.tolist(), records.forms(rows), strict=True))
 
-    def weigh(low: int, high: int) -> Said:
+    def weigh(low: int, high: int) -> PairWeight:
         said = known.get((low, high))
         if said is None:
-            scored = score(compare(forms()[low], forms()[high], model), model)
-            said = Said(scored.weight, scored.evidence)
+            said = PairWeight.of(score(compare(forms()[low], forms()[high], model), model))
         return said
 
     return weigh

@@ -7,10 +7,11 @@ from typing import Literal, NamedTuple
 from mpi.matching.model import Model, Sole
 from mpi.matching.normalise import NormalisedRecord
 from mpi.matching.questions import FORM_SYSTEMS
+from mpi.matching.score import Score
 from mpi.records import RecordKey
 
 
-class Said(NamedTuple):
+class PairWeight(NamedTuple):
     """What a pair says, in millibits: its match weight, and its evidence, which is the weight without its starting odds.
 
     Of two records that have no item in common the weight is the starting odds, and the evidence is nothing: missing is no contradiction.
@@ -19,8 +20,12 @@ class Said(NamedTuple):
     weight: int
     evidence: int
 
+    @classmethod
+    def of(cls, score: Score) -> "PairWeight":
+        return cls(score.weight, score.evidence)
 
-Weigh = Callable[[int, int], Said]
+
+Weigh = Callable[[int, int], PairWeight]
 """What any two members say, blocked or not; the lower id first."""
 
 DECIDED, BY_WEIGHT, SOLE = "decision", "weight", "sole-candidate"

@@ -13,9 +13,9 @@ from mpi.matching import (
     Member,
     Model,
     NormalisedRecord,
+    PairWeight,
     Partition,
     Refusal,
-    Said,
     compare,
     may_join_alone,
     partition,
@@ -157,7 +157,7 @@ def settle(
     found: Survey,
     model: Model,
     forms: Mapping[int, NormalisedRecord],
-    said: dict[Pair, Said],
+    said: dict[Pair, PairWeight],
     searched: Collection[int],
 ) -> Settled:
     """Partition every component of a survey.
@@ -194,7 +194,7 @@ def _partitions(
     found: Survey,
     model: Model,
     forms: Mapping[int, NormalisedRecord],
-    said: dict[Pair, Said],
+    said: dict[Pair, PairWeight],
     searched: Collection[int],
     components: Mapping[int, list[int]],
 ) -> list[Partition]:
@@ -205,11 +205,10 @@ def _partitions(
             edges[component_of[low]].append(edge)
     decisions = [_link_decision(row) for row in found.decisions if row.verdict != "not-enough"]
 
-    def weigh(low: int, high: int) -> Said:
+    def weigh(low: int, high: int) -> PairWeight:
         known = said.get((low, high))
         if known is None:
-            scored = weigh_pair(forms[low], forms[high], model).score
-            known = said[low, high] = Said(scored.weight, scored.evidence)
+            known = said[low, high] = PairWeight.of(weigh_pair(forms[low], forms[high], model).score)
         return known
 
     answers = []

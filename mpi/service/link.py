@@ -17,7 +17,7 @@ from foundation.database import LOCK_COMPONENT, is_retryable, lock, lock_space
 from foundation.errors import NotFound, ServiceError, Unavailable
 from foundation.ids import new_id
 from foundation.principal import SYSTEM_ITSELF, Principal
-from mpi.matching import NormalisedRecord, Said, search_keys
+from mpi.matching import NormalisedRecord, PairWeight, search_keys
 from mpi.matching.harm import REGIONAL_TEAM, untold_harm
 from mpi.matching.questions import Kind
 from mpi.records import SourceRecord
@@ -210,7 +210,7 @@ class _Search:
     """
 
     fresh: Mapping[Pair, EdgeRow]
-    said: dict[Pair, Said]
+    said: dict[Pair, PairWeight]
     versions: Mapping[int, int]
     taken: Mapping[int, tuple[int, int | None]]
     overlays: tuple[Overlay, ...]
@@ -248,7 +248,7 @@ def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
     )
     standing = {**candidates, **rows}
     fresh: dict[Pair, EdgeRow] = {}
-    said: dict[Pair, Said] = {}
+    said: dict[Pair, PairWeight] = {}
     for number, found in others.items():
         form = forms[number]
         for other in found:
@@ -257,7 +257,7 @@ def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
             if pair in said or row is None or row.state != "active":
                 continue
             weighed = weigh_pair(form, mpi.forms.of(row), mpi.model)
-            said[pair] = Said(weighed.score.weight, weighed.score.evidence)
+            said[pair] = PairWeight.of(weighed.score)
             if is_edge(weighed, mpi.model):
                 fresh[pair] = edge_row(pair, weighed, mpi.model)
     overlays = tuple(

@@ -9,7 +9,7 @@ from mpi.matching import (
     Member,
     Model,
     NormalisedRecord,
-    Said,
+    PairWeight,
     block,
     compare,
     decide,
@@ -80,9 +80,8 @@ def linked(people: Population, model: Model, *, balanced: bool = False) -> list[
     for edge in edges:
         by_part.setdefault(part_of[edge.low_id], []).append(edge)
 
-    def weigh(low: int, high: int) -> Said:
-        scored = score(compare(records[low], records[high], model), model)
-        return Said(scored.weight, scored.evidence)
+    def weigh(low: int, high: int) -> PairWeight:
+        return PairWeight.of(score(compare(records[low], records[high], model), model))
 
     groups: list[tuple[RecordKey, ...]] = []
     for number, part in enumerate(parts):

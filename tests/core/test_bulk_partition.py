@@ -16,7 +16,7 @@ from mpi.matching import (
     Member,
     Model,
     NormalisedRecord,
-    Said,
+    PairWeight,
     compare,
     may_join_alone,
     partition,
@@ -65,9 +65,8 @@ def persons_by_both(
     return [person_of[row] for row in range(len(people))], found.person.tolist(), found.ordered, vetoes
 
 
-def said(one: NormalisedRecord, other: NormalisedRecord, model: Model) -> Said:
-    scored = score(compare(one, other, model), model)
-    return Said(scored.weight, scored.evidence)
+def said(one: NormalisedRecord, other: NormalisedRecord, model: Model) -> PairWeight:
+    return PairWeight.of(score(compare(one, other, model), model))
 
 
 def _edges(edges: Weighed, people: list[NormalisedRecord], model: Model) -> Iterable[Edge]:

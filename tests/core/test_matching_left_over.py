@@ -11,7 +11,7 @@ from mpi.matching import (
     Edge,
     Member,
     Model,
-    Said,
+    PairWeight,
     compare,
     decide,
     may_join_alone,
@@ -52,9 +52,8 @@ def persons(records: Sequence[SourceRecord], model: Model = MODEL) -> tuple[set[
             alone = may_join_alone(comparison, model)
             edges.append(Edge(low, high, scored.weight, grading.may_link, alone))
 
-    def weigh(low: int, high: int) -> Said:
-        scored = score(compare(forms[low], forms[high], model), model)
-        return Said(scored.weight, scored.evidence)
+    def weigh(low: int, high: int) -> PairWeight:
+        return PairWeight.of(score(compare(forms[low], forms[high], model), model))
 
     members = {number: Member.of(number, record.key, forms[number]) for number, record in enumerate(records)}
     found = partition(members, edges, (), model, weigh)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpi.bulk.partition import lenient
-from mpi.matching import Edge, LinkDecision, Member, Partition, Said, partition, veto
+from mpi.matching import Edge, LinkDecision, Member, PairWeight, Partition, build_model, partition, veto
 from mpi.matching.partition import (
     BIRTH_ORDERS_DIFFER,
     BY_WEIGHT,
@@ -42,9 +42,9 @@ def members(*listed: Member) -> dict[int, Member]:
 def split(people: Mapping[int, Member], edges=(), decisions=(), weights=None, model=MODEL) -> Partition:  # type: ignore[no-untyped-def]
     """``weights``: what pairs say, as their weight and as their evidence; others say nothing."""
 
-    def weigh(low: int, high: int) -> Said:
+    def weigh(low: int, high: int) -> PairWeight:
         assert low < high
-        return Said(*[(weights or {}).get((low, high), 0)] * 2)
+        return PairWeight(*[(weights or {}).get((low, high), 0)] * 2)
 
     return partition(people, edges, decisions, model, weigh)
 
@@ -372,6 +372,11 @@ def test_a_pair_that_is_sure_a_single_record_and_a_decision_ask_no_others() -> N
 
     assert sure.groups == decided.groups == ((1, 2, 3, 4),)
     assert single.groups == ((1, 2, 3), (4,))
+
+
+def test_a_quorum_that_lets_no_pair_count_is_no_model() -> None:
+    with pytest.raises(ValueError, match="a bound of nothing"):
+        build_model({**MODEL.document, "quorum": {"sure": FIRM, "bound": 0}})
 
 
 def test_a_model_may_leave_the_other_pairs_unasked() -> None:

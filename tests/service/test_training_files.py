@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from mpi.cli import cli
 from mpi.matching import load_model
+from mpi.matching.model import Quorum
 from mpi.training import evaluate, key_of, read_truth_file, train
 from mpi.training.train import FEW_PAIRS
 from tests.core.training_builders import (
@@ -83,6 +84,7 @@ def test_a_learned_model_has_the_rule_of_the_sole_candidate_and_first_guesses_ha
     assert rule.answers == {"placeholder-name"}
     assert guessed.report["pairs_of"]["person"] < FEW_PAIRS
     assert guessed.model.sole is None and again.model.sole is None
+    assert learned.model.quorum == guessed.model.quorum == again.model.quorum == Quorum(12_000, 12_000)
 
 
 def test_what_a_model_expects_of_itself_is_what_is_measured_on_fresh_records(tmp_path: Path) -> None:

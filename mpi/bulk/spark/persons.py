@@ -15,7 +15,7 @@ from mpi.bulk.partition import LARGE
 from mpi.bulk.spark.components import LARGE_STAR, SMALL_STAR, UNSETTLED
 from mpi.bulk.spark.rows import KEY, Keep, document_of, model_from
 from mpi.bulk.spark.weigh import SparkWeigher
-from mpi.matching import Edge, Member, Model, Said, compare, partition, score
+from mpi.matching import Edge, Member, Model, PairWeight, compare, partition, score
 from mpi.matching.model import Sole
 from mpi.records import RecordKey
 
@@ -234,13 +234,13 @@ def _taken(
         people = {
             row: Member.of(row, RecordKey(*key), forms[row]) for row, key in zip(rows, keys, strict=True)
         }
-        known: dict[tuple[int, int], Said] = {}
+        known: dict[tuple[int, int], PairWeight] = {}
 
-        def weigh(low: int, high: int, forms: Any = forms, known: Any = known) -> Said:
-            said: Said | None = known.get((low, high))
+        def weigh(low: int, high: int, forms: Any = forms, known: Any = known) -> PairWeight:
+            said: PairWeight | None = known.get((low, high))
             if said is None:
-                scored = score(compare(forms[low], forms[high], model), model)
-                said = known[low, high] = Said(scored.weight, scored.evidence)
+                pair = compare(forms[low], forms[high], model)
+                said = known[low, high] = PairWeight.of(score(pair, model))
             return said
 
         made = partition(people, edges_of.get(label, ()), (), model, weigh)
