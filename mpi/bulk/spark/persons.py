@@ -16,7 +16,7 @@ from mpi.bulk.spark.components import LARGE_STAR, SMALL_STAR, UNSETTLED
 from mpi.bulk.spark.rows import KEY, Keep, document_of, model_from
 from mpi.bulk.spark.weigh import SparkWeigher
 from mpi.matching import Edge, Member, Model, PairWeight, compare, partition, score
-from mpi.matching.model import Sole
+from mpi.matching.model import Quorum, Sole
 from mpi.records import RecordKey
 
 SETTLED = pa.schema(
@@ -91,7 +91,10 @@ def _linked(
     links = edges.where(f"may_link AND weight >= {model.thresholds.live}")
     labels = keep("labels", components_of(session, links, keep))
     # What may be taken whole unless one of its other pairs contradicts.
-    vetoed = keep("vetoed", _vetoed(records, labels, edges, model))
+    vetoed = _vetoed(records, labels, edges, model)
+    if model.quorum is not None:
+        vetoed = vetoed.union(_held_unsurely(session, labels, links, model.quorum, keep)).distinct()
+    vetoed = keep("vetoed", vetoed)
     against = keep("contradicted", _contradicted(labels, vetoed, edges, weigher, model, keep))
     vetoed = vetoed.unionByName(against)
     settled = keep("settled", _ordered(records, labels, vetoed, edges, replace(model, sole=None), parts))
@@ -162,13 +165,20 @@ def _vetoed(records: DataFrame, labels: DataFrame, edges: DataFrame, model: Mode
     )
     told = f"evidence <= {model.thresholds.contradiction}"
     near = _inside(edges.where(told), labels).select("label")
-    if model.quorum is None:
-        return by_records.union(near).distinct()
-    # Two groups of two, at the least, and a pair that may hold them together and is not sure by itself.
-    told = f"may_link AND weight >= {model.thresholds.live} AND weight < {model.quorum.sure}"
+    return by_records.union(near).distinct()
+
+
+def _held_unsurely(
+    session: SparkSession, labels: DataFrame, links: DataFrame, quorum: Quorum, keep: Keep
+) -> DataFrame:
+    """Return the components of two groups of two, at the least, that the pairs which are sure by themselves leave in parts."""
+    sure = links.where(f"weight >= {quorum.sure}")
+    parts = keep("parts", components_of(session, sure, lambda name, frame: keep(f"parts-{name}", frame)))
+    low, high = (parts.selectExpr(f"row AS {row}", f"label AS {row}_part") for row in ("low", "high"))
     several = labels.groupBy("label").agg(F.count("*").alias("size")).where("size >= 4").select("label")
-    unsure = _inside(edges.where(told), labels).select("label").join(several, "label")
-    return by_records.union(near).union(unsure).distinct()
+    unsure = links.where(f"weight < {quorum.sure}").join(low, "low", "left").join(high, "high", "left")
+    apart = unsure.where("coalesce(low_part, low) <> coalesce(high_part, high)").select("low", "high")
+    return _inside(apart, labels).select("label").join(several, "label").distinct()
 
 
 def _contradicted(
