@@ -1,7 +1,7 @@
 """The directory of organisations: who they are by ODS code, in which setting they work, whom they belong to and who came after."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -121,6 +121,15 @@ def _check_chain(tx: Connection, given: Organisation, name: str) -> None:
 def find_organisation(tx: Connection, ods_code: str) -> Organisation | None:
     row = tx.execute(select(organisation).where(organisation.c.ods_code == ods_code)).first()
     return None if row is None else _from_row(row)
+
+
+def settings_of(tx: Connection, ods_codes: Collection[str]) -> dict[str, str]:
+    """Return in which setting each of these organisations works; one that the directory does not know is left out."""
+    if not ods_codes:
+        return {}
+    statement = select(organisation.c.ods_code, organisation.c.setting)
+    rows = tx.execute(statement.where(organisation.c.ods_code.in_(sorted(ods_codes))))
+    return {row[0]: row[1] for row in rows}
 
 
 def get_organisation(tx: Connection, ods_code: str) -> Organisation:

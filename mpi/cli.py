@@ -36,11 +36,12 @@ from mpi.matching import Model, load_model
 from mpi.matching.explain import Waterfall
 from mpi.matching.harm import TEAMS
 from mpi.matching.model import OVER_CAP
-from mpi.records import Address, HumanName, RecordKey, SourceRecord
+from mpi.records import Address, HumanName, RecordKey, SourceRecord, parse_nhs_number
 from mpi.service import queue
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
 from mpi.service.context import ModelInForce, Mpi
 from mpi.service.figures import DAYS, MOST_DAYS, Figures, Share, Waiting, read_figures
+from mpi.service.golden import ToldValue, get_golden
 from mpi.service.history import Entry, get_person_then, read_history
 from mpi.service.labels import decided_pairs
 from mpi.service.link import link_waiting
@@ -1952,6 +1953,9 @@ def _who(mpi: Mpi, username: str | None) -> Principal:
     type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]),
     help="An instant with its zone: which person the id stood for then.",
 )
+@click.option("--golden", "is_golden", is_flag=True, help="Say what its records say at their best.")
+@_who_asks
+@_for_what
 @as_json
 @needs_index
 def person(
@@ -1959,11 +1963,25 @@ def person(
     number: str | None,
     identifier: tuple[str, str] | None,
     as_at: datetime | None,
+    is_golden: bool,
+    username: str | None,
+    purpose: str | None,
     is_json: bool,
 ) -> None:
-    """Say which person an id, or an identifier, stands for now; an id also at an instant of the past."""
+    """Say which person an id, or an identifier, stands for now; an id also at an instant of the past.
+
+    With --golden: the value of each field that survived, whose it is, why, and how many records say otherwise. What may be told is what
+    the release gate lets leave: name an account of yours with --by.
+    """
     if (number is None) == (identifier is None):
         raise click.UsageError("Give an id or --identifier.")
+    if is_golden:
+        if number is None or as_at is not None:
+            raise click.UsageError("--golden needs an id, and tells of now.")
+        _say_golden(composition.mpi, number, username, purpose, is_json)
+        return
+    if username is not None or purpose is not None:
+        raise click.UsageError("--by and --purpose are for --golden.")
     if as_at is not None:
         if number is None:
             raise click.UsageError("--as-at needs an id.")
@@ -1990,6 +2008,68 @@ def person(
         for one in found
     ]
     _say(answer, is_json, lines or ["Nobody."])
+
+
+def _say_golden(mpi: Mpi, number: str, username: str | None, purpose: str | None, is_json: bool) -> None:
+    with _telling(is_json):
+        found = get_golden(mpi, parse_id(number), _who(mpi, username), purpose=purpose)
+    answer = {
+        "person_id": format_id(found.person_id),
+        "epoch": found.epoch,
+        "identity_warning": found.has_identity_warning,
+        "restricted": found.is_restricted,
+        "rules_version": found.rules_version,
+        "nhs_number_state": found.number_state,
+        "values": [_value_as_json(one) for one in found.values],
+    }
+    lines = [f"{answer['person_id']}  epoch {found.epoch}"]
+    if found.has_identity_warning:
+        lines[0] += "  identity warning: an update is held"
+    if found.number_state is not None:
+        lines.append(f"  NHS number: {found.number_state}")
+    for one in found.values:
+        whose = "a source that may not be named"
+        if one.origin is not None:
+            whose = f"{one.origin.organisation} {one.origin.system} ({format_id(one.origin.record_id)})"
+        others = f"{one.agree} agree, {one.differ} differ"
+        lines.append(f"  {one.name:<12} {_in_a_line(one)}")
+        lines.append(f"  {'':<12} {whose}; {one.because}; {others}")
+    if not found.values:
+        lines.append("  Nothing may be told.")
+        if username is None:
+            lines.append("  Nothing may be told to an operator as such: name an account with --by.")
+    _say(answer, is_json, lines)
+
+
+def _in_a_line(one: ToldValue) -> str:
+    if one.name == "nhs_number":
+        return parse_nhs_number(one.value).spaced()
+    if not isinstance(one.value, Mapping):
+        return str(one.value)
+    parts = (part if isinstance(part, str) else ", ".join(part) for part in one.value.values())
+    return ", ".join(parts)
+
+
+def _value_as_json(one: ToldValue) -> dict[str, Any]:
+    origin = one.origin
+    return {
+        "field": one.name,
+        "value": one.value,
+        "verified": one.is_verified,
+        "because": one.because,
+        "agree": one.agree,
+        "differ": one.differ,
+        "replaced": one.is_replaced,
+        "origin": None
+        if origin is None
+        else {
+            "record_id": format_id(origin.record_id),
+            "organisation": origin.organisation,
+            "system": origin.system,
+            "version": origin.version,
+            "source_at": None if origin.source_at is None else origin.source_at.isoformat(),
+        },
+    }
 
 
 def _say_person_then(mpi: Mpi, number: str, as_at: datetime, is_json: bool) -> None:

@@ -12,7 +12,7 @@ from consent.service.context import Consent
 from consent.store.organisations import read_organisations
 from foundation.ids import new_id
 from foundation.principal import Principal
-from mpi.service.gate import GateAnswer, GateRequest, ReleaseGate
+from mpi.service.gate import GateAnswer, GateRequest, ReleaseGate, tells_place
 from mpi.service.persons import lock_persons, resolve_person
 
 _IDENTITY_ROLES = frozenset({"system", "records", "privacy-officer", "caldicott", "support"})
@@ -35,8 +35,17 @@ def _ask(tx: Connection, consent: Consent, request: GateRequest) -> GateAnswer:
     by = request.principal
     own = frozenset(source for source in request.sources if _is_own(by, source))
     others = sorted(set(request.sources) - own)
-    labels = read_organisations(tx, others).membership_labels
-    told = {source: _cell(request, labels.get(source, "N"), source) for source in others}
+    organisations = read_organisations(tx, others)
+    labels, kinds = organisations.membership_labels, organisations.settings
+    told = {
+        source: _cell(
+            request,
+            labels.get(source, "N"),
+            source,
+            is_place=resolution.restricted and tells_place(kinds[source].kind if source in kinds else None),
+        )
+        for source in others
+    }
     places = {source: Cell("location", "N", source) for source in others}
     actor = actor_of(by, None)
     role_class = consent.policy.role_class(actor.role)
@@ -82,7 +91,14 @@ def _is_own(by: Principal, source: str) -> bool:
     return source == by.organisation or source in by.organisations
 
 
-def _cell(request: GateRequest, label: str, source: str) -> Cell:
+def _cell(request: GateRequest, label: str, source: str, *, is_place: bool) -> Cell:
+    """Return what would be told of a source.
+
+    Args:
+        is_place: whether that it knows this person would tell where they can be found.
+    """
     if request.wanted == "demographics":
         return Cell("demographics", "N", source)
+    if is_place:
+        return Cell("location", "N", source)
     return Cell("membership", label, source)

@@ -27,13 +27,14 @@ def superseded_by(versions: Iterable[SourceRecord]) -> dict[str, str]:
         if (
             evidence.state is NumberState.SUPERSEDED
             and evidence.superseded_by is not None
-            and _is_verified(version)
+            and is_verified(version)
         ):
             said[evidence.number] = evidence.superseded_by
     return said
 
 
-def _is_verified(record: SourceRecord) -> bool:
+def is_verified(record: SourceRecord) -> bool:
+    """Whether a record's source says that what it says of the NHS number is verified (status 01)."""
     try:
         return parse_nhs_number_status(record.nhs_number_status or "") is NhsNumberStatus.VERIFIED
     except Invalid:

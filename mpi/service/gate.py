@@ -51,3 +51,12 @@ ReleaseGate = Callable[[Connection, GateRequest], GateAnswer]
 def closed_gate(_tx: Connection, _request: GateRequest) -> GateAnswer:
     """Refuse everything: what stands where no consent service was composed in."""
     return GateAnswer()
+
+
+PLACES = frozenset({"practice", "care-home", "borough"})
+"""Settings of organisations that tell, by whom they know, where somebody lives: the national index leaves out the practice too."""
+
+
+def tells_place(setting: str | None) -> bool:
+    """Whether being known to an organisation of this setting is itself a location. One that nobody knows might be anything."""
+    return setting is None or setting in PLACES

@@ -126,9 +126,9 @@ def get_person(
     """
     if not with_members:
         with mpi.db.read() as tx:
-            return _view(_current(tx, number), ())
+            return _view(current_person(tx, number), ())
     with mpi.db.write() as tx:  # the gate's decision is audited with the answer
-        found = _current(tx, number)
+        found = current_person(tx, number)
         return _view(found, _permitted(tx, mpi, found, by, "members", purpose, found.members))
 
 
@@ -170,10 +170,15 @@ def lookup_record(mpi: Mpi, key: RecordKey, by: Principal) -> PersonView:
         row = record_store.find_records(tx, [key]).get(key)
         if row is None:
             raise NotFound("person-unknown")
-        return _view(_current(tx, row.record_id), ())
+        return _view(current_person(tx, row.record_id), ())
 
 
-def _current(tx: Connection, number: int) -> Resolution:
+def current_person(tx: Connection, number: int) -> Resolution:
+    """Return the person that an id stands for now.
+
+    Raises:
+        NotFound, Gone: as ``get_person``.
+    """
     found = resolve_person(tx, number)
     if found.state == "gone":
         raise Gone("person-gone")
@@ -224,8 +229,8 @@ def explain_person(
     """
     with mpi.db.write() as tx:
         mpi = mpi.at(tx)
-        one = _current(tx, number)
-        two = one if other is None else _current(tx, other)
+        one = current_person(tx, number)
+        two = one if other is None else current_person(tx, other)
         visible = {member.record_id for member in _permitted(tx, mpi, one, by, "why", purpose, one.members)}
         if two.person_id != one.person_id:
             visible |= {

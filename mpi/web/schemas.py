@@ -10,7 +10,7 @@ from foundation.web import Code, IdText, Instant, OdsCode, PageQuery, QuerySchem
 from mpi.matching import quality
 from mpi.matching.harm import REGIONAL_TEAM, TEAMS
 from mpi.matching.questions import Kind
-from mpi.records import NumberState
+from mpi.records import NumberState, golden
 from mpi.records.demographics import ADDRESS_USES, NAME_USES
 from mpi.service import bulk_review, figures, history, purge, queue
 from mpi.service.match import MOST_CANDIDATES
@@ -192,6 +192,67 @@ class MemberThenSchema(MemberSchema):
 
 class MembersThenSchema(PersonThenSchema):
     members = fields.List(fields.Nested(MemberThenSchema))
+
+
+class OriginSchema(Schema):
+    record_id = IdText()
+    organisation = fields.String()
+    system = fields.String()
+    version = fields.Integer(
+        allow_none=True,
+        metadata={"description": "Null for another organisation's record of a restricted person."},
+    )
+    source_at = Instant(
+        allow_none=True,
+        metadata={
+            "description": "The source's own time of that version; null for another organisation's record of a restricted person."
+        },
+    )
+
+
+class GoldenValueSchema(Schema):
+    """A value that is shown, whose it is, and why it rather than another."""
+
+    field = Code(one_of=golden.FIELDS, attribute="name")
+    value = fields.Raw(
+        metadata={
+            "description": "A text; of `name` an object of `prefix`, `given` and `family`, of `address` one of `lines`, `city`, `postcode`."
+        }
+    )
+    verified = fields.Boolean(
+        attribute="is_verified", metadata={"description": "Whether its record's NHS number is verified."}
+    )
+    because = Code(
+        one_of=golden.BECAUSE,
+        metadata={
+            "description": "`only`: no other record says anything of it; `agreed`: all that do say the same; else the first rule by which"
+            " it is ahead of all else that is said, and `order` where none is."
+        },
+    )
+    agree = fields.Integer(metadata={"description": "How many other records say the same."})
+    differ = fields.Integer(metadata={"description": "How many say otherwise."})
+    replaced = fields.Boolean(
+        attribute="is_replaced",
+        metadata={
+            "description": "Of an NHS number: whether the record bears another one, of which this took the place."
+        },
+    )
+    origin = fields.Nested(
+        OriginSchema,
+        allow_none=True,
+        metadata={"description": "Null where the source would tell where a restricted person can be found."},
+    )
+
+
+class GoldenSchema(PersonSchema):
+    rules_version = fields.Integer(metadata={"description": "Of the survivorship rules that chose."})
+    nhs_number_state = Code(
+        one_of=golden.NUMBER_STATES,
+        attribute="number_state",
+        allow_none=True,
+        metadata={"description": "Null where no record that may be told of has one."},
+    )
+    values = fields.List(fields.Nested(GoldenValueSchema))
 
 
 class HistoryEntrySchema(Schema):

@@ -227,6 +227,45 @@ def test_members_and_reasons_leave_as_far_as_the_gate_lets_them(caller: Caller, 
     assert why.json["record_ids"] == [first["record_id"]]
 
 
+def test_the_golden_view_tells_values_of_records_that_may_leave_with_their_origins(
+    caller: Caller, world: World
+) -> None:
+    number = {"nhs_number": "9990000018", "nhs_number_status": "01"}
+    first = caller.put(HERS, AMARA | number).json["record_id"]
+    second = caller.put("/api/v1/source-records/RV5/pas/7", AMARA | {"nhs_number": "9990000018"}).json
+    world.send(a_source_record("9", organisation="VM9001", nhs_number="9990000018", gender="male"))
+
+    answer = caller.get(f"/api/v1/persons/{second['record_id']}/golden")
+    absent = caller.get("/api/v1/persons/7/golden")
+
+    assert (answer.status_code, absent.status_code) == (200, 404)
+    assert answer.json.keys() == {
+        "person_id",
+        "epoch",
+        "identity_warning",
+        "restricted",
+        "rules_version",
+        "nhs_number_state",
+        "values",
+    }
+    assert (answer.json["person_id"], answer.json["nhs_number_state"]) == (first, "verified")
+    told = {one["field"]: one for one in answer.json["values"]}
+    assert told.keys() == {"nhs_number", "name", "birth_date", "gender", "address"}
+    assert told["address"]["value"] == AMARA["addresses"][0]  # type: ignore[index]
+    assert "VM9001" not in answer.get_data(as_text=True)
+    origin = told["gender"].pop("origin")
+    assert told["gender"] == {
+        "field": "gender",
+        "value": "female",
+        "verified": True,
+        "because": "agreed",
+        "agree": 1,
+        "differ": 0,
+        "replaced": False,
+    }
+    assert (origin["record_id"], origin["organisation"], origin["version"]) == (first, "RRV", 1)
+
+
 def test_a_person_as_at_an_instant_and_its_history_leave_as_its_members_do(
     caller: Caller, world: World, app: Any
 ) -> None:
