@@ -2,7 +2,8 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from foundation.delimited import Rows, delimiter_of
 from foundation.errors import Invalid
+from mpi.bulk.json_lines import write_columns
 from mpi.bulk.sql import quoted
 
 NameColumns = Callable[[Sequence[str]], Sequence[str | None]]
@@ -21,10 +23,13 @@ NameColumns = Callable[[Sequence[str]], Sequence[str | None]]
 PARQUET, JSON_LINES = (".parquet", ".pq"), (".ndjson", ".jsonl")
 _LONGEST_LINE = 1_048_576
 
+SetAside = dict[tuple[int, int], tuple[str, str | None]]
+"""Rows that cannot be read, by file and number: why, and the field at fault where it is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Why a row was set aside; never a value of it. Rows of a CSV count from its header, others from their first."""
+    """Why a row was set aside; never a value of it. Rows of a CSV count from its header, others from their first; JSON counts lines."""
 
     file: int
     row: int
@@ -84,14 +89,20 @@ def open_files(
     """
     parts: list[str] = []
     columns: dict[str, None] = {}
-    set_aside: dict[tuple[int, int], str] = {}
+    set_aside: SetAside = {}
     for number, path in enumerate(files):
+        if _is_json(path):
+            places, source, found = _of_json(path, folder / f"lines-{number}", name_columns)
+            set_aside |= {(number, row): (code, field) for row, field, code in found}
+            columns |= dict.fromkeys(places)
+            asked = ", ".join(f'{place} AS "{name}"' for name, place in places.items())
+            parts.append(f"SELECT {asked}, {number} AS file_number, row_number FROM {source}")
+            continue
         headings, source = _opened(path)
         named = name_columns(headings)
         if _is_text(path) and not _is_plain(path):
             tidied = folder / f"tidied-{number}.csv"
-            found = _tidied(path, tidied, named)
-            set_aside |= {(number, row): code for row, code in found}
+            set_aside |= {(number, row): (code, None) for row, code in _tidied(path, tidied, named)}
             _, source = _opened(tidied)
         chosen = [
             (heading, name) for heading, name in zip(_as_read(path, headings), named, strict=True) if name
@@ -120,6 +131,8 @@ def open_files(
             raise Invalid("file-format", detail="A file cannot be read as what its ending says.") from fault
         _keep_unreadable(connection, files, folder, set_aside)
         part.rename(kept)
+        for lines in folder.glob("lines-*"):
+            shutil.rmtree(lines)
     source = f"read_parquet({quoted(str(kept))})"
     size = _count(connection, source)
     return Raw(connection, source, tuple(columns), size, tuple(_unreadable(folder)))
@@ -133,26 +146,43 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in PARQUET
 
 
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() in JSON_LINES
+
+
 def _is_text(path: Path) -> bool:
-    return path.suffix.lower() not in (*PARQUET, *JSON_LINES)
+    return not _is_parquet(path) and not _is_json(path)
+
+
+def _of_json(
+    path: Path, folder: Path, name_columns: NameColumns
+) -> tuple[dict[str, str], str, tuple[tuple[int, str | None, str], ...]]:
+    """Write a file's lines of JSON as columns; return where each of ours is found, what they are read from, and the lines set aside."""
+    lines = write_columns(path, folder)
+    asked: dict[str, list[str]] = {}
+    # A file of documents alone has no headings of its own to be named.
+    for place, name in enumerate(name_columns(lines.headings) if lines.headings else ()):
+        if name:
+            asked.setdefault(name, []).append(f"f{place}")
+    for name in lines.ours:
+        asked.setdefault(name, []).append(f"o_{name}")
+    named = ", ".join(quoted(str(part)) for part in lines.parts)
+    # A line says an item under a heading or in a document.
+    found = {name: f"coalesce({', '.join(places)})" for name, places in asked.items()}
+    return found, f"read_parquet([{named}], union_by_name = true)", lines.unreadable
 
 
 def _opened(path: Path) -> tuple[list[str], str]:
     """Return a file's headings and what to read it with."""
     ending = path.suffix.lower()
     at = quoted(str(path))
-    if ending in PARQUET or ending in JSON_LINES:
-        read, option = (
-            ("read_parquet", "file_row_number = true")
-            if ending in PARQUET
-            else ("read_ndjson", f"maximum_object_size = {_LONGEST_LINE}")
-        )
+    if ending in PARQUET:
         try:
             with duckdb.connect() as connection:
-                described = connection.execute(f"DESCRIBE SELECT * FROM {read}({at})").fetchall()
+                described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({at})").fetchall()
         except duckdb.Error as fault:
             raise Invalid("file-format", detail="A file cannot be read as what its ending says.") from fault
-        return [row[0] for row in described], f"{read}({at}, {option})"
+        return [row[0] for row in described], f"read_parquet({at}, file_row_number = true)"
     headings, delimiter = _header(path)
     named = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in _as_read(path, headings))
     source = (
@@ -231,22 +261,24 @@ def _keep_unreadable(
     connection: duckdb.DuckDBPyConnection,
     files: Sequence[Path],
     folder: Path,
-    set_aside: Mapping[tuple[int, int], str],
+    set_aside: SetAside,
 ) -> None:
     """Write which lines could not be read, and why; never the lines."""
     numbers = {str(path): number for number, path in enumerate(files)}
     numbers |= {str(folder / f"tidied-{number}.csv"): number for number in range(len(files))}
-    found: dict[tuple[int, int], str] = dict(set_aside)
+    found = dict(set_aside)
     if any(_is_text(path) for path in files):
         for path, line, kind in connection.execute(
             "SELECT s.file_path, e.line, e.error_type FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id)"
         ).fetchall():
-            found.setdefault((numbers[path], line), "column-count" if kind in _COUNTS else "row-unreadable")
+            found.setdefault(
+                (numbers[path], line), ("column-count" if kind in _COUNTS else "row-unreadable", None)
+            )
     with (folder / "unreadable.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows((number, line, code) for (number, line), code in sorted(found.items()))
+        csv.writer(file).writerows((*at, field or "", code) for at, (code, field) in sorted(found.items()))
 
 
 def _unreadable(folder: Path) -> Iterator[Reject]:
     with (folder / "unreadable.csv").open(encoding="utf-8", newline="") as file:
-        for number, line, code in csv.reader(file):
-            yield Reject(int(number), int(line), None, code)
+        for number, line, field, code in csv.reader(file):
+            yield Reject(int(number), int(line), field or None, code)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from foundation.errors import Invalid
+from mpi.bulk import json_lines
 from mpi.bulk.normalise import Normalised, normalise_rows
 from mpi.bulk.read import open_files
 from mpi.feeds.delimited import columns_of, read_rows, row_reader
@@ -192,6 +193,99 @@ def test_the_same_rows_in_another_format_give_the_same_records(tmp_path: Path, e
     assert rejects == {(row - 1, field, code) for row, field, code in expected_rejects}
 
 
+def test_documents_give_the_records_that_a_table_of_them_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(json_lines, "ROWS_AT_ONCE", 70)
+    path, other = write_csv(tmp_path / "rows.csv", odd_rows(7, 1_200)), tmp_path / "rows.ndjson"
+    sound = [row.record for row in read_rows(path, TODAY) if row.record is not None]
+    other.write_text(
+        "".join(json.dumps(record.to_payload(), ensure_ascii=number % 2 == 0) + "\n" for number, record in enumerate(sound)),
+        encoding="utf-8",
+    )  # fmt: skip
+
+    records, rejects = as_found(normalised(tmp_path, other))
+
+    assert len(sound) > 120
+    assert records == as_loaded(path)[0]
+    assert rejects == set()
+
+
+def a_line(number: int, **said: Any) -> str:
+    return json.dumps(
+        {
+            "organisation": "RRV",
+            "system": "pas",
+            "local_id": str(number),
+            "updated_at": "2026-01-01T00:00:00Z",
+        }
+        | said
+    )
+
+
+def test_a_line_of_json_that_cannot_be_read_costs_itself_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(json_lines, "LONGEST_LINE", 2_000)
+    lines: list[bytes] = [
+        b"\xef\xbb\xbf" + a_line(1, family="Okafor").encode(),
+        b'{"organisation": "RRV",',
+        b"",
+        b'["a", "list"]',
+        a_line(5, family="Okafor")[:-1].encode() + b', "birth_order": NaN}',
+        a_line(6)[:-1].encode() + b', "family": "\\ud800"}',
+        a_line(7, family="x" * 5_000).encode(),
+        a_line(8, family="Okafor").encode().replace(b"Okafor", b"Okaf\xff"),
+        b"[" * 1_900,
+        a_line(10, names="Okafor", telecoms=[]).encode(),
+        a_line(11, names=[{"family": "Okafor", "shoe_size": "4"}]).encode(),
+        a_line(12, names=[{"family": "Okafor"}], telecoms=[{"system": "fax", "value": "1"}]).encode(),
+        a_line(13, names=[{"family": "Okafor"}] * 21).encode(),
+        a_line(14, names=[{"family": "Okafor"}], restricted="perhaps").encode(),
+        a_line(15, family={"family": "Okafor"}).encode(),
+        a_line(16, names=[{"family": "Okafor"}], restricted=True).encode(),
+        a_line(17, family="Okafor", addresses=None, gender=None, birth_date="1990-02-31").encode(),
+        a_line(18, family="Okafor", birth_order=2).encode(),
+    ]
+    path = tmp_path / "rows.ndjson"
+    path.write_bytes(b"\n".join(lines))
+
+    records, rejects = as_found(normalised(tmp_path, path))
+
+    assert sorted(key[2] for key in records) == ["1", "16", "18"]
+    assert records["RRV", "pas", "16"].family == records["RRV", "pas", "1"].family == ("okafor",)
+    assert rejects == {
+        *((number, None, "row-unreadable") for number in (2, 4, 5, 6, 7, 8, 9)),
+        (10, "names", "field-type"),
+        (11, "names.0", "field-unknown"),
+        (12, "telecoms.0.system", "telecom-system-unknown"),
+        (13, "names", "too-many-items"),
+        (14, "restricted", "field-type"),
+        (15, "family", "field-unknown"),
+        (17, "birth_date", "date-impossible"),
+    }
+
+
+def test_what_only_late_lines_of_json_say_is_read_as_it_is_written(tmp_path: Path):
+    path = tmp_path / "rows.ndjson"
+    lines = [a_line(number, family="Okafor", birth_date="1990-02-14") for number in range(21_000)]
+    lines += [
+        a_line(21_000, family="Okafor", birth_date="1990"),
+        a_line(21_001, given="Amara", phone=2079460018, updated_at="2026-01-01T00:30:00+01:00"),
+        a_line(21_001, given="Ada", updated_at="2025-12-31T23:45:00Z"),
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+    found = normalised(tmp_path, path)
+
+    records, rejects = as_found(found)
+    assert rejects == set()
+    assert len(records) == 21_002
+    assert found.older_versions == 1
+    assert records["RRV", "pas", "21000"] != records["RRV", "pas", "0"]
+    assert records["RRV", "pas", "21001"].given == ("ada",)
+
+
 def test_lines_that_cannot_be_read_are_set_aside_and_later_rows_keep_their_numbers(tmp_path: Path):
     path = tmp_path / "rows.csv"
     path.write_text(
@@ -259,6 +353,13 @@ def test_a_file_of_two_fields_will_do(tmp_path: Path):
         ("rows.csv", b"organisation,system,local_id\xff\n", "file-encoding"),
         ("rows.parquet", b"organisation,system,local_id\n", "file-format"),
         ("rows.ndjson", b'{"organisation": \n', "file-format"),
+        ("rows.ndjson", b"\n \n", "file-empty"),
+        (
+            "rows.ndjson",
+            b'{"organisation": "RRV", "system": "pas", "local_id": "1", "shoe_size": 4}\n',
+            "column-unknown",
+        ),
+        ("rows.ndjson", b'{"organisation": "RRV", "system": "pas"}\n', "column-missing"),
     ],
 )
 def test_a_file_that_is_not_what_it_says_is_refused_in_one_word(
