@@ -503,9 +503,10 @@ def link(
 ) -> None:
     """Link records that were left waiting, by a crash or by `mpi load --no-link`; with FILES, link those by themselves.
 
-    FILES are CSV, Parquet (.parquet) or lines of JSON (.ndjson), under the headings that `mpi load` knows. No database is read or
-    written: --out gets persons, edges, tasks, rejects.csv and report.json. A run that was killed goes on where it ended when it is
-    started again. Exit status 3 says that rows were set aside. On Spark, the master and its settings say how much to use.
+    FILES are CSV, Parquet (.parquet) or lines of JSON (.ndjson), under the headings that `mpi load` knows; a line of JSON may also be a
+    record as the API takes it. No database is read or written: --out gets persons, edges, tasks, rejects.csv and report.json. A run
+    that was killed goes on where it ended when it is started again. Exit status 3 says that rows were set aside. On Spark, the master and
+    its settings say how much to use.
 
     With --store the records of the index are linked by themselves, people's decisions aside, as if they had come in a file. With
     --into-index FILES are brought into the index: linked with what is there and put in its place at once, or not at all.

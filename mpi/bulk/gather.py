@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mpi.bulk.block import Candidates, block_records
+from mpi.bulk.memory import check_memory
 from mpi.bulk.normalise import ReadRow, RowReader, normalise_rows
 from mpi.bulk.read import NameColumns, Raw, Reject, open_files
 from mpi.bulk.records import Group, Records
@@ -198,6 +199,7 @@ def _of_files(
     has_no_abode: NoAbode,
 ) -> Gathered:
     raw = open_files(connection, source.paths, source.name_columns, folder)
+    check_memory(raw.size, source.memory)
     raw = _settled(raw, source.read_row, choose, folder)
     found = normalise_rows(raw, model, source.today, source.read_row)
     source.set_aside(found.rejects)

@@ -1,8 +1,13 @@
-"""What a bulk run asks of Python's memory."""
+"""What a bulk run asks of memory."""
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from foundation.errors import Invalid
+
+_FEW = 100_000
+"""Rows up to which a run takes little more than the engine and the libraries do by themselves."""
 
 
 @contextmanager
@@ -14,3 +19,25 @@ def seldom_collected() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*usual)
+
+
+def least_memory(rows: int) -> int:
+    """Return about how many bytes a run over so many rows takes at the least: pairs come in pieces, but columns of values are held.
+
+    A line through the peaks that were measured at 1, 5 and 10 million rows (docs/measurements.md), a little above them.
+    """
+    return int(350e6 + 920e6 * (rows / 1e6) ** 0.83)
+
+
+def check_memory(rows: int, memory: int) -> None:
+    """Refuse a budget that could not be kept to.
+
+    Raises:
+        Invalid: ``memory-too-small``.
+    """
+    needed = least_memory(rows)
+    if rows > _FEW and memory < needed:
+        raise Invalid(
+            "memory-too-small",
+            detail=f"{rows:,} rows need about {-(-needed // (1 << 20)):,} MB: give --memory that much or more.",
+        )

@@ -21,6 +21,7 @@ import pyarrow.feather
 from numpy.typing import NDArray
 
 from mpi.bulk.block import Candidates, Dropped, block_records
+from mpi.bulk.memory import check_memory
 from mpi.bulk.normalise import RowReader, normalise_rows
 from mpi.bulk.partition import Persons, lenient, partition_records
 from mpi.bulk.questions import open_tasks
@@ -85,7 +86,7 @@ def link_files(
     Run again after a kill it goes on where the last finished piece ended; its answer is the same.
 
     Raises:
-        Invalid: about the files' form or headings.
+        Invalid: about the files' form or headings; ``memory-too-small`` for so many rows.
     """
     return _Run(job, name_columns, read_row, today, say).run()
 
@@ -94,6 +95,9 @@ def link_forms_at_hand(job: Job, forms: Forms, say: Say = lambda *_: None) -> di
     """Link normalised records instead of files; write the same answers, all but rejects, and return the report.
 
     A run that was killed begins anew.
+
+    Raises:
+        Invalid: ``memory-too-small`` for so many records.
     """
     return _FormsRun(job, forms, say).run()
 
@@ -171,6 +175,7 @@ class _Run:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
                 raw = open_files(self._connection, job.files, self._name_columns, folder)
+                check_memory(raw.size, job.memory)
                 found = normalise_rows(raw, job.model, self._today, self._read_row)
                 found.records.write(folder)
                 pa.feather.write_feather(found.keys, str(folder / "keys.arrow"), compression="uncompressed")
@@ -357,6 +362,7 @@ class _FormsRun(_Run):
         with self._stage("read"):
             self._say("Reading", 0, 1)
             size = write_forms(self._forms, self._job.model, folder)
+            check_memory(size, self._job.memory)
             records, keys = read_forms(folder, by_key=True)
         return records, keys, {"rows": size, "rejected": 0, "older_versions": 0}
 

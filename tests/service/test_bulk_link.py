@@ -1,14 +1,18 @@
 """Linking files by themselves: the index's persons, edges and tasks, and clear refusals."""
 
+import csv
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+import mpi.bulk.memory
 import mpi.cli
+from mpi.feeds.delimited import read_rows
 from tests.service.bulk_world import conflicted_sample, linked_in_bulk, linked_online, read_answers
 
 COUNT = 1_200
@@ -128,6 +132,40 @@ def test_parquet_may_go_in_and_out(conflicted: Path, tmp_path: Path):
         ).fetchall()
 
     assert found == [(COUNT, len(linked_in_bulk(conflicted, tmp_path / "plain")["persons"]))]
+
+
+def test_lines_of_json_may_go_in_as_rows_or_as_documents(conflicted: Path, tmp_path: Path):
+    with conflicted.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    records = [row.record for row in read_rows(conflicted, datetime.now(UTC).date())]
+    assert None not in records
+    lines = [
+        json.dumps(row if number % 2 else record.to_payload())
+        for number, (row, record) in enumerate(zip(rows, records, strict=True))
+    ]
+    path = tmp_path / "rows.ndjson"
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+    result = run(str(path), "--out", f"{tmp_path}/out")
+
+    assert result.exit_code == 0, result.output
+    linked_in_bulk(conflicted, tmp_path / "plain")
+    for answer in ("persons.csv", "edges.csv", "tasks.csv"):
+        assert (tmp_path / "out" / answer).read_bytes() == (tmp_path / "plain" / answer).read_bytes()
+
+
+def test_a_budget_of_memory_that_could_not_be_kept_is_refused_before_the_work_begins(
+    conflicted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(mpi.bulk.memory, "_FEW", COUNT - 1)
+    out = tmp_path / "out"
+
+    refused = run(str(conflicted), "--out", str(out), "--memory", "256MB")
+    done = run(str(conflicted), "--out", str(out), "--memory", "400MB")
+
+    assert refused.exit_code == 1
+    assert "memory-too-small" in refused.output and "1,200 rows need about" in refused.output
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize(
