@@ -62,6 +62,11 @@ BENCHMARKS = {
         ("--records", "10000"),
         "linking a file beside exact rules, recordlinkage, and Splink where it is: how right, and at what cost",
     ),
+    "bulk-every-component": Benchmark(
+        "bulk/every_component.py",
+        ("--records", "10000"),
+        "whether bulk linking groups records as the ordered rule does on every component",
+    ),
     "bulk-at-size": Benchmark(
         "bulk/at_size.py",
         ("--records", "20000", "--to", str(Path(tempfile.gettempdir()) / "mpi-at-size")),

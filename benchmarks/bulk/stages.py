@@ -36,7 +36,7 @@ def main() -> None:
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        answer = measure(chosen, chosen.file or _sample(chosen, folder), folder)
+        answer = measure(chosen, chosen.file or sample_file(chosen, folder), folder)
     if chosen.json:
         print(json.dumps(answer))
         return
@@ -50,13 +50,13 @@ def main() -> None:
     print(f"{'whole run':12}{answer['whole']['cpu_s']:>9.1f}{'':9}{answer['whole']['peak_mb']:>16.0f}")
 
 
-def _sample(chosen: argparse.Namespace, folder: Path) -> Path:
+def sample_file(chosen: argparse.Namespace, folder: Path) -> Path:
     sys.path.insert(0, str(ROOT))
     import duckdb
 
     from mpi.sample import write_sample
 
-    made = write_sample(folder, chosen.records, chosen.seed)
+    made = writesample_file(folder, chosen.records, chosen.seed)
     with duckdb.connect() as connection:
         connection.execute(
             f"COPY (SELECT * FROM read_csv('{made.records_path}', all_varchar = true)) TO '{folder}/records.parquet' (FORMAT parquet)"
