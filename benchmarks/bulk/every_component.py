@@ -4,7 +4,8 @@
     python benchmarks/bulk/every_component.py --file records.parquet --cut balanced
 
 Bulk linking takes a component whole where nothing can stand between its records, and asks the rule only about the others. Here the rule is
-asked about all of them, with every edge and every pair that no edge has, weighed by the functions of the index; the persons must be the same.
+asked about all of them, with every edge and every pair that no edge has, weighed by the functions of the index; the persons
+must be the same.
 """
 
 import argparse

@@ -56,7 +56,7 @@ def sample_file(chosen: argparse.Namespace, folder: Path) -> Path:
 
     from mpi.sample import write_sample
 
-    made = writesample_file(folder, chosen.records, chosen.seed)
+    made = write_sample(folder, chosen.records, chosen.seed)
     with duckdb.connect() as connection:
         connection.execute(
             f"COPY (SELECT * FROM read_csv('{made.records_path}', all_varchar = true)) TO '{folder}/records.parquet' (FORMAT parquet)"

@@ -41,7 +41,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        file = chosen.file or stages._sample(chosen, folder)
+        file = chosen.file or stages.sample_file(chosen, folder)
         answer = measured(chosen, file)
         if not chosen.without_linking:
             chosen.plain = False
