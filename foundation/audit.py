@@ -39,6 +39,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import UserDefinedType
 
 from foundation.database import Id, Json, UtcDateTime, is_retryable, kept_json, metadata
+from foundation.direct import write_rows
 from foundation.errors import Unavailable
 from foundation.logs import current_request_id
 from foundation.metrics import AUDIT_EVENTS
@@ -303,7 +304,7 @@ def append_all(tx: Connection, entries: Sequence[AuditEntry]) -> None:
     if not entries:
         return
     try:
-        tx.execute(audit_event.insert(), [_row(entry) for entry in entries])
+        write_rows(tx, lambda writes: writes.insert(audit_event, [_row(entry) for entry in entries]))
     except DBAPIError as error:
         if is_retryable(error):
             raise

@@ -248,18 +248,26 @@ def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA cache_size = -65536")
 
 
-def lock(tx: Connection, space: int, ids: Iterable[int], *, shared: bool = False) -> None:
-    """Hold the advisory locks of these ids until the transaction ends, in one order for all, each by a statement of its own.
+def lock(tx: Connection, space: int, ids: Iterable[int], *, shared: bool = False, wait: bool = True) -> bool:
+    """Hold the advisory locks of these ids until the transaction ends, taken in one order by all, by a statement of their own.
 
     SQLite needs none: a write transaction is the only one. Shared locks are for those who decide, exclusive ones for those who
     change what is decided upon. Two ids may, rarely, share a key: then one waits for the other without need, and never wrongly passes.
+
+    Args:
+        wait: False to give up where one of them is not free; the answer says whether all are held, and then some may be.
     """
     if tx.dialect.name == "sqlite":
-        return
-    lock_space(tx, space, shared=True)
-    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
-    for key in sorted({_lock_key(space, number) for number in ids}):
-        tx.execute(text(f"SELECT {function}(:key)"), {"key": key})
+        return True
+    try_ = "" if wait else "try_"
+    function = f"pg_{try_}advisory_xact_lock"
+    # PostgreSQL hands out the elements of an array in their order, and calls a function of each before it goes on to the next.
+    held = tx.exec_driver_sql(
+        f"SELECT {function}_shared(%s::bigint) UNION ALL "  # noqa: S608
+        f"SELECT {function}{'_shared' if shared else ''}(key) FROM unnest(%s::bigint[]) AS key",
+        (_lock_key(space, 0), "{" + ",".join(map(str, sorted({_lock_key(space, one) for one in ids}))) + "}"),
+    ).all()
+    return wait or all(row[0] for row in held)
 
 
 def lock_space(tx: Connection, space: int, *, shared: bool = False, wait: bool = True) -> bool:

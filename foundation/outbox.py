@@ -32,6 +32,7 @@ from sqlalchemy import (
 
 from foundation.clock import Clock
 from foundation.database import Database, Id, Json, UtcDateTime, insert_ignore, metadata
+from foundation.direct import Writes, write_rows
 from foundation.errors import Conflict, Gone
 from foundation.ids import format_id
 from foundation.metrics import OUTBOX_RELAYED
@@ -153,19 +154,23 @@ def emit(
 
 def emit_all(tx: Connection, events: Sequence[NewEvent]) -> None:
     """Write events by one statement, in the order given."""
-    if events:
-        tx.execute(
-            outbox.insert(),
-            [
-                {
-                    "topic": one.topic,
-                    "subject_id": one.subject_id,
-                    "organisation": one.organisation,
-                    "payload": dict(one.payload),
-                }
-                for one in events
-            ],
-        )
+    write_rows(tx, lambda writes: put_events(writes, events))
+
+
+def put_events(writes: Writes, events: Sequence[NewEvent]) -> None:
+    """As ``emit_all``, with other writes."""
+    writes.insert(
+        outbox,
+        [
+            {
+                "topic": one.topic,
+                "subject_id": one.subject_id,
+                "organisation": one.organisation,
+                "payload": dict(one.payload),
+            }
+            for one in events
+        ],
+    )
 
 
 # Numbers and handing on ----------------------------------------------------------------------------------------------

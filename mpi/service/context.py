@@ -94,7 +94,10 @@ class ModelInForce:
 
     def at(self, tx: Connection) -> Model:
         """Return the model in force, as this transaction sees it."""
-        revision = model_store.revision_in_force(tx)
+        return self.of_revision(tx, model_store.revision_in_force(tx))
+
+    def of_revision(self, tx: Connection, revision: str | None) -> Model:
+        """Return the model of a revision that is in force; None where there never was one."""
         if revision is None:
             return self.of_settings()
         if revision not in self._compiled:
@@ -167,13 +170,17 @@ class Mpi:
         Raises:
             Conflict: ``model-not-in-force`` where the index was given another one for good, and then one was activated.
         """
+        return self.of_revision(tx, model_store.revision_in_force(tx))
+
+    def of_revision(self, tx: Connection, revision: str | None) -> Self:
+        """As ``at``, where the transaction has read already which revision is in force."""
         if isinstance(self.model, ModelInForce):
             try:
-                return replace(self, model=self.model.at(tx))
+                return replace(self, model=self.model.of_revision(tx, revision))
             except Unavailable:
                 return replace(self, model=cast(Model, _Unreadable()))
         if isinstance(self.model, Model):
-            check_in_force(tx, self.model)
+            _refuse_other(self.model, revision)
         return self
 
     def present(self) -> Self:
@@ -198,7 +205,11 @@ def check_in_force(tx: Connection, model: Model) -> None:
     Raises:
         Conflict: ``model-not-in-force``.
     """
-    if model_store.revision_in_force(tx) not in (None, model.revision):
+    _refuse_other(model, model_store.revision_in_force(tx))
+
+
+def _refuse_other(model: Model, revision: str | None) -> None:
+    if revision not in (None, model.revision):
         raise Conflict(
             "model-not-in-force",
             detail="Another match model was activated: `mpi model list` says which; propose this one to change that.",

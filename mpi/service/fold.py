@@ -217,14 +217,17 @@ def read_anew(tx: Connection, mpi: Mpi, record_ids: Collection[int], by: Princip
     return count
 
 
-def missed_news(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> set[int]:
+def missed_news(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], *, tells_news: bool) -> set[int]:
     """Return the records whose number another has taken the place of, though they are read by the old one still.
 
     News of a number and a record that bears it may come at one moment, so that the T1 of neither sees the other: the later T2 sees both.
     It looks at the records that it links, and at whoever bears a number of which they bring news.
+
+    Args:
+        tells_news: whether any of these records brings any.
     """
     forms = {number: mpi.forms.of(row).number for number, row in rows.items()}
-    told = number_store.read_numbers_said(tx, rows.keys())
+    told = number_store.read_numbers_said(tx, rows.keys()) if tells_news else ()
     if told:
         others = record_store.read_records(tx, bearers_of(tx, told) - rows.keys())
         forms |= {

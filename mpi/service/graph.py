@@ -64,6 +64,7 @@ def survey(
     searched: Collection[int],
     named: Collection[int] = (),
     supposed: Collection[DecisionRow] = (),
+    met: Mapping[int, RecordRow] | None = None,
 ) -> Survey:
     """Read what a change can reach.
 
@@ -73,9 +74,10 @@ def survey(
         searched: the records whose edges ``fresh`` replaces.
         named: records that a task to be opened names.
         supposed: decisions that nobody has made, to see what they would change.
+        met: seeds and ends of fresh edges as they stood a moment ago: where to begin, and believed no further.
     """
     ends = {number for pair in fresh for number in pair}
-    rows = record_store.read_records(tx, {*seeds, *ends})
+    rows = met or record_store.read_records(tx, {*seeds, *ends})
     reached = set(seeds)
     for pair, edge in fresh.items():
         if ties(edge, model):
@@ -87,9 +89,10 @@ def survey(
             for number, row in record_store.read_components(tx, core).items()
             if row.state == "active"
         }
-        decisions = graph_store.read_decisions(tx, members)
+        around = graph_store.read_around(tx, members)
+        decisions = graph_store.read_decisions(tx, members) if around.has_decisions else []
         decisions += [one for one in supposed if any(not side.isdisjoint(members) for side in one.sides)]
-        stored = graph_store.read_edges(tx, members)
+        stored = around.edges
         edges = {
             pair: edge
             for pair, edge in stored.items()
@@ -103,6 +106,7 @@ def survey(
             for number in side
         }
         wanted.update(number for pair, edge in edges.items() if ties(edge, model) for number in pair)
+        wanted.update(reached)
         missing = wanted - members.keys()
         if not missing:
             break
@@ -115,7 +119,7 @@ def survey(
             break
         core |= joined
     stale = tuple(sorted(pair for pair in stored if pair not in edges))
-    tasks = task_store.read_tasks_of(tx, members)
+    tasks = task_store.read_tasks_of(tx, members) if around.has_tasks else []
     outside = {number for pair in (*edges, *stale) for number in pair}
     outside.update(named)
     outside.update(number for task in tasks if task.state == "open" for side in task.sides for number in side)
@@ -126,13 +130,8 @@ def survey(
 def _neighbours(tx: Connection, outside: Collection[int]) -> dict[int, RecordRow]:
     if not outside:
         return {}
-    rows = record_store.read_records(tx, outside)
-    persons = {row.person_id for row in rows.values() if row.person_id is not None}
-    return {
-        number: row
-        for number, row in (rows | record_store.read_members(tx, persons)).items()
-        if row.state == "active"
-    }
+    rows = record_store.read_with_persons(tx, outside)
+    return {number: row for number, row in rows.items() if row.state == "active"}
 
 
 # Partition -----------------------------------------------------------------------------------------------------------

@@ -14,8 +14,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from foundation.database import LOCK_COMPONENT, is_retryable, lock, lock_space
+from foundation.direct import Writes
 from foundation.errors import NotFound, ServiceError, Unavailable
 from foundation.ids import new_id
+from foundation.outbox import put_events
 from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, PairWeight, search_keys
 from mpi.matching.harm import REGIONAL_TEAM, untold_harm
@@ -83,12 +85,16 @@ ARRIVAL = Change("record-linked")
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """What T2 did: how many records it took, which persons changed (with their new epochs), how many tasks it opened and closed."""
+    """What T2 did: how many records it took, which persons changed (with their new epochs), how many tasks it opened and closed.
+
+    ``person_of`` are the persons that the records came to.
+    """
 
     records: int
     epochs: Mapping[int, int]
     tasks_opened: int = 0
     tasks_closed: int = 0
+    person_of: Mapping[int, int | None] = field(default_factory=dict)
 
 
 NOTHING = Linked(0, {})
@@ -107,10 +113,12 @@ def link_record(mpi: Mpi, record_id: int) -> Linked:
 
 def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
     """Link some records in one transaction; the groups are those that linking them one by one, in any order, would give."""
+    wanted: set[int] = set()
 
     def take(tx: Connection) -> Linked | None:
-        index = mpi.at(tx)
-        rows = record_store.read_records(tx, record_ids)
+        hold_index(tx)
+        start = record_store.begin_linking(tx, record_ids)
+        index, rows = mpi.of_revision(tx, start.revision), start.rows
         if len(rows) < len(set(record_ids)):
             raise NotFound("record-unknown")
         unread = [number for number, row in rows.items() if row.model_revision == UNREAD]
@@ -126,10 +134,13 @@ def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
         if stale := [number for number, row in waiting.items() if row.model_revision != index.model.revision]:
             read_anew(tx, index, stale, SYSTEM_ITSELF)
             return None
-        if misread := missed_news(tx, index, waiting):
+        if misread := missed_news(tx, index, waiting, tells_news=start.tells_news):
             read_again(tx, index, misread, SYSTEM_ITSELF)
             return None
-        return link_in(tx, index, waiting, ARRIVAL) if waiting else NOTHING
+        if not waiting:
+            return NOTHING
+        found = _search(tx, index, waiting, has_edges=start.has_edges)
+        return repartition(tx, index, waiting.keys(), ARRIVAL, found, wanted=wanted)
 
     # What came while no model could be read, or another one was in force, is read first, in a transaction of its own; so is what came
     # beside news of its number.
@@ -202,7 +213,7 @@ def taken_again(mpi: Mpi, take: Callable[[Connection], T]) -> T:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """What a search found: edges at the searched records, every weight, and the versions that were compared.
+    """What a search found: edges at the searched records, every weight, and the records at their ends as they were compared.
 
     ``taken``: the searched records' standing and held versions, edges or none: only these may be marked as linked.
     ``known``: the edges that stood at these records before the search began. Only those may be stale: one that came since is of a record
@@ -211,16 +222,21 @@ class _Search:
 
     fresh: Mapping[Pair, EdgeRow]
     said: dict[Pair, PairWeight]
-    versions: Mapping[int, int]
+    met: Mapping[int, RecordRow]
     taken: Mapping[int, tuple[int, int | None]]
     overlays: tuple[Overlay, ...]
     known: frozenset[Pair] = frozenset()
 
 
-def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
-    """Weigh records against everyone who shares a key with them; no key is cut."""
+def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], *, has_edges: bool = True) -> _Search:
+    """Weigh records against everyone who shares a key with them; no key is cut.
+
+    Args:
+        has_edges: False where it was seen already that no edge stands at these records.
+    """
     # A statement before the search, on purpose; one writer at a time has nothing to fear.
-    known = frozenset() if mpi.db.is_sqlite else frozenset(graph_store.read_edges(tx, rows))
+    is_bare = mpi.db.is_sqlite or not has_edges
+    known = frozenset() if is_bare else frozenset(graph_store.read_edges(tx, rows))
     forms = mpi.forms_of(rows.values())
     held = {number: _held_form(tx, mpi, row) for number, row in rows.items() if row.held_version is not None}
     keys_of = {
@@ -232,21 +248,9 @@ def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
         for number, form in held.items()
     }
     wanted = set().union(*keys_of.values(), *held_keys.values())
-    holders: dict[int, list[int]] = defaultdict(list)
-    for key, record_id in record_store.search_all(tx, wanted):
-        holders[key].append(record_id)
-    others: dict[int, set[int]] = {
-        number: {other for key in keys for other in holders[key]} - {number}
-        for number, keys in keys_of.items()
-    }
-    held_others = {
-        number: {other for key in keys for other in holders[key]} - {number}
-        for number, keys in held_keys.items()
-    }
-    candidates = record_store.read_records(
-        tx, set().union(*others.values(), *held_others.values()) - rows.keys()
-    )
-    standing = {**candidates, **rows}
+    standing = {**record_store.search_records(tx, wanted), **rows}
+    others = _sharing(keys_of, standing)
+    held_others = _sharing(held_keys, standing)
     fresh: dict[Pair, EdgeRow] = {}
     said: dict[Pair, PairWeight] = {}
     for number, found in others.items():
@@ -269,9 +273,23 @@ def _search(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow]) -> _Search:
         for number, form in held.items()
     )
     ends = {number for pair in fresh for number in pair}
-    versions = {number: standing[number].current_version for number in ends}
+    met = {**rows, **{number: standing[number] for number in ends}}
     taken = {number: (row.current_version, row.held_version) for number, row in rows.items()}
-    return _Search(fresh, said, versions, taken, overlays, known)
+    return _Search(fresh, said, met, taken, overlays, known)
+
+
+def _sharing(
+    keys_of: Mapping[int, Collection[int]], standing: Mapping[int, RecordRow]
+) -> dict[int, set[int]]:
+    """Return for each record the others that hold any of its keys."""
+    holders: dict[int, list[int]] = defaultdict(list)
+    for other, row in standing.items():
+        for key in row.keys:
+            holders[key].append(other)
+    return {
+        number: {other for key in keys for other in holders.get(key, ())} - {number}
+        for number, keys in keys_of.items()
+    }
 
 
 def _held_form(tx: Connection, mpi: Mpi, row: RecordRow) -> NormalisedRecord:
@@ -300,17 +318,26 @@ def link_in(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], change: Cha
     return repartition(tx, mpi, rows.keys(), change, found)
 
 
-def stand_aside(tx: Connection, mpi: Mpi) -> None:
+def hold_index(tx: Connection) -> None:
     """Begin before or after a bulk switch, never beside it: a search that it overtook would not have seen what it brought.
 
     From here on no other model can come into force until the transaction ends.
 
     Raises:
         Unavailable: ``linking-busy`` while there is one; what waits is taken after it.
-        Moved: another model came into force since the transaction began.
     """
     if not lock_space(tx, LOCK_COMPONENT, shared=True, wait=False):
         raise Unavailable("linking-busy")
+
+
+def stand_aside(tx: Connection, mpi: Mpi) -> None:
+    """Hold the index, in a transaction that has read it already.
+
+    Raises:
+        Unavailable: ``linking-busy``, as ``hold_index``.
+        Moved: another model came into force since the transaction began.
+    """
+    hold_index(tx)
     if not mpi.db.is_sqlite and revision_in_force(tx) not in (None, mpi.model.revision):
         raise Moved
 
@@ -342,12 +369,15 @@ def repartition(
     change: Change,
     search: _Search = _NO_SEARCH,
     taken: Taken = NOTHING_TAKEN,
+    *,
+    wanted: set[int] | None = None,
 ) -> Linked:
     """Partition the components of some records again and write what follows, under their locks.
 
     Args:
         seeds: records that were searched (``search`` then holds what was found), or that a decision names.
         taken: what is there no more; its components are held already.
+        wanted: components that an earlier attempt found it must hold too; added to where it moves.
 
     Raises:
         Moved: a component, a version or a person changed between reading and locking.
@@ -355,7 +385,7 @@ def repartition(
     if search is _NO_SEARCH:
         stand_aside(tx, mpi)
     searched = frozenset() if search is _NO_SEARCH else frozenset(seeds)
-    around = _held_survey(tx, mpi, seeds, search, searched)
+    around = _held_survey(tx, mpi, seeds, search, searched, set() if wanted is None else wanted)
     if change.task is not None and not _is_as_read(change.task, around):
         raise Moved
     forms = _Forms(mpi, around)
@@ -367,44 +397,69 @@ def repartition(
     groups = _touched_persons(around, settled, moved, tasks, searched, taken.bound)
     touched = {number for group in groups for number in group}
     lock_persons(tx, touched, shared=False)
-    epochs = _raise_epochs(tx, groups)
+    epochs = person_store.raise_epochs(tx, groups)
     graph_store.delete_edges(tx, around.stale)
-    graph_store.write_edges(tx, [search.fresh[pair] for pair in _unwritten(around, search)])
-    _write_records(tx, mpi, around, settled, searched)
-    _write_tasks(tx, tasks)
     now = mpi.clock.now()
-    if change.is_evidence:
-        task_store.wake_tasks(tx, [task.task_id for task in (*tasks.reopened, *tasks.altered)])
-    place_tasks(tx, mpi, _standing_open(around, tasks), now)
-    person_store.insert_changes(
-        tx,
+    writes = Writes(tx)
+    graph_store.put_edges(writes, [search.fresh[pair] for pair in _unwritten(around, search)])
+    _put_records(writes, now, around, settled, searched)
+    person_store.put_changes(
+        writes,
         [
             MembershipChange(new_id(), number, before, after, change.cause, change.decision_id, now)
             for number, before, after in moved
         ],
     )
-    trail.linked(tx, change.by, now, change.cause, searched, moved, _standing(around, settled, taken), epochs)
+    standing = _standing(around, settled, taken)
+    put_events(writes, trail.link_events(change.cause, moved, standing, epochs))
+    writes.flush()
+    trail.linked(tx, change.by, now, change.cause, searched, moved, standing, epochs)
+    _write_tasks(tx, tasks)
+    if change.is_evidence:
+        task_store.wake_tasks(tx, [task.task_id for task in (*tasks.reopened, *tasks.altered)])
+    place_tasks(tx, mpi, _standing_open(around, tasks), now)
     trail.task_events(tx, {task.task_id: (task.kind, task.state) for task in (*tasks.opened, *tasks.closed)})
-    return Linked(len(searched), epochs, len(tasks.opened), len(tasks.closed))
+    person_of = {number: settled.person_of[number] for number in searched}
+    return Linked(len(searched), epochs, len(tasks.opened), len(tasks.closed), person_of)
 
 
 def _held_survey(
-    tx: Connection, mpi: Mpi, seeds: Collection[int], search: _Search, searched: frozenset[int]
+    tx: Connection,
+    mpi: Mpi,
+    seeds: Collection[int],
+    search: _Search,
+    searched: frozenset[int],
+    wanted: set[int],
 ) -> Survey:
-    """Survey, lock the components found, and on a database with many writers survey again to see that nothing moved."""
+    """Survey under the locks of all components that it reaches, and on a database with many writers see that nothing moved.
+
+    Those of the records met are most often all of them: they are held first, and the survey says which others must be. These are taken
+    without waiting, since their turn in the order may have passed; where one is not free, the next attempt begins with it.
+    """
     named = {number for overlay in search.overlays for number in overlay.reads_like}
-    around = survey(tx, mpi.model, seeds, search.fresh, searched, named)
+
+    def look() -> Survey:
+        return survey(tx, mpi.model, seeds, search.fresh, searched, named, met=search.met)
+
     if mpi.db.is_sqlite:
-        return around
-    locked = around.components
-    lock(tx, LOCK_COMPONENT, locked)
-    record_store.lock_records(tx, searched)
-    around = survey(tx, mpi.model, seeds, search.fresh, searched, named)
-    if not around.components <= locked or not search.known.issuperset(around.stale):
+        return look()
+    met = {row.component_id for row in search.met.values()}
+    held = frozenset(met | wanted) if searched else look().components
+    lock(tx, LOCK_COMPONENT, held)
+    if searched:
+        record_store.lock_records(tx, searched)
+    around = look()
+    while more := around.components - held:
+        wanted |= more
+        if not searched or not lock(tx, LOCK_COMPONENT, more, wait=False):
+            raise Moved
+        held |= more
+        around = look()
+    if not search.known.issuperset(around.stale):
         raise Moved
-    for number, version in search.versions.items():
+    for number, met_row in search.met.items():
         row = around.row(number)
-        if row is None or row.current_version != version:
+        if row is None or row.current_version != met_row.current_version:
             raise Moved
     for number in searched:
         # A version that came since was not searched: marked as linked, it never would be.
@@ -457,10 +512,9 @@ def _unwritten(around: Survey, search: _Search) -> list[Pair]:
     return [pair for pair in sorted(search.fresh) if around.edges[pair] is search.fresh[pair]]
 
 
-def _write_records(
-    tx: Connection, mpi: Mpi, around: Survey, settled: Settled, searched: Collection[int]
+def _put_records(
+    writes: Writes, now: datetime, around: Survey, settled: Settled, searched: Collection[int]
 ) -> None:
-    now = mpi.clock.now()
     rows = []
     for number, row in sorted(around.members.items()):
         person, component = settled.person_of[number], settled.component_of[number]
@@ -474,7 +528,7 @@ def _write_records(
                     "changed_at": now,
                 }
             )
-    record_store.update_records(tx, rows)
+    record_store.put_records(writes, rows)
 
 
 def _touched_persons(
@@ -512,17 +566,6 @@ def _persons_of(task: TaskRow, around: Survey, settled: Settled) -> set[int]:
             if person is not None:
                 persons.add(person)
     return persons
-
-
-def _raise_epochs(tx: Connection, groups: Sequence[Sequence[int]]) -> dict[int, int]:
-    """Raise each group of persons to the greatest of its own epochs plus one: ``raise_epochs`` for many changes at once."""
-    before = person_store.read_epochs(tx, [number for group in groups for number in group])
-    raised: dict[int, int] = {}
-    for group in groups:
-        fresh = max(before.get(number, 0) for number in group) + 1
-        raised.update(dict.fromkeys(group, fresh))
-    person_store.write_epochs(tx, raised)
-    return raised
 
 
 # Tasks ---------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Superseded NHS numbers: what one record knows of a number holds for every record that still bears the old one."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -28,11 +28,15 @@ def survivors_of(tx: Connection, records: Iterable[SourceRecord]) -> dict[str, s
     return survivors_of_numbers(tx, {number for record in records for number in record.usable_numbers})
 
 
-def survivors_of_numbers(tx: Connection, numbers: Collection[str]) -> dict[str, str]:
+def survivors_of_numbers(
+    tx: Connection, numbers: Collection[str], begun: Mapping[str, set[str]] | None = None
+) -> dict[str, str]:
+    """As ``survivors_of``; ``begun`` is what was read already of these numbers, one step far."""
     said: dict[str, set[str]] = {}
     fresh = set(numbers)
     for _ in range(LONGEST_CHAIN):
-        found = number_store.read_superseded(tx, fresh)
+        found = number_store.read_superseded(tx, fresh) if begun is None else begun
+        begun = None
         said |= found
         fresh = {new for news in found.values() for new in news} - said.keys()
         if not fresh:

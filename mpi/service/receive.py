@@ -32,9 +32,10 @@ from mpi.service.fold import (
     standing_record,
 )
 from mpi.service.link import link_record, taken_again
-from mpi.service.numbers import form_of, survivors_of
+from mpi.service.numbers import form_of, survivors_of_numbers
 from mpi.service.persons import resolve_record
 from mpi.service.tombstones import refuse_erased
+from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow, VersionRow
 
@@ -87,15 +88,19 @@ def receive_record(
 
     stored = taken_again(mpi, take)
     is_left = stored.is_waiting
+    person_of: Mapping[int, int | None] = {}
     if stored.is_waiting:
         mpi.bell.ring("link")
         if link:
             # It is kept, so it is acknowledged: if linking is busy, a worker takes it.
             with suppress(Unavailable):
-                link_record(mpi, stored.record_id)
+                person_of = link_record(mpi, stored.record_id).person_of
                 is_left = False
-    with mpi.db.read() as tx:
-        person_id = resolve_record(tx, stored.record_id)
+    if stored.record_id in person_of:
+        person_id = person_of[stored.record_id]
+    else:
+        with mpi.db.read() as tx:
+            person_id = resolve_record(tx, stored.record_id)
     if stored.state == "held":
         return Received(stored.record_id, stored.version, "held", person_id)
     if stored.state in ("unchanged", "late") and not stored.is_waiting:
@@ -147,14 +152,17 @@ def _store(
     *,
     if_match: int | None = None,
 ) -> list[Stored]:
-    mpi = mpi.at(tx)
+    numbers = {number for record in records for number in record.usable_numbers}
+    revision, news = number_store.begin_receiving(tx, numbers)
+    mpi = mpi.of_revision(tx, revision)
     organisations = sorted({record.key.organisation for record in records})
     for organisation in organisations:
         if not by.may_act_for(organisation):
             raise Forbidden("organisation-not-yours", field="organisation")
     if trail.unknown_organisation(tx, mpi.organisations, organisations) is not None:
         raise NotFound("organisation-unknown", field="organisation")
-    arrival = _Arrival(tx, mpi, by, mpi.clock.now(), _revision(mpi), survivors_of(tx, records))
+    survivors = survivors_of_numbers(tx, numbers, news)
+    arrival = _Arrival(tx, mpi, by, mpi.clock.now(), _revision(mpi), survivors)
     known = record_store.find_records(tx, [record.key for record in records], for_update=True)
     if if_match is not None:
         _check_version(known.get(records[0].key), if_match)

@@ -135,7 +135,7 @@ def linked(
     standing: Standing,
     epochs: Mapping[int, int],
 ) -> None:
-    """Leave a row for each record that was linked or changed hands; and events of those, and of each person that came, went or changed."""
+    """Leave a row for each record that was linked or changed hands."""
     person_of = standing.after
     changes = {record_id: (before, after) for record_id, before, after in moved}
     entries = []
@@ -145,7 +145,6 @@ def linked(
         reason = "moved" if record_id in changes else "unmoved"
         entries.append(entry_by(by, at, cause, person_id=after, reasons=(reason,), detail=detail))
     append_all(tx, entries)
-    emit_all(tx, link_events(cause, moved, standing, epochs))
 
 
 def linked_detail(record_id: int, before: int | None, after: int | None, epoch: int) -> dict[str, str | int]:

@@ -1,13 +1,13 @@
 """The evidence graph: edges that a model weighed, and decisions that people made."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, union_all, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from foundation.database import upsert
+from foundation.direct import Statement, Writes, write_rows
 from mpi.store.batch import within
 from mpi.store.tables import edge, link_decision, link_decision_member
 
@@ -46,33 +46,58 @@ class DecisionRow:
     sides: tuple[frozenset[int], frozenset[int]]
 
 
-_EDGE = (
-    edge.c.low_id,
-    edge.c.high_id,
-    edge.c.weight,
-    edge.c.may_link,
-    edge.c.conflict,
-    edge.c.parts,
-    edge.c.model_revision,
-    edge.c.search_complete,
+_EDGE = "low_id, high_id, weight, may_link, conflict, parts, model_revision, search_complete"
+_CHANGING = ("weight", "may_link", "conflict", "parts", "model_revision", "search_complete")
+_EDGES_AT = f"SELECT {_EDGE} FROM edge WHERE low_id {{among}} UNION ALL SELECT {_EDGE} FROM edge WHERE high_id {{among}}"  # noqa: S608
+_EDGES = Statement.alike(_EDGES_AT)
+_AROUND = Statement.alike(
+    _EDGES_AT  # noqa: S608
+    + " UNION ALL SELECT decision_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM link_decision_member WHERE record_id {among}"
+    " UNION ALL SELECT NULL, task_id, NULL, NULL, NULL, NULL, NULL, NULL FROM task_member WHERE record_id {among}"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The edges with an end among some records, and whether any decision, and any task, names one of them."""
+
+    edges: dict[tuple[int, int], EdgeRow]
+    has_decisions: bool
+    has_tasks: bool
 
 
 def read_edges(tx: Connection, ids: Collection[int]) -> dict[tuple[int, int], EdgeRow]:
     """Return every edge with at least one end among these records."""
+    return _edges(_EDGES.rows(tx, ids, ids)) if ids else {}
+
+
+def read_around(tx: Connection, ids: Collection[int]) -> Around:
+    """Return what stands around some records, by one statement: of most of them no decision and no task is to be read."""
     if not ids:
-        return {}
-    statement = union_all(
-        select(*_EDGE).where(within(tx, edge.c.low_id, ids)),
-        select(*_EDGE).where(within(tx, edge.c.high_id, ids)),
+        return Around({}, has_decisions=False, has_tasks=False)
+    found = _AROUND.rows(tx, ids, ids, ids, ids)
+    return Around(
+        _edges(row for row in found if row[0] is not None and row[1] is not None),
+        has_decisions=any(row[1] is None for row in found),
+        has_tasks=any(row[0] is None for row in found),
     )
-    return {(row[0], row[1]): EdgeRow(*row) for row in tx.execute(statement)}
+
+
+def _edges(rows: Iterable[Any]) -> dict[tuple[int, int], EdgeRow]:
+    return {
+        (row[0], row[1]): EdgeRow(row[0], row[1], row[2], bool(row[3]), row[4], row[5], row[6], bool(row[7]))
+        for row in rows
+    }
 
 
 def write_edges(tx: Connection, rows: Sequence[EdgeRow]) -> None:
     """Insert or replace edges, in one order for all writers."""
-    upsert(
-        tx,
+    write_rows(tx, lambda writes: put_edges(writes, rows))
+
+
+def put_edges(writes: Writes, rows: Sequence[EdgeRow]) -> None:
+    """As ``write_edges``, with other writes."""
+    writes.upsert(
         edge,
         [
             {
@@ -87,8 +112,8 @@ def write_edges(tx: Connection, rows: Sequence[EdgeRow]) -> None:
             }
             for row in sorted(rows, key=lambda row: (row.low_id, row.high_id))
         ],
-        key=["low_id", "high_id"],
-        update=["weight", "may_link", "conflict", "parts", "model_revision", "search_complete"],
+        ("low_id", "high_id"),
+        _CHANGING,
     )
 
 

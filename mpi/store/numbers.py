@@ -1,34 +1,43 @@
 """NHS numbers that another has taken the place of, as records say so."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
+from foundation.direct import Statement
 from mpi.store.batch import within
 from mpi.store.tables import superseded_number
+
+_NEW = Statement.alike("SELECT old_number, new_number FROM superseded_number WHERE old_number {among}")
+_OLD = Statement.alike("SELECT new_number, old_number FROM superseded_number WHERE new_number {among}")
+_BEGIN = Statement.alike(
+    "SELECT NULL, NULL, "
+    "(SELECT revision FROM model_change WHERE place IS NOT NULL ORDER BY place DESC LIMIT 1), {plan_once} "
+    "UNION ALL SELECT old_number, new_number, NULL, NULL FROM superseded_number WHERE old_number {among}"
+)
 
 
 def read_superseded(tx: Connection, old_numbers: Collection[str]) -> dict[str, set[str]]:
     """Return for each of these numbers those that records name in its place."""
-    return _read(tx, superseded_number.c.old_number, old_numbers, 0)
+    return _named(_NEW.rows(tx, [int(one) for one in old_numbers])) if old_numbers else {}
 
 
 def read_predecessors(tx: Connection, new_numbers: Collection[str]) -> dict[str, set[str]]:
     """Return for each of these numbers those whose place it took."""
-    return _read(tx, superseded_number.c.new_number, new_numbers, 1)
+    return _named(_OLD.rows(tx, [int(one) for one in new_numbers])) if new_numbers else {}
 
 
-def _read(tx: Connection, column: Any, numbers: Collection[str], place: int) -> dict[str, set[str]]:
+def begin_receiving(tx: Connection, numbers: Collection[str]) -> tuple[str | None, dict[str, set[str]]]:
+    """Read by one statement what keeping records begins with: the model's revision in force, and as ``read_superseded`` of numbers."""
+    first, *others = _BEGIN.rows(tx, [int(one) for one in numbers])
+    return first[2], _named(others)
+
+
+def _named(rows: Iterable[Any]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    if not numbers:
-        return found
-    table = superseded_number.c
-    rows = tx.execute(
-        select(table.old_number, table.new_number).where(within(tx, column, [int(one) for one in numbers]))
-    )
     for row in rows:
-        found.setdefault(_digits(row[place]), set()).add(_digits(row[1 - place]))
+        found.setdefault(_digits(row[0]), set()).add(_digits(row[1]))
     return found
 
 

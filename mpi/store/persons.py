@@ -2,26 +2,53 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
-from foundation.database import insert_ignore, upsert
+from foundation.database import insert_ignore
+from foundation.direct import Statement, Writes, write_rows
 from mpi.records.past import MembershipChange
 from mpi.store.batch import within
 from mpi.store.tables import membership_change, person
 
+_EPOCHS = Statement.alike("SELECT person_id, epoch FROM person WHERE person_id {among}")
+_RAISE = Statement(
+    "WITH wanted AS (SELECT * FROM unnest(%s::bigint[], %s::integer[]) AS w (person_id, place)), "
+    "fresh AS (SELECT place, coalesce(max(p.epoch), 0) + 1 AS epoch "
+    "FROM wanted LEFT JOIN LATERAL (SELECT epoch FROM person WHERE person_id = wanted.person_id) p ON true GROUP BY place) "
+    "INSERT INTO person (person_id, epoch) SELECT person_id, epoch FROM wanted JOIN fresh USING (place) "
+    "ON CONFLICT (person_id) DO UPDATE SET epoch = excluded.epoch RETURNING person_id, epoch",
+    "",
+)
+
 
 def read_epochs(tx: Connection, ids: Collection[int]) -> dict[int, int]:
     """Return the epochs of those of these persons that ever had one."""
-    if not ids:
+    return {row[0]: row[1] for row in _EPOCHS.rows(tx, ids)} if ids else {}
+
+
+def raise_epochs(tx: Connection, groups: Sequence[Sequence[int]]) -> dict[int, int]:
+    """Raise each group of persons to the greatest of its own epochs plus one, and return the new ones. A person stands in one group.
+
+    The caller holds all of them exclusively.
+    """
+    if not groups:
         return {}
-    found = tx.execute(select(person.c.person_id, person.c.epoch).where(within(tx, person.c.person_id, ids)))
-    return {row[0]: row[1] for row in found}
+    if tx.dialect.name != "sqlite":
+        wanted = sorted((number, place) for place, group in enumerate(groups) for number in group)
+        rows = _RAISE.rows(tx, [number for number, _ in wanted], [place for _, place in wanted])
+        return {row[0]: row[1] for row in rows}
+    before = read_epochs(tx, [number for group in groups for number in group])
+    raised: dict[int, int] = {}
+    for group in groups:
+        raised.update(dict.fromkeys(group, max(before.get(number, 0) for number in group) + 1))
+    write_epochs(tx, raised)
+    return raised
 
 
 def write_epochs(tx: Connection, epochs: dict[int, int]) -> None:
     """Set epochs; a person not seen before gets its row."""
     rows = [{"person_id": number, "epoch": epoch} for number, epoch in sorted(epochs.items())]
-    upsert(tx, person, rows, key=["person_id"], update=["epoch"])
+    write_rows(tx, lambda writes: writes.upsert(person, rows, ("person_id",), ("epoch",)))
 
 
 def insert_persons(tx: Connection, ids: Collection[int], epoch: int) -> None:
@@ -32,22 +59,26 @@ def insert_persons(tx: Connection, ids: Collection[int], epoch: int) -> None:
 
 
 def insert_changes(tx: Connection, changes: Sequence[MembershipChange]) -> None:
-    if changes:
-        tx.execute(
-            insert(membership_change),
-            [
-                {
-                    "change_id": change.change_id,
-                    "record_id": change.record_id,
-                    "from_person_id": change.from_person_id,
-                    "to_person_id": change.to_person_id,
-                    "cause": change.cause,
-                    "decision_id": change.decision_id,
-                    "changed_at": change.changed_at,
-                }
-                for change in changes
-            ],
-        )
+    write_rows(tx, lambda writes: put_changes(writes, changes))
+
+
+def put_changes(writes: Writes, changes: Sequence[MembershipChange]) -> None:
+    """As ``insert_changes``, with other writes."""
+    writes.insert(
+        membership_change,
+        [
+            {
+                "change_id": change.change_id,
+                "record_id": change.record_id,
+                "from_person_id": change.from_person_id,
+                "to_person_id": change.to_person_id,
+                "cause": change.cause,
+                "decision_id": change.decision_id,
+                "changed_at": change.changed_at,
+            }
+            for change in changes
+        ],
+    )
 
 
 def read_changes(tx: Connection, record_ids: Collection[int]) -> list[MembershipChange]:

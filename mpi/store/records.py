@@ -13,7 +13,6 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    insert,
     literal_column,
     or_,
     select,
@@ -22,6 +21,7 @@ from sqlalchemy import (
 )
 
 from foundation.database import insert_ignore
+from foundation.direct import Statement, Writes, write_rows
 from mpi.records import RecordKey
 from mpi.store.batch import within
 from mpi.store.tables import match_key, record_version, source_record
@@ -90,20 +90,43 @@ _COLUMNS = tuple(
 )
 
 
+_NAMES = ", ".join(column.name for column in _COLUMNS)
+
+
 def _record(row: Any) -> RecordRow:
     keys: array[int] = array("q", row[10])
-    return RecordRow(*[row[0], RecordKey(row[1], row[2], row[3]), *row[4:10], tuple(keys), *row[11:]])
+    return RecordRow(
+        row[0],
+        RecordKey(row[1], row[2], row[3]),
+        row[4],
+        row[5],
+        row[6],
+        row[7],
+        row[8],
+        row[9],
+        tuple(keys),
+        row[11],
+        bool(row[12]),
+        row[13],
+        row[14],
+    )
 
+
+def _records(rows: Iterable[Any]) -> dict[int, RecordRow]:
+    return {row[0]: _record(row) for row in rows}
+
+
+_OF_IDS, _OF_COMPONENTS, _OF_PERSONS = (
+    Statement.alike(f"SELECT {_NAMES} FROM source_record WHERE {name} {{among}}")  # noqa: S608
+    for name in ("record_id", "component_id", "person_id")
+)
 
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
 def read_records(tx: Connection, ids: Collection[int]) -> dict[int, RecordRow]:
     """Return the records of these ids that exist."""
-    if not ids:
-        return {}
-    found = tx.execute(select(*_COLUMNS).where(within(tx, source_record.c.record_id, ids)))
-    return {row[0]: _record(row) for row in found}
+    return _records(_OF_IDS.rows(tx, ids)) if ids else {}
 
 
 def lock_records(tx: Connection, ids: Collection[int]) -> dict[int, int]:
@@ -119,18 +142,58 @@ def lock_records(tx: Connection, ids: Collection[int]) -> dict[int, int]:
 
 def read_components(tx: Connection, components: Collection[int]) -> dict[int, RecordRow]:
     """Return every record of these components."""
-    if not components:
-        return {}
-    found = tx.execute(select(*_COLUMNS).where(within(tx, source_record.c.component_id, components)))
-    return {row[0]: _record(row) for row in found}
+    return _records(_OF_COMPONENTS.rows(tx, components)) if components else {}
 
 
 def read_members(tx: Connection, person_ids: Collection[int]) -> dict[int, RecordRow]:
     """Return every record of these persons."""
-    if not person_ids:
-        return {}
-    found = tx.execute(select(*_COLUMNS).where(within(tx, source_record.c.person_id, person_ids)))
-    return {row[0]: _record(row) for row in found}
+    return _records(_OF_PERSONS.rows(tx, person_ids)) if person_ids else {}
+
+
+_WITH_PERSONS = Statement(
+    f"WITH named AS (SELECT {_NAMES} FROM source_record WHERE record_id = ANY(%s::bigint[])) "  # noqa: S608
+    "SELECT * FROM named UNION ALL SELECT fellow.* "
+    "FROM (SELECT DISTINCT person_id FROM named WHERE person_id IS NOT NULL) AS theirs JOIN LATERAL "
+    f"(SELECT {_NAMES} FROM source_record WHERE person_id = theirs.person_id OFFSET 0) AS fellow ON true",
+    f"WITH named AS (SELECT {_NAMES} FROM source_record WHERE record_id IN (SELECT value FROM json_each(?))) "  # noqa: S608
+    f"SELECT * FROM named UNION ALL SELECT {_NAMES} FROM source_record "
+    "WHERE person_id IN (SELECT person_id FROM named)",
+)
+
+
+def read_with_persons(tx: Connection, ids: Collection[int]) -> dict[int, RecordRow]:
+    """Return the records of these ids that exist, and every record of the same persons."""
+    return _records(_WITH_PERSONS.rows(tx, ids)) if ids else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What linking begins with: the model's revision in force, if there is one, and the records as they stand.
+
+    ``has_edges``: whether any edge stands at them; ``tells_news``: whether any of them brings news of an NHS number.
+    """
+
+    revision: str | None
+    has_edges: bool
+    tells_news: bool
+    rows: Mapping[int, RecordRow]
+
+
+_START = Statement.alike(
+    "SELECT seen.*, r.* FROM (SELECT "  # noqa: S608
+    "(SELECT revision FROM model_change WHERE place IS NOT NULL ORDER BY place DESC LIMIT 1) AS in_force, "
+    "EXISTS (SELECT 1 FROM edge WHERE low_id {among}) OR EXISTS (SELECT 1 FROM edge WHERE high_id {among}), "
+    "EXISTS (SELECT 1 FROM superseded_number WHERE record_id {among}), {plan_once}) AS seen "
+    f"LEFT JOIN (SELECT {_NAMES} FROM source_record WHERE record_id {{among}}) AS r ON true"
+)
+
+
+def begin_linking(tx: Connection, ids: Collection[int]) -> Start:
+    """Read by one statement what linking these records begins with."""
+    found = _START.rows(tx, ids, ids, ids, ids)
+    revision, has_edges, tells_news = found[0][:3]
+    rows = _records(row[4:] for row in found if row[4] is not None)
+    return Start(revision, bool(has_edges), bool(tells_news), rows)
 
 
 def find_records(
@@ -229,6 +292,20 @@ def search_all(tx: Connection, keys: Collection[int]) -> list[Found]:
     return [Found(*row) for row in tx.execute(statement, {"keys": sorted(keys)})]
 
 
+_HOLDERS = Statement(
+    "SELECT record.* FROM (SELECT DISTINCT m.record_id FROM unnest(%s::bigint[]) AS k (key) "  # noqa: S608
+    "JOIN LATERAL (SELECT record_id FROM match_key WHERE key = k.key) m ON true) AS found JOIN LATERAL "
+    f"(SELECT {_NAMES} FROM source_record WHERE record_id = found.record_id OFFSET 0) AS record ON true",
+    f"SELECT {_NAMES} FROM source_record WHERE record_id IN ("  # noqa: S608
+    "SELECT m.record_id FROM json_each(?) k CROSS JOIN match_key m ON m.key = k.value)",
+)
+
+
+def search_records(tx: Connection, keys: Collection[int]) -> dict[int, RecordRow]:
+    """Return every record under any of these keys, uncut, with all of its keys: what linking reads."""
+    return _records(_HOLDERS.rows(tx, sorted(keys))) if keys else {}
+
+
 def search_capped(tx: Connection, caps: Mapping[int, int]) -> list[Found]:
     """Return at most ``cap + 1`` records under each key, so that the caller sees which key was cut: what ``/match`` reads."""
     if not caps:
@@ -279,8 +356,7 @@ def insert_records(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
 
 
 def insert_versions(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    if rows:
-        tx.execute(insert(record_version), [dict(row) for row in rows])
+    write_rows(tx, lambda writes: writes.insert(record_version, rows))
 
 
 def set_version_states(tx: Connection, record_id: int, versions: Iterable[int], state: str) -> None:
@@ -293,18 +369,12 @@ def set_version_states(tx: Connection, record_id: int, versions: Iterable[int], 
 
 def update_records(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Set columns of records, each row naming its ``record_id``; all rows name the same columns."""
-    if not rows:
-        return
-    names = [name for name in rows[0] if name != "record_id"]
-    statement = (
-        update(source_record)
-        .where(source_record.c.record_id == bindparam("at_record_id"))
-        .values({name: bindparam(f"new_{name}") for name in names})
-    )
-    tx.execute(
-        statement,
-        [{"at_record_id": row["record_id"], **{f"new_{name}": row[name] for name in names}} for row in rows],
-    )
+    write_rows(tx, lambda writes: put_records(writes, rows))
+
+
+def put_records(writes: Writes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """As ``update_records``, with other writes."""
+    writes.update(source_record, rows, "record_id")
 
 
 def replace_keys(tx: Connection, old: Iterable[tuple[int, int]], new: Iterable[tuple[int, int]]) -> None:
@@ -319,7 +389,7 @@ def replace_keys(tx: Connection, old: Iterable[tuple[int, int]], new: Iterable[t
         )
     # Sorted: neighbours on a page are written together, and two writers meet in one order.
     come = [{"key": key, "record_id": record_id} for key, record_id in sorted(new)]
-    insert_ignore(tx, match_key, come, ["key", "record_id"])
+    write_rows(tx, lambda writes: writes.insert_ignore(match_key, come, ["key", "record_id"]))
 
 
 def pack_keys(keys: Iterable[int]) -> bytes:

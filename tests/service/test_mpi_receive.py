@@ -360,10 +360,10 @@ def test_a_record_that_cannot_be_linked_keeps_nobody_else_waiting(
     sent = [world.send(a_source_record(str(place), given="Zebediah"), link=False) for place in range(3)]
     weigh = link.repartition
 
-    def stumble(tx: Any, mpi: Any, seeds: Any, *more: Any) -> Any:
+    def stumble(tx: Any, mpi: Any, seeds: Any, *more: Any, **how: Any) -> Any:
         if sent[1].record_id in seeds:
             raise ValueError("Zebediah")
-        return weigh(tx, mpi, seeds, *more)
+        return weigh(tx, mpi, seeds, *more, **how)
 
     monkeypatch.setattr(link, "repartition", stumble)
 

@@ -1,0 +1,209 @@
+"""Statements of hot paths, told to the driver in its own words: their text is made once, and one of them writes many rows.
+
+An expression that is put together on every call costs more CPU than PostgreSQL needs to answer it, and so does a row that is sent by
+itself (docs/measurements.md). On PostgreSQL lists go as arrays, so that no text grows with them and each is prepared once.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Connection, Integer, LargeBinary, Table, bindparam, insert, update
+
+from foundation.database import Json, UtcDateTime, insert_ignore, kept_json, upsert
+
+_PLANNED_ONCE = "set_config('plan_cache_mode', 'force_generic_plan', true)"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement in the words of both databases; values stand in order, a list of whole numbers as one value.
+
+    PostgreSQL is to read a list as ``%s::bigint[]``, SQLite as ``json_each(?)``.
+    """
+
+    postgresql: str
+    sqlite: str
+
+    @classmethod
+    def alike(cls, words: str) -> "Statement":
+        """Make one whose ``{among}`` says "is one of these numbers" of a column.
+
+        ``{plan_once}``, a column that says nothing, has PostgreSQL plan what follows in the transaction once a connection rather than once
+        a call. It is for statements that an index answers whatever they are asked about.
+        """
+        return cls(
+            words.format(among="= ANY(%s::bigint[])", plan_once=_PLANNED_ONCE),
+            words.format(among="IN (SELECT value FROM json_each(?))", plan_once="NULL"),
+        )
+
+    def rows(self, tx: Connection, *values: int | str | None | Collection[int]) -> list[Any]:
+        """Run it and return its rows: plain values as the driver gives them, so on SQLite 0 and 1 for a flag and text for an instant."""
+        is_sqlite = tx.dialect.name == "sqlite"
+        listed = json_list if is_sqlite else array_of
+        told = tuple(
+            value if value is None or isinstance(value, int | str) else listed(value) for value in values
+        )
+        found = tx.exec_driver_sql(self.sqlite if is_sqlite else self.postgresql, told)
+        return list(found.all()) if found.returns_rows else []
+
+
+def array_of(numbers: Iterable[int]) -> str:
+    """Write whole numbers as PostgreSQL writes an array."""
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
+def json_list(numbers: Iterable[int]) -> str:
+    return "[" + ",".join(map(str, numbers)) + "]"
+
+
+# Rows ----------------------------------------------------------------------------------------------------------------
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class Writes:
+    """Rows for several tables. On PostgreSQL one statement writes them all, when they are flushed; on SQLite each is written at once.
+
+    So nothing of them is read before the flush, and no row is written twice in between. Rows of one call name the same columns.
+    """
+
+    tx: Connection
+    _parts: list[tuple[str, list[str]]] = field(default_factory=list)
+
+    def insert(self, table: Table, rows: Rows) -> None:
+        if not rows:
+            return
+        if self.tx.dialect.name == "sqlite":
+            self.tx.execute(insert(table), [dict(row) for row in rows])
+        else:
+            self._add(_insertion(table, tuple(rows[0])), table, rows)
+
+    def insert_ignore(self, table: Table, rows: Rows, key: Sequence[str]) -> None:
+        """Insert rows, leaving those whose ``key`` is already there as they are."""
+        if not rows:
+            return
+        if self.tx.dialect.name == "sqlite":
+            insert_ignore(self.tx, table, rows, key)
+        else:
+            self._add(_insertion(table, tuple(rows[0]), tuple(key)), table, rows)
+
+    def upsert(self, table: Table, rows: Rows, key: Sequence[str], changing: Sequence[str]) -> None:
+        """Insert rows, or set the ``changing`` columns of those whose ``key`` is already there."""
+        if not rows:
+            return
+        if self.tx.dialect.name == "sqlite":
+            upsert(self.tx, table, rows, key, changing)
+        else:
+            self._add(_insertion(table, tuple(rows[0]), tuple(key), tuple(changing)), table, rows)
+
+    def update(self, table: Table, rows: Rows, key: str) -> None:
+        """Set the columns of rows that are there; ``key`` says which of the columns names them."""
+        if not rows:
+            return
+        if self.tx.dialect.name == "sqlite":
+            names = [name for name in rows[0] if name != key]
+            statement = update(table).where(table.c[key] == bindparam(f"at_{key}"))
+            self.tx.execute(
+                statement.values({name: bindparam(f"new_{name}") for name in names}),
+                [{f"at_{key}": row[key], **{f"new_{name}": row[name] for name in names}} for row in rows],
+            )
+        else:
+            self._add(_change(table, tuple(rows[0]), key), table, rows)
+
+    def _add(self, text: str, table: Table, rows: Rows) -> None:
+        arrays = [_array(_written(table, name), [row[name] for row in rows]) for name in rows[0]]
+        self._parts.append((text, arrays))
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        parts, self._parts = self._parts, []
+        if parts:
+            values = tuple(value for _, arrays in parts for value in arrays)
+            self.tx.exec_driver_sql(_together(tuple(text for text, _ in parts)), values)
+
+
+def write_rows(tx: Connection, write: Callable[[Writes], None]) -> None:
+    """Write rows of one table by one statement."""
+    writes = Writes(tx)
+    write(writes)
+    writes.flush()
+
+
+@cache
+def _together(texts: tuple[str, ...]) -> str:
+    *first, last = texts
+    if not first:
+        return last
+    return "WITH " + ", ".join(f"part_{place} AS ({text})" for place, text in enumerate(first)) + " " + last
+
+
+@cache
+def _insertion(
+    table: Table, names: tuple[str, ...], key: tuple[str, ...] = (), changing: tuple[str, ...] = ()
+) -> str:
+    text = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM {_given(table, names)}"  # noqa: S608
+    if not key:
+        return text
+    if not changing:
+        return f"{text} ON CONFLICT ({', '.join(key)}) DO NOTHING"
+    values = ", ".join(f"{name} = excluded.{name}" for name in changing)
+    return f"{text} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {values}"
+
+
+@cache
+def _change(table: Table, names: tuple[str, ...], key: str) -> str:
+    values = ", ".join(f"{name} = given.{name}" for name in names if name != key)
+    given = f"{_given(table, names)} AS given ({', '.join(names)})"
+    return f"UPDATE {table.name} SET {values} FROM {given} WHERE {table.name}.{key} = given.{key}"  # noqa: S608
+
+
+def _given(table: Table, names: tuple[str, ...]) -> str:
+    return f"unnest({', '.join(f'%s::{_type_of(table, name)}[]' for name in names)})"
+
+
+def _type_of(table: Table, name: str) -> str:
+    """Return a column's type in PostgreSQL's words; text without its length, which the column itself sees to."""
+    kind = table.c[name].type
+    if isinstance(kind, BigInteger):
+        return "bigint"
+    if isinstance(kind, Integer):
+        return "integer"
+    if isinstance(kind, Boolean):
+        return "boolean"
+    if isinstance(kind, UtcDateTime):
+        return "timestamptz"
+    return "bytea" if isinstance(kind, LargeBinary) else "text"
+
+
+@cache
+def _written(table: Table, name: str) -> Callable[[Any], str]:
+    """Return how a value of a column is written inside an array; None is NULL for all of them."""
+    kind = table.c[name].type
+    if isinstance(kind, Integer):
+        return str
+    if isinstance(kind, Boolean):
+        return lambda value: "t" if value else "f"
+    if isinstance(kind, UtcDateTime):
+        return _instant
+    if isinstance(kind, LargeBinary):
+        return lambda value: f'"\\\\x{value.hex()}"'
+    if isinstance(kind, Json):
+        return lambda value: _quoted(kept_json(value))
+    return _quoted
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _instant(value: Any) -> str:
+    if value.tzinfo is None:
+        raise ValueError("an instant needs a zone")
+    return f'"{value.isoformat()}"'
+
+
+def _array(written: Callable[[Any], str], values: Iterable[Any]) -> str:
+    return "{" + ",".join(["NULL" if value is None else written(value) for value in values]) + "}"
