@@ -9,7 +9,8 @@ import hashlib
 import json
 import secrets
 from binascii import hexlify
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -39,7 +40,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import UserDefinedType
 
 from foundation.database import Id, Json, UtcDateTime, is_retryable, kept_json, metadata
-from foundation.direct import write_rows
+from foundation.direct import Writes, write_rows
 from foundation.errors import Unavailable
 from foundation.logs import current_request_id
 from foundation.metrics import AUDIT_EVENTS
@@ -304,13 +305,33 @@ def append_all(tx: Connection, entries: Sequence[AuditEntry]) -> None:
     if not entries:
         return
     try:
-        write_rows(tx, lambda writes: writes.insert(audit_event, [_row(entry) for entry in entries]))
+        write_rows(tx, lambda writes: put_all(writes, entries))
     except DBAPIError as error:
         if is_retryable(error):
             raise
         raise Unavailable("audit-unavailable") from error
+
+
+def put_all(writes: Writes, entries: Sequence[AuditEntry]) -> None:
+    """As ``append_all``, with other writes of the same act; whoever flushes them does so inside ``written``."""
+    writes.insert(audit_event, [_row(entry) for entry in entries])
     for entry in entries:
         AUDIT_EVENTS.labels(entry.kind, entry.outcome).inc()
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """Say of a statement that writes audit rows among others whether they were the ones that could not be written.
+
+    Raises:
+        Unavailable: ``audit-unavailable``.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        if is_retryable(error) or audit_event.name not in str(error.orig):
+            raise
+        raise Unavailable("audit-unavailable") from error
 
 
 ERASING = "audit-rows-erased"

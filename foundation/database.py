@@ -1,16 +1,20 @@
 """The database: one engine, read and write transactions, advisory locks, and the few statements that differ by dialect."""
 
 import json
+import math
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import psycopg
 from sqlalchemy import (
     BigInteger,
     Connection,
+    CursorResult,
     DateTime,
     Dialect,
     Engine,
@@ -26,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from foundation.errors import Unavailable
@@ -50,6 +54,7 @@ metadata = MetaData(
 """Every table of every wing; constraints have names, so that one error can be told from another."""
 
 _BUSY_MS = 30_000
+_RESTED_SECONDS = 1.0
 
 # SQLite's rowid alias must be spelled INTEGER; both hold 64 bits.
 Id = BigInteger().with_variant(Integer(), "sqlite")
@@ -117,10 +122,22 @@ class Database:
             connect_args={"timeout": 30, "check_same_thread": False}
             if self.is_sqlite
             else {"connect_timeout": 10},
-            **({} if self.is_sqlite else {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}),
+            **({} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}),
         )
         if self.is_sqlite:
             event.listen(self.engine, "connect", _open_sqlite)
+        else:
+            event.listen(self.engine, "checkin", _note_rest)
+            event.listen(self.engine, "checkout", self._look_after_rest)
+
+    def _look_after_rest(self, connection: Any, record: Any, _proxy: Any) -> None:
+        """Ask a connection that nobody has used for a while whether it is still there; to ask every time cost as much as two statements."""
+        if time.monotonic() - record.info.get("rests_since", math.inf) < _RESTED_SECONDS:
+            return
+        try:
+            self.engine.dialect.do_ping(connection)
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error  # the pool then gives up what it holds, and connects again
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -235,6 +252,10 @@ class Session:
         _commit(tx)
 
 
+def _note_rest(_connection: Any, record: Any) -> None:
+    record.info["rests_since"] = time.monotonic()
+
+
 def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # None: the driver starts no transaction of its own, so that BEGIN IMMEDIATE is ours to say.
     connection.isolation_level = None
@@ -246,6 +267,40 @@ def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten in the file's pages too
     connection.execute("PRAGMA cache_size = -65536")
+
+
+def tell(tx: Connection, text: str, values: tuple[Any, ...]) -> "psycopg.Cursor[Any] | CursorResult[Any]":
+    """Tell PostgreSQL's driver a statement, with ``%s`` where values stand; the answer knows ``fetchall`` and ``rowcount``.
+
+    Raises:
+        DBAPIError: as SQLAlchemy would, from which nothing else differs.
+    """
+    if tx.dispatch.before_cursor_execute:
+        # Someone wants to see what is sent: SQLAlchemy tells them.
+        return tx.exec_driver_sql(text, values)
+    _begin(tx)
+    driver = tx.connection.driver_connection
+    assert driver is not None
+    try:
+        return cast("psycopg.Cursor[Any]", driver.execute(text, values))
+    except psycopg.Error as error:
+        is_lost = tx.dialect.is_disconnect(error, tx.connection, None)  # type: ignore[arg-type]
+        if is_lost:
+            tx.invalidate(error)
+        raise DBAPIError.instance(
+            text,
+            None,
+            error,
+            psycopg.Error,
+            hide_parameters=True,
+            connection_invalidated=is_lost,
+            dialect=tx.dialect,
+        ) from error
+
+
+def array_of(numbers: Iterable[int]) -> str:
+    """Write whole numbers as PostgreSQL writes an array."""
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def lock(tx: Connection, space: int, ids: Iterable[int], *, shared: bool = False, wait: bool = True) -> bool:
@@ -262,11 +317,12 @@ def lock(tx: Connection, space: int, ids: Iterable[int], *, shared: bool = False
     try_ = "" if wait else "try_"
     function = f"pg_{try_}advisory_xact_lock"
     # PostgreSQL hands out the elements of an array in their order, and calls a function of each before it goes on to the next.
-    held = tx.exec_driver_sql(
+    held = tell(
+        tx,
         f"SELECT {function}_shared(%s::bigint) UNION ALL "  # noqa: S608
         f"SELECT {function}{'_shared' if shared else ''}(key) FROM unnest(%s::bigint[]) AS key",
-        (_lock_key(space, 0), "{" + ",".join(map(str, sorted({_lock_key(space, one) for one in ids}))) + "}"),
-    ).all()
+        (space_key(space), array_of(sorted({_lock_key(space, one) for one in ids}))),
+    ).fetchall()
     return wait or all(row[0] for row in held)
 
 
@@ -279,9 +335,13 @@ def lock_space(tx: Connection, space: int, *, shared: bool = False, wait: bool =
     if tx.dialect.name == "sqlite":
         return True
     function = f"pg_{'' if wait else 'try_'}advisory_xact_lock{'_shared' if shared else ''}"
-    # No id is 0, so this key is nobody's.
-    held = tx.execute(text(f"SELECT {function}(:key)"), {"key": _lock_key(space, 0)}).scalar_one()
+    held = tx.execute(text(f"SELECT {function}(:key)"), {"key": space_key(space)}).scalar_one()
     return wait or bool(held)
+
+
+def space_key(space: int) -> int:
+    """Return the key of a whole space: no id is 0, so it is nobody's."""
+    return _lock_key(space, 0)
 
 
 def _lock_key(space: int, number: int) -> int:

@@ -11,8 +11,19 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Connection, Integer, LargeBinary, Table, bindparam, insert, update
 
-from foundation.database import Json, UtcDateTime, insert_ignore, kept_json, upsert
+from foundation.database import (
+    LOCK_COMPONENT,
+    Json,
+    UtcDateTime,
+    array_of,
+    insert_ignore,
+    kept_json,
+    space_key,
+    tell,
+    upsert,
+)
 
+_HOLD_INDEX = f"pg_try_advisory_xact_lock_shared({space_key(LOCK_COMPONENT)})"
 _PLANNED_ONCE = "set_config('plan_cache_mode', 'force_generic_plan', true)"
 
 
@@ -31,11 +42,19 @@ class Statement:
         """Make one whose ``{among}`` says "is one of these numbers" of a column.
 
         ``{plan_once}``, a column that says nothing, has PostgreSQL plan what follows in the transaction once a connection rather than once
-        a call. It is for statements that an index answers whatever they are asked about.
+        a call. It is for statements that an index answers whatever they are asked about. ``{hold_index}`` is true if the whole space of
+        components is held, as ``lock_space`` does without waiting; ``{for_no_key}`` holds rows against other writers.
         """
         return cls(
-            words.format(among="= ANY(%s::bigint[])", plan_once=_PLANNED_ONCE),
-            words.format(among="IN (SELECT value FROM json_each(?))", plan_once="NULL"),
+            words.format(
+                among="= ANY(%s::bigint[])",
+                plan_once=_PLANNED_ONCE,
+                hold_index=_HOLD_INDEX,
+                for_no_key=" FOR NO KEY UPDATE",
+            ),
+            words.format(
+                among="IN (SELECT value FROM json_each(?))", plan_once="NULL", hold_index="1", for_no_key=""
+            ),
         )
 
     def rows(self, tx: Connection, *values: int | str | None | Collection[int]) -> list[Any]:
@@ -45,13 +64,14 @@ class Statement:
         told = tuple(
             value if value is None or isinstance(value, int | str) else listed(value) for value in values
         )
-        found = tx.exec_driver_sql(self.sqlite if is_sqlite else self.postgresql, told)
-        return list(found.all()) if found.returns_rows else []
+        if is_sqlite:
+            return list(tx.exec_driver_sql(self.sqlite, told).all())
+        return list(tell(tx, self.postgresql, told).fetchall())
 
 
-def array_of(numbers: Iterable[int]) -> str:
-    """Write whole numbers as PostgreSQL writes an array."""
-    return "{" + ",".join(map(str, numbers)) + "}"
+def text_array(texts: Iterable[str]) -> str:
+    """Write texts as PostgreSQL writes an array."""
+    return _array(_quoted, texts)
 
 
 def json_list(numbers: Iterable[int]) -> str:
@@ -72,6 +92,7 @@ class Writes:
 
     tx: Connection
     _parts: list[tuple[str, list[str]]] = field(default_factory=list)
+    _written: int = 0
 
     def insert(self, table: Table, rows: Rows) -> None:
         if not rows:
@@ -86,7 +107,7 @@ class Writes:
         if not rows:
             return
         if self.tx.dialect.name == "sqlite":
-            insert_ignore(self.tx, table, rows, key)
+            self._written = insert_ignore(self.tx, table, rows, key)
         else:
             self._add(_insertion(table, tuple(rows[0]), tuple(key)), table, rows)
 
@@ -117,12 +138,13 @@ class Writes:
         arrays = [_array(_written(table, name), [row[name] for row in rows]) for name in rows[0]]
         self._parts.append((text, arrays))
 
-    def flush(self) -> None:
-        """Write what is waiting."""
+    def flush(self) -> int:
+        """Write what is waiting. Return how many rows ``insert_ignore`` put in, where it was the last to add any."""
         parts, self._parts = self._parts, []
         if parts:
             values = tuple(value for _, arrays in parts for value in arrays)
-            self.tx.exec_driver_sql(_together(tuple(text for text, _ in parts)), values)
+            self._written = tell(self.tx, _together(tuple(text for text, _ in parts)), values).rowcount
+        return self._written
 
 
 def write_rows(tx: Connection, write: Callable[[Writes], None]) -> None:

@@ -10,9 +10,10 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, LargeBinary, String, Table, select
+from sqlalchemy import Column, Connection, LargeBinary, String, Table
 
 from foundation.database import UtcDateTime, insert_ignore, metadata
+from foundation.direct import Statement
 
 _KEY_BYTES = 32
 
@@ -25,10 +26,15 @@ digest_key = Table(
 )
 
 
+_SECRET = Statement(
+    "SELECT secret FROM digest_key WHERE purpose = %s", "SELECT secret FROM digest_key WHERE purpose = ?"
+)
+
+
 def find_key(tx: Connection, purpose: str) -> bytes | None:
     """Return the key of a purpose; None while nothing was digested for it."""
-    found = tx.execute(select(digest_key.c.secret).where(digest_key.c.purpose == purpose)).scalar()
-    return None if found is None else bytes(found)
+    found = _SECRET.rows(tx, purpose)
+    return bytes(found[0][0]) if found else None
 
 
 def get_key(tx: Connection, purpose: str, at: datetime) -> bytes:

@@ -217,17 +217,19 @@ def read_anew(tx: Connection, mpi: Mpi, record_ids: Collection[int], by: Princip
     return count
 
 
-def missed_news(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], *, tells_news: bool) -> set[int]:
+def missed_news(
+    tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], news: Mapping[str, set[str]] | None
+) -> set[int]:
     """Return the records whose number another has taken the place of, though they are read by the old one still.
 
     News of a number and a record that bears it may come at one moment, so that the T1 of neither sees the other: the later T2 sees both.
     It looks at the records that it links, and at whoever bears a number of which they bring news.
 
     Args:
-        tells_news: whether any of these records brings any.
+        news: what was read already of the numbers that these records bear; None where they bring news themselves.
     """
     forms = {number: mpi.forms.of(row).number for number, row in rows.items()}
-    told = number_store.read_numbers_said(tx, rows.keys()) if tells_news else ()
+    told = number_store.read_numbers_said(tx, rows.keys()) if news is None else ()
     if told:
         others = record_store.read_records(tx, bearers_of(tx, told) - rows.keys())
         forms |= {
@@ -235,7 +237,7 @@ def missed_news(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], *, tell
             for number, row in others.items()
             if row.state == "active" and row.model_revision != UNREAD
         }
-    replaced = survivors_of_numbers(tx, {number for number in forms.values() if number})
+    replaced = survivors_of_numbers(tx, {number for number in forms.values() if number}, news)
     return {number for number, form in forms.items() if form in replaced}
 
 

@@ -13,11 +13,11 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from foundation.audit import written
 from foundation.database import LOCK_COMPONENT, is_retryable, lock, lock_space
 from foundation.direct import Writes
 from foundation.errors import NotFound, ServiceError, Unavailable
 from foundation.ids import new_id
-from foundation.outbox import put_events
 from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, PairWeight, search_keys
 from mpi.matching.harm import REGIONAL_TEAM, untold_harm
@@ -34,6 +34,7 @@ from mpi.service.persons import lock_persons
 from mpi.service.place import place_tasks
 from mpi.service.questions import Overlay, Question, open_questions, splits_of
 from mpi.store import graph as graph_store
+from mpi.store import numbers as number_store
 from mpi.store import persons as person_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -116,9 +117,13 @@ def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
     wanted: set[int] = set()
 
     def take(tx: Connection) -> Linked | None:
-        hold_index(tx)
         start = record_store.begin_linking(tx, record_ids)
-        index, rows = mpi.of_revision(tx, start.revision), start.rows
+        if not start.holds_index:
+            raise Unavailable("linking-busy")
+        rows = start.rows
+        bearing = {number for row in rows.values() if (number := mpi.forms.of(row).number)}
+        revision, news = number_store.read_news(tx, bearing)
+        index = mpi.of_revision(tx, revision)
         if len(rows) < len(set(record_ids)):
             raise NotFound("record-unknown")
         unread = [number for number, row in rows.items() if row.model_revision == UNREAD]
@@ -134,7 +139,7 @@ def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
         if stale := [number for number, row in waiting.items() if row.model_revision != index.model.revision]:
             read_anew(tx, index, stale, SYSTEM_ITSELF)
             return None
-        if misread := missed_news(tx, index, waiting, tells_news=start.tells_news):
+        if misread := missed_news(tx, index, waiting, news if not start.tells_news else None):
             read_again(tx, index, misread, SYSTEM_ITSELF)
             return None
         if not waiting:
@@ -411,9 +416,9 @@ def repartition(
         ],
     )
     standing = _standing(around, settled, taken)
-    put_events(writes, trail.link_events(change.cause, moved, standing, epochs))
-    writes.flush()
-    trail.linked(tx, change.by, now, change.cause, searched, moved, standing, epochs)
+    trail.linked(writes, change.by, now, change.cause, searched, moved, standing, epochs)
+    with written():
+        writes.flush()
     _write_tasks(tx, tasks)
     if change.is_evidence:
         task_store.wake_tasks(tx, [task.task_id for task in (*tasks.reopened, *tasks.altered)])
@@ -447,7 +452,7 @@ def _held_survey(
     held = frozenset(met | wanted) if searched else look().components
     lock(tx, LOCK_COMPONENT, held)
     if searched:
-        record_store.lock_records(tx, searched)
+        record_store.hold_records(tx, searched)
     around = look()
     while more := around.components - held:
         wanted |= more

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
+from foundation.audit import written
+from foundation.direct import Writes
 from foundation.errors import Conflict, Forbidden, NotFound, Unavailable
 from foundation.ids import new_id
 from foundation.principal import Principal
@@ -153,7 +155,7 @@ def _store(
     if_match: int | None = None,
 ) -> list[Stored]:
     numbers = {number for record in records for number in record.usable_numbers}
-    revision, news = number_store.begin_receiving(tx, numbers)
+    revision, news = number_store.read_news(tx, numbers)
     mpi = mpi.of_revision(tx, revision)
     organisations = sorted({record.key.organisation for record in records})
     for organisation in organisations:
@@ -162,7 +164,7 @@ def _store(
     if trail.unknown_organisation(tx, mpi.organisations, organisations) is not None:
         raise NotFound("organisation-unknown", field="organisation")
     survivors = survivors_of_numbers(tx, numbers, news)
-    arrival = _Arrival(tx, mpi, by, mpi.clock.now(), _revision(mpi), survivors)
+    arrival = _Arrival(tx, mpi, by, mpi.clock.now(), _revision(mpi), survivors, Writes(tx))
     known = record_store.find_records(tx, [record.key for record in records], for_update=True)
     if if_match is not None:
         _check_version(known.get(records[0].key), if_match)
@@ -180,11 +182,13 @@ def _store(
     outcomes |= arrival.fold(again, known)
     kept = [one for one in outcomes.values() if one.state != "unchanged"]
     trail.received(
-        tx,
+        arrival.writes,
         by,
         arrival.now,
         ((one.record_id, one.version, one.state, one.key.organisation) for one in kept),
     )
+    with written():
+        arrival.writes.flush()
     return [outcomes[record.key] for record in records]
 
 
@@ -235,6 +239,7 @@ class _Arrival:
     now: datetime
     revision: str
     survivors: Mapping[str, str] = field(repr=False)
+    writes: Writes = field(repr=False)
 
     @property
     def is_blind(self) -> bool:
@@ -258,8 +263,8 @@ class _Arrival:
             outcomes[one.key] = Stored(one.record_id, one.key, 1, "new", True)
         versions = [one.version for one in kept]
         keys = [(key, one.record_id) for one in kept for key in one.keys]
-        record_store.insert_versions(self.tx, versions)
-        record_store.replace_keys(self.tx, (), keys)
+        record_store.put_versions(self.writes, versions)
+        record_store.put_keys(self.writes, keys)
         if not self.is_blind:
             for one in kept:
                 version = VersionRow(**one.version)

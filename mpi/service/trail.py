@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from foundation.audit import append_all, entry_by
+from foundation.audit import append_all, entry_by, put_all
+from foundation.direct import Writes
 from foundation.directory import find_organisation
-from foundation.outbox import NewEvent, emit, emit_all
+from foundation.outbox import NewEvent, emit, emit_all, put_events
 from foundation.principal import Principal
 
 Moved = tuple[int, int | None, int | None]
@@ -67,19 +68,19 @@ def matched(
 
 
 def received(
-    tx: Connection, by: Principal, at: datetime, stored: Iterable[tuple[int, int, str, str]]
+    writes: Writes, by: Principal, at: datetime, stored: Iterable[tuple[int, int, str, str]]
 ) -> None:
     """Leave a row and an event for each record that was kept, given as (record id, version, state, organisation)."""
     kept = sorted(stored)
-    append_all(
-        tx,
+    put_all(
+        writes,
         [
             entry_by(by, at, "record-received", reasons=(state,), detail=received_detail(record_id, version))
             for record_id, version, state, _ in kept
         ],
     )
-    emit_all(
-        tx,
+    put_events(
+        writes,
         [
             NewEvent("record.received", record_id, received_payload(record_id, version, state), organisation)
             for record_id, version, state, organisation in kept
@@ -126,7 +127,7 @@ def demographics_changed(tx: Connection, person_id: int) -> None:
 
 
 def linked(
-    tx: Connection,
+    writes: Writes,
     by: Principal,
     at: datetime,
     cause: str,
@@ -135,7 +136,7 @@ def linked(
     standing: Standing,
     epochs: Mapping[int, int],
 ) -> None:
-    """Leave a row for each record that was linked or changed hands."""
+    """Leave a row for each record that was linked or changed hands; and events of those, and of each person that came, went or changed."""
     person_of = standing.after
     changes = {record_id: (before, after) for record_id, before, after in moved}
     entries = []
@@ -144,7 +145,8 @@ def linked(
         detail = linked_detail(record_id, before, after, epochs.get(after or 0, 0))
         reason = "moved" if record_id in changes else "unmoved"
         entries.append(entry_by(by, at, cause, person_id=after, reasons=(reason,), detail=detail))
-    append_all(tx, entries)
+    put_all(writes, entries)
+    put_events(writes, link_events(cause, moved, standing, epochs))
 
 
 def linked_detail(record_id: int, before: int | None, after: int | None, epoch: int) -> dict[str, str | int]:

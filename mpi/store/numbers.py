@@ -11,7 +11,7 @@ from mpi.store.tables import superseded_number
 
 _NEW = Statement.alike("SELECT old_number, new_number FROM superseded_number WHERE old_number {among}")
 _OLD = Statement.alike("SELECT new_number, old_number FROM superseded_number WHERE new_number {among}")
-_BEGIN = Statement.alike(
+_NEWS = Statement.alike(
     "SELECT NULL, NULL, "
     "(SELECT revision FROM model_change WHERE place IS NOT NULL ORDER BY place DESC LIMIT 1), {plan_once} "
     "UNION ALL SELECT old_number, new_number, NULL, NULL FROM superseded_number WHERE old_number {among}"
@@ -28,9 +28,9 @@ def read_predecessors(tx: Connection, new_numbers: Collection[str]) -> dict[str,
     return _named(_OLD.rows(tx, [int(one) for one in new_numbers])) if new_numbers else {}
 
 
-def begin_receiving(tx: Connection, numbers: Collection[str]) -> tuple[str | None, dict[str, set[str]]]:
-    """Read by one statement what keeping records begins with: the model's revision in force, and as ``read_superseded`` of numbers."""
-    first, *others = _BEGIN.rows(tx, [int(one) for one in numbers])
+def read_news(tx: Connection, numbers: Collection[str]) -> tuple[str | None, dict[str, set[str]]]:
+    """Return by one statement the model's revision in force, None where there never was one, and as ``read_superseded`` of numbers."""
+    first, *others = _NEWS.rows(tx, [int(one) for one in numbers])
     return first[2], _named(others)
 
 

@@ -13,15 +13,13 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    literal_column,
     or_,
     select,
     text,
     update,
 )
 
-from foundation.database import insert_ignore
-from foundation.direct import Statement, Writes, write_rows
+from foundation.direct import Statement, Writes, text_array, write_rows
 from mpi.records import RecordKey
 from mpi.store.batch import within
 from mpi.store.tables import match_key, record_version, source_record
@@ -140,6 +138,16 @@ def lock_records(tx: Connection, ids: Collection[int]) -> dict[int, int]:
     return {row[0]: row[1] for row in tx.execute(statement)}
 
 
+_HOLD = Statement.alike(
+    "SELECT record_id FROM source_record WHERE record_id {among} ORDER BY record_id{for_no_key}"
+)
+
+
+def hold_records(tx: Connection, ids: Collection[int]) -> None:
+    """As ``lock_records``, without an answer."""
+    _HOLD.rows(tx, ids)
+
+
 def read_components(tx: Connection, components: Collection[int]) -> dict[int, RecordRow]:
     """Return every record of these components."""
     return _records(_OF_COMPONENTS.rows(tx, components)) if components else {}
@@ -168,20 +176,20 @@ def read_with_persons(tx: Connection, ids: Collection[int]) -> dict[int, RecordR
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What linking begins with: the model's revision in force, if there is one, and the records as they stand.
+    """What linking begins with: the records as they stand a moment before the index is held, if it is free to be.
 
-    ``has_edges``: whether any edge stands at them; ``tells_news``: whether any of them brings news of an NHS number.
+    Held, no bulk switch begins and no other model comes into force until the transaction ends. ``has_edges``: whether any edge stands at
+    the records; ``tells_news``: whether any of them brings news of an NHS number.
     """
 
-    revision: str | None
+    holds_index: bool
     has_edges: bool
     tells_news: bool
     rows: Mapping[int, RecordRow]
 
 
 _START = Statement.alike(
-    "SELECT seen.*, r.* FROM (SELECT "  # noqa: S608
-    "(SELECT revision FROM model_change WHERE place IS NOT NULL ORDER BY place DESC LIMIT 1) AS in_force, "
+    "SELECT seen.*, r.* FROM (SELECT {hold_index} AS is_held, "  # noqa: S608
     "EXISTS (SELECT 1 FROM edge WHERE low_id {among}) OR EXISTS (SELECT 1 FROM edge WHERE high_id {among}), "
     "EXISTS (SELECT 1 FROM superseded_number WHERE record_id {among}), {plan_once}) AS seen "
     f"LEFT JOIN (SELECT {_NAMES} FROM source_record WHERE record_id {{among}}) AS r ON true"
@@ -189,11 +197,11 @@ _START = Statement.alike(
 
 
 def begin_linking(tx: Connection, ids: Collection[int]) -> Start:
-    """Read by one statement what linking these records begins with."""
+    """Hold the index without waiting, and read by the same statement what linking these records begins with."""
     found = _START.rows(tx, ids, ids, ids, ids)
-    revision, has_edges, tells_news = found[0][:3]
+    is_held, has_edges, tells_news = found[0][:3]
     rows = _records(row[4:] for row in found if row[4] is not None)
-    return Start(revision, bool(has_edges), bool(tells_news), rows)
+    return Start(bool(is_held), bool(has_edges), bool(tells_news), rows)
 
 
 def find_records(
@@ -203,28 +211,23 @@ def find_records(
     if not keys:
         return {}
     ordered = sorted(keys)
-    columns = ", ".join(f"r.{column.name}" for column in _COLUMNS)
     if tx.dialect.name == "sqlite":
-        statement = text(
-            f"SELECT {columns} FROM json_each(:wanted) k JOIN source_record r ON r.organisation = k.value ->> 0 "  # noqa: S608
-            "AND r.system = k.value ->> 1 AND r.local_id = k.value ->> 2"
-        )
-        wanted: dict[str, Any] = {
-            "wanted": json.dumps([[key.organisation, key.system, key.local_id] for key in ordered])
-        }
+        wanted = json.dumps([[key.organisation, key.system, key.local_id] for key in ordered])
+        found = _FIND.rows(tx, wanted)
     else:
-        statement = text(
-            f"SELECT {columns} FROM unnest(CAST(:o AS text[]), CAST(:s AS text[]), CAST(:l AS text[])) "  # noqa: S608
-            "AS k (o, s, l) JOIN source_record r ON (r.organisation, r.system, r.local_id) = (k.o, k.s, k.l)"
-            + (" ORDER BY r.record_id FOR NO KEY UPDATE OF r" if for_update else "")
-        )
-        wanted = {
-            "o": [key.organisation for key in ordered],
-            "s": [key.system for key in ordered],
-            "l": [key.local_id for key in ordered],
-        }
-    typed = statement.columns(*(literal_column(column.name, column.type) for column in _COLUMNS))
-    return {(record := _record(row)).key: record for row in tx.execute(typed, wanted)}
+        columns = zip(*((key.organisation, key.system, key.local_id) for key in ordered), strict=True)
+        found = (_FIND_AND_HOLD if for_update else _FIND).rows(tx, *map(text_array, columns))
+    return {(record := _record(row)).key: record for row in found}
+
+
+_FOUND = ", ".join(f"r.{column.name}" for column in _COLUMNS)
+_FIND = Statement(
+    f"SELECT {_FOUND} FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (o, s, l) "  # noqa: S608
+    "JOIN source_record r ON (r.organisation, r.system, r.local_id) = (k.o, k.s, k.l)",
+    f"SELECT {_FOUND} FROM json_each(?) k JOIN source_record r ON r.organisation = k.value ->> 0 "  # noqa: S608
+    "AND r.system = k.value ->> 1 AND r.local_id = k.value ->> 2",
+)
+_FIND_AND_HOLD = Statement(f"{_FIND.postgresql} ORDER BY r.record_id FOR NO KEY UPDATE OF r", _FIND.sqlite)
 
 
 def waiting_records(tx: Connection, limit: int, after: int = 0) -> list[int]:
@@ -352,11 +355,18 @@ def count_holders(tx: Connection, keys: Collection[int]) -> dict[int, int]:
 
 def insert_records(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
     """Insert new records; a row whose (organisation, system, local id) is already there is left out. Return how many went in."""
-    return insert_ignore(tx, source_record, rows, ["organisation", "system", "local_id"])
+    writes = Writes(tx)
+    writes.insert_ignore(source_record, rows, ("organisation", "system", "local_id"))
+    return writes.flush()
 
 
 def insert_versions(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    write_rows(tx, lambda writes: writes.insert(record_version, rows))
+    write_rows(tx, lambda writes: put_versions(writes, rows))
+
+
+def put_versions(writes: Writes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """As ``insert_versions``, with other writes."""
+    writes.insert(record_version, rows)
 
 
 def set_version_states(tx: Connection, record_id: int, versions: Iterable[int], state: str) -> None:
@@ -387,9 +397,14 @@ def replace_keys(tx: Connection, old: Iterable[tuple[int, int]], new: Iterable[t
             ),
             gone,
         )
+    write_rows(tx, lambda writes: put_keys(writes, new))
+
+
+def put_keys(writes: Writes, new: Iterable[tuple[int, int]]) -> None:
+    """Put in match keys, with other writes."""
     # Sorted: neighbours on a page are written together, and two writers meet in one order.
     come = [{"key": key, "record_id": record_id} for key, record_id in sorted(new)]
-    write_rows(tx, lambda writes: writes.insert_ignore(match_key, come, ["key", "record_id"]))
+    writes.insert_ignore(match_key, come, ("key", "record_id"))
 
 
 def pack_keys(keys: Iterable[int]) -> bytes:
