@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     select,
     update,
@@ -148,8 +149,11 @@ def create_client(
 
 
 def find_client(tx: Connection, client_id: str) -> Client | None:
-    row = tx.execute(select(client).where(client.c.client_id == client_id)).first()
+    row = tx.execute(_BY_ID, {"wanted": client_id}).first()
     return None if row is None else _from_row(row)
+
+
+_BY_ID = select(client).where(client.c.client_id == bindparam("wanted"))
 
 
 def list_clients(tx: Connection) -> list[Client]:

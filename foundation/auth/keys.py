@@ -1,17 +1,20 @@
 """Our own signing keys: Ed25519, kept in the database, for access tokens and claim tickets; anyone may read the public halves."""
 
+import copy
+import hashlib
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
-from sqlalchemy import Column, Connection, Index, Row, String, Table, Text, select, update
+from sqlalchemy import Column, Connection, Index, Row, String, Table, Text, bindparam, select, update
 
 from foundation.database import UtcDateTime, metadata
 from foundation.errors import Unauthenticated
@@ -126,19 +129,52 @@ def read_signed(tx: Connection, at: datetime, token: str, token_type: str) -> di
     Raises:
         Unauthenticated: ``token-invalid`` or ``token-expired``.
     """
+    mark = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
     try:
-        # The key is looked up by the id in the header; a token that names none of ours is not read any further.
-        decoded = jwt.decode(token, lambda unread: _key_for(tx, at, unread.headers()), algorithms=[ALGORITHM])
+        signed = _read_before(mark)
+        if signed is None:
+            # The key is looked up by the id in the header; a token that names none of ours is not read any further.
+            read = jwt.decode(
+                token, lambda unread: _key_for(tx, at, unread.headers()), algorithms=[ALGORITHM]
+            )
+            signed = _Signed(read.header, read.claims)
+            _remember(mark, signed)
+        else:
+            _key_for(tx, at, signed.header)
     except (JoseError, ValueError, TypeError, KeyError, UnicodeError) as error:
         raise Unauthenticated("token-invalid") from error
-    if decoded.header.get("typ") != token_type:
+    if signed.header.get("typ") != token_type:
         raise Unauthenticated("token-invalid")
-    expires = decoded.claims.get("exp")
+    expires = signed.claims.get("exp")
     if not isinstance(expires, int) or isinstance(expires, bool):
         raise Unauthenticated("token-invalid")
     if at.timestamp() >= expires:
         raise Unauthenticated("token-expired")
-    return dict(decoded.claims)
+    return copy.deepcopy(dict(signed.claims))
+
+
+class _Signed(NamedTuple):
+    """A token whose signature was found right: that stays so. Whether its key is believed, and its time, are asked every time."""
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+
+
+_MOST_REMEMBERED = 2_000
+_signed: OrderedDict[bytes, _Signed] = OrderedDict()
+_signed_lock = threading.Lock()
+
+
+def _read_before(mark: bytes) -> _Signed | None:
+    with _signed_lock:
+        return _signed.get(mark)
+
+
+def _remember(mark: bytes, signed: _Signed) -> None:
+    with _signed_lock:
+        _signed[mark] = signed
+        if len(_signed) > _MOST_REMEMBERED:
+            _signed.popitem(last=False)
 
 
 def public_jwks(tx: Connection, at: datetime) -> dict[str, Any]:
@@ -146,13 +182,12 @@ def public_jwks(tx: Connection, at: datetime) -> dict[str, Any]:
     return {"keys": [held.public_jwk() for held in believed_keys(tx, at)]}
 
 
+_BY_ID = select(signing_key).where(signing_key.c.kid == bindparam("wanted"))
+
+
 def _key_for(tx: Connection, at: datetime, header: Mapping[str, Any]) -> OKPKey:
     kid = header.get("kid")
-    row = (
-        tx.execute(select(signing_key).where(signing_key.c.kid == kid)).first()
-        if isinstance(kid, str)
-        else None
-    )
+    row = tx.execute(_BY_ID, {"wanted": kid}).first() if isinstance(kid, str) else None
     held = None if row is None else _from_row(row)
     if held is None or not held.is_believed(at):
         raise ValueError("a key that is not ours, or no longer")

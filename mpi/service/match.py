@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from sqlalchemy import Connection
+
 from foundation.errors import Forbidden, Invalid
 from foundation.principal import Principal
 from mpi.matching import (
@@ -21,6 +23,7 @@ from mpi.records import SourceRecord, validate
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.numbers import survivors_of_numbers
+from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow
 
@@ -75,15 +78,37 @@ def match_person(
     if not 1 <= limit <= MOST_CANDIDATES:
         raise Invalid("limit-range", field="limit")
     validate(query, mpi.today(), strict_numbers=True)
-    mpi = mpi.present()
+
+    def leave_trail(tx: Connection, answer: MatchAnswer) -> None:
+        found = [one.person_id for one in answer.candidates]
+        if found:
+            trail.matched(tx, by, mpi.clock.now(), found, _parameters(query))
+
+    if mpi.db.is_sqlite:
+        # Whoever only reads must not be the one writer meanwhile.
+        with mpi.db.read() as tx:
+            answer = _answer(tx, mpi, query, limit, reasons=reasons)
+        if answer.candidates:
+            with mpi.db.write() as tx:
+                leave_trail(tx, answer)
+        return answer
+    with mpi.db.write() as tx:
+        answer = _answer(tx, mpi, query, limit, reasons=reasons)
+        leave_trail(tx, answer)
+    return answer
+
+
+def _answer(tx: Connection, mpi: Mpi, query: SourceRecord, limit: int, *, reasons: bool) -> MatchAnswer:
+    revision, news = number_store.read_news(tx, query.usable_numbers)
+    mpi = mpi.of_revision(tx, revision)
     form = mpi.normalised(query)
     _check_minimum(form)
-    found, is_complete = _search(mpi, form)
-    candidates = _graded(mpi, found, is_complete, reasons)[:limit]
-    if candidates:
-        with mpi.db.write() as tx:
-            trail.matched(tx, by, mpi.clock.now(), [one.person_id for one in candidates], _parameters(query))
-    return MatchAnswer(tuple(candidates), is_complete)
+    if form.number:
+        is_read = form.number in query.usable_numbers
+        survivors = survivors_of_numbers(tx, [form.number], news if is_read else None)
+        form = replace(form, number=survivors.get(form.number, form.number))
+    found, is_complete = _search(tx, mpi, form)
+    return MatchAnswer(tuple(_graded(mpi, found, is_complete, reasons)[:limit]), is_complete)
 
 
 def _check_minimum(form: NormalisedRecord) -> None:
@@ -101,35 +126,20 @@ def _check_minimum(form: NormalisedRecord) -> None:
         raise Invalid("match-input-too-little", detail="Give a name or a number, and one more kind of fact.")
 
 
-def _search(mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int, _Best], bool]:
+def _search(tx: Connection, mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int, _Best], bool]:
     """Return each person's best record, and whether every key was read to its end."""
     model = mpi.model
-    with mpi.db.read() as tx:
-        if form.number:
-            form = replace(form, number=survivors_of_numbers(tx, [form.number]).get(form.number, form.number))
-        keys = {key.key: key.rule for key in search_keys(form, model, receiving=False)}
-        holders: dict[int, list[int]] = {}
-        for key, record_id in record_store.search_capped(
-            tx, {key: model.caps[rule] for key, rule in keys.items()}
-        ):
-            holders.setdefault(key, []).append(record_id)
-        # A key with more holders than its cap is dropped whole: any part of it would be an accident of storage.
-        read = {key for key in keys if len(holders.get(key, ())) <= model.caps[keys[key]]}
-        ids = {record_id for key in read for record_id in holders.get(key, ())}
-        rows = [
-            row
-            for row in record_store.read_records(tx, ids).values()
-            if row.person_id is not None and row.state == "active"
-        ]
-        protected = record_store.restricted_persons(
-            tx, {row.person_id for row in rows if row.person_id is not None}
-        )
+    keys = {key.key: key.rule for key in search_keys(form, model, receiving=False)}
+    # A key with more holders than its cap is dropped whole: any part of it would be an accident of storage.
+    found = record_store.read_candidates(tx, {key: model.caps[rule] for key, rule in keys.items()})
+    rows = [row for row in found.rows if row.person_id is not None and row.state == "active"]
+    read = keys.keys() - found.cut
     bare = form.without_location()
     bare_keys = frozenset(key.key for key in search_keys(bare, model, receiving=False)) & read
     best: dict[int, _Best] = {}
     for row in rows:
         assert row.person_id is not None
-        if row.person_id in protected:
+        if row.person_id in found.protected:
             if not has_minimum_input(form) or bare_keys.isdisjoint(row.keys):
                 continue
             one = _weigh(mpi, bare, row, is_protected=True)
@@ -138,7 +148,7 @@ def _search(mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int, _Best], bool]:
         known = best.get(row.person_id)
         if known is None or (one.score.weight, -one.record_id) > (known.score.weight, -known.record_id):
             best[row.person_id] = one
-    return best, len(read) == len(keys)
+    return best, not found.cut
 
 
 def _weigh(mpi: Mpi, form: NormalisedRecord, row: RecordRow, *, is_protected: bool) -> _Best:

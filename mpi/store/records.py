@@ -310,22 +310,61 @@ def search_records(tx: Connection, keys: Collection[int]) -> dict[int, RecordRow
 
 
 def search_capped(tx: Connection, caps: Mapping[int, int]) -> list[Found]:
-    """Return at most ``cap + 1`` records under each key, so that the caller sees which key was cut: what ``/match`` reads."""
-    if not caps:
-        return []
+    """Return at most ``cap + 1`` records under each key on SQLite, which knows no LATERAL: one limited part a key, in one statement."""
     keys = sorted(caps)
-    if tx.dialect.name == "sqlite":
-        # SQLite knows no LATERAL: one limited part a key, in one statement.
-        parts = " UNION ALL ".join(
-            "SELECT * FROM (SELECT key, record_id FROM match_key WHERE key = ? LIMIT ?)" for _ in keys
-        )
-        values = tuple(value for key in keys for value in (key, caps[key] + 1))
-        return [Found(*row) for row in tx.exec_driver_sql(parts, values)]
-    statement = text(
-        "SELECT m.key, m.record_id FROM unnest(CAST(:keys AS bigint[]), CAST(:caps AS bigint[])) AS k (key, cap) "
-        "JOIN LATERAL (SELECT key, record_id FROM match_key WHERE key = k.key LIMIT k.cap + 1) m ON true"
+    parts = " UNION ALL ".join(
+        "SELECT * FROM (SELECT key, record_id FROM match_key WHERE key = ? LIMIT ?)" for _ in keys
     )
-    return [Found(*row) for row in tx.execute(statement, {"keys": keys, "caps": [caps[key] for key in keys]})]
+    values = tuple(value for key in keys for value in (key, caps[key] + 1))
+    return [Found(*row) for row in tx.exec_driver_sql(parts, values)]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Who holds some keys: keys that more records hold than may be are ``cut``, and nobody is found by them.
+
+    ``protected`` are the persons of whom any record is restricted.
+    """
+
+    rows: tuple[RecordRow, ...]
+    cut: frozenset[int]
+    protected: frozenset[int]
+
+
+_CANDIDATES = Statement(
+    "WITH found AS MATERIALIZED (SELECT k.key, k.cap, m.record_id "  # noqa: S608
+    "FROM unnest(%s::bigint[], %s::bigint[]) AS k (key, cap) "
+    "JOIN LATERAL (SELECT record_id FROM match_key WHERE key = k.key LIMIT k.cap + 1) m ON true), "
+    "cut AS MATERIALIZED (SELECT key FROM found GROUP BY key, cap HAVING count(*) > cap) "
+    "SELECT NULL, record.*, EXISTS (SELECT 1 FROM source_record o WHERE o.person_id = record.person_id AND o.restricted) "
+    "FROM (SELECT DISTINCT record_id FROM found WHERE key NOT IN (SELECT key FROM cut)) AS kept JOIN LATERAL "
+    f"(SELECT {_NAMES} FROM source_record WHERE record_id = kept.record_id OFFSET 0) AS record ON true "
+    f"UNION ALL SELECT key, {', '.join('NULL' for _ in _COLUMNS)}, NULL FROM cut",
+    "",
+)
+
+
+def read_candidates(tx: Connection, caps: Mapping[int, int]) -> Candidates:
+    """Return whoever holds any of these keys, each of which no more than its cap of records may hold: what ``/match`` reads."""
+    if not caps:
+        return Candidates((), frozenset(), frozenset())
+    if tx.dialect.name != "sqlite":
+        keys = sorted(caps)
+        told = _CANDIDATES.rows(tx, keys, [caps[key] for key in keys])
+        rows = [row for row in told if row[0] is None]
+        return Candidates(
+            tuple(_record(row[1:]) for row in rows),
+            frozenset(row[0] for row in told if row[0] is not None),
+            frozenset(row[15] for row in rows if row[16]),
+        )
+    holders: dict[int, list[int]] = {}
+    for key, record_id in search_capped(tx, caps):
+        holders.setdefault(key, []).append(record_id)
+    cut = frozenset(key for key, found in holders.items() if len(found) > caps[key])
+    ids = {record_id for key, found in holders.items() if key not in cut for record_id in found}
+    records = tuple(read_records(tx, ids).values())
+    persons = {row.person_id for row in records if row.person_id is not None}
+    return Candidates(records, cut, restricted_persons(tx, persons))
 
 
 def large_keys(tx: Connection, over: int) -> dict[int, int]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import text, update
+from sqlalchemy import Connection, text, update
 from sqlalchemy.exc import IntegrityError
 
 import mpi.cli as mpi_cli
 from foundation.auth.users import create_user
 from foundation.clock import FixedClock
-from foundation.database import Database
+from foundation.database import LOCK_COMPONENT, Database, lock_space
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from foundation.principal import Principal
 from foundation.settings import Settings
@@ -27,7 +27,7 @@ from mpi.service.activate import activate_model
 from mpi.service.census import count_index, verify_index
 from mpi.service.context import NO_LINKS, Forms, ModelInForce, Mpi
 from mpi.service.forecast import forecast_model
-from mpi.service.link import link_record, link_waiting
+from mpi.service.link import ARRIVAL, link_in, link_record, link_waiting, taken_again
 from mpi.service.match import match_person
 from mpi.service.models import (
     ModelChange,
@@ -41,6 +41,7 @@ from mpi.service.models import (
 from mpi.service.receive import receive_record
 from mpi.service.review import decide_task, list_tasks
 from mpi.service.switch import Switched, relink_index
+from mpi.store.records import read_records
 from mpi.store.tables import model_change
 from tests.service.bulk_world import conflicted_sample
 from tests.service.mpi_world import FEED, READER, World, a_source_record, at
@@ -334,19 +335,48 @@ def test_linking_that_a_switch_overtook_begins_again_by_the_new_model(
     approved(world.mpi, model)
     activated(world.mpi, model.revision, tmp_path / "activate")
     late = world.send(a_source_record("2", organisation="RV5"), link=False)
-    with db.write() as tx:
-        tx.execute(
-            text("update source_record set model_revision = :old where record_id = :late"),
-            {"old": load_model().revision, "late": late.record_id},
-        )
     behind = Overtaken(db)
+    overtaken = replace(world.mpi, model=behind)
 
-    link_record(replace(world.mpi, model=behind), late.record_id)
+    def take(tx: Connection) -> object:
+        return link_in(tx, overtaken.at(tx), read_records(tx, [late.record_id]), ARRIVAL)
+
+    taken_again(overtaken, take)
 
     assert behind.looks > 1
     assert world.person_of(late) == first.record_id
     assert world.rows("select distinct model_revision from edge") == [(model.revision,)]
     assert world.rows("select distinct model_revision from source_record") == [(model.revision,)]
+    db.close()
+
+
+class Looking(ModelInForce):
+    """A model in force that tries, whenever somebody asks for it, whether a switch could begin then."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.could_switch: list[bool] = []
+
+    def of_revision(self, tx: Connection, revision: str | None) -> Model:
+        with self._db.write() as other:
+            self.could_switch.append(lock_space(other, LOCK_COMPONENT, wait=False))
+        return super().of_revision(tx, revision)
+
+
+def test_no_switch_begins_between_linking_s_look_at_the_model_and_its_end(
+    postgresql_url: str, clock: FixedClock
+):
+    db = Database(postgresql_url)
+    world = World(db, clock)
+    record = world.send(a_source_record("1"), link=False)
+    looking = Looking(db)
+
+    link_record(replace(world.mpi, model=looking), record.record_id)
+
+    assert looking.could_switch == [False]
+    assert world.person_of(record) == record.record_id
+    with db.write() as tx:
+        assert lock_space(tx, LOCK_COMPONENT, wait=False)
     db.close()
 
 
