@@ -42,6 +42,11 @@ BENCHMARKS = {
         ("--records", "5000", "--one-by-one", "200", "--engine", "postgresql"),
         "keeping and linking records on PostgreSQL, both sides' CPU",
     ),
+    "living": Benchmark(
+        "living.py",
+        ("--records", "5000", "--arrivals", "200", "--seconds", "5", "--crowd", "300", "--hub", "300"),
+        "the living index on PostgreSQL: linking one by one, matches over HTTP, and crowded corners",
+    ),
     "audit-sqlite": Benchmark(
         "audit.py", ("--rows", "20000"), "sealing audit rows, proving and verifying them, on SQLite"
     ),

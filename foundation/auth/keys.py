@@ -1,6 +1,5 @@
 """Our own signing keys: Ed25519, kept in the database, for access tokens and claim tickets; anyone may read the public halves."""
 
-import copy
 import hashlib
 import threading
 from collections import OrderedDict
@@ -150,7 +149,7 @@ def read_signed(tx: Connection, at: datetime, token: str, token_type: str) -> di
         raise Unauthenticated("token-invalid")
     if at.timestamp() >= expires:
         raise Unauthenticated("token-expired")
-    return copy.deepcopy(dict(signed.claims))
+    return dict(signed.claims)
 
 
 class _Signed(NamedTuple):

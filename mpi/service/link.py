@@ -287,6 +287,8 @@ def _sharing(
     keys_of: Mapping[int, Collection[int]], standing: Mapping[int, RecordRow]
 ) -> dict[int, set[int]]:
     """Return for each record the others that hold any of its keys."""
+    if not keys_of:
+        return {}
     holders: dict[int, list[int]] = defaultdict(list)
     for other, row in standing.items():
         for key in row.keys:

@@ -16,8 +16,8 @@ def make(mpi: Mpi) -> Blueprint:
     room = make_blueprint("match", "/api/v1", "Who is this?")
 
     @room.route("/match", methods=["POST"])
-    @room.arguments(MatchSchema)
-    @room.response(200, MatchAnswerSchema)
+    @room.arguments(MatchSchema())
+    @room.response(200, MatchAnswerSchema())
     @requires("match")
     def match(body: Loaded) -> Any:
         """Find the persons whom a description may mean.

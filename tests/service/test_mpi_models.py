@@ -319,9 +319,9 @@ class Overtaken(ModelInForce):
 
     looks = 0
 
-    def at(self, tx: Any) -> Model:
+    def of_revision(self, tx: Connection, revision: str | None) -> Model:
         self.looks += 1
-        return load_model() if self.looks == 1 else super().at(tx)
+        return load_model() if self.looks == 1 else super().of_revision(tx, revision)
 
 
 def test_linking_that_a_switch_overtook_begins_again_by_the_new_model(

@@ -1,0 +1,251 @@
+"""Statements in the driver's own words: they write and read what SQLAlchemy would, on both databases, and fail as it would."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    event,
+    select,
+    text,
+)
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
+
+import foundation.database
+from foundation.audit import written
+from foundation.database import LOCK_PERSON, Database, Id, Json, UtcDateTime, is_retryable, lock
+from foundation.direct import Statement, Writes, write_rows
+from foundation.errors import Unavailable
+from tests.engines import APPLICATION
+
+_shapes = MetaData()
+SHAPES = Table(
+    "direct_shape",
+    _shapes,
+    Column("number", Id, primary_key=True, autoincrement=False),
+    Column("small", Integer),
+    Column("flag", Boolean),
+    Column("word", String(20)),
+    Column("words", Text),
+    Column("json", Json),
+    Column("bytes", LargeBinary),
+    Column("at", UtcDateTime),
+)
+OTHERS = Table("direct_other", _shapes, Column("number", Id, primary_key=True, autoincrement=False))
+NUMBERS = Statement.alike("SELECT number, words FROM direct_shape WHERE number {among} ORDER BY number")
+
+
+@pytest.fixture
+def shapes(db: Database, migrator_url: str) -> Iterator[Database]:
+    owner = Database(migrator_url)
+    with owner.write() as tx:
+        _shapes.create_all(tx)
+        if not db.is_sqlite:
+            for table in _shapes.tables:
+                tx.execute(text(f"grant all on {table} to {APPLICATION}"))
+    yield db
+    with owner.write() as tx:
+        _shapes.drop_all(tx)
+    owner.close()
+
+
+def rows(db: Database) -> list[dict[str, Any]]:
+    with db.read() as tx:
+        return [dict(row) for row in tx.execute(select(SHAPES).order_by(SHAPES.c.number)).mappings()]
+
+
+# No NUL: PostgreSQL keeps none in text, and records that hold one are refused before.
+_texts = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=20)
+_instants = st.integers(-(10**15), 10**15).map(
+    lambda microseconds: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+)
+_shape = st.fixed_dictionaries(
+    {
+        "small": st.none() | st.integers(-(2**31), 2**31 - 1),
+        "flag": st.none() | st.booleans(),
+        "word": st.none() | _texts,
+        "words": st.none()
+        | _texts
+        | st.sampled_from(["", "NULL", "null", '"', "\\", "\\\\x00", "{a,b}", "%s", " "]),
+        "json": st.none() | st.dictionaries(_texts, st.none() | st.integers() | _texts, max_size=3),
+        "bytes": st.none() | st.binary(max_size=8),
+        "at": st.none() | _instants,
+    }
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given_rows=st.lists(_shape, min_size=1, max_size=4))
+def test_what_is_written_reads_back_whatever_it_is(
+    shapes: Database, given_rows: list[dict[str, Any]]
+) -> None:
+    numbered = [{"number": -(2**62) + place, **row} for place, row in enumerate(given_rows)]
+    with shapes.write() as tx:
+        tx.execute(SHAPES.delete())
+
+    with shapes.write() as tx:
+        write_rows(tx, lambda writes: writes.insert(SHAPES, numbered))
+
+    assert rows(shapes) == numbered
+
+
+def test_an_instant_keeps_its_place_in_time_and_needs_a_zone(shapes: Database) -> None:
+    at = datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=1)))
+    with shapes.write() as tx:
+        write_rows(tx, lambda writes: writes.insert(SHAPES, [{"number": 1, "at": at}]))
+
+    assert rows(shapes)[0]["at"] == datetime(2026, 7, 1, 11, tzinfo=UTC)
+    with pytest.raises((ValueError, StatementError), match="zone"), shapes.write() as tx:
+        bare = {"number": 2, "at": at.replace(tzinfo=None)}
+        write_rows(tx, lambda writes: writes.insert(SHAPES, [bare]))
+
+
+def test_rows_that_are_there_stay_or_change_as_they_are_told_to(shapes: Database) -> None:
+    first = [{"number": number, "word": "old", "words": "old"} for number in (1, 2)]
+    again = [{"number": number, "word": "new", "words": "new"} for number in (2, 3)]
+    with shapes.write() as tx:
+        write_rows(tx, lambda writes: writes.insert(SHAPES, first))
+
+    with shapes.write() as tx:
+        writes = Writes(tx)
+        writes.insert_ignore(SHAPES, again, ("number",))
+        count = writes.flush()
+    kept = [(row["number"], row["word"]) for row in rows(shapes)]
+    with shapes.write() as tx:
+        write_rows(tx, lambda writes: writes.upsert(SHAPES, again, ("number",), ("word",)))
+    put = [(row["number"], row["word"], row["words"]) for row in rows(shapes)]
+    with shapes.write() as tx:
+        changes = [{"words": "last", "number": number} for number in (1, 3, 4)]
+        write_rows(tx, lambda writes: writes.update(SHAPES, changes, "number"))
+    changed = [(row["number"], row["words"]) for row in rows(shapes)]
+
+    assert count == 1
+    assert kept == [(1, "old"), (2, "old"), (3, "new")]
+    assert put == [(1, "old", "old"), (2, "new", "old"), (3, "new", "new")]
+    assert changed == [(1, "last"), (2, "old"), (3, "last")]
+
+
+def test_rows_of_several_tables_are_one_statement_on_postgresql(shapes: Database) -> None:
+    sent: list[str] = []
+    with shapes.write() as tx:
+        event.listen(tx, "before_cursor_execute", lambda *told: sent.append(told[2]))
+        writes = Writes(tx)
+        writes.insert(SHAPES, [{"number": number} for number in range(50)])
+        writes.insert(OTHERS, [{"number": number} for number in range(50)])
+        writes.insert(OTHERS, [])
+        writes.flush()
+
+    assert len(sent) == (2 if shapes.is_sqlite else 1)
+    with shapes.read() as tx:
+        assert tx.execute(text("select count(*) from direct_other")).scalar_one() == len(rows(shapes)) == 50
+
+
+def test_nothing_to_write_is_no_statement(shapes: Database) -> None:
+    with shapes.write() as tx:
+        event.listen(tx, "before_cursor_execute", lambda *_: pytest.fail("a statement was sent"))
+        write_rows(tx, lambda writes: writes.update(SHAPES, [], "number"))
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_a_statement_reads_the_same_whether_or_not_somebody_watches(
+    shapes: Database, is_watched: bool
+) -> None:
+    with shapes.write() as tx:
+        write_rows(
+            tx, lambda writes: writes.insert(SHAPES, [{"number": n, "words": f"{n}"} for n in range(5)])
+        )
+
+    with shapes.read() as tx:
+        if is_watched:
+            event.listen(tx, "before_cursor_execute", lambda *_: None)
+        found = [tuple(row) for row in NUMBERS.rows(tx, {4, 2, 9})]
+        none = NUMBERS.rows(tx, [])
+
+    assert found == [(2, "2"), (4, "4")]
+    assert none == []
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_a_statement_that_fails_raises_what_sqlalchemy_would_and_leaves_nothing(
+    shapes: Database, is_watched: bool
+) -> None:
+    with pytest.raises(IntegrityError) as refused, shapes.write() as tx:
+        if is_watched:
+            event.listen(tx, "before_cursor_execute", lambda *_: None)
+        write_rows(tx, lambda writes: writes.insert(SHAPES, [{"number": 1, "words": "a secret"}]))
+        write_rows(tx, lambda writes: writes.insert(SHAPES, [{"number": 1, "words": "a secret"}]))
+
+    assert "a secret" not in str(refused.value)
+    assert not is_retryable(refused.value)
+    assert rows(shapes) == []
+
+
+def test_of_several_writes_only_a_failing_audit_row_is_called_one(shapes: Database) -> None:
+    with pytest.raises(IntegrityError), shapes.write() as tx:
+        with written():
+            write_rows(tx, lambda writes: writes.insert(OTHERS, [{"number": 1}, {"number": 1}]))
+    with pytest.raises(Unavailable, match="audit-unavailable"), shapes.write() as tx:
+        with written():
+            tx.execute(text("insert into audit_event (event_id) values (1)"))
+
+
+# Connections and locks -----------------------------------------------------------------------------------------------
+
+
+def test_a_connection_that_was_lost_while_it_rested_is_made_anew(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, other = Database(postgresql_url, pool_size=1), Database(postgresql_url)
+    with db.read() as tx:
+        lost = tx.execute(text("select pg_backend_pid()")).scalar_one()
+    with other.write() as tx:
+        assert tx.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": lost}).scalar_one()
+    monkeypatch.setattr(foundation.database, "_RESTED_SECONDS", 0.0)
+
+    with db.read() as tx:
+        fresh = tx.execute(text("select pg_backend_pid()")).scalar_one()
+
+    assert fresh != lost
+    db.close()
+    other.close()
+
+
+def test_a_connection_that_is_lost_in_use_may_be_taken_again(postgresql_url: str) -> None:
+    db, other = Database(postgresql_url, pool_size=1), Database(postgresql_url)
+    one = Statement.alike("SELECT pg_backend_pid()")
+    with pytest.raises(DBAPIError) as lost, db.write() as tx:
+        pid = one.rows(tx)[0][0]
+        with other.write() as killing:
+            killing.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        one.rows(tx)
+
+    assert lost.value.connection_invalidated
+    assert is_retryable(lost.value)
+    with db.write() as tx:
+        assert one.rows(tx)[0][0] != pid
+    db.close()
+    other.close()
+
+
+def test_a_lock_that_is_not_waited_for_says_whether_all_are_held(postgresql_url: str) -> None:
+    db = Database(postgresql_url)
+    with db.write() as one, db.write() as other:
+        assert lock(one, LOCK_PERSON, [3, 1])
+
+        assert lock(other, LOCK_PERSON, [2, 4], wait=False)
+        assert not lock(other, LOCK_PERSON, [5, 3], wait=False)
+        assert not lock(other, LOCK_PERSON, [1], shared=True, wait=False)
+    with db.write() as other:
+        assert lock(other, LOCK_PERSON, [1, 3], wait=False)
+    db.close()
