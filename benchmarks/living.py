@@ -17,7 +17,6 @@ import json
 import multiprocessing
 import os
 import random
-import resource
 import socket
 import statistics
 import sys
@@ -404,7 +403,6 @@ def ask_as_fast_as_may_be(
         )
         for place in range(2)
     ]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     for process in processes:
         process.start()
     for _ in processes:
@@ -415,8 +413,6 @@ def ask_as_fast_as_may_be(
     spent = watch.read()
     for process in processes:
         process.join()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    del before, after
     spent["client"] = sum(one["cpu"] for one in told)
     times = [ms for one in told for ms in one["times"]]
     return {
@@ -472,22 +468,22 @@ def crowds(
     questions: list[dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     places = sorted({(row["organisation"], row["system"]) for row in rows})
-    asker = Asker(service.port, service.tokens[0])
-    for question in questions[:200]:
-        asker.match(question)
-    found = {"match, ordinary": _asked(service, asker, questions[200:400])}
+    _asked(service, questions[:200])
+    found = {"match, ordinary": _asked(service, questions[200:400])}
     large = _a_person_of(350, places, "large")
     load_records(index, large)
-    found["match, 350 records"] = _asked(service, asker, [_question(large[0].record)] * 50)
+    found["match, 350 records"] = _asked(service, [_question(large[0].record)] * 50)
     found["decision among 50"] = _decisions(index, service.postmaster, places)
     crowd = _look_alikes(chosen.crowd, places, "crowd")
     load_records(index, crowd, link=False)
-    found[f"match, {chosen.crowd} alike"] = _asked(service, asker, [_question(crowd[0].record)] * 50)
+    found[f"match, {chosen.crowd} alike"] = _asked(service, [_question(crowd[0].record)] * 50)
     found |= _hub(index, service.postmaster, chosen, places, rows)
     return found
 
 
-def _asked(service: Service, asker: Asker, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _asked(service: Service, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Ask one after the other."""
+    asker = Asker(service.port, service.tokens[0])
     times, complete = [], []
     watch = Watch(server=service.server, postgresql=service.postmaster)
     for question in questions:
