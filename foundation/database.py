@@ -270,7 +270,7 @@ def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def tell(tx: Connection, text: str, values: tuple[Any, ...]) -> "psycopg.Cursor[Any] | CursorResult[Any]":
-    """Tell PostgreSQL's driver a statement, with ``%s`` where values stand; the answer knows ``fetchall`` and ``rowcount``.
+    """Tell PostgreSQL's driver a statement, with ``%s`` where values stand; the answer knows ``fetchall`` and ``rowcount``, until the next.
 
     Raises:
         DBAPIError: as SQLAlchemy would, from which nothing else differs.
@@ -279,10 +279,13 @@ def tell(tx: Connection, text: str, values: tuple[Any, ...]) -> "psycopg.Cursor[
         # Someone wants to see what is sent: SQLAlchemy tells them.
         return tx.exec_driver_sql(text, values)
     _begin(tx)
-    driver = tx.connection.driver_connection
-    assert driver is not None
+    held = tx.connection
+    cursor: psycopg.Cursor[Any] | None = held.info.get("cursor")
+    if cursor is None:
+        # One for the connection's life: to make it costs a third of a short statement. Its rows are taken before the next is sent.
+        cursor = held.info["cursor"] = cast("psycopg.Connection[Any]", held.driver_connection).cursor()
     try:
-        return cast("psycopg.Cursor[Any]", driver.execute(text, values))
+        return cursor.execute(text, values)
     except psycopg.Error as error:
         is_lost = tx.dialect.is_disconnect(error, tx.connection, None)  # type: ignore[arg-type]
         if is_lost:

@@ -39,7 +39,7 @@ class Statement:
 
     @classmethod
     def alike(cls, words: str) -> "Statement":
-        """Make one whose ``{among}`` says "is one of these numbers" of a column.
+        """Make one whose ``{among}`` says "is one of these numbers" of a column, and ``{beside}`` "is none of these".
 
         ``{plan_once}``, a column that says nothing, has PostgreSQL plan what follows in the transaction once a connection rather than once
         a call. It is for statements that an index answers whatever they are asked about. ``{hold_index}`` is true if the whole space of
@@ -48,12 +48,17 @@ class Statement:
         return cls(
             words.format(
                 among="= ANY(%s::bigint[])",
+                beside="<> ALL(%s::bigint[])",
                 plan_once=_PLANNED_ONCE,
                 hold_index=_HOLD_INDEX,
                 for_no_key=" FOR NO KEY UPDATE",
             ),
             words.format(
-                among="IN (SELECT value FROM json_each(?))", plan_once="NULL", hold_index="1", for_no_key=""
+                among="IN (SELECT value FROM json_each(?))",
+                beside="NOT IN (SELECT value FROM json_each(?))",
+                plan_once="NULL",
+                hold_index="1",
+                for_no_key="",
             ),
         )
 

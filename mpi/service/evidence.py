@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mpi.matching import (
     Model,
     NormalisedRecord,
+    PairWeight,
     Score,
     compare,
     conflict_of,
@@ -63,6 +64,13 @@ def edge_row(pair: Pair, weighed: Weighed, model: Model) -> EdgeRow:
         model_revision=model.revision,
         search_complete=True,
     )
+
+
+def weight_of(edge: EdgeRow) -> PairWeight:
+    """Return what an edge's pair said when it was weighed."""
+    # Of hundreds of edges only the first part is read: the prior, whose millibits stand last in it.
+    prior = int(edge.parts[: edge.parts.index("]")].rpartition(",")[2])
+    return PairWeight(edge.weight_millibits, edge.weight_millibits - prior)
 
 
 def is_live(edge: EdgeRow, model: Model) -> bool:

@@ -20,7 +20,7 @@ from mpi.matching import (
     may_join_alone,
     partition,
 )
-from mpi.service.evidence import Pair, is_live, pair_of, ties, weigh_pair
+from mpi.service.evidence import Pair, is_live, pair_of, ties, weigh_pair, weight_of
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -51,6 +51,11 @@ class Survey:
         return frozenset(
             row.component_id for rows in (self.members, self.neighbours) for row in rows.values()
         )
+
+    def stands(self, *record_ids: int) -> bool:
+        """Whether these members are as they were when they were searched: then their edges say what weighing them again would."""
+        rows = [self.members[number] for number in record_ids]
+        return all(row.linked_version == row.current_version for row in rows)
 
     def row(self, record_id: int) -> RecordRow | None:
         return self.members.get(record_id) or self.neighbours.get(record_id)
@@ -207,7 +212,12 @@ def _partitions(
     def weigh(low: int, high: int) -> PairWeight:
         known = said.get((low, high))
         if known is None:
-            known = said[low, high] = PairWeight.of(weigh_pair(forms[low], forms[high], model).score)
+            edge = found.edges.get((low, high))
+            if edge is not None and edge.model_revision == model.revision and found.stands(low, high):
+                known = weight_of(edge)
+            else:
+                known = PairWeight.of(weigh_pair(forms[low], forms[high], model).score)
+            said[low, high] = known
         return known
 
     answers = []

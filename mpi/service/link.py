@@ -450,15 +450,15 @@ def _held_survey(
 
     if mpi.db.is_sqlite:
         return look()
-    met = {row.component_id for row in search.met.values()}
-    held = frozenset(met | wanted) if searched else look().components
+    met = search.met or record_store.read_records(tx, seeds)
+    held = frozenset(row.component_id for row in met.values()) | wanted
     lock(tx, LOCK_COMPONENT, held)
     if searched:
         record_store.hold_records(tx, searched)
     around = look()
     while more := around.components - held:
         wanted |= more
-        if not searched or not lock(tx, LOCK_COMPONENT, more, wait=False):
+        if not lock(tx, LOCK_COMPONENT, more, wait=False):
             raise Moved
         held |= more
         around = look()

@@ -83,7 +83,7 @@ def edge_of(tx: Connection, mpi: Mpi, row: TaskRow, records: Mapping[int, Record
     )
     told = edge_row(pair, weigh_pair(one, other, mpi.model), mpi.model)
     # A contradiction would have been asked about as one.
-    return {pair: replace(told, conflict=None)}
+    return {pair: told._replace(conflict=None)}
 
 
 def read_answers(tx: Connection, row: TaskRow) -> list[DecisionRow]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
@@ -12,8 +12,7 @@ from mpi.store.batch import within
 from mpi.store.tables import edge, link_decision, link_decision_member
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeRow:
+class EdgeRow(NamedTuple):
     """What the model says of two records. ``weight_millibits`` is exact; ``parts`` is JSON text."""
 
     low_id: int
@@ -48,7 +47,11 @@ class DecisionRow:
 
 _EDGE = "low_id, high_id, weight, may_link, conflict, parts, model_revision, search_complete"
 _CHANGING = ("weight", "may_link", "conflict", "parts", "model_revision", "search_complete")
-_EDGES_AT = f"SELECT {_EDGE} FROM edge WHERE low_id {{among}} UNION ALL SELECT {_EDGE} FROM edge WHERE high_id {{among}}"  # noqa: S608
+# An edge between two of the records is read at its lower end alone.
+_EDGES_AT = (
+    f"SELECT {_EDGE} FROM edge WHERE low_id {{among}} "  # noqa: S608
+    f"UNION ALL SELECT {_EDGE} FROM edge WHERE high_id {{among}} AND low_id {{beside}}"
+)
 _EDGES = Statement.alike(_EDGES_AT)
 _AROUND = Statement.alike(
     _EDGES_AT  # noqa: S608
@@ -68,26 +71,28 @@ class Around:
 
 def read_edges(tx: Connection, ids: Collection[int]) -> dict[tuple[int, int], EdgeRow]:
     """Return every edge with at least one end among these records."""
-    return _edges(_EDGES.rows(tx, ids, ids)) if ids else {}
+    return _edges(tx, _EDGES.rows(tx, ids, ids, ids)) if ids else {}
 
 
 def read_around(tx: Connection, ids: Collection[int]) -> Around:
     """Return what stands around some records, by one statement: of most of them no decision and no task is to be read."""
     if not ids:
         return Around({}, has_decisions=False, has_tasks=False)
-    found = _AROUND.rows(tx, ids, ids, ids, ids)
-    return Around(
-        _edges(row for row in found if row[0] is not None and row[1] is not None),
-        has_decisions=any(row[1] is None for row in found),
-        has_tasks=any(row[0] is None for row in found),
-    )
+    edges, has_decisions, has_tasks = [], False, False
+    for row in _AROUND.rows(tx, ids, ids, ids, ids, ids):
+        if row[1] is None:
+            has_decisions = True
+        elif row[0] is None:
+            has_tasks = True
+        else:
+            edges.append(row)
+    return Around(_edges(tx, edges), has_decisions, has_tasks)
 
 
-def _edges(rows: Iterable[Any]) -> dict[tuple[int, int], EdgeRow]:
-    return {
-        (row[0], row[1]): EdgeRow(row[0], row[1], row[2], bool(row[3]), row[4], row[5], row[6], bool(row[7]))
-        for row in rows
-    }
+def _edges(tx: Connection, rows: Iterable[Any]) -> dict[tuple[int, int], EdgeRow]:
+    if tx.dialect.name == "sqlite":
+        rows = ((*row[:3], bool(row[3]), *row[4:7], bool(row[7])) for row in rows)
+    return {(row[0], row[1]): EdgeRow._make(row) for row in rows}
 
 
 def write_edges(tx: Connection, rows: Sequence[EdgeRow]) -> None:
