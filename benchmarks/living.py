@@ -51,6 +51,7 @@ from mpi.feeds.delimited import Row, read_rows  # noqa: E402
 from mpi.matching import load_model, normalise, search_keys  # noqa: E402
 from mpi.records import Address, HumanName, RecordKey, SourceRecord  # noqa: E402
 from mpi.sample import generate, write_sample  # noqa: E402
+from mpi.sample.numbers import nhs_number  # noqa: E402
 from mpi.service.context import Mpi  # noqa: E402
 from mpi.service.evidence import weigh_pair  # noqa: E402
 from mpi.service.link import Change, link_record, repartition, taken_again  # noqa: E402
@@ -516,10 +517,12 @@ def _a_person_of(count: int, places: Sequence[tuple[str, str]], mark: str) -> li
 def _look_alikes(
     count: int, places: Sequence[tuple[str, str]], mark: str, family: str = _FAMILY
 ) -> list[Row]:
-    """Return records of one name and birth date, each of another home."""
+    """Return records of people of one name and birth date, each with a verified number and a home of their own."""
     records = (
         SourceRecord(
             key=RecordKey("", "", ""),
+            nhs_number=nhs_number(place, 1),
+            nhs_number_status="01",
             names=(HumanName(given=(_GIVEN,), family=family),),
             birth_date=_BORN,
             gender="male",

@@ -309,9 +309,21 @@ def search_records(tx: Connection, keys: Collection[int]) -> dict[int, RecordRow
     return _records(_HOLDERS.rows(tx, sorted(keys))) if keys else {}
 
 
+_CAPPED = Statement(
+    "SELECT m.key, m.record_id FROM unnest(%s::bigint[], %s::bigint[]) AS k (key, cap) "
+    "JOIN LATERAL (SELECT key, record_id FROM match_key WHERE key = k.key LIMIT k.cap + 1) m ON true",
+    "",
+)
+
+
 def search_capped(tx: Connection, caps: Mapping[int, int]) -> list[Found]:
-    """Return at most ``cap + 1`` records under each key on SQLite, which knows no LATERAL: one limited part a key, in one statement."""
+    """Return at most ``cap + 1`` records under each key, so that the caller sees which key was cut."""
+    if not caps:
+        return []
     keys = sorted(caps)
+    if tx.dialect.name != "sqlite":
+        return [Found(*row) for row in _CAPPED.rows(tx, keys, [caps[key] for key in keys])]
+    # SQLite knows no LATERAL: one limited part a key, in one statement.
     parts = " UNION ALL ".join(
         "SELECT * FROM (SELECT key, record_id FROM match_key WHERE key = ? LIMIT ?)" for _ in keys
     )
