@@ -23,6 +23,7 @@ class Topic:
 
 
 _RECORDS, _PERSONS, _TASKS = "records:read", "persons:read", "tasks:read"
+_RESTRICTED = "restricted:read"
 
 TOPICS: dict[str, Topic] = {
     "record.received": Topic(
@@ -86,6 +87,16 @@ TOPICS: dict[str, Topic] = {
     ),
     "task.closed": Topic(
         "A question was decided, or closed as nothing asks it any more", ("task_id", "kind", "state"), _TASKS
+    ),
+    "restricted-task.opened": Topic(
+        "As `task.opened`, of a question about somebody whose location is protected",
+        ("task_id", "kind", "state"),
+        _RESTRICTED,
+    ),
+    "restricted-task.closed": Topic(
+        "As `task.closed`, of a question about somebody whose location is protected",
+        ("task_id", "kind", "state"),
+        _RESTRICTED,
     ),
     "directive.changed": Topic(
         "A directive that binds this person was recorded, decided, withdrawn or corrected",

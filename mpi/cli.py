@@ -2275,6 +2275,12 @@ def _say_task(one: Task, is_json: bool, said: str = "") -> None:
     help="open leaves out what is put off.",
 )
 @click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True)
+@click.option("--by", "username", help="Who asks, if not an operator as such: the name of an account.")
+@click.option(
+    "--restricted",
+    is_flag=True,
+    help="Only tasks about restricted people; needs an account whose role sees them.",
+)
 @as_json
 @needs_index
 def tasks_list(
@@ -2284,17 +2290,29 @@ def tasks_list(
     for_whom: str | None,
     state: str,
     limit: int,
+    username: str | None,
+    restricted: bool,
     is_json: bool,
 ) -> None:
-    """List the queue: worst kind first, then by expected harm, then the oldest; with NUMBER, show one task."""
+    """List the queue: worst kind first, then by expected harm, then the oldest; with NUMBER, show one task.
+
+    Tasks about restricted people are there only for accounts whose role sees them: name one with --by.
+    """
     with _telling(is_json):
+        by = OPERATOR if username is None else _reader(composition.mpi, username, "tasks:read")
         if number is None:
             page = list_tasks(
-                composition.mpi, OPERATOR, limit=limit, kind=kind, view=state, for_whom=for_whom
+                composition.mpi,
+                by,
+                limit=limit,
+                kind=kind,
+                view=state,
+                for_whom=for_whom,
+                only_protected=restricted,
             )
             found = page.tasks
         else:
-            found = (get_task(composition.mpi, parse_id(number), OPERATOR).task,)
+            found = (get_task(composition.mpi, parse_id(number), by).task,)
     answer = {"tasks": [_task_json(one) for one in found]}
     _say(answer, is_json, [_task_line(one) for one in found] or ["Nothing to do."])
 

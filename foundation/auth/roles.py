@@ -27,6 +27,7 @@ SCOPES: dict[str, str] = {
     "relationships:write": "Record relationships of care",
     "releases": "Ask for releases",
     "reports:read": "Answer who saw a patient's record",
+    "restricted:read": "See, where others see nothing, review tasks about people whose location is protected",
     "tasks:advise": "Comment on review tasks that were handed on to a privacy officer, and give them back",
     "tasks:manage": "See in the review queue's figures who decided what, and how well readers agree",
     "tasks:read": "Read the review queue",
@@ -62,6 +63,7 @@ _PRIVACY = frozenset(
         "records:purge",
         "tasks:read",
         "tasks:advise",
+        "restricted:read",
     }
 )
 _ADMINISTRATOR = _CLERK | {
@@ -78,7 +80,7 @@ ROLES: dict[str, tuple[str, frozenset[str]]] = {
     "R5110": ("Demographic Administrator", _REGIONAL_QUALITY),
     "R1984": ("Health Records Administrator", _DATA_QUALITY),
     "R8013": ("Health Records Manager", _DATA_QUALITY | {"records:purge", "tasks:manage"}),
-    "R1751": ("Administrator (Sensitive Records)", _REGIONAL_QUALITY),
+    "R1751": ("Administrator (Sensitive Records)", _REGIONAL_QUALITY | {"restricted:read"}),
     "R0008": ("Supervisor", _ADMINISTRATOR),
     "R8015": ("Systems Support", frozenset({"directory:read", "metrics"})),
     "R8012": ("Information Officer", frozenset({"directory:read"})),

@@ -25,7 +25,9 @@ from mpi.service.review import (
     holder_of,
     is_out_of_place,
     needs_second,
+    protected_for,
     routes_for,
+    sees_protected,
     undo_decision,
 )
 from mpi.store import activity as activity_store
@@ -114,11 +116,11 @@ def preview_bulk(
     with mpi.db.read() as tx:
         index = mpi.at(tx)
         if task_ids is None:
-            wanted = Wanted(now, "open", kind, routes_for(by, for_whom))
+            wanted = Wanted(now, "open", kind, routes_for(by, for_whom), protected=protected_for(by))
             rows = task_store.list_tasks(tx, wanted, limit=limit)
             missing: list[int] = []
         else:
-            rows = task_store.read_tasks(tx, task_ids)
+            rows = task_store.read_tasks(tx, task_ids, with_protected=sees_protected(by))
             missing = sorted(set(task_ids) - {row.task_id for row in rows})
         persons = _persons(tx, rows)
         fit, refused = [], [Refused(number, "task-unknown") for number in missing]

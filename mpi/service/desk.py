@@ -17,7 +17,7 @@ from mpi.records import SourceRecord
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.numbers import forms_of
-from mpi.service.review import Task, TaskDetail, get_task
+from mpi.service.review import Task, TaskDetail, get_task, sees_protected
 from mpi.service.samples import without_numbers
 from mpi.store import desk as desk_store
 from mpi.store import queue as queue_store
@@ -88,10 +88,10 @@ class Bench:
 
 
 def read_desk(mpi: Mpi, by: Principal) -> Desk:
+    sees = sees_protected(by)
     with mpi.db.read() as tx:
-        return Desk(
-            desk_store.count_open(tx), tuple(desk_store.claimed_by(tx, by.id, mpi.clock.now(), limit=50))
-        )
+        held = desk_store.claimed_by(tx, by.id, mpi.clock.now(), limit=50, with_protected=sees)
+        return Desk(desk_store.count_open(tx, with_protected=sees), tuple(held))
 
 
 def my_tasks(mpi: Mpi, by: Principal) -> tuple[Task, ...]:

@@ -13,6 +13,7 @@ from mpi.matching.agreement import kappa, wilson
 from mpi.matching.harm import TEAMS
 from mpi.matching.questions import Kind
 from mpi.service.context import Mpi
+from mpi.service.review import sees_protected
 from mpi.store import queue as queue_store
 from mpi.store.queue import AnswerRow, MadeRow, OpenRow
 
@@ -123,11 +124,12 @@ def read_figures(mpi: Mpi, by: Principal, *, days: int = DAYS) -> Figures:
     now = mpi.clock.now()
     since = now - timedelta(days=days)
     may_manage = MANAGES in by.scopes
+    sees = sees_protected(by)
     with mpi.db.read() as tx:
-        waiting = _waiting(queue_store.open_rows(tx, now), now, by)
-        decisions = queue_store.decisions_since(tx, since)
-        answers = queue_store.answers_since(tx, since)
-        acts = queue_store.count_acts(tx, since)
+        waiting = _waiting(queue_store.open_rows(tx, now, with_protected=sees), now, by)
+        decisions = queue_store.decisions_since(tx, since, with_protected=sees)
+        answers = queue_store.answers_since(tx, since, with_protected=sees)
+        acts = queue_store.count_acts(tx, since, with_protected=sees)
     with mpi.db.write() as tx:
         key = get_key(tx, _PURPOSE, now)
 
@@ -169,7 +171,10 @@ def read_figures(mpi: Mpi, by: Principal, *, days: int = DAYS) -> Figures:
 
 
 def count_open_tasks(mpi: Mpi) -> tuple[Mapping[str, int], float]:
-    """Return how many tasks are open, by kind, and for how many seconds the oldest of them has been; for counters."""
+    """Return how many tasks are open, by kind, and for how many seconds the oldest of them has been; for counters.
+
+    Whoever reads counters is not told of tasks about people whose location is protected.
+    """
     now = mpi.clock.now()
     with mpi.db.read() as tx:
         counts, oldest_at = queue_store.count_open(tx)

@@ -124,9 +124,14 @@ def note_protection(
         is_protected=is_protected,
         is_person_protected=is_person_protected,
     )
-    # From this commit on, the order of the queue knows nothing of them either.
+    # From this commit on, the order of the queue knows nothing of them either, and others read their tasks.
     persons = [row.person_id] if row.person_id is not None else []
-    task_store.forget_place(tx, UNTOLD, {row.record_id, *record_store.read_members(tx, persons)})
+    named = {row.record_id, *record_store.read_members(tx, persons)}
+    task_store.forget_place(tx, UNTOLD, named)
+    tasks = task_store.open_tasks_naming(tx, named)
+    unchanged = task_store.protected_tasks(tx, tasks, but=row.record_id)
+    changed = {task_id: kind for task_id, kind in tasks.items() if task_id not in unchanged}
+    trail.tasks_protected(tx, changed, is_protected=is_protected)
 
 
 def note_demographics(

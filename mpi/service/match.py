@@ -131,7 +131,12 @@ def _search(tx: Connection, mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int,
     model = mpi.model
     keys = {key.key: key.rule for key in search_keys(form, model, receiving=False)}
     # A key with more holders than its cap is dropped whole: any part of it would be an accident of storage.
-    found = record_store.read_candidates(tx, {key: model.caps[rule] for key, rule in keys.items()})
+    # Whoever gives too little to find protected people is answered as if there were none: not even a key is cut for them.
+    found = record_store.read_candidates(
+        tx,
+        {key: model.caps[rule] for key, rule in keys.items()},
+        with_protected=has_minimum_input(form),
+    )
     rows = [row for row in found.rows if row.person_id is not None and row.state == "active"]
     read = keys.keys() - found.cut
     bare = form.without_location()

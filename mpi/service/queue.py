@@ -25,9 +25,11 @@ from mpi.service.review import (
     check_kind,
     check_may_work,
     holder_of,
+    protected_for,
     read_back,
     read_row,
     routes_for,
+    sees_protected,
     set_task,
     take_claim,
     tell_tasks,
@@ -59,27 +61,39 @@ ESCALATION_REASONS = (
 
 
 def next_task(
-    mpi: Mpi, by: Principal, *, kind: str | None = None, for_whom: str | None = None
+    mpi: Mpi,
+    by: Principal,
+    *,
+    kind: str | None = None,
+    for_whom: str | None = None,
+    only_protected: bool = False,
 ) -> Task | None:
     """Claim and return the worst free task, or None where there is none. Two who ask at once never get the same one.
 
     Left out is what is put off, what another holds, and what waits for the second reader's word after this reader's own; and unless they
     are asked for, tasks that were handed on to a privacy officer. Now and then a person is given a pair of which the answer is known.
 
+    Args:
+        only_protected: as ``list_tasks``.
+
     Raises:
-        Invalid: ``task-kind-unknown``. Forbidden: ``organisation-not-yours``. Unavailable: ``linking-busy``.
+        Invalid: ``task-kind-unknown``. Forbidden: ``organisation-not-yours``, ``scope-missing``. Unavailable: ``linking-busy``.
     """
     check_kind(kind)
     routes = routes_for(by, for_whom)
+    protected = protected_for(by, only=only_protected)
     is_turn = (
-        by.kind == "person" and kind in (None, Kind.POSSIBLE.value) and randbelow(1_000) < mpi.known_per_mille
+        by.kind == "person"
+        and kind in (None, Kind.POSSIBLE.value)
+        and not only_protected
+        and randbelow(1_000) < mpi.known_per_mille
     )
 
     def take(tx: Connection) -> Task | None:
         row = samples.ask_known(tx, mpi.at(tx), by, routes) if is_turn else None
         if row is None:
             but_not_to = PRIVACY_OFFICER if routes is None else None
-            wanted = Wanted(mpi.clock.now(), "open", kind, routes, but_not_to)
+            wanted = Wanted(mpi.clock.now(), "open", kind, routes, but_not_to, protected)
             row = task_store.take_next(tx, wanted, by.id)
         return None if row is None else take_claim(tx, mpi, row, by)
 
@@ -131,7 +145,7 @@ def list_groups(
     """
     check_kind(kind)
     now = mpi.clock.now()
-    wanted = Wanted(now, "open", kind, routes_for(by, for_whom))
+    wanted = Wanted(now, "open", kind, routes_for(by, for_whom), protected=protected_for(by))
     found: list[TaskGroup] = []
     with mpi.db.read() as tx:
         while True:
@@ -167,7 +181,8 @@ def _groups(tx: Connection, rows: Sequence[TaskRow], wanted: Wanted) -> dict[int
         persons |= of_fresh
         asked = {one for row in fresh if not row.is_sample for one in of_fresh[row.task_id]}
         about = queue_store.tasks_about(tx, asked) - known.keys()
-        fresh = [row for row in task_store.read_tasks(tx, about) if _is_shown(row, wanted.now)]
+        told = task_store.read_tasks(tx, about, with_protected=wanted.protected == "among")
+        fresh = [row for row in told if _is_shown(row, wanted.now)]
         known |= {row.task_id: row for row in fresh}
     unions = Unions(known)
     first: dict[int, int] = {}
@@ -234,11 +249,11 @@ def claim_group(mpi: Mpi, task_id: int, by: Principal) -> Claimed:
 
     def take(tx: Connection) -> Claimed:
         now = mpi.clock.now()
-        row = read_row(tx, task_id)
+        row = read_row(tx, task_id, by)
         if row.state != "open":
             raise Conflict("task-not-open", ids={"task_id": str(task_id), "version": str(row.version)})
         numbers = {task_id}
-        for group in _around(tx, row, now):
+        for group in _around(tx, row, Wanted(now, protected=protected_for(by))):
             numbers |= {one.task_id for one in group.rows[:MOST_IN_GROUP]}
         held = task_store.lock_tasks(tx, numbers)
         mine, others = [], []
@@ -254,15 +269,15 @@ def claim_group(mpi: Mpi, task_id: int, by: Principal) -> Claimed:
     return taken_again(mpi, take)
 
 
-def _around(tx: Connection, row: TaskRow, now: datetime) -> Iterable[_Group]:
+def _around(tx: Connection, row: TaskRow, everything: Wanted) -> Iterable[_Group]:
     """Return the group that a task is of, whichever is its first."""
-    everything = Wanted(now)
     rows: dict[int, TaskRow] = {row.task_id: row}
     while True:
         persons = _persons_of(tx, list(rows.values()))
         asked = {one for number, some in persons.items() if not rows[number].is_sample for one in some}
         about = queue_store.tasks_about(tx, asked) - rows.keys()
-        fresh = [one for one in task_store.read_tasks(tx, about) if _is_shown(one, now)]
+        told = task_store.read_tasks(tx, about, with_protected=everything.protected == "among")
+        fresh = [one for one in told if _is_shown(one, everything.now)]
         if not fresh:
             return _groups(tx, list(rows.values()), everything).values()
         rows |= {one.task_id: one for one in fresh}
@@ -393,7 +408,7 @@ def _check_reason(reason: str, known: Collection[str], comment: str | None) -> N
 
 
 def _held_open(tx: Connection, mpi: Mpi, task_id: int, by: Principal, if_match: int | None) -> TaskRow:
-    held = task_store.lock_tasks(tx, [task_id])
+    held = task_store.lock_tasks(tx, [task_id], with_protected=sees_protected(by))
     if not held:
         raise NotFound("task-unknown", ids={"task_id": str(task_id)})
     check_free(held[0], mpi.clock.now(), by, if_match)

@@ -228,6 +228,28 @@ def routes_for(by: Principal, asked: str | None) -> frozenset[str] | None:
     return frozenset({asked})
 
 
+SEES_PROTECTED = "restricted:read"
+
+
+def sees_protected(by: Principal) -> bool:
+    """Whether someone is told of tasks about people whose location is protected. To all others they are not there."""
+    return SEES_PROTECTED in by.scopes
+
+
+def protected_for(by: Principal, *, only: bool = False) -> Literal["among", "none", "only"]:
+    """Return which tasks about people whose location is protected a reader is told of.
+
+    Args:
+        only: whether the reader asks for these alone.
+
+    Raises:
+        Forbidden: ``scope-missing``.
+    """
+    if only and not sees_protected(by):
+        raise Forbidden("scope-missing", ids={"scope": SEES_PROTECTED})
+    return "only" if only else "among" if sees_protected(by) else "none"
+
+
 def check_kind(kind: str | None) -> None:
     if kind is not None and kind not in {one.value for one in Kind}:
         raise Invalid("task-kind-unknown", field="kind")
@@ -242,19 +264,24 @@ def list_tasks(
     kind: str | None = None,
     view: str = "open",
     for_whom: str | None = None,
+    only_protected: bool = False,
 ) -> TaskPage:
     """Return a page of the queue: worst type first, then by expected harm, then the oldest.
+
+    Tasks about people whose location is protected are listed to who has the scope for it alone.
 
     Args:
         view: ``open`` leaves out what is put off until later; ``deferred`` is that; ``escalated``, ``decided``, ``closed``.
         for_whom: as ``routes_for``.
+        only_protected: those about people whose location is protected, and no other.
 
     Raises:
-        Invalid: ``task-kind-unknown``. Forbidden: ``organisation-not-yours``.
+        Invalid: ``task-kind-unknown``. Forbidden: ``organisation-not-yours``, ``scope-missing``.
     """
     check_kind(kind)
     now = mpi.clock.now()
-    wanted = Wanted(now, view, kind, routes_for(by, for_whom))
+    protected = protected_for(by, only=only_protected)
+    wanted = Wanted(now, view, kind, routes_for(by, for_whom), protected=protected)
     with mpi.db.read() as tx:
         rows = task_store.list_tasks(tx, wanted, limit=limit + 1, after=after)
         page = rows[:limit]
@@ -277,7 +304,7 @@ def get_task(mpi: Mpi, task_id: int, by: Principal) -> TaskDetail:
     """
     with mpi.db.read() as tx:
         mpi = mpi.at(tx)
-        row = read_row(tx, task_id)
+        row = read_row(tx, task_id, by)
         members = sorted({number for side in row.sides for number in side})
         records = record_store.read_records(tx, members)
         edges = graph_store.read_edges(tx, members)
@@ -323,8 +350,16 @@ def _edge(pair: Pair, edge: EdgeRow, is_weighed: bool) -> TaskEdge:
     return TaskEdge(*pair, None, None, edge.conflict, blind)
 
 
-def read_row(tx: Connection, task_id: int) -> TaskRow:
-    row = task_store.read_task(tx, task_id)
+def read_row(tx: Connection, task_id: int, by: Principal | None = None) -> TaskRow:
+    """Return a task.
+
+    Args:
+        by: who wants to be told of it; None to go on with one that this act was begun with.
+
+    Raises:
+        NotFound: ``task-unknown``, for one about people whose location is protected as well, where the reader may not see those.
+    """
+    row = task_store.read_task(tx, task_id, with_protected=by is None or sees_protected(by))
     if row is None:
         raise NotFound("task-unknown", ids={"task_id": str(task_id)})
     return row
@@ -486,7 +521,7 @@ def comment_task(mpi: Mpi, task_id: int, by: Principal, comment: str) -> None:
         raise Invalid("comment-empty", field="comment")
     check_comment(comment)
     with mpi.db.write() as tx:
-        check_may_work(read_row(tx, task_id), by)
+        check_may_work(read_row(tx, task_id, by), by)
         task_store.insert_comment(tx, new_id(), task_id, by.id, comment, mpi.clock.now())
         trail.note(tx, by, mpi.clock.now(), "task-commented", detail={"task_id": str(task_id)})
 
@@ -503,7 +538,7 @@ def check_may_work(row: TaskRow, by: Principal) -> None:
 
 
 def _open(tx: Connection, mpi: Mpi, task_id: int, by: Principal, if_match: int | None) -> TaskRow:
-    row = task_store.read_task(tx, task_id, for_update=True)
+    row = task_store.read_task(tx, task_id, for_update=True, with_protected=sees_protected(by))
     if row is None:
         raise NotFound("task-unknown", ids={"task_id": str(task_id)})
     check_free(row, mpi.clock.now(), by, if_match)
@@ -579,7 +614,7 @@ def decide_task(
 
     def decide(tx: Connection) -> TaskOutcome:
         index = mpi.at(tx)
-        row = read_row(tx, task_id)
+        row = read_row(tx, task_id, by)
         check_free(row, mpi.clock.now(), by, if_match)
         if is_out_of_place(row, verdict):
             raise Invalid("verdict-not-applicable", field="verdict")
@@ -639,7 +674,7 @@ def undo_decision(
 
     def take(tx: Connection) -> TaskOutcome:
         index = mpi.at(tx)
-        row = read_row(tx, task_id)
+        row = read_row(tx, task_id, by)
         if if_match is not None and row.version != if_match:
             raise Conflict("task-stale", ids={"task_id": str(task_id), "version": str(row.version)})
         live = [one for one in _read_decisions(tx, row) if one.state in ("standing", "proposed")]

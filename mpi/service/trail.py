@@ -12,6 +12,7 @@ from foundation.direct import Writes
 from foundation.directory import find_organisation
 from foundation.outbox import NewEvent, emit, emit_all, put_events
 from foundation.principal import Principal
+from mpi.store.tasks import protected_tasks
 
 Moved = tuple[int, int | None, int | None]
 """A record, the person that it leaves, and the one that it comes to."""
@@ -221,18 +222,30 @@ def changed_payload(person_id: int, epoch: int, cause: str) -> dict[str, Any]:
 
 
 def task_events(tx: Connection, states: Mapping[int, tuple[str, str]]) -> None:
-    """Leave an event for each task that opened, closed or was decided, given as task id → (kind, state)."""
-    emit_all(
-        tx,
-        [
-            NewEvent(
-                "task.opened" if state == "open" else "task.closed",
-                task_id,
-                {"task_id": str(task_id), "kind": kind, "state": state},
-            )
-            for task_id, (kind, state) in sorted(states.items())
-        ],
-    )
+    """Leave an event for each task that opened, closed or was decided, given as task id → (kind, state).
+
+    Of tasks about people whose location is protected others are told than of all others.
+    """
+    protected = protected_tasks(tx, states)
+    emit_all(tx, [_of_task(one, *states[one], is_protected=one in protected) for one in sorted(states)])
+
+
+def tasks_protected(tx: Connection, kinds: Mapping[int, str], *, is_protected: bool) -> None:
+    """Leave the events of open tasks that are about somebody protected from now on, or no longer, given as task id → kind.
+
+    To those who are told of the one sort only they begin or end.
+    """
+    events = []
+    for task_id, kind in sorted(kinds.items()):
+        events.append(_of_task(task_id, kind, "closed", is_protected=not is_protected))
+        events.append(_of_task(task_id, kind, "open", is_protected=is_protected))
+    emit_all(tx, events)
+
+
+def _of_task(task_id: int, kind: str, state: str, *, is_protected: bool) -> NewEvent:
+    name = "restricted-task" if is_protected else "task"
+    topic = f"{name}.opened" if state == "open" else f"{name}.closed"
+    return NewEvent(topic, task_id, {"task_id": str(task_id), "kind": kind, "state": state})
 
 
 def switched(tx: Connection, detail: Mapping[str, Any]) -> None:

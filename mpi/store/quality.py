@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 from foundation.database import insert_ignore, upsert
 from mpi.store.batch import within
 from mpi.store.tables import quality_day, record_version, source_record, task, task_member
+from mpi.store.tasks import about_protected
 
 
 class Source(NamedTuple):
@@ -96,7 +97,10 @@ def sources_of_persons(tx: Connection, person_ids: Collection[int]) -> dict[int,
 
 
 def open_kinds(tx: Connection, record_ids: Collection[int], kinds: Iterable[str]) -> set[tuple[int, str]]:
-    """Return which of these records open tasks of these kinds name; of an overlay, the record whose update is held."""
+    """Return which of these records open tasks of these kinds name; of an overlay, the record whose update is held.
+
+    Tasks about people whose location is protected are in no queue that a reader of figures could compare with.
+    """
     statement = (
         select(task_member.c.record_id, task.c.kind)
         .join(task, task.c.task_id == task_member.c.task_id)
@@ -105,6 +109,7 @@ def open_kinds(tx: Connection, record_ids: Collection[int], kinds: Iterable[str]
             task.c.state == "open",
             task.c.kind.in_(sorted(kinds)),
             or_(task.c.kind != "overlay", task_member.c.side == 0),
+            ~about_protected(task.c.task_id),
         )
         .distinct()
     )

@@ -24,6 +24,7 @@ from mpi.store.tables import (
     task_member,
     task_sample,
 )
+from mpi.store.tasks import about_protected
 
 # Acts ----------------------------------------------------------------------------------------------------------------
 
@@ -351,19 +352,25 @@ class OpenRow:
     is_escalated: bool
 
 
-def open_rows(tx: Connection, now: datetime) -> Iterator[OpenRow]:
-    """Yield every open task, a few at a time."""
+def open_rows(tx: Connection, now: datetime, *, with_protected: bool) -> Iterator[OpenRow]:
+    """Yield every open task, a few at a time.
+
+    Args:
+        with_protected: those about people whose location is protected too.
+    """
     columns = (task.c.kind, task.c.routed_to, task.c.opened_at, task.c.deferred_until, task.c.escalated_to)
     statement = select(*columns).where(task.c.state == "open").execution_options(yield_per=2_000)
+    if not with_protected:
+        statement = statement.where(~about_protected(task.c.task_id))
     for kind, routed_to, opened_at, until, escalated_to in tx.execute(statement):
         yield OpenRow(kind, routed_to, opened_at, until is not None and until > now, escalated_to is not None)
 
 
 def count_open(tx: Connection) -> tuple[dict[str, int], datetime | None]:
-    """Return how many tasks are open, by kind, and when the oldest was opened."""
+    """Return how many tasks are open, by kind, and when the oldest was opened; none about people whose location is protected."""
     statement = (
         select(task.c.kind, func.count(), func.min(task.c.opened_at))
-        .where(task.c.state == "open")
+        .where(task.c.state == "open", ~about_protected(task.c.task_id))
         .group_by(task.c.kind)
     )
     rows = tx.execute(statement).all()
@@ -387,8 +394,8 @@ class MadeRow:
     has_changed: bool
 
 
-def decisions_since(tx: Connection, since: datetime) -> list[MadeRow]:
-    """Return the decisions made since an instant, undone and declined ones too, in order."""
+def decisions_since(tx: Connection, since: datetime, *, with_protected: bool) -> list[MadeRow]:
+    """Return the decisions made since an instant, undone and declined ones too, in order; as ``open_rows`` those about protected people."""
     moved = exists().where(
         link_decision_member.c.decision_id == link_decision.c.decision_id,
         membership_change.c.record_id == link_decision_member.c.record_id,
@@ -408,6 +415,8 @@ def decisions_since(tx: Connection, since: datetime) -> list[MadeRow]:
         .where(link_decision.c.decided_at >= since)
         .order_by(link_decision.c.decision_id)
     )
+    if not with_protected:
+        statement = statement.where(~about_protected(link_decision.c.task_id))
     return [MadeRow(*(*row[:7], bool(row[7]))) for row in tx.execute(statement)]
 
 
@@ -425,7 +434,8 @@ class AnswerRow:
     review: str | None
 
 
-def answers_since(tx: Connection, since: datetime) -> list[AnswerRow]:
+def answers_since(tx: Connection, since: datetime, *, with_protected: bool) -> list[AnswerRow]:
+    """Return the answers to samples since an instant, in order; as ``open_rows`` those about protected people."""
     review = (
         select(link_decision.c.verdict)
         .where(
@@ -452,14 +462,18 @@ def answers_since(tx: Connection, since: datetime) -> list[AnswerRow]:
         .where(task_answer.c.decided_at >= since)
         .order_by(task_answer.c.answer_id)
     )
+    if not with_protected:
+        statement = statement.where(~about_protected(task_answer.c.task_id))
     return [AnswerRow(*row) for row in tx.execute(statement)]
 
 
-def count_acts(tx: Connection, since: datetime) -> dict[str, int]:
-    """Count acts since an instant that were not taken back."""
+def count_acts(tx: Connection, since: datetime, *, with_protected: bool) -> dict[str, int]:
+    """Count acts since an instant that were not taken back; as ``open_rows`` those about protected people."""
     statement = (
         select(task_act.c.act, func.count())
         .where(task_act.c.done_at >= since, task_act.c.undone_by.is_(None))
         .group_by(task_act.c.act)
     )
+    if not with_protected:
+        statement = statement.where(~about_protected(task_act.c.task_id))
     return {row[0]: row[1] for row in tx.execute(statement)}

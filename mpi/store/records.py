@@ -314,6 +314,16 @@ _CAPPED = Statement(
     "JOIN LATERAL (SELECT key, record_id FROM match_key WHERE key = k.key LIMIT k.cap + 1) m ON true",
     "",
 )
+_UNPROTECTED = (
+    " AND NOT EXISTS (SELECT 1 FROM source_record r WHERE r.record_id = match_key.record_id AND (r.restricted OR EXISTS "
+    "(SELECT 1 FROM source_record o WHERE o.person_id = r.person_id AND o.restricted)))"
+)
+"""Leaves out the keys of records whose location is protected, or whose person has such a record."""
+
+_PART = "SELECT * FROM (SELECT key, record_id FROM match_key WHERE key = ? LIMIT ?)"
+_PART_UNPROTECTED = (
+    f"SELECT * FROM (SELECT key, record_id FROM match_key WHERE key = ?{_UNPROTECTED} LIMIT ?)"  # noqa: S608
+)
 
 
 def search_capped(tx: Connection, caps: Mapping[int, int]) -> list[Found]:
@@ -323,12 +333,14 @@ def search_capped(tx: Connection, caps: Mapping[int, int]) -> list[Found]:
     keys = sorted(caps)
     if tx.dialect.name != "sqlite":
         return [Found(*row) for row in _CAPPED.rows(tx, keys, [caps[key] for key in keys])]
+    return _capped_parts(tx, caps, _PART)
+
+
+def _capped_parts(tx: Connection, caps: Mapping[int, int], part: str) -> list[Found]:
     # SQLite knows no LATERAL: one limited part a key, in one statement.
-    parts = " UNION ALL ".join(
-        "SELECT * FROM (SELECT key, record_id FROM match_key WHERE key = ? LIMIT ?)" for _ in keys
-    )
+    keys = sorted(caps)
     values = tuple(value for key in keys for value in (key, caps[key] + 1))
-    return [Found(*row) for row in tx.exec_driver_sql(parts, values)]
+    return [Found(*row) for row in tx.exec_driver_sql(" UNION ALL ".join([part] * len(keys)), values)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,26 +355,36 @@ class Candidates:
     protected: frozenset[int]
 
 
-_CANDIDATES = Statement(
-    "WITH found AS MATERIALIZED (SELECT k.key, k.cap, m.record_id "  # noqa: S608
-    "FROM unnest(%s::bigint[], %s::bigint[]) AS k (key, cap) "
-    "JOIN LATERAL (SELECT record_id FROM match_key WHERE key = k.key LIMIT k.cap + 1) m ON true), "
-    "cut AS MATERIALIZED (SELECT key FROM found GROUP BY key, cap HAVING count(*) > cap) "
-    "SELECT NULL, record.*, EXISTS (SELECT 1 FROM source_record o WHERE o.person_id = record.person_id AND o.restricted) "
-    "FROM (SELECT DISTINCT record_id FROM found WHERE key NOT IN (SELECT key FROM cut)) AS kept JOIN LATERAL "
-    f"(SELECT {_NAMES} FROM source_record WHERE record_id = kept.record_id OFFSET 0) AS record ON true "
-    f"UNION ALL SELECT key, {', '.join('NULL' for _ in _COLUMNS)}, NULL FROM cut",
-    "",
-)
+def _candidates(only: str) -> Statement:
+    return Statement(
+        "WITH found AS MATERIALIZED (SELECT k.key, k.cap, m.record_id "  # noqa: S608
+        "FROM unnest(%s::bigint[], %s::bigint[]) AS k (key, cap) "
+        f"JOIN LATERAL (SELECT record_id FROM match_key WHERE key = k.key{only} LIMIT k.cap + 1) m ON true), "
+        "cut AS MATERIALIZED (SELECT key FROM found GROUP BY key, cap HAVING count(*) > cap) "
+        "SELECT NULL, record.*, EXISTS (SELECT 1 FROM source_record o WHERE o.person_id = record.person_id AND o.restricted) "
+        "FROM (SELECT DISTINCT record_id FROM found WHERE key NOT IN (SELECT key FROM cut)) AS kept JOIN LATERAL "
+        f"(SELECT {_NAMES} FROM source_record WHERE record_id = kept.record_id OFFSET 0) AS record ON true "
+        f"UNION ALL SELECT key, {', '.join('NULL' for _ in _COLUMNS)}, NULL FROM cut",
+        "",
+    )
 
 
-def read_candidates(tx: Connection, caps: Mapping[int, int]) -> Candidates:
-    """Return whoever holds any of these keys, each of which no more than its cap of records may hold: what ``/match`` reads."""
+_CANDIDATES, _CANDIDATES_UNPROTECTED = _candidates(""), _candidates(_UNPROTECTED)
+
+
+def read_candidates(tx: Connection, caps: Mapping[int, int], *, with_protected: bool = True) -> Candidates:
+    """Return whoever holds any of these keys, each of which no more than its cap of records may hold: what ``/match`` reads.
+
+    Args:
+        with_protected: those whose location is protected, or whose person has such a record, too. Left out here, they make neither a
+            longer answer nor a cut one, and hardly more work.
+    """
     if not caps:
         return Candidates((), frozenset(), frozenset())
     if tx.dialect.name != "sqlite":
         keys = sorted(caps)
-        told = _CANDIDATES.rows(tx, keys, [caps[key] for key in keys])
+        statement = _CANDIDATES if with_protected else _CANDIDATES_UNPROTECTED
+        told = statement.rows(tx, keys, [caps[key] for key in keys])
         rows = [row for row in told if row[0] is None]
         return Candidates(
             tuple(_record(row[1:]) for row in rows),
@@ -370,7 +392,7 @@ def read_candidates(tx: Connection, caps: Mapping[int, int]) -> Candidates:
             frozenset(row[15] for row in rows if row[16]),
         )
     holders: dict[int, list[int]] = {}
-    for key, record_id in search_capped(tx, caps):
+    for key, record_id in _capped_parts(tx, caps, _PART if with_protected else _PART_UNPROTECTED):
         holders.setdefault(key, []).append(record_id)
     cut = frozenset(key for key, found in holders.items() if len(found) > caps[key])
     ids = {record_id for key, found in holders.items() if key not in cut for record_id in found}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
@@ -110,19 +110,66 @@ def _with_sides(tx: Connection, rows: Sequence[Any]) -> list[TaskRow]:
     ]
 
 
-def read_task(tx: Connection, task_id: int, *, for_update: bool = False) -> TaskRow | None:
+def about_protected(task_id: ColumnElement[int], but: int | None = None) -> ColumnElement[bool]:
+    """Whether a task names a record whose location is protected, or whose person has such a record.
+
+    Args:
+        task_id: the column that tells which task.
+        but: a record whose own protection does not count.
+    """
+    named, record, other = task_member.alias(), source_record.alias(), source_record.alias()
+    is_named = and_(named.c.task_id == task_id, record.c.record_id == named.c.record_id)
+    by_record: list[ColumnElement[bool]] = [is_named, record.c.restricted]
+    by_person = [is_named, other.c.person_id == record.c.person_id, other.c.restricted]
+    if but is not None:
+        by_record.append(record.c.record_id != but)
+        by_person.append(other.c.record_id != but)
+    return or_(exists().where(*by_record), exists().where(*by_person))
+
+
+def protected_tasks(tx: Connection, task_ids: Collection[int], but: int | None = None) -> frozenset[int]:
+    """Return those of these tasks that are about people whose location is protected."""
+    if not task_ids:
+        return frozenset()
+    statement = select(task.c.task_id).where(
+        within(tx, task.c.task_id, task_ids), about_protected(task.c.task_id, but)
+    )
+    return frozenset(tx.scalars(statement))
+
+
+def open_tasks_naming(tx: Connection, record_ids: Collection[int]) -> dict[int, str]:
+    """Return the kinds of the open tasks that name any of these records."""
+    if not record_ids:
+        return {}
+    named = select(task_member.c.task_id).where(within(tx, task_member.c.record_id, record_ids))
+    statement = select(task.c.task_id, task.c.kind).where(task.c.state == "open", task.c.task_id.in_(named))
+    return {row[0]: row[1] for row in tx.execute(statement)}
+
+
+def read_task(
+    tx: Connection, task_id: int, *, for_update: bool = False, with_protected: bool = True
+) -> TaskRow | None:
+    """Return a task.
+
+    Args:
+        with_protected: one about people whose location is protected too; else it is searched for in the same way, and not found.
+    """
     statement = select(*_COLUMNS).where(task.c.task_id == task_id)
+    if not with_protected:
+        statement = statement.where(~about_protected(task.c.task_id))
     if for_update:
         statement = statement.with_for_update()
     rows = _with_sides(tx, tx.execute(statement).all())
     return rows[0] if rows else None
 
 
-def read_tasks(tx: Connection, task_ids: Collection[int]) -> list[TaskRow]:
-    """Return those of these tasks that exist, in order of id."""
+def read_tasks(tx: Connection, task_ids: Collection[int], *, with_protected: bool = True) -> list[TaskRow]:
+    """Return those of these tasks that exist, in order of id; as ``read_task`` those about protected people."""
     if not task_ids:
         return []
     statement = select(*_COLUMNS).where(within(tx, task.c.task_id, task_ids)).order_by(task.c.task_id)
+    if not with_protected:
+        statement = statement.where(~about_protected(task.c.task_id))
     return _with_sides(tx, tx.execute(statement).all())
 
 
@@ -178,13 +225,17 @@ _ORDER = (task.c.rank, task.c.harm.desc(), task.c.opened_at, task.c.task_id)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which tasks of the queue: a view of it at an instant, one kind or all, some routes or all of them (None)."""
+    """Which tasks of the queue: a view of it at an instant, one kind or all, some routes or all of them (None).
+
+    ``protected``: whether those about people whose location is protected are among them, or are all there is.
+    """
 
     now: datetime
     view: str = "open"
     kind: str | None = None
     routes: frozenset[str] | None = None
     but_not_to: str | None = None
+    protected: Literal["among", "none", "only"] = "none"
 
 
 def _wanted(of: Wanted) -> list[ColumnElement[bool]]:
@@ -203,6 +254,10 @@ def _wanted(of: Wanted) -> list[ColumnElement[bool]]:
         found.append(task.c.routed_to.in_(sorted(of.routes)))
     if of.but_not_to is not None:
         found.append(task.c.routed_to != of.but_not_to)
+    if of.protected == "none":
+        found.append(~about_protected(task.c.task_id))
+    elif of.protected == "only":
+        found.append(about_protected(task.c.task_id))
     return found
 
 
@@ -250,8 +305,8 @@ def take_next(tx: Connection, of: Wanted, reader: str) -> TaskRow | None:
     return rows[0] if rows else None
 
 
-def lock_tasks(tx: Connection, task_ids: Collection[int]) -> list[TaskRow]:
-    """Hold these tasks' rows in order of id, and return them as they then stand."""
+def lock_tasks(tx: Connection, task_ids: Collection[int], *, with_protected: bool = True) -> list[TaskRow]:
+    """Hold these tasks' rows in order of id, and return them as they then stand; as ``read_task`` those about protected people."""
     if not task_ids:
         return []
     held = (
@@ -260,7 +315,7 @@ def lock_tasks(tx: Connection, task_ids: Collection[int]) -> list[TaskRow]:
         .order_by(task.c.task_id)
         .with_for_update()
     )
-    return read_tasks(tx, list(tx.scalars(held)))
+    return read_tasks(tx, list(tx.scalars(held)), with_protected=with_protected)
 
 
 Write = Callable[[Connection, Table, Sequence[Mapping[str, Any]]], None]

@@ -393,8 +393,12 @@ class QueueQuery(PageQuery):
     for_whom = Route(data_key="for", load_default=None)
 
 
+_ONLY_RESTRICTED = "Only tasks about restricted people; needs the scope `restricted:read`."
+
+
 class TaskQuery(QueueQuery):
     state = Code(one_of=VIEWS, load_default="open")
+    restricted = fields.Boolean(load_default=False, metadata={"description": _ONLY_RESTRICTED})
 
 
 class TaskSchema(Schema):
@@ -509,6 +513,9 @@ class OutcomeSchema(Schema):
 class NextTaskSchema(Schema):
     kind = Code(one_of=_KIND_CODES, load_default=None)
     for_whom = Route(data_key="for", load_default=None)
+    restricted = fields.Boolean(
+        load_default=False, truthy={True}, falsy={False}, metadata={"description": _ONLY_RESTRICTED}
+    )
 
 
 class NextTaskAnswerSchema(Schema):

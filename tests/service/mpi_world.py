@@ -35,6 +35,14 @@ ORGANISATIONS = ("RRV", "RV5", "RRU", "G85001", "VM9001")
 
 FEED = Principal("system", "feed", "RRV", frozenset(), organisations=frozenset({"*"}), client_id="feed")
 READER = Principal("person", "reader", "RRV", frozenset({"tasks:work", "match:reasons"}), role="R8000")
+KEEPER = Principal(
+    "person",
+    "keeper",
+    "RRV",
+    frozenset({"tasks:read", "tasks:work", "match:reasons", "restricted:read"}),
+    role="R1751",
+)
+"""Someone who sees tasks about people whose location is protected."""
 SECOND = Principal("person", "second", "RRV", frozenset({"tasks:work"}), role="R8000")
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -120,8 +128,8 @@ class World:
     def person_of(self, received: Received) -> int | None:
         return self.resolve(received.record_id).person_id
 
-    def tasks(self, kind: str | None = None) -> list[Task]:
-        return list(list_tasks(self.mpi, READER, kind=kind).tasks)
+    def tasks(self, kind: str | None = None, by: Principal = READER) -> list[Task]:
+        return list(list_tasks(self.mpi, by, kind=kind).tasks)
 
     def kinds(self) -> list[str]:
         return [task.kind for task in self.tasks()]

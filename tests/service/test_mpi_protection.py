@@ -24,7 +24,16 @@ from mpi.service.people import get_record
 from mpi.service.receive import receive_record
 from mpi.service.renew import renew_index
 from mpi.service.review import decide_task, undo_decision
-from tests.service.mpi_world import ANOTHER_PERSON, FEED, ONE_NUMBER, READER, World, a_source_record, at
+from tests.service.mpi_world import (
+    ANOTHER_PERSON,
+    FEED,
+    KEEPER,
+    ONE_NUMBER,
+    READER,
+    World,
+    a_source_record,
+    at,
+)
 from tests.service.switch_world import switched
 
 PHONES = {1: "07700900111", 2: "07700900222", 3: "07700900333", 4: "07700900444"}
@@ -159,11 +168,11 @@ def test_a_held_update_protects_while_it_is_held_and_undo_brings_back_what_stood
     send(world, None, 1)
     held = world.send(replace(ANOTHER_PERSON, restricted=True), at(2))
     assert (held.state, is_protected(world)) == ("held", True)
-    (task,) = world.tasks("overlay")
+    (task,) = world.tasks("overlay", KEEPER)
 
-    decide_task(world.mpi, task.task_id, READER, verdict=verdict, reason="source-confirmed")  # type: ignore[arg-type]
+    decide_task(world.mpi, task.task_id, KEEPER, verdict=verdict, reason="source-confirmed")  # type: ignore[arg-type]
     flags = world.rows("select restricted from source_record")
-    undo_decision(world.mpi, task.task_id, READER)
+    undo_decision(world.mpi, task.task_id, KEEPER)
 
     assert [bool(flag) for (flag,) in flags] == [verdict == "same"]
     assert is_protected(world)
@@ -173,14 +182,14 @@ def test_a_held_update_lifts_nothing_until_someone_lets_it_stand(world: World) -
     send(world, True, 1)
     world.send(replace(ANOTHER_PERSON, restricted=False), at(2))
     assert is_protected(world)
-    (task,) = world.tasks("overlay")
+    (task,) = world.tasks("overlay", KEEPER)
 
-    decide_task(world.mpi, task.task_id, READER, verdict="same", reason="source-confirmed")
+    decide_task(world.mpi, task.task_id, KEEPER, verdict="same", reason="source-confirmed")
 
     assert world.rows("select restricted from source_record where restricted") == []
     (lifted,) = protections(world)
     assert lifted[0] == "location-unprotected"
-    undo_decision(world.mpi, task.task_id, READER)
+    undo_decision(world.mpi, task.task_id, KEEPER)
     assert is_protected(world)
 
 

@@ -22,6 +22,7 @@ from mpi.service.review import (
 )
 from tests.service.mpi_world import (
     FEED,
+    KEEPER,
     ONE_NUMBER,
     OTHER_NUMBER,
     READER,
@@ -421,12 +422,14 @@ def test_nothing_in_the_queue_tells_where_a_protected_person_lives(world: World,
         sent = world.send(
             a_source_record(f"3{place}", organisation="RV5", nhs_number=number, **stranger, **home)
         )
-        (task,) = [task for task in world.tasks() if any(sent.record_id in side for side in task.sides)]
-        detail = get_task(world.mpi, task.task_id, READER)
-        claimed = claim_task(world.mpi, task.task_id, READER)
+        (task,) = [
+            task for task in world.tasks(by=KEEPER) if any(sent.record_id in side for side in task.sides)
+        ]
+        detail = get_task(world.mpi, task.task_id, KEEPER)
+        claimed = claim_task(world.mpi, task.task_id, KEEPER)
         assert (task.weight_millibits, detail.task.weight_millibits, claimed.weight_millibits) == (None,) * 3
         told.append(sorted((edge.weight_millibits, edge.reasons) for edge in detail.edges))
-        sheets = [sheet for sheet in read_bench(world.mpi, task.task_id, READER).sheets if sheet.side == 0]
+        sheets = [sheet for sheet in read_bench(world.mpi, task.task_id, KEEPER).sheets if sheet.side == 0]
         assert sheets
         for content in (sheet.content for sheet in sheets):
             assert (content.addresses, content.telecoms, content.gp_practice) == ((), (), None)

@@ -27,7 +27,17 @@ from mpi.service.review import (
 )
 from mpi.service.samples import draw_links, withdraw_moot
 from tests.core.matching_builders import a_number
-from tests.service.mpi_world import FEED, ONE_NUMBER, OTHER_NUMBER, READER, SECOND, World, a_source_record, at
+from tests.service.mpi_world import (
+    FEED,
+    KEEPER,
+    ONE_NUMBER,
+    OTHER_NUMBER,
+    READER,
+    SECOND,
+    World,
+    a_source_record,
+    at,
+)
 from tests.service.purge_world import purged
 from tests.service.queue_world import MANAGER, THIRD, a_doubt, a_link, of_person, the_task
 from tests.service.switch_world import switched
@@ -390,10 +400,10 @@ def test_whoever_is_protected_since_is_shown_without_a_home(world: World) -> Non
     (blind,) = drawn(world)
     world.send(replace(of_person(0, "x", nhs_number=a_number(999_100_000)), restricted=True))
 
-    (edge,) = get_task(world.mpi, blind.task_id, READER).edges
+    (edge,) = get_task(world.mpi, blind.task_id, KEEPER).edges
 
     assert {one.field for one in edge.reasons} & {"address", "phone", "practice"} == set()
-    bench = read_bench(world.mpi, blind.task_id, READER)
+    bench = read_bench(world.mpi, blind.task_id, KEEPER)
     assert {sheet.content.addresses for sheet in bench.sheets} == {()}
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from foundation.metrics import REGISTRY
 from foundation.settings import Settings
 from mpi.service.review import decide_task
 from mpi.service.samples import draw_links
-from tests.service.mpi_world import READER, World
+from tests.service.mpi_world import KEEPER, READER, World
 from tests.service.purge_world import composed
-from tests.service.queue_world import MANAGER, a_doubt, a_link, a_third, the_task
+from tests.service.queue_world import MANAGER, a_doubt, a_link, a_third, of_person, the_task
 from tests.web.mpi_client import Caller
 
 READ, WORK = frozenset({"tasks:read"}), frozenset({"tasks:read", "tasks:work"})
@@ -46,6 +47,31 @@ def caller(app: Flask) -> Caller:
 def ids(answer: Any) -> list[str]:
     assert answer.status_code == 200, answer.json
     return [task["task_id"] for task in answer.json["tasks"]]
+
+
+# Restricted people ---------------------------------------------------------------------------------------------------
+
+
+def test_tasks_about_restricted_people_are_listed_to_their_scope_alone_and_absent_by_id_to_others(
+    app: Flask, caller: Caller, world: World
+) -> None:
+    keeper = Caller(app, "keeper", scopes=WORK | {"restricted:read"})
+    ordinary, hidden = a_doubt(world, 0), a_doubt(world, 1)
+    world.send(replace(of_person(1, "a"), restricted=True))
+    tasks = [str(the_task(world, *pair, by=KEEPER).task_id) for pair in (ordinary, hidden)]
+
+    shown = [ids(one.get(QUEUE)) for one in (caller, keeper)]
+    alone = keeper.get(f"{QUEUE}?restricted=true")
+    taken = keeper.post(f"{QUEUE}/next", {"restricted": True})
+    refused = [caller.get(f"{QUEUE}?restricted=true"), caller.post(f"{QUEUE}/next", {"restricted": True})]
+    absent = [caller.get(f"{QUEUE}/{number}") for number in (tasks[1], "7")]
+
+    assert shown == [[tasks[0]], sorted(tasks)]
+    assert ids(alone) == [tasks[1]] == [taken.json["task"]["task_id"]]
+    assert [(one.status_code, one.json["code"]) for one in refused] == [(403, "scope-missing")] * 2
+    told = [{**one.json, "request_id": 0, "task_id": 0} for one in absent]
+    assert [one.status_code for one in absent] == [404, 404] and told[0] == told[1]
+    assert absent[0].headers.keys() == absent[1].headers.keys()
 
 
 # Who may -------------------------------------------------------------------------------------------------------------
