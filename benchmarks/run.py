@@ -82,6 +82,11 @@ BENCHMARKS = {
         ("--records", "10000"),
         "bringing a file into PostgreSQL's index by one switch, and linking it again",
     ),
+    "masking": Benchmark(
+        "masking.py",
+        ("--records", "2000", "--calls", "2000"),
+        "whether restricted people can be told from absent ones: match, search, queue and sorting",
+    ),
     "http-sqlite": Benchmark(
         "over_http.py", ("--records", "2000", "--requests", "200"), "match and decisions over HTTP on SQLite"
     ),
