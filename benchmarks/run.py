@@ -107,7 +107,7 @@ def main() -> None:
         options.error(f"no benchmark is called {min(unknown)}; --list says what there is")
     for name, one in BENCHMARKS.items():
         if chosen.list or not chosen.names or name in chosen.names:
-            print(f"{name:<18}{one.words}")
+            print(f"{name:<22}{one.words}")
     if chosen.list:
         return
     print(
