@@ -288,13 +288,16 @@ class Asker:
         self._line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
-    def match(self, question: Mapping[str, Any]) -> dict[str, Any]:
+    def match(self, question: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the answer, or None where the question was refused because it told too little."""
         self._line.request("POST", "/api/v1/match", json.dumps(question), self._headers)
         answer = self._line.getresponse()
         body = answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"HTTP {answer.status}")
         found: dict[str, Any] = json.loads(body)
+        if answer.status == 400 and found["code"] == "match-input-too-little":
+            return None  # a newborn's or a stranger's record that tells too little to be asked about
+        if answer.status != 200:
+            raise RuntimeError(f"HTTP {answer.status} {found.get('code')}")
         return found
 
 
@@ -363,8 +366,9 @@ def ask_at_rate(
                 return
             time.sleep(max(0.0, at - time.perf_counter()))
             answer = asker.match(question)
-            times.append((time.perf_counter() - at) * 1000)
-            complete.append(answer["search_complete"])
+            if answer is not None:
+                times.append((time.perf_counter() - at) * 1000)
+                complete.append(answer["search_complete"])
 
     watch = Watch(server=service.server, postgresql=service.postmaster)
     hands = [threading.Thread(target=work, args=(token,)) for token in service.tokens]
@@ -443,8 +447,9 @@ def _press(
             if began >= until:
                 return
             answer = asker.match(questions[number % len(questions)])
-            times.append((time.perf_counter() - began) * 1000)
-            complete.append(answer["search_complete"])
+            if answer is not None:
+                times.append((time.perf_counter() - began) * 1000)
+                complete.append(answer["search_complete"])
 
     answers.put("ready")
     go.wait()
@@ -489,8 +494,10 @@ def _asked(service: Service, questions: Sequence[dict[str, Any]]) -> dict[str, A
     watch = Watch(server=service.server, postgresql=service.postmaster)
     for question in questions:
         began = time.perf_counter()
-        complete.append(asker.match(question)["search_complete"])
-        times.append((time.perf_counter() - began) * 1000)
+        answer = asker.match(question)
+        if answer is not None:
+            times.append((time.perf_counter() - began) * 1000)
+            complete.append(answer["search_complete"])
     return {**_answers(times, complete), **_spent(watch.read(), len(times))}
 
 

@@ -487,7 +487,7 @@ def wait_until_ready(url: str, process: "subprocess.Popen[bytes]", seconds: floa
         try:
             if requests.get(url, timeout=5).status_code == 200:
                 return
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             pass
         time.sleep(0.2)
     raise TimeoutError(f"{url} did not become ready")

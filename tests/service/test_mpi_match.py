@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import event
 
 from foundation.auth.users import create_user
 from foundation.clock import FixedClock
@@ -437,3 +438,16 @@ def test_an_operator_is_told_to_name_an_account(world: World) -> None:
     spoken = CliRunner().invoke(cli, ("why", str(one.record_id)), obj=SimpleNamespace(mpi=mpi))
 
     assert "name an account with --by" in spoken.stdout
+
+
+def test_a_match_takes_few_statements_however_many_it_finds(world: World) -> None:
+    for place in range(8):
+        world.send(a_source_record(f"{place}", given="Ada" if place else "Adam", line=f"{place} High Street"))
+    sent: list[str] = []
+    event.listen(world.mpi.db.engine, "before_cursor_execute", lambda *told: sent.append(told[2]))
+
+    answer = ask(world)
+
+    assert answer.candidates
+    statements = [one for one in sent if not one.startswith("BEGIN")]
+    assert len(statements) <= (5 if world.mpi.db.is_sqlite else 3), statements

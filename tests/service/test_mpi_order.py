@@ -10,24 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 
 from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.directory import Organisation, put_organisation
 from foundation.errors import Conflict
 from mpi.feeds.delimited import Row, read_rows
-from mpi.matching import build_model, load_model
+from mpi.matching import PairWeight, build_model, load_model
 from mpi.records import RecordKey, SourceRecord
 from mpi.sample import write_sample
 from mpi.service import link
 from mpi.service.census import index_groups, verify_index
 from mpi.service.context import Forms, Mpi
+from mpi.service.evidence import weigh_pair, weight_of
+from mpi.service.graph import survey
 from mpi.service.link import link_record, link_records, link_waiting
 from mpi.service.load import load_records
 from mpi.service.receive import receive_record
 from mpi.service.renew import renew_index
 from mpi.store import records as records_store
+from mpi.store.graph import read_edges
 from tests.core.pure_pipeline import Population, linked
 from tests.service.mpi_world import (
     FEED,
@@ -249,6 +252,40 @@ def test_statements_for_a_chunk_do_not_grow_with_its_records(
     many = counter.count - few
 
     assert many <= few + 40
+
+
+def test_a_stored_edge_says_what_weighing_its_pair_says(
+    db: Database, clock: FixedClock, sample: list[SourceRecord]
+) -> None:
+    mpi = an_index(db, clock, sample)
+    load(mpi, sample[:400], 200)
+    with db.read() as tx:
+        ids = [number for (number,) in tx.execute(text("select record_id from source_record"))]
+        forms = mpi.forms_of(records_store.read_records(tx, ids).values())
+        edges = read_edges(tx, ids)
+
+    assert len(edges) > 50
+    for (low, high), edge in edges.items():
+        assert weight_of(edge) == PairWeight.of(weigh_pair(forms[low], forms[high], mpi.model).score)
+
+
+def test_an_edge_of_a_record_that_changed_since_it_was_searched_is_not_believed(
+    db: Database, clock: FixedClock
+) -> None:
+    world = World(db, clock)
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER), at(1))
+    other = world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER), at(1))
+
+    def stands() -> bool:
+        with db.read() as tx:
+            found = survey(tx, world.mpi.model, [one.record_id], {}, ())
+        return found.stands(one.record_id, other.record_id)
+
+    assert stands()
+    world.send(a_source_record("1", nhs_number=ONE_NUMBER, phone="07700900111"), at(2), link=False)
+    assert not stands()
+    link_waiting(world.mpi)
+    assert stands()
 
 
 # Many hands ----------------------------------------------------------------------------------------------------------
