@@ -197,6 +197,8 @@ def test_without_the_bulk_packages_one_line_says_what_to_install(
     path.write_text("organisation,system,local_id\n", encoding="utf-8")
     for name in [name for name in sys.modules if name.startswith("mpi.bulk")]:
         monkeypatch.delitem(sys.modules, name)
+    # Imported again it is another module; the package has the one that was there back afterwards.
+    monkeypatch.setattr(mpi, "bulk", mpi.bulk)
     monkeypatch.setitem(sys.modules, "duckdb", None)
 
     result = run(str(path), "--out", str(tmp_path / "out"))
