@@ -2047,8 +2047,10 @@ def _in_a_line(one: ToldValue) -> str:
         return parse_nhs_number(one.value).spaced()
     if not isinstance(one.value, Mapping):
         return str(one.value)
-    parts = (part if isinstance(part, str) else ", ".join(part) for part in one.value.values())
-    return ", ".join(parts)
+    # A name is read in one go, an address item by item.
+    between = " " if one.name == "name" else ", "
+    parts = (part if isinstance(part, str) else between.join(part) for part in one.value.values())
+    return between.join(parts)
 
 
 def _value_as_json(one: ToldValue) -> dict[str, Any]:

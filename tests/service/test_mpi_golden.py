@@ -271,8 +271,9 @@ def test_the_command_tells_the_golden_view_in_words_and_as_json(world: World) ->
     wrong = [run("--golden", "--identifier", "card", "A1"), run(str(one), "--by", "anne")]
 
     assert spoken.exit_code == 0, spoken.output
-    assert "NHS number: claimed" in spoken.stdout and "Amara, Grace, Okafor" in spoken.stdout
+    assert "NHS number: claimed" in spoken.stdout and "Amara Grace Okafor" in spoken.stdout
     assert parse_nhs_number(ONE_NUMBER).spaced() in spoken.stdout
+    assert "9 Brick Lane, London, SE5 8AZ" in spoken.stdout
     assert "RV5 pas" in spoken.stdout and "0 agree, 2 differ" in spoken.stdout
     (address,) = [value for value in as_json["values"] if value["field"] == "address"]
     assert address["value"] == {"lines": ["9 Brick Lane"], "city": "London", "postcode": "SE5 8AZ"}
