@@ -198,6 +198,9 @@ def test_after_signing_out_the_way_back_shows_nothing(visit: Visit):
     visitor.sign_in("supervisor")
     expect(visitor.page.get_by_text(LONG_NAME).first).to_be_visible()
     visitor.page.get_by_role("button", name="Sign out").click()
+    # There is a way back once the page has come.
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Sign in")
+    visitor.page.wait_for_load_state()
 
     visitor.page.go_back()
 
