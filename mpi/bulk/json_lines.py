@@ -15,14 +15,13 @@ import pyarrow.parquet as pq
 
 from foundation.errors import Invalid
 from mpi.records import TEXTS, SourceRecord
+from mpi.records.validate import MAX_ITEMS
 
 LONGEST_LINE = 1_048_576
 ROWS_AT_ONCE = 50_000
-MOST_OF_ONE = 20
-"""Names, addresses, numbers of one record; ``mpi.records`` refuses more."""
 
 _LISTS = ("identifiers", "names", "addresses", "telecoms")
-_NEXT = ("", *(f"_{number}" for number in range(2, MOST_OF_ONE + 1)))
+_NEXT = ("", *(f"_{number}" for number in range(2, MAX_ITEMS + 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +166,7 @@ def _row_of(document: Mapping[str, Any]) -> dict[str, str]:
     }
     contacts = {"phone": 0, "email": 0}
     for name in _LISTS:
-        if len(getattr(record, name)) > MOST_OF_ONE:
+        if len(getattr(record, name)) > MAX_ITEMS:
             raise Invalid("too-many-items", field=name)
     for suffix, identifier in zip(_NEXT, record.identifiers, strict=False):
         row |= {f"identifier_system{suffix}": identifier.system, f"identifier{suffix}": identifier.value}

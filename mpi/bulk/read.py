@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from foundation.delimited import Rows, delimiter_of
 from foundation.errors import Invalid
-from mpi.bulk.json_lines import write_columns
+from mpi.bulk.json_lines import LONGEST_LINE, write_columns
 from mpi.bulk.sql import quoted
 
 NameColumns = Callable[[Sequence[str]], Sequence[str | None]]
 """From a file's headings to our columns, None for one that is not wanted; refuses what it does not know."""
 
 PARQUET, JSON_LINES = (".parquet", ".pq"), (".ndjson", ".jsonl")
-_LONGEST_LINE = 1_048_576
 
 SetAside = dict[tuple[int, int], tuple[str, str | None]]
 """Rows that cannot be read, by file and number: why, and the field at fault where it is known."""
@@ -188,7 +187,7 @@ def _opened(path: Path) -> tuple[list[str], str]:
     source = (
         f"read_csv({at}, auto_detect = false, header = true, delim = {quoted(delimiter)}, quote = '\"', escape = '\"', "
         f"columns = {{{named}}}, null_padding = false, ignore_errors = true, store_rejects = true, "
-        f"rejects_limit = 0, max_line_size = {_LONGEST_LINE})"
+        f"rejects_limit = 0, max_line_size = {LONGEST_LINE})"
     )
     return headings, source
 
