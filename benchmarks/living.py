@@ -59,6 +59,7 @@ from mpi.service.load import LOADER, load_records  # noqa: E402
 from mpi.service.receive import receive_record  # noqa: E402
 from mpi.store import records as record_store  # noqa: E402
 
+_MATCH = "/api/v1/match"
 _ASKERS = 8
 """Systems that ask, since the rate limit is for each: so many may ask 800 times a second together."""
 _GIVEN, _FAMILY, _BORN = "Quillon", "Zabrowskaya", "1971-03-04"
@@ -115,14 +116,14 @@ def measure(chosen: argparse.Namespace, database: Database, path: Path, folder: 
             plain.execute(text("vacuum analyze"))
     with database.read() as tx:
         records = tx.execute(text("select count(*) from source_record")).scalar_one()
-        postmaster = _parent_of(tx.execute(text("select pg_backend_pid()")).scalar_one())
+        postmaster = parent_of(tx.execute(text("select pg_backend_pid()")).scalar_one())
     rng = random.Random(chosen.seed)
     rows = _draw(path, 4 * chosen.arrivals + 4_000, rng)
     stages: dict[str, dict[str, Any]] = {}
     if "link" in chosen.only:
         stages |= linking(index, postmaster, arrivals(rows, chosen.arrivals, rng))
     if "match" in chosen.only or "crowds" in chosen.only:
-        with a_service(chosen, database, folder, postmaster) as service:
+        with a_service(chosen.processes, database, folder, postmaster) as service:
             questions = [description_of(row) for row in rows if _is_told(row)]
             if "match" in chosen.only:
                 stages |= matching(service, chosen, questions)
@@ -205,7 +206,7 @@ def linking(index: Mpi, postmaster: int, records: list[SourceRecord]) -> dict[st
     def keep(one: SourceRecord) -> None:
         ids.append(receive_record(index, one, LOADER, link=False).record_id)
 
-    with _counting(index.db, counter):
+    with counting(index.db, counter):
         for one in apart[:20]:
             keep(one)
         kept, counter["T1"] = len(ids), counter.total()
@@ -239,7 +240,7 @@ def _timed(postmaster: int, about: Sequence[Any], act: Callable[[Any], Any]) -> 
 
 
 @contextmanager
-def _counting(database: Database, counter: Counter[str]) -> Iterator[None]:
+def counting(database: Database, counter: Counter[str]) -> Iterator[None]:
     def sent(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         counter[statement] += 1
 
@@ -277,20 +278,29 @@ def _matching_alone(index: Mpi, records: Sequence[SourceRecord]) -> dict[str, An
 class Service:
     """The service under measurement: its address, the processes whose CPU is counted, and a token for each system that asks."""
 
-    def __init__(self, port: int, server: int, postmaster: int, tokens: list[str]) -> None:
-        self.port, self.server, self.postmaster, self.tokens = port, server, postmaster, tokens
+    def __init__(
+        self, port: int, server: int, postmaster: int, tokens: list[str], path: str = _MATCH
+    ) -> None:
+        self.port, self.server, self.postmaster, self.tokens, self.path = (
+            port,
+            server,
+            postmaster,
+            tokens,
+            path,
+        )
 
 
 class Asker:
     """One connection that is kept open."""
 
-    def __init__(self, port: int, token: str) -> None:
+    def __init__(self, port: int, token: str, path: str = _MATCH) -> None:
         self._line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._path = path
 
-    def match(self, question: Mapping[str, Any]) -> dict[str, Any] | None:
+    def ask(self, question: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the answer, or None where the question was refused because it told too little."""
-        self._line.request("POST", "/api/v1/match", json.dumps(question), self._headers)
+        self._line.request("POST", self._path, json.dumps(question), self._headers)
         answer = self._line.getresponse()
         body = answer.read()
         found: dict[str, Any] = json.loads(body)
@@ -303,8 +313,15 @@ class Asker:
 
 @contextmanager
 def a_service(
-    chosen: argparse.Namespace, database: Database, folder: Path, postmaster: int
+    processes: int,
+    database: Database,
+    folder: Path,
+    postmaster: int,
+    *,
+    path: str = _MATCH,
+    organisation: str | None = None,
 ) -> Iterator[Service]:
+    """Serve an index, with some systems that may ask: for an organisation, or for one that has records."""
     with socket.create_server(("127.0.0.1", 0)) as line:
         port = line.getsockname()[1]
     base_url = f"http://127.0.0.1:{port}"
@@ -314,24 +331,24 @@ def a_service(
         "MPI_HOME": str(folder / "home"),
         "MPI_PORT": str(port),
         "MPI_LOG_LEVEL": "ERROR",
-        "MPI_WEB_PROCESSES": str(chosen.processes),
+        "MPI_WEB_PROCESSES": str(processes),
         "PYTHONPATH": str(ROOT),
     }
     for name in ("REDIS_URL", "MIGRATOR_DATABASE_URL"):
         env.pop(name, None)
     key = RSAKey.generate_key(2048, {"kid": f"bench-{time.time_ns()}"})
     with database.write() as tx:
-        organisation = tx.execute(text("select organisation from source_record limit 1")).scalar_one()
+        if organisation is None:
+            organisation = tx.execute(text("select organisation from source_record limit 1")).scalar_one()
         for place in range(_ASKERS):
             if clients.find_client(tx, f"bench-{place}") is None:
                 now = SystemClock().now()
-                clients.create_client(
-                    tx, now, f"bench-{place}", "Benchmark", organisation, frozenset({"match"})
-                )
+                scopes = frozenset({"match", "decisions", "releases", "redeem"})
+                clients.create_client(tx, now, f"bench-{place}", "Benchmark", organisation, scopes)
             clients.add_client_key(tx, SystemClock().now(), f"bench-{place}", key.as_dict(private=False))
     with serving(env, base_url) as process:
         tokens = [ServiceClient(base_url, f"bench-{place}", key).token() for place in range(_ASKERS)]
-        yield Service(port, process.pid, postmaster, tokens)
+        yield Service(port, process.pid, postmaster, tokens, path)
 
 
 def matching(
@@ -355,20 +372,20 @@ def ask_at_rate(
     for place in range(int(rate * seconds)):
         due.put((began + place / rate, questions[place % len(questions)]))
     times: list[float] = []
-    complete: list[bool] = []
+    told: list[Any] = []
 
     def work(token: str) -> None:
-        asker = Asker(service.port, token)
+        asker = Asker(service.port, token, service.path)
         while True:
             try:
                 at, question = due.get_nowait()
             except Empty:
                 return
             time.sleep(max(0.0, at - time.perf_counter()))
-            answer = asker.match(question)
+            answer = asker.ask(question)
             if answer is not None:
                 times.append((time.perf_counter() - at) * 1000)
-                complete.append(answer["search_complete"])
+                told.append(_told(answer))
 
     watch = Watch(server=service.server, postgresql=service.postmaster)
     hands = [threading.Thread(target=work, args=(token,)) for token in service.tokens]
@@ -376,17 +393,23 @@ def ask_at_rate(
         hand.start()
     for hand in hands:
         hand.join()
-    return {**_answers(times, complete), **_spent(watch.read(), len(times))}
+    return {**_answers(times, told), **_spent(watch.read(), len(times))}
 
 
-def _answers(times: Sequence[float], complete: Sequence[bool]) -> dict[str, Any]:
+def _told(answer: Mapping[str, Any]) -> Any:
+    """Return what is counted of an answer: a decision's outcome, or whether a search was complete."""
+    return answer["outcome"] if "outcome" in answer else answer["search_complete"]
+
+
+def _answers(times: Sequence[float], told: Sequence[Any]) -> dict[str, Any]:
+    outcomes = dict(Counter(one for one in told if isinstance(one, str)).most_common())
     parts = statistics.quantiles(times, n=100)
     return {
         "requests": len(times),
         "p50_ms": round(statistics.median(times), 1),
         "p95_ms": round(parts[94], 1),
         "p99_ms": round(parts[98], 1),
-        "search_complete": round(sum(complete) / len(complete), 4),
+        **({"answers": outcomes} if outcomes else {"search_complete": round(sum(told) / len(told), 4)}),
     }
 
 
@@ -404,7 +427,8 @@ def ask_as_fast_as_may_be(
     processes = [
         spawn.Process(
             target=_press,
-            args=(service.port, service.tokens[place::2], questions[place::2], hands, seconds, go, answers),
+            args=(service.port, service.path, service.tokens[place::2], questions[place::2], hands)
+            + (seconds, go, answers),
         )
         for place in range(2)
     ]
@@ -414,21 +438,22 @@ def ask_as_fast_as_may_be(
         answers.get()
     watch = Watch(server=service.server, postgresql=service.postmaster)
     go.set()
-    told = [answers.get() for _ in processes]
+    parts = [answers.get() for _ in processes]
     spent = watch.read()
     for process in processes:
         process.join()
-    spent["client"] = sum(one["cpu"] for one in told)
-    times = [ms for one in told for ms in one["times"]]
+    spent["client"] = sum(one["cpu"] for one in parts)
+    times = [ms for one in parts for ms in one["times"]]
     return {
         "a_second": round(len(times) / spent["wall"], 1),
-        **_answers(times, [one for part in told for one in part["complete"]]),
+        **_answers(times, [one for part in parts for one in part["told"]]),
         **_spent(spent, len(times)),
     }
 
 
 def _press(
     port: int,
+    path: str,
     tokens: list[str],
     questions: list[dict[str, Any]],
     hands: int,
@@ -437,19 +462,19 @@ def _press(
     answers: Any,
 ) -> None:
     times: list[float] = []
-    complete: list[bool] = []
+    told: list[Any] = []
     until = 0.0
 
     def work(place: int) -> None:
-        asker = Asker(port, tokens[place % len(tokens)])
+        asker = Asker(port, tokens[place % len(tokens)], path)
         for number in range(place, 10**9, hands):
             began = time.perf_counter()
             if began >= until:
                 return
-            answer = asker.match(questions[number % len(questions)])
+            answer = asker.ask(questions[number % len(questions)])
             if answer is not None:
                 times.append((time.perf_counter() - began) * 1000)
-                complete.append(answer["search_complete"])
+                told.append(_told(answer))
 
     answers.put("ready")
     go.wait()
@@ -460,7 +485,7 @@ def _press(
         thread.start()
     for thread in threads:
         thread.join()
-    answers.put({"times": times, "complete": complete, "cpu": time.process_time() - before})
+    answers.put({"times": times, "told": told, "cpu": time.process_time() - before})
 
 
 # Crowded corners -----------------------------------------------------------------------------------------------------
@@ -489,16 +514,16 @@ def crowds(
 
 def _asked(service: Service, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Ask one after the other."""
-    asker = Asker(service.port, service.tokens[0])
-    times, complete = [], []
+    asker = Asker(service.port, service.tokens[0], service.path)
+    times, told = [], []
     watch = Watch(server=service.server, postgresql=service.postmaster)
     for question in questions:
         began = time.perf_counter()
-        answer = asker.match(question)
+        answer = asker.ask(question)
         if answer is not None:
             times.append((time.perf_counter() - began) * 1000)
-            complete.append(answer["search_complete"])
-    return {**_answers(times, complete), **_spent(watch.read(), len(times))}
+            told.append(_told(answer))
+    return {**_answers(times, told), **_spent(watch.read(), len(times))}
 
 
 def _question(record: SourceRecord | None) -> dict[str, Any]:
@@ -628,7 +653,7 @@ def _hub(
     }
 
 
-def _parent_of(pid: int) -> int:
+def parent_of(pid: int) -> int:
     """Return the postmaster of a backend, which must run on this machine."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 

@@ -35,7 +35,7 @@ from examples.client import ServiceClient  # noqa: E402
 from examples.journey import wait_until_ready  # noqa: E402
 
 _COMMAND = [sys.executable, "-c", "import app; app.mpi_command()"]
-_ASKER = "RRV"
+ASKER = "RRV"
 
 
 def main() -> None:
@@ -98,7 +98,7 @@ def measure(chosen: argparse.Namespace, folder: Path, url: str, postmaster: int 
         found.clear()
         questions = {"match": asked(match, drawn, server.pid, postmaster)}
         for person in found[::2]:
-            cared_for = {"person_id": person, "kind": "admission", "organisation": _ASKER}
+            cared_for = {"person_id": person, "kind": "admission", "organisation": ASKER}
             client.post("/api/v1/relationships", cared_for)
 
         def decide(person: str) -> str:
@@ -168,7 +168,7 @@ def question_about(person_id: str) -> dict[str, Any]:
         "purpose": "TREAT",
         "categories": ["medication", "letters", "allergies"],
         "identified_by": "confirmed-match",
-        "user": {"user_id": "bench", "role": "R8000", "organisation": _ASKER, "assurance": 3},
+        "user": {"user_id": "bench", "role": "R8000", "organisation": ASKER, "assurance": 3},
     }
 
 

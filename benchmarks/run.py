@@ -47,6 +47,11 @@ BENCHMARKS = {
         ("--records", "5000", "--arrivals", "200", "--seconds", "5", "--crowd", "300", "--hub", "300"),
         "the living index on PostgreSQL: linking one by one, matches over HTTP, and crowded corners",
     ),
+    "deciding": Benchmark(
+        "deciding.py",
+        ("--records", "5000", "--people", "100", "--seconds", "5", "--redemptions", "50"),
+        "decisions and redemptions over HTTP on PostgreSQL, with directives, relationships and agreements as in life",
+    ),
     "audit-sqlite": Benchmark(
         "audit.py", ("--rows", "20000"), "sealing audit rows, proving and verifying them, on SQLite"
     ),

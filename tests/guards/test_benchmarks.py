@@ -62,6 +62,7 @@ def test_an_unknown_name_is_refused():
         "bulk/on_spark.py",
         "bulk/stages.py",
         "bulk/train.py",
+        "deciding.py",
         "load.py",
         "masking.py",
         "over_http.py",
