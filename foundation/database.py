@@ -148,6 +148,8 @@ class Database:
             try:
                 yield tx
             finally:
+                if not self.is_sqlite:
+                    _roll_back_quietly(tx)
                 tx.rollback()
 
     @contextmanager
@@ -213,6 +215,19 @@ def _begin(tx: Connection) -> None:
     """Begin at once: what the driver is told directly, as COPY is, does not begin the transaction that ``commit`` ends."""
     if not tx.in_transaction():
         tx.begin()
+
+
+def _roll_back_quietly(tx: Connection) -> None:
+    """End a transaction that wrote nothing.
+
+    The driver's own way forgets every statement that the connection has prepared, since a transaction that is rolled back may have made
+    what they are about.
+    """
+    if tx.invalidated or not tx.in_transaction():
+        return
+    line = cast("psycopg.Connection[Any]", tx.connection.driver_connection).pgconn
+    if line.transaction_status == psycopg.pq.TransactionStatus.INTRANS:
+        line.exec_(b"ROLLBACK")
 
 
 def _commit(tx: Connection) -> None:
@@ -306,7 +321,19 @@ def array_of(numbers: Iterable[int]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def lock(tx: Connection, space: int, ids: Iterable[int], *, shared: bool = False, wait: bool = True) -> bool:
+PLANNED_ONCE = "set_config('plan_cache_mode', 'force_generic_plan', true)"
+"""A column that has PostgreSQL plan what follows in the transaction once a connection rather than once a call."""
+
+
+def lock(
+    tx: Connection,
+    space: int,
+    ids: Iterable[int],
+    *,
+    shared: bool = False,
+    wait: bool = True,
+    plan_once: bool = False,
+) -> bool:
     """Hold the advisory locks of these ids until the transaction ends, taken in one order by all, by a statement of their own.
 
     SQLite needs none: a write transaction is the only one. Shared locks are for those who decide, exclusive ones for those who
@@ -314,6 +341,7 @@ def lock(tx: Connection, space: int, ids: Iterable[int], *, shared: bool = False
 
     Args:
         wait: False to give up where one of them is not free; the answer says whether all are held, and then some may be.
+        plan_once: for what follows in the transaction, as ``PLANNED_ONCE``.
     """
     if tx.dialect.name == "sqlite":
         return True
@@ -322,8 +350,8 @@ def lock(tx: Connection, space: int, ids: Iterable[int], *, shared: bool = False
     # PostgreSQL hands out the elements of an array in their order, and calls a function of each before it goes on to the next.
     held = tell(
         tx,
-        f"SELECT {function}_shared(%s::bigint) UNION ALL "  # noqa: S608
-        f"SELECT {function}{'_shared' if shared else ''}(key) FROM unnest(%s::bigint[]) AS key",
+        f"SELECT {function}_shared(%s::bigint), {PLANNED_ONCE if plan_once else 'NULL'} UNION ALL "  # noqa: S608
+        f"SELECT {function}{'_shared' if shared else ''}(key), NULL FROM unnest(%s::bigint[]) AS key",
         (space_key(space), array_of(sorted({_lock_key(space, one) for one in ids}))),
     ).fetchall()
     return wait or all(row[0] for row in held)

@@ -4,8 +4,10 @@ An expression that is put together on every call costs more CPU than PostgreSQL 
 itself (docs/measurements.md). On PostgreSQL lists go as arrays, so that no text grows with them and each is prepared once.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -13,6 +15,7 @@ from sqlalchemy import BigInteger, Boolean, Connection, Integer, LargeBinary, Ta
 
 from foundation.database import (
     LOCK_COMPONENT,
+    PLANNED_ONCE,
     Json,
     UtcDateTime,
     array_of,
@@ -24,7 +27,6 @@ from foundation.database import (
 )
 
 _HOLD_INDEX = f"pg_try_advisory_xact_lock_shared({space_key(LOCK_COMPONENT)})"
-_PLANNED_ONCE = "set_config('plan_cache_mode', 'force_generic_plan', true)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,22 @@ class Statement:
         ``{plan_once}``, a column that says nothing, has PostgreSQL plan what follows in the transaction once a connection rather than once
         a call. It is for statements that an index answers whatever they are asked about. ``{hold_index}`` is true if the whole space of
         components is held, as ``lock_space`` does without waiting; ``{for_no_key}`` holds rows against other writers.
+
+        ``{given}`` is where a plain value stands, and ``{each_text}`` a table of texts (``value``), given as ``listed_texts`` writes them.
+        ``{rows_of}`` and ``{row}`` write rows as a JSON list of lists, in no order, which ``told_rows`` reads.
         """
         return cls(
             words.format(
                 among="= ANY(%s::bigint[])",
                 beside="<> ALL(%s::bigint[])",
-                plan_once=_PLANNED_ONCE,
+                plan_once=PLANNED_ONCE,
                 hold_index=_HOLD_INDEX,
                 for_no_key=" FOR NO KEY UPDATE",
+                given="%s",
+                each_text="unnest(%s::text[]) AS each_text (value)",
+                materialised="MATERIALIZED",
+                rows_of="json_agg",
+                row="json_build_array",
             ),
             words.format(
                 among="IN (SELECT value FROM json_each(?))",
@@ -59,6 +69,11 @@ class Statement:
                 plan_once="NULL",
                 hold_index="1",
                 for_no_key="",
+                given="?",
+                each_text="json_each(?) AS each_text",
+                materialised="",
+                rows_of="json_group_array",
+                row="json_array",
             ),
         )
 
@@ -77,6 +92,22 @@ class Statement:
 def text_array(texts: Iterable[str]) -> str:
     """Write texts as PostgreSQL writes an array."""
     return _array(_quoted, texts)
+
+
+def listed_texts(tx: Connection, texts: Collection[str]) -> str:
+    """Write texts as one value of a statement."""
+    return json.dumps(list(texts)) if tx.dialect.name == "sqlite" else text_array(texts)
+
+
+def told_rows(told: Any) -> list[Any]:
+    """Read what ``{rows_of}`` or ``{row}`` wrote: a driver may hand it on as text. None is of no rows."""
+    return json.loads(told) if isinstance(told, str) else told or []
+
+
+def told_instant(told: str) -> datetime:
+    """Read an instant inside such a row, as either database writes it there."""
+    found = datetime.fromisoformat(told)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def json_list(numbers: Iterable[int]) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import prod
 
@@ -18,12 +18,11 @@ from consent.facts import (
     Subject,
 )
 from consent.service.context import Consent
-from consent.store import agreements as agreement_store
-from consent.store import care as care_store
-from consent.store.directives import read_directives_of
-from consent.store.organisations import Organisations, read_organisations
+from consent.store.facts import OnRecord, read_facts
+from consent.store.organisations import Organisations
 from mpi.service.life import life_of
-from mpi.service.persons import Resolution, bound_with, doubted_organisations, resolve_person
+from mpi.service.persons import Resolution
+from mpi.service.whole import WholePerson, binding_of, doubted_of, far_records
 
 log = logging.getLogger(__name__)
 
@@ -136,13 +135,21 @@ def sources_of(resolution: Resolution) -> tuple[str, ...]:
     )
 
 
+class FactsUnreadable(Exception):
+    """Facts could not be read, and the transaction may be good for nothing more: take another, in which a denial can be audited."""
+
+
 def read_case(
-    tx: Connection, consent: Consent, resolution: Resolution, actor: Actor, request: Request, asked_id: int
+    tx: Connection, consent: Consent, whole: WholePerson, actor: Actor, request: Request, asked_id: int
 ) -> Reading:
     """Read the facts. The caller holds the person's lock and resolved the person after taking it.
 
-    A fact that cannot be read is named in ``unreadable`` and leads to a denial: silence is not permission.
+    Of a person who is not readable nothing is read, which is named in ``unreadable`` and leads to a denial: silence is not permission.
+
+    Raises:
+        FactsUnreadable: a fact could not be read. The caller asks again about the person as one who is not readable.
     """
+    resolution = whole.resolution
     nothing_known = CaseFile(
         at=consent.clock.now(),
         subject=Subject(resolution.person_id or asked_id, resolution.state, resolution.epoch),
@@ -150,41 +157,43 @@ def read_case(
         request=request,
         unreadable=frozenset({"facts"}),
     )
+    if not whole.is_readable:
+        return Reading(nothing_known, Organisations())
     try:
-        # A savepoint, so that a failed read leaves a transaction in which the denial can still be audited.
-        with tx.begin_nested():
-            return _read(tx, consent, resolution, nothing_known)
+        return _read(tx, consent, whole, nothing_known)
     except Exception as error:  # whatever the fault, the answer is a denial
         log.error("facts unreadable", extra={"fault": type(error).__name__})
-        return Reading(nothing_known, Organisations())
+        raise FactsUnreadable from error
 
 
-def _read(tx: Connection, consent: Consent, resolution: Resolution, bare: CaseFile) -> Reading:
-    actor, request = bare.actor, bare.request
-    sources = {cell.source for cell in request.cells}
-    organisations = read_organisations(tx, {actor.organisation, *sources})
+def _read(tx: Connection, consent: Consent, whole: WholePerson, bare: CaseFile) -> Reading:
+    actor, request, resolution = bare.actor, bare.request, whole.resolution
+    # Of someone who is not there the same is read, and found empty: how long an answer takes must not tell an absent
+    # person from a hidden one.
+    person_id = resolution.person_id or bare.subject.person_id
+    binding = binding_of(tx, whole)
+    on_record = read_facts(
+        tx,
+        consent.known_agreements,
+        person_id=person_id,
+        record_ids=resolution.record_ids or (person_id,),
+        far_ids=far_records(tx, whole, binding),
+        sources={cell.source for cell in request.cells},
+        organisation=actor.organisation,
+        user_id=actor.user_id,
+    )
+    organisations = on_record.organisations
+    directives = _directives(on_record)
+    # Another server's clock may be ahead: what is on record has been said, so the decision is no earlier than that.
+    at = max([bare.at, *(directive.recorded_at for directive in directives)])
+    is_doubtful = at - bare.at > CLOCK_TOLERANCE
+    life = life_of(consent.mpi, whole.members, at.date())
     common = {
         "actor": actor,
         "request": request,
         "sources": organisations.settings,
         "lineages": organisations.lineages,
     }
-    # Of someone who is not there the same is read, and found empty: how long an answer takes must not tell an absent
-    # person from a hidden one.
-    person_id = resolution.person_id or bare.subject.person_id
-    members = resolution.record_ids or (person_id,)
-    consumer = organisations.lineages[actor.organisation]
-    directives, is_bound_too_widely = _directives(tx, person_id, members)
-    # Another server's clock may be ahead: what is on record has been said, so the decision is no earlier than that.
-    at = max([bare.at, *(directive.recorded_at for directive in directives)])
-    is_doubtful = at - bare.at > CLOCK_TOLERANCE
-    life = life_of(tx, consent.mpi, person_id, at.date())
-    agreements = agreement_store.read_agreements_for(tx, consumer, at)
-    relationships = care_store.read_relationships(tx, members, consumer)
-    opt_out = care_store.read_opt_out(tx, members)
-    emergency = care_store.read_grant(
-        tx, members, person_id, user_id=actor.user_id, organisation=actor.organisation
-    )
     if not resolution.is_current:
         nobody = Subject(person_id, resolution.state)
         return Reading(CaseFile(at=bare.at, subject=nobody, **common), organisations)  # type: ignore[arg-type]
@@ -199,33 +208,26 @@ def _read(tx: Connection, consent: Consent, resolution: Resolution, bare: CaseFi
                 is_restricted=resolution.restricted,
                 is_deceased=life.is_deceased,
                 age_years=life.age_years,
-                warned_sources=doubted_organisations(tx, resolution),
+                warned_sources=doubted_of(tx, whole),
             ),
             directives=directives,
-            agreements=agreements,
-            relationships=relationships,
-            opt_out=opt_out,
-            emergency=emergency,
+            agreements=tuple(one for one in on_record.agreements if one.is_in_force(at)),
+            relationships=on_record.relationships,
+            opt_out=on_record.opt_out,
+            emergency=on_record.emergency,
             **common,  # type: ignore[arg-type]
         ),
         organisations,
-        is_bound_too_widely,
+        binding.alarm,
     )
 
 
-def _directives(
-    tx: Connection, person_id: int, members: Collection[int]
-) -> tuple[tuple[Directive, ...], bool]:
+def _directives(on_record: OnRecord) -> tuple[Directive, ...]:
     """Every directive that binds the person: anchored to its own records, or one hop away over an open task."""
-    own = {d.row.directive_id: d.as_fact() for d in read_directives_of(tx, members)}
-    binding = bound_with(tx, person_id)
-    far: set[int] = set()
-    for other in binding.person_ids:
-        if other != person_id:
-            far.update(resolve_person(tx, other).record_ids)
-    hopping = {
-        d.row.directive_id: d.as_fact(via_task=True)
-        for d in read_directives_of(tx, far)
-        if d.row.kind in _HOPPING and d.row.directive_id not in own
-    }
-    return (*own.values(), *hopping.values()), binding.alarm
+    own = {directive.directive_id for directive in on_record.directives}
+    hopping = (
+        replace(directive, via_task=True)
+        for directive in on_record.far_directives
+        if directive.kind in _HOPPING and directive.directive_id not in own
+    )
+    return (*on_record.directives, *hopping)

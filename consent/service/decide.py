@@ -18,6 +18,7 @@ from foundation.audit import AuditReceipt
 from foundation.ids import format_id, new_id
 from foundation.principal import Principal
 from mpi.service.persons import Resolution
+from mpi.service.whole import WholePerson
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,9 @@ def decide(consent: Consent, ask: Ask, by: Principal) -> Answer:
     """
     actor = actor_of(by, ask.user)
 
-    def act(tx: Connection, resolution: Resolution) -> Answer:
-        decided = decide_in(tx, consent, resolution, ask, actor)
-        receipt = audit_decision(tx, consent, resolution, ask, actor, by, decided)
+    def act(tx: Connection, whole: WholePerson) -> Answer:
+        decided = decide_in(tx, consent, whole, ask, actor)
+        receipt = audit_decision(tx, consent, whole.resolution, ask, actor, by, decided)
         return Answer(decided.decision_id, decided.decision, decided.shown, receipt)
 
     return decide_under_lock(consent, ask.person_id, act)
@@ -66,7 +67,7 @@ def decide(consent: Consent, ask: Ask, by: Principal) -> Answer:
 def decide_in(
     tx: Connection,
     consent: Consent,
-    resolution: Resolution,
+    whole: WholePerson,
     ask: Ask,
     actor: Actor,
     *,
@@ -74,8 +75,8 @@ def decide_in(
 ) -> Decided:
     """Read the facts and decide, in a transaction that holds the person's lock."""
     chosen = sources if sources is not None else ask.sources
-    request = request_of(ask, chosen or sources_of(resolution), are_named=bool(chosen))
-    reading = read_case(tx, consent, resolution, actor, request, ask.person_id)
+    request = request_of(ask, chosen or sources_of(whole.resolution), are_named=bool(chosen))
+    reading = read_case(tx, consent, whole, actor, request, ask.person_id)
     if not chosen:
         reading = _without_untold(consent, reading)
     decision = rules.decide(reading.case, consent.policy)
@@ -83,10 +84,10 @@ def decide_in(
 
 
 def redecide_in(
-    tx: Connection, consent: Consent, resolution: Resolution, actor: Actor, request: Request, asked_id: int
+    tx: Connection, consent: Consent, whole: WholePerson, actor: Actor, request: Request, asked_id: int
 ) -> Decided:
     """Decide an earlier question again, over the facts of this moment."""
-    reading = read_case(tx, consent, resolution, actor, request, asked_id)
+    reading = read_case(tx, consent, whole, actor, request, asked_id)
     decision = rules.decide(reading.case, consent.policy)
     return Decided(new_id(), decision, decision.permitted, reading)
 

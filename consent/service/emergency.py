@@ -21,7 +21,7 @@ from foundation.errors import Invalid
 from foundation.ids import format_id, new_id
 from foundation.outbox import emit
 from foundation.principal import Principal
-from mpi.service.persons import Resolution
+from mpi.service.whole import WholePerson
 
 _RENEWAL_WINDOW = timedelta(hours=24)
 """A second opening within a day of the first is a renewal of it, whether or not the first has run out."""
@@ -58,9 +58,10 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
     ask = replace(ask, purpose="BTG", action="view")
     actor = actor_of(by, ask.user)
 
-    def act(tx: Connection, resolution: Resolution) -> Opened:
+    def act(tx: Connection, whole: WholePerson) -> Opened:
+        resolution = whole.resolution
         request = request_of(ask, ask.sources or sources_of(resolution), are_named=bool(ask.sources))
-        reading = read_case(tx, consent, resolution, actor, request, ask.person_id)
+        reading = read_case(tx, consent, whole, actor, request, ask.person_id)
         now = reading.case.at
         earlier = reading.case.emergency
         is_renewal = earlier is not None and now - earlier.opened_at < _RENEWAL_WINDOW

@@ -1,5 +1,7 @@
 """The release gate: what the index may tell of a person's members, origins and demographics, decided like everything else."""
 
+from dataclasses import replace
+
 from sqlalchemy import Connection
 
 from consent import rules
@@ -7,13 +9,14 @@ from consent.facts import Cell, Request
 from consent.rules.explain import told_reasons
 from consent.service import trail
 from consent.service.asking import actor_of
-from consent.service.casefile import read_case
+from consent.service.casefile import FactsUnreadable, read_case
 from consent.service.context import Consent
 from consent.store.organisations import read_organisations
 from foundation.ids import new_id
 from foundation.principal import Principal
 from mpi.service.gate import GateAnswer, GateRequest, ReleaseGate, tells_place
-from mpi.service.persons import lock_persons, resolve_person
+from mpi.service.persons import lock_persons
+from mpi.service.whole import read_whole_person
 
 _IDENTITY_ROLES = frozenset({"system", "records", "privacy-officer", "caldicott", "support"})
 
@@ -29,7 +32,8 @@ def release_gate(consent: Consent) -> ReleaseGate:
 
 def _ask(tx: Connection, consent: Consent, request: GateRequest) -> GateAnswer:
     lock_persons(tx, [request.person_id], shared=True)
-    resolution = resolve_person(tx, request.person_id)
+    whole = read_whole_person(tx, request.person_id)
+    resolution = whole.resolution
     if resolution.person_id != request.person_id:
         return GateAnswer(code="person-moved")
     by = request.principal
@@ -51,14 +55,13 @@ def _ask(tx: Connection, consent: Consent, request: GateRequest) -> GateAnswer:
     role_class = consent.policy.role_class(actor.role)
     purpose = request.purpose or ("PATADMIN" if role_class in _IDENTITY_ROLES else "TREAT")
     cells = {*told.values(), *(places.values() if request.wanted == "demographics" else ())}
-    reading = read_case(
-        tx,
-        consent,
-        resolution,
-        actor,
-        Request(purpose, tuple(sorted(cells)), identified_by="care-context"),
-        request.person_id,
-    )
+    asked = Request(purpose, tuple(sorted(cells)), identified_by="care-context")
+    try:
+        # A savepoint, since the transaction is the index's: a failed read leaves one in which the denial can still be audited.
+        with tx.begin_nested():
+            reading = read_case(tx, consent, whole, actor, asked, request.person_id)
+    except FactsUnreadable:
+        reading = read_case(tx, consent, replace(whole, is_readable=False), actor, asked, request.person_id)
     decision = rules.decide(reading.case, consent.policy)
     decision_id = new_id()
     permitted = set(decision.permitted)

@@ -6,10 +6,12 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from consent.service.casefile import FactsUnreadable
 from consent.service.context import Consent
 from foundation.database import is_retryable
 from foundation.errors import Unavailable
-from mpi.service.persons import Resolution, bound_with, lock_persons, resolve_person
+from mpi.service.persons import bound_with, lock_persons, resolve_person
+from mpi.service.whole import WholePerson, read_whole_person
 
 T = TypeVar("T")
 _ATTEMPTS = 8
@@ -19,26 +21,45 @@ class Moved(Exception):
     """The person is not where it was when its lock was taken: start over."""
 
 
-def decide_under_lock(consent: Consent, person_id: int, act: Callable[[Connection, Resolution], T]) -> T:
+def decide_under_lock(consent: Consent, person_id: int, act: Callable[[Connection, WholePerson], T]) -> T:
     """Run ``act`` in one transaction that holds the person shared: directives and membership stand still, other readers do not wait.
 
     Facts must be read by later statements than the lock: in the same statement they would be those of before an objection
-    that was waited for.
+    that was waited for. The person that is asked about is held first by the id that was given; where that turns out to be another's,
+    the transaction is taken again and holds that one. Where facts cannot be read it is taken again too, for a denial.
 
     Raises:
         Unavailable: ``person-moving`` when the person moves again and again, ``database-busy``.
     """
 
-    def take(tx: Connection) -> T:
-        first = resolve_person(tx, person_id)
-        if first.person_id is not None:
-            lock_persons(tx, [first.person_id], shared=True)
-        again = resolve_person(tx, person_id)
-        if again.person_id != first.person_id:
-            raise Moved
-        return act(tx, again)
+    expected, is_readable = person_id, True
 
-    return taken_again(consent, take)
+    def take(tx: Connection) -> T:
+        nonlocal expected
+        lock_persons(tx, [expected], shared=True, plan_once=True)
+        whole = _read(tx, person_id, is_readable=is_readable)
+        if whole.resolution.person_id not in (None, expected):
+            # Not who is held. Locks are taken in order of id, so this one cannot be taken beside the other.
+            expected = whole.resolution.person_id
+            raise Moved
+        return act(tx, whole)
+
+    try:
+        return taken_again(consent, take)
+    except FactsUnreadable:
+        is_readable = False
+        return taken_again(consent, take)
+
+
+def _read(tx: Connection, person_id: int, *, is_readable: bool) -> WholePerson:
+    if not is_readable:
+        return WholePerson(resolve_person(tx, person_id), is_readable=False)
+    try:
+        return read_whole_person(tx, person_id)
+    except DBAPIError as error:
+        if is_retryable(error):
+            raise
+        raise FactsUnreadable from error
 
 
 def write_under_locks(

@@ -35,6 +35,7 @@ from foundation.outbox import emit
 from foundation.principal import Principal
 from mpi.service.activity import VIEWED, viewed_payload
 from mpi.service.persons import Resolution, resolve_person
+from mpi.service.whole import WholePerson
 
 CHANGED_TEXT = "The patient's sharing preferences or another fact changed. The information cannot be shown."
 
@@ -95,9 +96,10 @@ def issue_release(consent: Consent, ask: Ask, redeemer: str, by: Principal) -> I
     """
     actor = actor_of(by, ask.user)
 
-    def act(tx: Connection, resolution: Resolution) -> Issued:
+    def act(tx: Connection, whole: WholePerson) -> Issued:
+        resolution = whole.resolution
         sources = _sources(tx, ask, redeemer)
-        decided = decide_in(tx, consent, resolution, ask, actor, sources=sources)
+        decided = decide_in(tx, consent, whole, ask, actor, sources=sources)
         decision, ticket = decided.decision, None
         if decided.shown and resolution.person_id is not None:
             ticket = Ticket(
@@ -132,7 +134,8 @@ def inspect_release(consent: Consent, token: str, by: Principal) -> Inspection:
     """
     ticket = _believed(consent, token, by)
 
-    def act(tx: Connection, resolution: Resolution) -> Inspection:
+    def act(tx: Connection, whole: WholePerson) -> Inspection:
+        resolution = whole.resolution
         # Only records that the ticket was issued over: what joined the person since needs a new ticket.
         promised = set(ticket.asked_by["records"])
         local_ids = tuple(
@@ -179,10 +182,10 @@ def redeem_release(consent: Consent, token: str, items: Sequence[Item], by: Prin
     ticket = _believed(consent, token, by)
     digest = items_digest(items)
 
-    def act(tx: Connection, resolution: Resolution) -> Redemption | None:
+    def act(tx: Connection, whole: WholePerson) -> Redemption | None:
         # Again, under the lock: it may have run out, or its key been given up, while the lock was waited for.
         read_ticket_id(tx, consent, token, consent.clock.now())
-        return _redeem(tx, consent, resolution, ticket, items, digest, by)
+        return _redeem(tx, consent, whole, ticket, items, digest, by)
 
     try:
         redemption = decide_under_lock(consent, ticket.person_id, act)
@@ -203,19 +206,19 @@ def items_digest(items: Sequence[Item]) -> str:
 def _redeem(
     tx: Connection,
     consent: Consent,
-    resolution: Resolution,
+    whole: WholePerson,
     ticket: Ticket,
     items: Sequence[Item],
     digest: str,
     by: Principal,
 ) -> Redemption | None:
     """Redeem under the lock; None is a replay, which is audited and then refused."""
-    now = consent.clock.now()
+    now, resolution = consent.clock.now(), whole.resolution
     if now >= ticket.expires_at:
         raise Gone("ticket-expired", ids={"ticket": format_id(ticket.ticket_id)})
     actor = actor_from_payload(dict(ticket.asked_by))
     request = request_from_payload(dict(ticket.asked_by), ticket.cells)
-    decided = redecide_in(tx, consent, resolution, actor, request, ticket.person_id)
+    decided = redecide_in(tx, consent, whole, actor, request, ticket.person_id)
     # A record that is another person's by now may be among what the items were taken from: then none of them may leave.
     has_moved = not set(ticket.asked_by["records"]) <= set(resolution.record_ids)
     allowed = {

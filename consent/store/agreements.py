@@ -1,10 +1,11 @@
 """Sharing agreements: versioned rows, found by the consumer's organisation."""
 
+import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, select, tuple_, update
 
 from consent.facts import Agreement
 from consent.store.tables import agreement, agreement_consumer
@@ -54,21 +55,33 @@ def insert_agreement(tx: Connection, row: AgreementRow) -> None:
     )
 
 
-def read_agreements_for(tx: Connection, consumers: Collection[str], at: datetime) -> tuple[Agreement, ...]:
-    """Return the agreements in force that name one of these organisations, or all, as consumer."""
-    statement = (
-        select(agreement)
-        .distinct()
-        .join(agreement_consumer, agreement_consumer.c.agreement_id == agreement.c.agreement_id)
-        .where(
-            agreement_consumer.c.organisation.in_([*consumers, "*"]),
-            agreement.c.is_current.is_(True),
-            agreement.c.starts_at <= at,
-            or_(agreement.c.ends_at.is_(None), agreement.c.ends_at > at),
-        )
-        .order_by(agreement.c.agreement_id)
-    )
-    return tuple(_fact(row) for row in tx.execute(statement))
+_MOST_KNOWN = 5_000
+
+Version = tuple[int, int, str]
+"""An agreement's id, its version and when that was recorded, as the database writes it: what is kept of one never changes."""
+
+
+class KnownAgreements:
+    """Versions of agreements that this process has read. Which of them count is asked of the database every time."""
+
+    def __init__(self) -> None:
+        self._known: dict[Version, Agreement] = {}
+        self._lock = threading.Lock()
+
+    def of(self, tx: Connection, versions: Collection[Version]) -> tuple[Agreement, ...]:
+        """Return these versions, in order of id."""
+        found = {version: self._known[version] for version in versions if version in self._known}
+        missing = [version for version in versions if version not in found]
+        if missing:
+            key = tuple_(agreement.c.agreement_id, agreement.c.version)
+            rows = tx.execute(select(agreement).where(key.in_([version[:2] for version in missing])))
+            read = {(row.agreement_id, row.version): _fact(row) for row in rows}
+            found |= {version: read[version[:2]] for version in missing}
+            with self._lock:
+                if len(self._known) > _MOST_KNOWN:
+                    self._known.clear()
+                self._known.update(found)
+        return tuple(found[version] for version in sorted(versions))
 
 
 def find_agreement(tx: Connection, name: str) -> AgreementRow | None:

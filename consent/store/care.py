@@ -48,21 +48,6 @@ def end_relationships(
     return tx.execute(statement).rowcount
 
 
-def read_relationships(
-    tx: Connection, record_ids: Collection[int], organisations: Collection[str]
-) -> tuple[Relationship, ...]:
-    """Return the relationships of these organisations with the person these records make up, ended ones too."""
-    statement = (
-        select(relationship)
-        .where(
-            relationship.c.record_id.in_(list(record_ids)),
-            relationship.c.organisation.in_(list(organisations)),
-        )
-        .order_by(relationship.c.relationship_id)
-    )
-    return tuple(_relationship(row) for row in tx.execute(statement))
-
-
 def _relationship(row: Row[tuple[object, ...]]) -> Relationship:
     return Relationship(
         relationship_id=row.relationship_id,
@@ -98,35 +83,6 @@ def insert_grant(tx: Connection, grant: EmergencyGrant, *, record_id: int, reaso
     )
 
 
-def read_grant(
-    tx: Connection, record_ids: Collection[int], person_id: int, *, user_id: str, organisation: str
-) -> EmergencyGrant | None:
-    """Return the newest emergency access of this user for the person these records make up, open or not."""
-    statement = (
-        select(emergency_grant)
-        .where(
-            emergency_grant.c.record_id.in_(list(record_ids)),
-            emergency_grant.c.user_id == user_id,
-            emergency_grant.c.organisation == organisation,
-        )
-        .order_by(emergency_grant.c.opened_at.desc(), emergency_grant.c.grant_id.desc())
-        .limit(1)
-    )
-    row = tx.execute(statement).first()
-    if row is None:
-        return None
-    return EmergencyGrant(
-        grant_id=row.grant_id,
-        person_id=person_id,
-        user_id=row.user_id,
-        organisation=row.organisation,
-        reason_code=row.reason_code,
-        opened_at=row.opened_at,
-        expires_at=row.expires_at,
-        renewals=row.renewals,
-    )
-
-
 def insert_opt_out(tx: Connection, record_id: int, evidence: OptOutEvidence) -> None:
     upsert(
         tx,
@@ -135,18 +91,6 @@ def insert_opt_out(tx: Connection, record_id: int, evidence: OptOutEvidence) -> 
         key=["record_id", "checked_at"],
         update=["state"],
     )
-
-
-def read_opt_out(tx: Connection, record_ids: Collection[int]) -> OptOutEvidence | None:
-    """Return the newest answer about these records; of two of one instant, the one that opts out."""
-    statement = (
-        select(opt_out_evidence.c.state, opt_out_evidence.c.checked_at)
-        .where(opt_out_evidence.c.record_id.in_(list(record_ids)))
-        .order_by(opt_out_evidence.c.checked_at.desc(), opt_out_evidence.c.state.desc())
-        .limit(1)
-    )
-    row = tx.execute(statement).first()
-    return None if row is None else OptOutEvidence(row.state, row.checked_at)
 
 
 def read_grant_reason(tx: Connection, grant_id: int) -> str | None:

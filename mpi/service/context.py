@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 from sqlalchemy import Connection
 
@@ -20,9 +20,17 @@ from mpi.records import SourceRecord
 from mpi.service.gate import ReleaseGate, closed_gate
 from mpi.service.holders import Holder
 from mpi.store import models as model_store
-from mpi.store.records import RecordRow
 
 log = logging.getLogger(__name__)
+
+
+class Normalised(Protocol):
+    """Whatever has the normalised form of a record."""
+
+    @property
+    def record_id(self) -> int: ...
+    @property
+    def normalised(self) -> str: ...
 
 
 class Forms:
@@ -37,7 +45,7 @@ class Forms:
         self._forms: OrderedDict[tuple[int, int], NormalisedRecord] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, row: RecordRow) -> NormalisedRecord:
+    def of(self, row: Normalised) -> NormalisedRecord:
         # 64 bits, keyed for each process: enough to tell the few texts of one record apart.
         form = self._forms.get((row.record_id, hash(row.normalised)))
         if form is None:
@@ -195,7 +203,7 @@ class Mpi:
     def normalised(self, record: SourceRecord) -> NormalisedRecord:
         return normalise(record, self.model)
 
-    def forms_of(self, rows: Iterable[RecordRow]) -> dict[int, NormalisedRecord]:
+    def forms_of(self, rows: Iterable[Normalised]) -> dict[int, NormalisedRecord]:
         return {row.record_id: self.forms.of(row) for row in rows}
 
 

@@ -1,12 +1,10 @@
 """Age and death of a person as the members' records tell them, for those who decide; nothing else of the records leaves here."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import Connection
-
-from mpi.service.context import Mpi
-from mpi.store.records import read_members
+from mpi.service.context import Mpi, Normalised
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +15,9 @@ class Life:
     is_deceased: bool
 
 
-def life_of(tx: Connection, mpi: Mpi, person_id: int, on: date) -> Life:
-    """Read age and death of a person on a day. A missing month or day counts as the first."""
-    forms = mpi.forms_of(read_members(tx, [person_id]).values())
+def life_of(mpi: Mpi, members: Iterable[Normalised], on: date) -> Life:
+    """Read age and death of a person on a day from its records. A missing month or day counts as the first."""
+    forms = mpi.forms_of(members)
     ages = [_age(form.birth, on) for form in forms.values() if form.birth[0] and not form.is_placeholder]
     return Life(max(ages, default=None), any(form.death[0] for form in forms.values()))
 

@@ -106,12 +106,15 @@ def resolve_records(tx: Connection, record_ids: Collection[int]) -> dict[int, in
     return {number: row.person_id if row.state == "active" else None for number, row in sorted(rows.items())}
 
 
-def lock_persons(tx: Connection, ids: Collection[int], *, shared: bool) -> None:
+def lock_persons(tx: Connection, ids: Collection[int], *, shared: bool, plan_once: bool = False) -> None:
     """Hold persons until the transaction ends: shared to decide or redeem, exclusive to change directives or membership.
 
     Resolve the persons again afterwards, in a later statement, and start over if one moved.
+
+    Args:
+        plan_once: what follows in the transaction is planned once a connection.
     """
-    lock(tx, LOCK_PERSON, ids, shared=shared)
+    lock(tx, LOCK_PERSON, ids, shared=shared, plan_once=plan_once)
 
 
 def hold_record(tx: Connection, record_id: int) -> None:

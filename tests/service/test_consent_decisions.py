@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text, update
 from sqlalchemy.exc import OperationalError
 
 import consent.service.casefile as casefile
@@ -17,11 +17,13 @@ from consent.service.emergency import open_emergency_access
 from consent.service.order import decide_under_lock
 from consent.service.release import Item, inspect_release
 from consent.service.report import access_report, list_alerts
+from consent.store.organisations import read_organisations
 from foundation.audit import audit_event, events_about
 from foundation.auth.keys import rotate_keys
-from foundation.directory import Organisation, put_organisation
+from foundation.directory import Organisation, organisation, put_organisation
 from foundation.errors import Conflict, Forbidden, Gone, Invalid, Unavailable
 from mpi.records import RecordKey
+from mpi.service.persons import resolve_person
 from mpi.service.review import undo_decision
 from tests.service.consent_world import (
     AMBULANCE,
@@ -165,10 +167,10 @@ def test_no_audit_means_no_answer_and_nothing_done(world, monkeypatch):
 
 
 def test_directives_that_cannot_be_read_are_a_denial_with_an_alert_and_an_audit_row(world, monkeypatch):
-    def broken(tx, _ids):
+    def broken(tx, *_args, **_kwargs):
         return tx.execute(text("select * from no_such_table"))
 
-    monkeypatch.setattr(casefile, "read_directives_of", broken)
+    monkeypatch.setattr(casefile, "read_facts", broken)
 
     answer = world.ask()
 
@@ -579,3 +581,89 @@ def test_an_objection_to_one_category_leaves_the_rest(world):
 
     assert LETTER not in world.ask().shown
     assert MEDICATION in world.ask().shown
+
+
+# What it costs -------------------------------------------------------------------------------------------------------
+
+
+def sent_by(world: World, act) -> list[str]:
+    """The statements that an act sends, but for those that begin a transaction."""
+    sent: list[str] = []
+
+    def note(_connection, _cursor, statement, *_):
+        sent.append(statement)
+
+    event.listen(world.db.engine, "before_cursor_execute", note)
+    try:
+        act()
+    finally:
+        event.remove(world.db.engine, "before_cursor_execute", note)
+    return [one for one in sent if not one.startswith("BEGIN")]
+
+
+def test_a_decision_takes_few_statements_however_much_is_on_record(world):
+    world.ask()  # so that the agreements are known
+    few = sent_by(world, world.ask)
+    for place in range(3):
+        world.object(scope=Scope("category", ("notes", "results", "problems")[place]))
+        world.is_caring()
+
+    many = sent_by(world, world.ask)
+
+    # The lock, the person, the facts, the audit row: each needs what came before it.
+    assert len(few) == len(many) == (3 if world.db.is_sqlite else 4), many
+
+
+def test_nobody_is_told_by_more_statements_that_a_person_is_hidden(world):
+    world.ask()
+    denied = sent_by(world, lambda: world.ask(user=User("someone", "R9999", AMBULANCE, assurance=2)))
+
+    absent = sent_by(world, lambda: world.ask(person_id=123_456_789))
+
+    assert absent == denied
+
+
+def test_any_id_of_a_person_is_decided_on_alike(world):
+    ids = sorted(record.record_id for record in members_of(world))
+
+    answers = {world.ask(person_id=number).decision.outcome for number in ids}
+
+    assert len(ids) > 1
+    assert answers == {world.ask().decision.outcome}
+    assert {row.person_id for row in rows(world, "decision")} == {world.she}
+
+
+def members_of(world: World):
+    with world.db.read() as tx:
+        return resolve_person(tx, world.she).members
+
+
+def test_a_lineage_is_parents_successors_and_predecessors_and_theirs_and_ends_in_a_circle(world):
+    kin = {
+        "AA1": {"parent": "AA2"},
+        "AA2": {"successor": "AA3"},
+        "AA3": {},
+        "AA4": {"successor": "AA3", "parent": "AA5"},  # merged into the same
+        "AA5": {},
+        "AA6": {"parent": "AA3"},  # a sister site: nobody's lineage but its own
+        "AA7": {},
+    }
+    with world.db.write() as tx:
+        for code in kin:
+            put_organisation(tx, Organisation(code, code, "acute"))
+        for code, near in kin.items():
+            if near:
+                tx.execute(update(organisation).where(organisation.c.ods_code == code).values(**near))
+    with world.db.write() as tx:
+        tx.execute(update(organisation).where(organisation.c.ods_code == "AA5").values(successor="AA1"))
+
+    with world.db.read() as tx:
+        found = read_organisations(tx, ["AA1", "AA6", "AA7", "ZZ9"]).lineages
+
+    everyone = {"AA1", "AA2", "AA3", "AA4", "AA5"}
+    assert {code: set(lineage) for code, lineage in found.items()} == {
+        "AA1": everyone,
+        "AA6": everyone | {"AA6"},
+        "AA7": {"AA7"},
+        "ZZ9": {"ZZ9"},
+    }

@@ -249,3 +249,26 @@ def test_a_lock_that_is_not_waited_for_says_whether_all_are_held(postgresql_url:
     with db.write() as other:
         assert lock(other, LOCK_PERSON, [1, 3], wait=False)
     db.close()
+
+
+def test_a_connection_keeps_what_it_has_prepared_when_a_transaction_that_only_read_ends(shapes: Database):
+    if shapes.is_sqlite:
+        return  # prepares nothing
+    database = Database(shapes.url.render_as_string(hide_password=False), pool_size=1)
+    for _ in range(8):  # the driver prepares what it is told often enough
+        with database.read() as tx:
+            NUMBERS.rows(tx, [1])
+
+    with database.read() as tx:
+        prepared = tx.execute(text("select statement from pg_prepared_statements")).scalars().all()
+    database.close()
+
+    assert any("direct_shape" in one for one in prepared)
+
+
+def test_a_transaction_that_only_reads_leaves_nothing_behind_even_where_it_wrote(shapes: Database):
+    with shapes.read() as tx:
+        tx.execute(OTHERS.insert(), {"number": 7})
+
+    with shapes.read() as tx:
+        assert tx.execute(select(OTHERS.c.number)).all() == []
