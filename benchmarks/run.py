@@ -72,6 +72,16 @@ BENCHMARKS = {
         ("--records", "10000"),
         "linking a file beside exact rules, recordlinkage, and Splink where it is: how right, and at what cost",
     ),
+    "matching-febrl": Benchmark(
+        "matching/febrl.py",
+        ("--sets", "1"),
+        "FEBRL with and without its identifier: trained on the file alone, linked, judged",
+    ),
+    "matching-hard-cases": Benchmark(
+        "matching/hard_cases.py",
+        ("--people", "500", "--region", "3000", "--homes", "100"),
+        "people registered again with one defect each, look-alike newcomers, and homes of twins and namesakes",
+    ),
     "bulk-every-component": Benchmark(
         "bulk/every_component.py",
         ("--records", "10000"),

@@ -1,6 +1,6 @@
 """Step 2 in bulk: candidate pairs of every rule, each pair once, in slices that fit a memory budget."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class Candidates:
     size: int
     by_rule: dict[str, int]
     dropped: tuple[Dropped, ...] = field(repr=False)
+    left_out: tuple[str, ...] = ()
+    """Rules that would bring more pairs than they may: none of their pairs are here."""
 
     def pairs(self, number: int) -> tuple[Ints, Ints]:
         """Return the pairs of a slice, each once, in order: lower rows and higher rows."""
@@ -67,15 +69,20 @@ def block_records(
     folder: Path,
     slices: int,
     progress: Callable[[str], None] = lambda _: None,
+    most: Mapping[str, int] | None = None,
 ) -> Candidates:
     """Write every pair of records that share a key which is in use.
 
     Overfull keys are taken out before pairs are made, so that a pair which shares another key too is not lost.
+
+    Args:
+        most: of some rules how many pairs they may bring; one that would bring more is left out whole.
     """
     for number in range(slices):
         _slice_path(folder, number).unlink(missing_ok=True)
     by_rule: dict[str, int] = {}
     dropped: list[Dropped] = []
+    left_out: list[str] = []
     _write_keys(connection, records, model.rules, folder, progress)
     for rule in model.rules:
         rows, keys = _keys(folder, rule)
@@ -86,13 +93,17 @@ def block_records(
         )
         sizes = np.diff(np.append(starts, len(keys)))
         out = _overfull(connection, records, model, rule, rows[starts], keys[starts], sizes)
-        dropped.extend(out.values())
         kept = sizes > 1
         kept[list(out)] = False
         starts, sizes = starts[kept], sizes[kept]
-        by_rule[rule] = int((sizes * (sizes - 1) // 2).sum())
+        brought = int((sizes * (sizes - 1) // 2).sum())
+        if most and brought > most.get(rule, brought):
+            left_out.append(rule)
+            continue
+        dropped.extend(out.values())
+        by_rule[rule] = brought
         _write(folder, slices, records.size, _pairs(rows, starts, sizes))
-    return Candidates(folder, slices, records.size, by_rule, tuple(dropped))
+    return Candidates(folder, slices, records.size, by_rule, tuple(dropped), tuple(left_out))
 
 
 def _write_keys(

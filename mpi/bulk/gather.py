@@ -1,7 +1,7 @@
 """Records to learn from and to judge, in columns: from files as ``mpi link`` reads them, or from records in memory."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -65,11 +65,13 @@ class Gathered:
     def weigher(self, model: Model, records: Records | None = None) -> Weigher:
         return Weigher(self.connection, records or self.records, model)
 
-    def block(self, model: Model, records: Records | None = None) -> Candidates:
-        """Write candidate pairs to the folder, in the place of earlier ones."""
+    def block(
+        self, model: Model, records: Records | None = None, most: Mapping[str, int] | None = None
+    ) -> Candidates:
+        """Write candidate pairs to the folder, in the place of earlier ones. ``most``: see ``block_records``."""
         chosen = records or self.records
         slices = max(1, -(-chosen.size // ROWS_A_SLICE))
-        return block_records(self.connection, chosen, model, self.folder, slices)
+        return block_records(self.connection, chosen, model, self.folder, slices, most=most)
 
     def portions(self, low: NDArray[Any], high: NDArray[Any]) -> Iterator[tuple[Ints, Ints]]:
         """Yield pairs of rows in portions that one statement may compare."""

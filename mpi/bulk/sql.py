@@ -36,6 +36,7 @@ from mpi.matching.language import (
     names_in,
     parsed,
 )
+from mpi.matching.text import KINDS_OF_STREET, LETTERS_OF_A_WORD
 
 WORDS: tuple[str, ...] = tuple(
     dict.fromkeys(
@@ -295,6 +296,12 @@ def _called(function: str, arguments: list[ast.expr], scope: _Scope) -> _Sql:
         return _Sql(
             f"CASE WHEN {single} THEN CAST({mine} = {theirs} AND {mine} <> '' AS BIGINT) ELSE {common} END",
             "number",
+        )
+    if function == "telling_words":
+        kinds = ", ".join(quoted(kind) for kind in KINDS_OF_STREET)
+        return _Sql(
+            f"list_filter(string_split({text[0]}, ' '), lambda one: length(one) >= {LETTERS_OF_A_WORD} AND one NOT IN ({kinds}))",
+            "texts",
         )
     if function == "system_of":
         return _Sql(f"split_part({text[0]}, '|', 1)", "text")

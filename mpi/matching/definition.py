@@ -543,6 +543,7 @@ def _commoner(one: str, other: str, frequency: Any) -> str:
 # Blocking ------------------------------------------------------------------------------------------------------
 
 _DAY = "{digits(a.birth)}"
+_DAY_ALONE = f"f'{_DAY}'"
 _FAMILIES = ("y", "a.family + a.previous + a.halves")
 
 KEY_RULES: Mapping[str, KeyRule] = {
@@ -599,6 +600,17 @@ KEY_RULES: Mapping[str, KeyRule] = {
         "True",
         (("p", "(p for p in a.places if p.postcode)"), ("x", "a.canonical"), ("y", "a.family")),
     ),
+    # Keys that ask for one thing alone: in a large index they bring too many together, in a small one nothing else finds as much.
+    "birth-date": KeyRule(_DAY_ALONE, "a.birth[2]"),
+    "names-sound": KeyRule(
+        "f'{min(sound(x), sound(y))} {max(sound(x), sound(y))}'", "True", (("x", "a.given"), ("y", "a.family"))
+    ),
+    "postcode": KeyRule("p.postcode", "True", (("p", "(p for p in a.places if p.postcode)"),)),
+    "house-street": KeyRule(
+        "f'{w} {p.numbers}'",
+        "True",
+        (("p", "(p for p in a.places if p.numbers)"), ("w", "telling_words(p.words)")),
+    ),
     "phone": KeyRule("x", "True", (("x", "a.phones"),)),
     # A telephone is a household's: with an initial or a year of birth it is a person's, or nearly.
     "phone-initial": KeyRule("f'{x} {y[0]}'", "True", (("x", "a.phones"), ("y", "a.given"))),
@@ -615,6 +627,8 @@ LOCATION_RULES = frozenset(
         "postcode-given",
         "postcode-names",
         "names-district",
+        "postcode",
+        "house-street",
         "phone",
         "phone-initial",
         "phone-birth-year",

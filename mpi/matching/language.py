@@ -20,6 +20,7 @@ VOCABULARY: Mapping[str, Callable[..., Any]] = {
     "digits": text.digits,
     "count_words": text.count_words,
     "count_common": text.count_common,
+    "telling_words": text.telling_words,
     "outward_of": text.outward_of,
     "system_of": text.system_of,
     "value_of": text.value_of,

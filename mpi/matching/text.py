@@ -38,6 +38,21 @@ def count_common(a: str, b: str) -> int:
     return len(set(a.split()) & set(b.split()))
 
 
+KINDS_OF_STREET = (
+    "avenue", "boulevard", "building", "buildings", "circuit", "close", "court", "crescent", "drive", "east", "estate", "garden", "gardens",
+    "great", "green", "grove", "heights", "hill", "house", "lane", "lower", "mews", "mount", "north", "parade", "park", "place", "road",
+    "saint", "south", "square", "street", "terrace", "upper", "walk", "west",
+)  # fmt: skip
+"""Words of an address that half a town's addresses have."""
+
+LETTERS_OF_A_WORD = 4
+
+
+def telling_words(text: str) -> list[str]:
+    """Return the words of an address that tell one street from another: of four letters or more, and no kind of street."""
+    return [word for word in text.split() if len(word) >= LETTERS_OF_A_WORD and word not in KINDS_OF_STREET]
+
+
 def outward_of(postcode: str) -> str:
     """Return the district: the outward part of a UK postcode, all but two characters of another country's."""
     if len(postcode) >= 5 and postcode[-3].isdigit() and postcode[-2:].isalpha():

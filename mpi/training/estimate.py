@@ -301,6 +301,7 @@ def fit(
         held = weights.sum(axis=0)
         moved = float(np.abs(np.log((held + 1) / (mass + 1)))[_FREE].max())
         mass[_FREE] = np.maximum(held[_FREE], records * 1e-4)
+        mass[_KIN] = np.minimum(mass[_KIN], np.maximum(mass[_RELATIVE] * KIN_OF_RELATIVES, records * 1e-4))
         _maximise(tables, shares, weights, coded, unreached)
         if moved < 1e-4 and done > 5:
             break
@@ -336,6 +337,16 @@ def _seldom(counts: Ints, coded: "_Coded") -> set[tuple[int, int]]:
 
 
 _FREE = np.array([kind != "stranger" for kind in CLASSES])
+_KIN = [CLASSES.index("namesake"), CLASSES.index("twin")]
+_RELATIVE = CLASSES.index("relative")
+
+KIN_OF_RELATIVES = 0.25
+"""For every pair of relatives found, no more pairs of twins, or of kin of one name, than this.
+
+Whoever has a father of the same name has other relatives too. Where none are found, one name and home with two birth dates is a wrong
+birth date: the pairs by themselves could as well be kin. Keys find kin of one name rather than other relatives: of a million sample records
+0.1 for each (``docs/model-card.md``).
+"""
 
 
 @dataclass(frozen=True, slots=True)

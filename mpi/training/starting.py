@@ -4,6 +4,8 @@ The lists are kept by training; the probabilities are where its estimate starts,
 to be learned.
 """
 
+from collections.abc import Collection
+from itertools import product
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -181,6 +183,9 @@ BLOCKING = {
     "mother": 60,
 }
 
+WIDE = {"birth-date": 300, "names-sound": 60, "postcode": 60, "house-street": 60}
+"""Rules that ask for one thing alone, with their caps: a trained model has those that its index can afford."""
+
 THRESHOLDS = {"live": 7_500, "balanced": 0, "review": -4_000, "contradiction": -14_000}
 
 TITLES = "mr mrs ms miss mx master dr prof professor rev reverend revd fr father sister brother sir dame lord lady hon capt"
@@ -279,6 +284,44 @@ def starting_document() -> dict[str, Any]:
         },
         "training": {},
     }
+
+
+def even_out(fields: dict[str, dict[str, dict[str, int]]], apart: Collection[tuple[str, str]]) -> None:
+    """Give one weight to a lesser and a greater agreement, where the lesser would weigh more: what both together say.
+
+    Where few pairs of one person show the greater, its share is a guess, and to hold the lesser down to it would throw away
+    what was learned of many.
+
+    Args:
+        apart: fields and levels that only some pairs can reach: their shares are of other pairs and cannot be added.
+    """
+    for name, chains in CHAINS.items():
+        levels = fields[name]
+        steps = [
+            (better, worse)
+            for chain in chains
+            for better, worse in zip(chain, chain[1:], strict=False)
+            if (name, better) not in apart and (name, worse) not in apart
+        ]
+        for _ in range(ROUNDS_OF_EVENING):
+            moved = False
+            for (better, worse), rival in product(steps, RIVALS):
+                weights = [levels[one]["person"] - levels[one][rival] for one in (better, worse)]
+                if weights[1] <= weights[0]:
+                    continue
+                moved = True
+                of_person, of_rival = (
+                    sum(2.0 ** (levels[one][kind] / 1000) for one in (better, worse))
+                    for kind in ("person", rival)
+                )
+                for one in (better, worse):
+                    levels[one][rival] = levels[one]["person"] - millibits(of_person / of_rival)
+            if not moved:
+                break
+
+
+ROUNDS_OF_EVENING = 20
+"""Evening out one pair of levels may put another out of order; what is left after so many rounds ``keep_order`` ends."""
 
 
 def keep_order(fields: dict[str, dict[str, dict[str, int]]]) -> None:

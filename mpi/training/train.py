@@ -20,6 +20,8 @@ from mpi.bulk.records import Records
 from mpi.matching import FIELDS, Comparison, Model, build_model, safety_obstacles
 from mpi.records import RecordKey, SourceRecord
 from mpi.training.estimate import (
+    KEPT_LEVELS,
+    REACHED_BY_FEW,
     Compared,
     Estimate,
     Patterns,
@@ -38,6 +40,8 @@ from mpi.training.starting import (
     PAIRS_PER_RECORD,
     RIVALS,
     THRESHOLDS,
+    WIDE,
+    even_out,
     keep_order,
     millibits,
     starting_document,
@@ -52,6 +56,9 @@ SHARED_BY = {"phone": 12, "email": 6, "place": 24, "postcode": 150}
 
 MOST_BLOCKED_PAIRS = 3_000_000
 RANDOM_PAIRS = 600_000
+PAIRS_A_RECORD = 4.0
+"""So many pairs a record may a rule bring that asks for one thing alone. Weighing a pair costs some six microseconds."""
+
 SAFE_PRECISION = 0.9995
 LIVE_PRECISION = 0.9998
 """What the model must expect of itself at ``live``: errors less than half of what SAFE_PRECISION allows.
@@ -179,7 +186,13 @@ def _learn(
     model = build_model(document)
     records = with_lists(found.records, shared, model)
     tell("blocking")
-    candidates = found.block(model, records)
+    document["blocking"] |= {
+        rule: {"cap": cap} for rule, cap in WIDE.items() if rule not in document["blocking"]
+    }
+    candidates = found.block(build_model(document), records, _affordable(size, population))
+    document["blocking"] = {
+        rule: settings for rule, settings in document["blocking"].items() if rule not in candidates.left_out
+    }
     low, high = candidate_pairs(candidates)
     if not len(low):
         raise Invalid(
@@ -265,6 +278,14 @@ def _learn(
         "warnings": _warnings(records, fitted, agreement, expected, live),
     }
     return Trained(document, report)
+
+
+def _affordable(records: int, population: int) -> dict[str, int]:
+    """Return how many pairs each of the wide rules may bring here, so that in the index it brings no more than PAIRS_A_RECORD.
+
+    A key's pairs grow with the square of those who hold it: ten times the records have ten times the pairs each.
+    """
+    return dict.fromkeys(WIDE, int(PAIRS_A_RECORD * records * min(1.0, records / population)))
 
 
 # What can be learned from --------------------------------------------------------------------------------------
@@ -441,6 +462,7 @@ def _enter(document: dict[str, Any], fitted: Estimate, records: int, population:
         }
         for name in FIELDS
     }
+    even_out(document["fields"], REACHED_BY_FEW | KEPT_LEVELS)
     keep_order(document["fields"])
 
 

@@ -28,7 +28,7 @@ from tests.core.test_matching_definition import a_document
 SPARKS_FUNCTIONS = frozenset(
     (
         "array_contains", "array_min", "ascii", "cast", "concat", "explode", "filter", "flatten", "get", "greatest", "least", "left",
-        "length", "lpad", "named_struct", "size", "startswith", "struct", "transform", "xxhash64", "zip_with",
+        "length", "lpad", "named_struct", "size", "split", "startswith", "struct", "transform", "xxhash64", "zip_with",
     )
 )  # fmt: skip
 

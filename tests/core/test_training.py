@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,16 @@ from mpi.training import (
     write_febrl,
 )
 from mpi.training.pairs import components, random_pairs
-from mpi.training.starting import CHAINS, RIVALS, read_nicknames, starting_document
+from mpi.training.starting import (
+    CHAINS,
+    RIVALS,
+    WIDE,
+    even_out,
+    keep_order,
+    millibits,
+    read_nicknames,
+    starting_document,
+)
 from tests.core.matching_builders import MODEL, a_source_record, shuffled
 
 
@@ -154,6 +164,56 @@ def test_a_learned_model_keeps_the_order_of_its_levels(learned: Trained) -> None
 
 def _part(fields: dict[str, dict[str, dict[str, int]]], name: str, level: str, rival: str) -> int:
     return fields[name][level]["person"] - fields[name][level][rival]
+
+
+def test_a_small_index_has_the_wide_keys_and_a_large_one_has_none(
+    febrl: tuple[list[SourceRecord], dict[RecordKey, str]], learned: Trained
+) -> None:
+    large = train(
+        febrl[0], name="large", seed=1, population=1_000_000, chance_pairs=30_000, cross_check=False
+    )
+
+    assert learned.document["blocking"].keys() >= WIDE.keys()
+    assert not large.document["blocking"].keys() & WIDE.keys()
+    assert large.report["candidate_pairs"] < learned.report["candidate_pairs"]
+
+
+def test_where_no_relatives_are_found_a_wrong_birth_date_is_no_namesake(
+    febrl: tuple[list[SourceRecord], dict[RecordKey, str]],
+) -> None:
+    records = [replace(record, identifiers=()) for record in febrl[0]]
+
+    without = train(records, name="without", seed=1, population=1_000, cross_check=False)
+
+    found = without.report["pairs_of"]
+    assert found["namesake"] <= 1
+    assert evaluate(records, febrl[1], without.model).balanced.pairs.f1 >= 0.985
+
+
+def test_a_lesser_agreement_that_would_weigh_more_is_counted_with_the_greater() -> None:
+    fields = starting_document()["fields"]
+    before = {level: _part(fields, "given", level, "stranger") for level in ("exact", "initial")}
+    fields["given"]["typo"] |= {"person": millibits(0.006), "stranger": millibits(0.004)}
+    fields["given"]["close"] |= {"person": millibits(0.1), "stranger": millibits(0.01)}
+
+    even_out(fields, apart=[("given", "initial")])
+
+    both = millibits((0.006 + 0.1) / (0.004 + 0.01))
+    assert _part(fields, "given", "typo", "stranger") == pytest.approx(both, abs=2)
+    assert _part(fields, "given", "close", "stranger") == pytest.approx(both, abs=2)
+    assert {level: _part(fields, "given", level, "stranger") for level in before} == before
+
+
+def test_what_only_some_pairs_can_reach_is_not_counted_together_and_yet_kept_in_order() -> None:
+    fields = starting_document()["fields"]
+    fields["given"]["initial"] |= {"person": millibits(0.9), "stranger": millibits(0.0001)}
+    exact = dict(fields["given"]["exact"])
+
+    even_out(fields, apart=[("given", "initial")])
+    keep_order(fields)
+
+    assert fields["given"]["exact"] == exact
+    assert _part(fields, "given", "initial", "stranger") <= _part(fields, "given", "exact", "stranger")
 
 
 def test_no_name_seen_less_than_twenty_times_is_listed(
