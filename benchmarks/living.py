@@ -506,24 +506,36 @@ def crowds(
     found["match, 350 records"] = _asked(service, [_question(large[0].record)] * 50)
     found["decision among 50"] = _decisions(index, service.postmaster, places)
     crowd = _look_alikes(chosen.crowd, places, "crowd")
-    load_records(index, crowd, link=False)
+    _plant(index, crowd)
     found[f"match, {chosen.crowd} alike"] = _asked(service, [_question(crowd[0].record)] * 50)
     found |= _hub(index, service.postmaster, chosen, places, rows)
     return found
 
 
 def _asked(service: Service, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+<<<<<<< HEAD
     """Ask one after the other."""
     asker = Asker(service.port, service.tokens[0], service.path)
     times, told = [], []
+=======
+    """Ask one after the other. ``answered``: how many were told of anybody."""
+    asker = Asker(service.port, service.tokens[0])
+    times, complete, named = [], [], 0
+>>>>>>> c3ecd63 (Compare a match with the first records of a key past its cap)
     watch = Watch(server=service.server, postgresql=service.postmaster)
     for question in questions:
         began = time.perf_counter()
         answer = asker.ask(question)
         if answer is not None:
             times.append((time.perf_counter() - began) * 1000)
+<<<<<<< HEAD
             told.append(_told(answer))
     return {**_answers(times, told), **_spent(watch.read(), len(times))}
+=======
+            complete.append(answer["search_complete"])
+            named += bool(answer["candidates"])
+    return {**_answers(times, complete), "answered": named, **_spent(watch.read(), len(times))}
+>>>>>>> c3ecd63 (Compare a match with the first records of a key past its cap)
 
 
 def _question(record: SourceRecord | None) -> dict[str, Any]:
@@ -547,13 +559,13 @@ def _a_person_of(count: int, places: Sequence[tuple[str, str]], mark: str) -> li
 
 
 def _look_alikes(
-    count: int, places: Sequence[tuple[str, str]], mark: str, family: str = _FAMILY
+    count: int, places: Sequence[tuple[str, str]], mark: str, family: str = _FAMILY, first: int = 0
 ) -> list[Row]:
     """Return records of people of one name and birth date, each with a verified number and a home of their own."""
     records = (
         SourceRecord(
             key=RecordKey("", "", ""),
-            nhs_number=nhs_number(place, 1),
+            nhs_number=nhs_number(first + place, 1),
             nhs_number_status="01",
             names=(HumanName(given=(_GIVEN,), family=family),),
             birth_date=_BORN,
@@ -565,6 +577,17 @@ def _look_alikes(
         for place in range(count)
     )
     return _rows_of(records, places, mark)
+
+
+def _plant(index: Mpi, crowd: Sequence[Row]) -> None:
+    """Keep records that stand as after linking, each a person by itself."""
+    load_records(index, crowd, link=False)
+    with index.db.write() as tx:
+        keys = [row.record.key for row in crowd if row.record is not None]
+        numbers = [row.record_id for row in record_store.find_records(tx, keys).values()]
+        record_store.update_records(
+            tx, [{"record_id": number, "person_id": number, "linked_version": 1} for number in numbers]
+        )
 
 
 def _rows_of(records: Iterable[SourceRecord], places: Sequence[tuple[str, str]], mark: str) -> list[Row]:
@@ -610,16 +633,9 @@ def _hub(
     rows: Sequence[dict[str, str]],
 ) -> dict[str, dict[str, Any]]:
     """Link a few records that meet a hub of look-alikes, and others beside them."""
-    hub = _look_alikes(chosen.hub, places, "hub", "Vandervoorde")
+    hub = _look_alikes(chosen.hub, places, "hub", "Vandervoorde", first=chosen.crowd)
     few, many = hub[:5], hub[5:]
-    load_records(index, many, link=False)
-    with index.db.write() as tx:
-        # As they stand after linking: each a person by itself.
-        keys = [row.record.key for row in many if row.record is not None]
-        numbers = [row.record_id for row in record_store.find_records(tx, keys).values()]
-        record_store.update_records(
-            tx, [{"record_id": number, "person_id": number, "linked_version": 1} for number in numbers]
-        )
+    _plant(index, many)
     others = arrivals(rows, 120, random.Random(chosen.seed + 1))
     alone = _timed(postmaster, others[:60], lambda one: receive_record(index, one, LOADER))
     answers: list[float] = []

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from foundation.errors import Forbidden, Invalid
 from foundation.principal import Principal
 from mpi.matching import (
+    LOCATION_RULES,
     Comparison,
     Grade,
     NormalisedRecord,
@@ -21,11 +22,10 @@ from mpi.matching import (
 from mpi.matching import reasons as reasons_of
 from mpi.records import SourceRecord, validate
 from mpi.service import trail
-from mpi.service.context import Mpi
+from mpi.service.context import Mpi, Read
 from mpi.service.numbers import survivors_of_numbers
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
-from mpi.store.records import RecordRow
 
 MARGIN_MILLIBITS = 6_000
 """How far the best person must be ahead of the next to be certain: 64 to 1."""
@@ -108,7 +108,7 @@ def _answer(tx: Connection, mpi: Mpi, query: SourceRecord, limit: int, *, reason
         survivors = survivors_of_numbers(tx, [form.number], news if is_read else None)
         form = replace(form, number=survivors.get(form.number, form.number))
     found, is_complete = _search(tx, mpi, form)
-    return MatchAnswer(tuple(_graded(mpi, found, is_complete, reasons)[:limit]), is_complete)
+    return MatchAnswer(tuple(_graded(mpi, found, is_complete, reasons, limit)), is_complete)
 
 
 def _check_minimum(form: NormalisedRecord) -> None:
@@ -130,22 +130,20 @@ def _search(tx: Connection, mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int,
     """Return each person's best record, and whether every key was read to its end."""
     model = mpi.model
     keys = {key.key: key.rule for key in search_keys(form, model, receiving=False)}
-    # A key with more holders than its cap is dropped whole: any part of it would be an accident of storage.
+    # Of a key with more holders than its cap the first are compared, and the answer says that there are more.
     # Whoever gives too little to find protected people is answered as if there were none: not even a key is cut for them.
     found = record_store.read_candidates(
         tx,
         {key: model.caps[rule] for key, rule in keys.items()},
+        {key for key, rule in keys.items() if rule not in LOCATION_RULES},
         with_protected=has_minimum_input(form),
     )
-    rows = [row for row in found.rows if row.person_id is not None and row.state == "active"]
-    read = keys.keys() - found.cut
-    bare = form.without_location()
-    bare_keys = frozenset(key.key for key in search_keys(bare, model, receiving=False)) & read
+    bare = form.without_location() if found.protected else form
     best: dict[int, _Best] = {}
-    for row in rows:
-        assert row.person_id is not None
+    for row in found.rows:
         if row.person_id in found.protected:
-            if not has_minimum_input(form) or bare_keys.isdisjoint(row.keys):
+            # Of them only what a key without location read: what lies past such a key's cap, a right postcode must not find either.
+            if not has_minimum_input(form) or not row.without_location:
                 continue
             one = _weigh(mpi, bare, row, is_protected=True)
         else:
@@ -153,20 +151,25 @@ def _search(tx: Connection, mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int,
         known = best.get(row.person_id)
         if known is None or (one.score.weight, -one.record_id) > (known.score.weight, -known.record_id):
             best[row.person_id] = one
-    return best, not found.cut
+    return best, not found.is_cut
 
 
-def _weigh(mpi: Mpi, form: NormalisedRecord, row: RecordRow, *, is_protected: bool) -> _Best:
+def _weigh(mpi: Mpi, form: NormalisedRecord, row: Read, *, is_protected: bool) -> _Best:
     other = mpi.forms.of(row)
     comparison = compare(form, other.without_location() if is_protected else other, mpi.model)
     return _Best(row.record_id, score(comparison, mpi.model), comparison)
 
 
-def _graded(mpi: Mpi, found: Mapping[int, _Best], is_complete: bool, reasons: bool) -> list[Candidate]:
+def _graded(
+    mpi: Mpi, found: Mapping[int, _Best], is_complete: bool, reasons: bool, limit: int
+) -> list[Candidate]:
+    """Grade the best persons, and no more of them than are told."""
     ordered = sorted(found.items(), key=lambda item: (-item[1].score.weight, item[0]))
     second = ordered[1][1].score.weight if len(ordered) > 1 else None
-    candidates = []
+    candidates: list[Candidate] = []
     for place, (person_id, best) in enumerate(ordered):
+        if len(candidates) == limit:
+            break
         grade = decide(best.score, best.comparison, mpi.model, is_complete).grade
         if grade is Grade.CERTAINLY_NOT:
             continue

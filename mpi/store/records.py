@@ -314,16 +314,6 @@ _CAPPED = Statement(
     "JOIN LATERAL (SELECT key, record_id FROM match_key WHERE key = k.key LIMIT k.cap + 1) m ON true",
     "",
 )
-_UNPROTECTED = (
-    " AND NOT EXISTS (SELECT 1 FROM source_record r WHERE r.record_id = match_key.record_id AND (r.restricted OR EXISTS "
-    "(SELECT 1 FROM source_record o WHERE o.person_id = r.person_id AND o.restricted)))"
-)
-"""Leaves out the keys of records whose location is protected, or whose person has such a record."""
-
-_PART = "SELECT * FROM (SELECT key, record_id FROM match_key WHERE key = ? LIMIT ?)"
-_PART_UNPROTECTED = (
-    f"SELECT * FROM (SELECT key, record_id FROM match_key WHERE key = ?{_UNPROTECTED} LIMIT ?)"  # noqa: S608
-)
 
 
 def search_capped(tx: Connection, caps: Mapping[int, int]) -> list[Found]:
@@ -336,6 +326,16 @@ def search_capped(tx: Connection, caps: Mapping[int, int]) -> list[Found]:
     return _capped_parts(tx, caps, _PART)
 
 
+_UNPROTECTED = (
+    " AND NOT EXISTS (SELECT 1 FROM source_record r WHERE r.record_id = match_key.record_id AND (r.restricted OR EXISTS "
+    "(SELECT 1 FROM source_record o WHERE o.person_id = r.person_id AND o.restricted)))"
+)
+"""Leaves out the keys of records whose location is protected, or whose person has such a record."""
+
+_PART = "SELECT * FROM (SELECT key, record_id FROM match_key WHERE key = ? ORDER BY record_id LIMIT ?)"
+_PART_UNPROTECTED = f"SELECT * FROM (SELECT key, record_id FROM match_key WHERE key = ?{_UNPROTECTED} ORDER BY record_id LIMIT ?)"  # noqa: S608
+
+
 def _capped_parts(tx: Connection, caps: Mapping[int, int], part: str) -> list[Found]:
     # SQLite knows no LATERAL: one limited part a key, in one statement.
     keys = sorted(caps)
@@ -343,28 +343,42 @@ def _capped_parts(tx: Connection, caps: Mapping[int, int], part: str) -> list[Fo
     return [Found(*row) for row in tx.exec_driver_sql(" UNION ALL ".join([part] * len(keys)), values)]
 
 
+class Candidate(NamedTuple):
+    """A linked record that holds a searched key: its form as JSON text, and whether a key without location found it."""
+
+    record_id: int
+    person_id: int
+    normalised: str
+    without_location: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Who holds some keys: keys that more records hold than may be are ``cut``, and nobody is found by them.
+    """Who holds some keys. ``is_cut``: more records than its cap hold one of them, so that not all of them are here.
 
     ``protected`` are the persons of whom any record is restricted.
     """
 
-    rows: tuple[RecordRow, ...]
-    cut: frozenset[int]
+    rows: tuple[Candidate, ...]
+    is_cut: bool
     protected: frozenset[int]
 
 
 def _candidates(only: str) -> Statement:
+    # Whether a person is protected is asked once of each person, not of each of its records.
     return Statement(
-        "WITH found AS MATERIALIZED (SELECT k.key, k.cap, m.record_id "  # noqa: S608
-        "FROM unnest(%s::bigint[], %s::bigint[]) AS k (key, cap) "
-        f"JOIN LATERAL (SELECT record_id FROM match_key WHERE key = k.key{only} LIMIT k.cap + 1) m ON true), "
-        "cut AS MATERIALIZED (SELECT key FROM found GROUP BY key, cap HAVING count(*) > cap) "
-        "SELECT NULL, record.*, EXISTS (SELECT 1 FROM source_record o WHERE o.person_id = record.person_id AND o.restricted) "
-        "FROM (SELECT DISTINCT record_id FROM found WHERE key NOT IN (SELECT key FROM cut)) AS kept JOIN LATERAL "
-        f"(SELECT {_NAMES} FROM source_record WHERE record_id = kept.record_id OFFSET 0) AS record ON true "
-        f"UNION ALL SELECT key, {', '.join('NULL' for _ in _COLUMNS)}, NULL FROM cut",
+        "WITH found AS MATERIALIZED (SELECT k.is_bare, m.record_id, m.place > k.cap AS is_over "  # noqa: S608
+        "FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS k (key, cap, is_bare) "
+        "JOIN LATERAL (SELECT record_id, row_number() OVER (ORDER BY record_id) AS place FROM "
+        f"(SELECT record_id FROM match_key WHERE key = k.key{only} ORDER BY record_id LIMIT k.cap + 1) AS first) AS m ON true), "
+        "kept AS MATERIALIZED (SELECT record.*, one.is_bare "
+        "FROM (SELECT record_id, max(is_bare) AS is_bare FROM found WHERE NOT is_over GROUP BY record_id) AS one JOIN LATERAL "
+        "(SELECT record_id, person_id, normalised FROM source_record WHERE record_id = one.record_id "
+        "AND person_id IS NOT NULL AND state = 'active' OFFSET 0) AS record ON true) "
+        "SELECT record_id, person_id, normalised, is_bare FROM kept "
+        "UNION ALL SELECT NULL, theirs.person_id, NULL, NULL FROM (SELECT DISTINCT person_id FROM kept) AS theirs "
+        "WHERE EXISTS (SELECT 1 FROM source_record o WHERE o.person_id = theirs.person_id AND o.restricted) "
+        "UNION ALL (SELECT NULL, NULL, NULL, NULL FROM found WHERE is_over LIMIT 1)",
         "",
     )
 
@@ -372,33 +386,41 @@ def _candidates(only: str) -> Statement:
 _CANDIDATES, _CANDIDATES_UNPROTECTED = _candidates(""), _candidates(_UNPROTECTED)
 
 
-def read_candidates(tx: Connection, caps: Mapping[int, int], *, with_protected: bool = True) -> Candidates:
-    """Return whoever holds any of these keys, each of which no more than its cap of records may hold: what ``/match`` reads.
+def read_candidates(
+    tx: Connection, caps: Mapping[int, int], bare: Collection[int], *, with_protected: bool = True
+) -> Candidates:
+    """Return the linked records that hold any of these keys: what ``/match`` reads.
+
+    Of a key that more records hold than its cap, the first ``cap`` by record id are read: the same ones whatever else is asked for.
 
     Args:
+        bare: those of the keys that tell nothing of where somebody lives.
         with_protected: those whose location is protected, or whose person has such a record, too. Left out here, they make neither a
             longer answer nor a cut one, and hardly more work.
     """
     if not caps:
-        return Candidates((), frozenset(), frozenset())
+        return Candidates((), False, frozenset())
     if tx.dialect.name != "sqlite":
         keys = sorted(caps)
         statement = _CANDIDATES if with_protected else _CANDIDATES_UNPROTECTED
-        told = statement.rows(tx, keys, [caps[key] for key in keys])
-        rows = [row for row in told if row[0] is None]
+        told = statement.rows(tx, keys, [caps[key] for key in keys], [int(key in bare) for key in keys])
         return Candidates(
-            tuple(_record(row[1:]) for row in rows),
-            frozenset(row[0] for row in told if row[0] is not None),
-            frozenset(row[15] for row in rows if row[16]),
+            tuple(Candidate(row[0], row[1], row[2], row[3] == 1) for row in told if row[0] is not None),
+            any(row[1] is None for row in told),
+            frozenset(row[1] for row in told if row[0] is None and row[1] is not None),
         )
     holders: dict[int, list[int]] = {}
     for key, record_id in _capped_parts(tx, caps, _PART if with_protected else _PART_UNPROTECTED):
         holders.setdefault(key, []).append(record_id)
-    cut = frozenset(key for key, found in holders.items() if len(found) > caps[key])
-    ids = {record_id for key, found in holders.items() if key not in cut for record_id in found}
-    records = tuple(read_records(tx, ids).values())
-    persons = {row.person_id for row in records if row.person_id is not None}
-    return Candidates(records, cut, restricted_persons(tx, persons))
+    by_bare = {number for key, found in holders.items() if key in bare for number in found[: caps[key]]}
+    ids = {number for key, found in holders.items() for number in found[: caps[key]]}
+    rows = tuple(
+        Candidate(row.record_id, row.person_id, row.normalised, row.record_id in by_bare)
+        for row in read_records(tx, ids).values()
+        if row.person_id is not None and row.state == "active"
+    )
+    is_cut = any(len(found) > caps[key] for key, found in holders.items())
+    return Candidates(rows, is_cut, restricted_persons(tx, {row.person_id for row in rows}))
 
 
 def large_keys(tx: Connection, over: int) -> dict[int, int]:

@@ -171,6 +171,18 @@ def test_location_keys_of_the_restricted_are_found_only_when_receiving(record: N
     assert stored <= receiving
 
 
+@given(record=NORMALISED)
+def test_the_rules_of_location_are_those_that_ask_where_somebody_lives(record: NormalisedRecord) -> None:
+    """`/match` finds protected people by the others alone."""
+    plain = replace(record, is_restricted=False)
+
+    without = set(search_keys(plain.without_location(), MODEL, receiving=False))
+
+    assert without == {
+        one for one in search_keys(plain, MODEL, receiving=False) if one.rule not in LOCATION_RULES
+    }
+
+
 def test_placeholders_make_no_keys() -> None:
     empty = normalise(
         a_source_record(

@@ -27,6 +27,7 @@ from tests.service.mpi_world import (
     ONE_NUMBER,
     OTHER_NUMBER,
     READER,
+    THIRD_NUMBER,
     World,
     a_doubtful_record,
     a_source_record,
@@ -93,6 +94,63 @@ def test_a_cut_search_says_so_and_answers_nobody_as_certain(world: World) -> Non
     assert (best.person_id, best.grade) == (sent.record_id, Grade.PROBABLE)
 
 
+def capped(world: World, cap: int) -> World:
+    """Return the same index under a model each of whose rules reads so many records of a key."""
+    tight = World.__new__(World)
+    model = world.mpi.model
+    tight.mpi = replace(world.mpi, model=replace(model, caps=dict.fromkeys(model.caps, cap)))
+    return tight
+
+
+def test_a_person_with_more_records_than_any_key_reads_is_found_and_the_search_is_marked_cut(
+    world: World,
+) -> None:
+    sent = [
+        world.send(a_source_record(f"{place}", organisation=organisation, nhs_number=ONE_NUMBER))
+        for place, organisation in enumerate(("RRU", "RV5", "RRV", "RRU", "RV5"))
+    ]
+
+    answer = ask(capped(world, 2), nhs_number=ONE_NUMBER)
+
+    assert not answer.search_complete
+    assert [(one.person_id, one.grade) for one in answer.candidates] == [(sent[0].record_id, Grade.PROBABLE)]
+    assert (
+        answer.candidates[0].weight_millibits
+        == ask(world, nhs_number=ONE_NUMBER).candidates[0].weight_millibits
+    )
+
+
+def test_of_a_cut_key_the_earliest_records_are_read_whatever_else_is_asked(world: World) -> None:
+    """Four people of one name and birth date, whom a number, a home and a telephone tell apart."""
+    homes = [f"{place} High Street" for place in range(4)]
+    sent = [
+        world.send(
+            a_source_record(
+                f"{place}",
+                nhs_number=number,
+                status="01" if number else None,
+                line=homes[place],
+                postcode=None,
+                phone=f"0770090010{place}",
+            )
+        ).record_id
+        for place, number in enumerate((ONE_NUMBER, OTHER_NUMBER, None, THIRD_NUMBER))
+    ]
+    tight = capped(world, 2)
+
+    plain = ask(tight, line=None, postcode=None)
+    other = ask(tight, line="12 Denmark Hill", postcode="SE5 8AZ")
+    number = ask(tight, line=None, postcode=None, nhs_number=THIRD_NUMBER)
+
+    assert (
+        {one.person_id for one in plain.candidates}
+        == {one.person_id for one in other.candidates}
+        == set(sent[:2])
+    )
+    assert number.candidates[0].person_id == sent[3], "a key that is not cut is read to its end"
+    assert not (plain.search_complete or other.search_complete or number.search_complete)
+
+
 def test_an_unlinked_record_is_nobody_to_be_found(world: World) -> None:
     world.send(a_source_record("1", nhs_number=ONE_NUMBER), link=False)
 
@@ -141,6 +199,25 @@ def test_a_right_and_a_wrong_postcode_answer_alike(protected: World, number: str
 
     assert without_ids(right) == without_ids(wrong) == without_ids(none)
     assert right.candidates
+
+
+def test_a_right_postcode_does_not_find_a_protected_person_past_the_cap_of_every_other_key(
+    world: World,
+) -> None:
+    """One of their records lies under its home's key for everyone; a namesake came first, and fills the keys that tell of no home."""
+    namesake = world.send(
+        a_source_record("0", nhs_number=OTHER_NUMBER, status="01", line="3 Essex Road", postcode="N1 9GU")
+    )
+    world.send(a_source_record("1", nhs_number=ONE_NUMBER, status="01", restricted=True))
+    world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER, status="01"))
+    tight = capped(world, 1)
+
+    right = ask(tight, line="12 Denmark Hill", postcode="SE5 8AZ")
+    wrong = ask(tight, line="5 Mill Lane", postcode="LS1 4AP")
+
+    assert without_ids(right) == without_ids(wrong)
+    assert [one.person_id for one in right.candidates] == [namesake.record_id]
+    assert len(ask(world, line="5 Mill Lane", postcode="LS1 4AP").candidates) == 2, "uncut, both are found"
 
 
 @pytest.mark.parametrize(
