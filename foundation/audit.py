@@ -40,7 +40,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import UserDefinedType
 
 from foundation.database import Id, Json, UtcDateTime, is_retryable, kept_json, metadata
-from foundation.direct import Writes, write_rows
+from foundation.direct import Writes, insert_one, write_rows
 from foundation.errors import Unavailable
 from foundation.logs import current_request_id
 from foundation.metrics import AUDIT_EVENTS
@@ -286,8 +286,7 @@ def append(tx: Connection, entry: AuditEntry) -> AuditReceipt:
     """
     row = _row(entry)
     try:
-        statement = audit_event.insert().returning(audit_event.c.event_id)
-        event_id = int(tx.execute(statement, row).scalar_one())
+        event_id = insert_one(tx, audit_event, row, "event_id")
     except DBAPIError as error:
         if is_retryable(error):
             raise

@@ -153,6 +153,25 @@ class Database:
                 tx.rollback()
 
     @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """For a single statement that reads: it is a transaction of its own, which PostgreSQL needs not be told to begin and end."""
+        if self.is_sqlite:
+            with self.read() as tx:
+                yield tx
+            return
+        with self.engine.connect() as tx:
+            line = cast("psycopg.Connection[Any]", tx.connection.driver_connection)
+            line.autocommit = True
+            try:
+                yield tx
+            finally:
+                tx.rollback()
+                if line.closed:
+                    tx.invalidate()
+                else:
+                    line.autocommit = False
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction that commits when the block ends, and leaves nothing behind when it raises.
 

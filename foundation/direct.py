@@ -183,6 +183,28 @@ class Writes:
         return self._written
 
 
+def insert_one(tx: Connection, table: Table, row: Mapping[str, Any], number: str) -> int:
+    """Insert a row and return the number that the database gave it in this column."""
+    if tx.dialect.name == "sqlite":
+        return int(tx.execute(insert(table).returning(table.c[number]), dict(row)).scalar_one())
+    values = tuple(_plain(table, name, value) for name, value in row.items())
+    told = tell(tx, _insertion_of_one(table, tuple(row), number), values).fetchall()
+    return int(told[0][0])
+
+
+@cache
+def _insertion_of_one(table: Table, names: tuple[str, ...], number: str) -> str:
+    values = ", ".join(f"%s::{_type_of(table, name)}" for name in names)
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) RETURNING {number}"  # noqa: S608
+
+
+def _plain(table: Table, name: str, value: Any) -> Any:
+    """Return a value as the driver takes it for a column."""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError("an instant needs a zone")
+    return kept_json(value) if value is not None and isinstance(table.c[name].type, Json) else value
+
+
 def write_rows(tx: Connection, write: Callable[[Writes], None]) -> None:
     """Write rows of one table by one statement."""
     writes = Writes(tx)

@@ -80,6 +80,9 @@ class CellReader:
         self._prepared = prepared
         self._by_category: dict[tuple[str, str], tuple[int, bool, bool]] = {}
         self._by_label: dict[tuple[str, str], tuple[int, bool, bool]] = {}
+        holding = prepared.policy.holding
+        self._known, self._unknown = (holding("cell_codes", (word,)) for word in ("known", "unknown"))
+        self._free = holding("source_control", ("none",))
 
     def holding(self, cell: Cell) -> int:
         """Return the conditions that hold for the cell, as bits, those of the case among them."""
@@ -89,12 +92,9 @@ class CellReader:
         by_label = self._by_label.get((cell.label, cell.source))
         if by_label is None:
             by_label = self._by_label[cell.label, cell.source] = self._read_label(cell)
-        policy = self._prepared.policy
         held = self._prepared.holding | by_category[0] | by_label[0]
-        is_known = by_category[1] and by_label[1]
-        is_free = by_category[2] and by_label[2]
-        held |= policy.holding("cell_codes", ("known" if is_known else "unknown",))
-        return held | policy.holding("source_control", ("none",)) if is_free else held
+        held |= self._known if by_category[1] and by_label[1] else self._unknown
+        return held | self._free if by_category[2] and by_label[2] else held
 
     def _read_category(self, cell: Cell) -> tuple[int, bool, bool]:
         """What category and source settle: conditions, whether the codes are known, whether no control of the source applies."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from operator import attrgetter
 
 from consent.facts import codes
 from consent.facts.case import CaseFile, EmergencyGrant
@@ -79,20 +80,25 @@ def _decide(case: CaseFile, policy: Policy) -> Decision:
 
 def _rule_on(prepared: Prepared) -> tuple[CellRuling, ...]:
     """Rule on each cell, in order; cells for which the same conditions hold share one verdict."""
-    reader = CellReader(prepared)
-    verdicts: dict[int, Verdict] = {}
-    rulings = []
-    for cell in sorted(set(prepared.case.request.cells), key=_in_order):
-        holding = reader.holding(cell)
-        verdict = verdicts.get(holding)
-        if verdict is None:
-            verdict = verdicts[holding] = _judge(holding, prepared.policy.tiers)
-        rulings.append(CellRuling(cell, verdict))
-    return tuple(rulings)
+    reader, policy = CellReader(prepared), prepared.policy
+    return tuple(
+        CellRuling(cell, _verdict(reader.holding(cell), policy))
+        for cell in sorted(set(prepared.case.request.cells), key=_IN_ORDER)
+    )
 
 
-def _in_order(cell: Cell) -> tuple[str, str, str]:
-    return cell.category, cell.label, cell.source
+_IN_ORDER = attrgetter("category", "label", "source")
+_MOST_VERDICTS = 20_000
+
+
+def _verdict(holding: int, policy: Policy) -> Verdict:
+    """Judge where these conditions hold, or say again what was judged before under this very policy."""
+    found = policy.verdicts.get(holding)
+    if found is None:
+        if len(policy.verdicts) >= _MOST_VERDICTS:
+            policy.verdicts.clear()
+        found = policy.verdicts[holding] = _judge(holding, policy.tiers)
+    return found
 
 
 def _judge(holding: int, tiers: tuple[Tier, ...]) -> Verdict:

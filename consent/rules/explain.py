@@ -36,7 +36,8 @@ def visible_findings(decision: Decision) -> tuple[Finding, ...]:
     """The determining findings without those of hidden cells: these are for the audit alone."""
     if not decision.rulings:
         return decision.determining
-    return tuple(sorted({f for r in decision.rulings if not r.is_hidden for f in r.findings}))
+    verdicts = {id(ruling.verdict): ruling.verdict for ruling in decision.rulings}.values()
+    return tuple(sorted({f for verdict in verdicts if not verdict.is_hidden for f in verdict.findings}))
 
 
 def told_reasons(decision: Decision) -> list[str]:

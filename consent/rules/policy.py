@@ -3,13 +3,13 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from consent.facts import codes
-from consent.rules.decision import OBLIGATIONS, Effect, Finding, Texts
+from consent.rules.decision import OBLIGATIONS, Effect, Finding, Texts, Verdict
 from foundation.errors import Invalid
 
 CASE_ATTRIBUTES: Mapping[str, frozenset[str] | None] = {
@@ -112,6 +112,8 @@ class Policy:
     notify_patient_days: int
     proxy_review_age: int
     proxy_end_age: int
+    # What the rows say where some conditions hold, kept as it is found: it follows from the rows, and holds no fact of anyone.
+    verdicts: dict[int, Verdict] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def holding(self, attribute: str, codes: Iterable[str]) -> int:
         """The conditions that hold for an attribute with these codes, as bits; an unknown code makes none hold."""

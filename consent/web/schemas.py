@@ -1,5 +1,6 @@
 """What the consent routes take and give. Codes that decide are checked by the rules, where the unknown is a denial."""
 
+from operator import attrgetter
 from typing import Any
 
 from marshmallow import fields, missing, validate
@@ -38,6 +39,21 @@ class ProofLink(fields.String):
     def get_value(self, obj: Any, attr: str, accessor: Any = None, default: Any = missing) -> Any:
         event_id, leaf_hash = (get_value(obj, name) for name in ("event_id", "leaf_hash"))
         return f"/api/v1/audit/events/{format_id(event_id)}/proof?leaf_hash={leaf_hash}"
+
+
+class Plain(fields.List[Any]):
+    """A list of values of our own making, all of whose fields are texts and numbers: written at once, not field by field."""
+
+    def __init__(self, schema: type[Schema], **kwargs: Any) -> None:
+        super().__init__(fields.Nested(schema), **kwargs)
+        declared = schema().fields
+        self._names = tuple(declared)
+        self._values = attrgetter(*(field.attribute or name for name, field in declared.items()))
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> list[Any] | None:
+        if value is None:
+            return None
+        return [dict(zip(self._names, self._values(one), strict=True)) for one in value]
 
 
 class CellSchema(Schema):
@@ -116,9 +132,9 @@ class DecisionSchema(Schema):
 
     decision_id = IdText()
     outcome = Closed(("PERMIT", "PERMIT_FILTERED", "DENY", "DENY_OVERRIDABLE", "NOT_FOUND"))
-    permitted = fields.List(fields.Nested(CellSchema))
+    permitted = Plain(CellSchema)
     obligations = fields.List(fields.Nested(ObligationSchema))
-    determining = fields.List(fields.Nested(FindingSchema))
+    determining = Plain(FindingSchema)
     near_misses = fields.List(
         fields.Nested(NearMissSchema), metadata={"description": "With the scope reports:read only."}
     )

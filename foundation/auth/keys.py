@@ -35,6 +35,11 @@ _parsed: dict[str, OKPKey] = {}
 _parsed_lock = threading.Lock()
 
 
+def is_believed(retired_at: datetime | None, at: datetime) -> bool:
+    """Whether a key that is kept here is believed at this instant."""
+    return retired_at is None or at < retired_at + BELIEVED_AFTER_RETIREMENT
+
+
 @dataclass(frozen=True, slots=True)
 class SigningKey:
     """One of our keys. A retired key signs nothing, and is believed only for as long as its tokens may live."""
@@ -45,7 +50,7 @@ class SigningKey:
     retired_at: datetime | None
 
     def is_believed(self, at: datetime) -> bool:
-        return self.retired_at is None or at < self.retired_at + BELIEVED_AFTER_RETIREMENT
+        return is_believed(self.retired_at, at)
 
     def sign_bytes(self, message: bytes) -> bytes:
         """Return the plain Ed25519 signature, 64 bytes, for what is no JWT."""
@@ -128,20 +133,28 @@ def read_signed(tx: Connection, at: datetime, token: str, token_type: str) -> di
     Raises:
         Unauthenticated: ``token-invalid`` or ``token-expired``.
     """
-    mark = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+    signed = read_before(token)
     try:
-        signed = _read_before(mark)
         if signed is None:
             # The key is looked up by the id in the header; a token that names none of ours is not read any further.
             read = jwt.decode(
                 token, lambda unread: _key_for(tx, at, unread.headers()), algorithms=[ALGORITHM]
             )
-            signed = _Signed(read.header, read.claims)
-            _remember(mark, signed)
+            signed = Signed(read.header, read.claims)
+            _remember(_mark(token), signed)
         else:
             _key_for(tx, at, signed.header)
     except (JoseError, ValueError, TypeError, KeyError, UnicodeError) as error:
         raise Unauthenticated("token-invalid") from error
+    return claims_of(signed, at, token_type)
+
+
+def claims_of(signed: "Signed", at: datetime, token_type: str) -> dict[str, Any]:
+    """Return the claims of a token whose signature and key are believed.
+
+    Raises:
+        Unauthenticated: ``token-invalid`` or ``token-expired``.
+    """
     if signed.header.get("typ") != token_type:
         raise Unauthenticated("token-invalid")
     expires = signed.claims.get("exp")
@@ -152,7 +165,7 @@ def read_signed(tx: Connection, at: datetime, token: str, token_type: str) -> di
     return dict(signed.claims)
 
 
-class _Signed(NamedTuple):
+class Signed(NamedTuple):
     """A token whose signature was found right: that stays so. Whether its key is believed, and its time, are asked every time."""
 
     header: Mapping[str, Any]
@@ -160,16 +173,21 @@ class _Signed(NamedTuple):
 
 
 _MOST_REMEMBERED = 2_000
-_signed: OrderedDict[bytes, _Signed] = OrderedDict()
+_signed: OrderedDict[bytes, Signed] = OrderedDict()
 _signed_lock = threading.Lock()
 
 
-def _read_before(mark: bytes) -> _Signed | None:
+def read_before(token: str) -> Signed | None:
+    """Return a token that this process has read before. Whoever believes it asks ``is_believed`` of its key, and then for its claims."""
     with _signed_lock:
-        return _signed.get(mark)
+        return _signed.get(_mark(token))
 
 
-def _remember(mark: bytes, signed: _Signed) -> None:
+def _mark(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+
+
+def _remember(mark: bytes, signed: Signed) -> None:
     with _signed_lock:
         _signed[mark] = signed
         if len(_signed) > _MOST_REMEMBERED:

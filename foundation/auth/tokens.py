@@ -7,7 +7,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -27,9 +27,10 @@ from foundation.auth.clients import (
     keys_of,
     use_assertion,
 )
-from foundation.auth.keys import read_signed, sign
+from foundation.auth.keys import claims_of, is_believed, read_before, read_signed, sign
 from foundation.clock import Clock
 from foundation.database import Database
+from foundation.direct import Statement, told_instant
 from foundation.errors import Invalid, Unauthenticated
 from foundation.ids import format_id, new_id
 from foundation.metrics import TOKENS
@@ -240,13 +241,42 @@ class TokenIssuer:
         Raises:
             Unauthenticated: ``token-invalid``, ``token-expired`` or ``client-inactive``.
         """
-        claims = read_signed(tx, self._clock.now(), token, _TYPE)
+        at = self._clock.now()
+        signed = read_before(token)
+        if signed is None:
+            claims = read_signed(tx, at, token, _TYPE)
+            client = find_client(tx, str(claims.get("client_id")))
+        else:
+            found = _KEY_AND_CLIENT.rows(
+                tx, str(signed.claims.get("client_id")), str(signed.header.get("kid"))
+            )
+            if not found or not is_believed(_instant(found[0][0]), at):
+                raise Unauthenticated("token-invalid")
+            claims = claims_of(signed, at, _TYPE)
+            client = _client(found[0][1:])
         if claims.get("iss") != self._issuer or claims.get("aud") != self._issuer:
             raise Unauthenticated("token-invalid")
-        client = find_client(tx, str(claims.get("client_id")))
         if client is None or not client.is_active:
             raise Unauthenticated("client-inactive")
         return client.principal(frozenset(str(claims.get("scope", "")).split()))
+
+
+_KEY_AND_CLIENT = Statement.alike(
+    "SELECT k.retired_at, c.client_id, c.name, c.organisation, c.organisations, c.scopes, c.jwks_url, c.is_active "
+    "FROM signing_key k LEFT JOIN client c ON c.client_id = {given} WHERE k.kid = {given}"
+)
+
+
+def _instant(told: datetime | str | None) -> datetime | None:
+    return told_instant(told) if isinstance(told, str) else told
+
+
+def _client(row: Sequence[Any]) -> Client | None:
+    client_id, name, organisation, organisations, scopes, jwks_url, is_active = row
+    if client_id is None:
+        return None
+    theirs, rights = frozenset(json.loads(organisations)), frozenset(json.loads(scopes))
+    return Client(client_id, name, organisation, theirs, rights, jwks_url, bool(is_active))
 
 
 def _assertion_of(form: Mapping[str, str]) -> str:

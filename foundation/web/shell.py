@@ -138,7 +138,7 @@ def authenticate(parts: Shell) -> Principal:
         kind, _, token = given.partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             raise Unauthenticated("token-missing")
-        with parts.db.read() as tx:
+        with parts.db.glance() as tx:
             return _acting_for(parts.tokens.read(tx, token.strip()))
     session = read_session()
     if session is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from app import Composition, create_app
 from consent.facts import Cell, Scope
@@ -14,7 +15,7 @@ from consent.service.directives import NewDirective, list_directives, record_dir
 from consent.service.emergency import open_emergency_access
 from consent.service.relationships import record_opt_out_evidence
 from consent.service.release import Item
-from consent.store.care import read_opt_out
+from consent.store.tables import opt_out_evidence
 from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.errors import Conflict, Invalid, NotFound
@@ -345,9 +346,7 @@ def test_relationships_and_opt_outs_go_on_with_the_person(world: World):
 
     assert left != record_id
     assert world.ask(person_id=left).decision.outcome.is_permit, "the ambulance is still on its way to her"
-    with world.db.read() as tx:
-        found = read_opt_out(tx, [left])
-    assert found is not None and found.state == "opted-out"
+    assert evidence_of(world, left) == ["opted-out"]
 
 
 def test_of_someone_who_is_gone_no_incident_and_no_answer_is_kept(world: World):
@@ -358,8 +357,13 @@ def test_of_someone_who_is_gone_no_incident_and_no_answer_is_kept(world: World):
     purged(world.mpi, KEY)
 
     assert where_found(world.db, ["INC-0042"]) == set()
+    assert evidence_of(world, record_id) == []
+
+
+def evidence_of(world: World, record_id: int) -> list[str]:
     with world.db.read() as tx:
-        assert read_opt_out(tx, [record_id]) is None
+        found = select(opt_out_evidence.c.state).where(opt_out_evidence.c.record_id == record_id)
+        return list(tx.scalars(found))
 
 
 def test_a_ticket_over_the_record_is_dead(world: World):
