@@ -513,29 +513,17 @@ def crowds(
 
 
 def _asked(service: Service, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
-<<<<<<< HEAD
     """Ask one after the other."""
     asker = Asker(service.port, service.tokens[0], service.path)
     times, told = [], []
-=======
-    """Ask one after the other. ``answered``: how many were told of anybody."""
-    asker = Asker(service.port, service.tokens[0])
-    times, complete, named = [], [], 0
->>>>>>> c3ecd63 (Compare a match with the first records of a key past its cap)
     watch = Watch(server=service.server, postgresql=service.postmaster)
     for question in questions:
         began = time.perf_counter()
         answer = asker.ask(question)
         if answer is not None:
             times.append((time.perf_counter() - began) * 1000)
-<<<<<<< HEAD
             told.append(_told(answer))
     return {**_answers(times, told), **_spent(watch.read(), len(times))}
-=======
-            complete.append(answer["search_complete"])
-            named += bool(answer["candidates"])
-    return {**_answers(times, complete), "answered": named, **_spent(watch.read(), len(times))}
->>>>>>> c3ecd63 (Compare a match with the first records of a key past its cap)
 
 
 def _question(record: SourceRecord | None) -> dict[str, Any]:

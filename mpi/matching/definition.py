@@ -603,7 +603,9 @@ KEY_RULES: Mapping[str, KeyRule] = {
     # Keys that ask for one thing alone: in a large index they bring too many together, in a small one nothing else finds as much.
     "birth-date": KeyRule(_DAY_ALONE, "a.birth[2]"),
     "names-sound": KeyRule(
-        "f'{min(sound(x), sound(y))} {max(sound(x), sound(y))}'", "True", (("x", "a.given"), ("y", "a.family"))
+        "f'{min(sound(x), sound(y))} {max(sound(x), sound(y))}'",
+        "True",
+        (("x", "a.given"), ("y", "a.family")),
     ),
     "postcode": KeyRule("p.postcode", "True", (("p", "(p for p in a.places if p.postcode)"),)),
     "house-street": KeyRule(

@@ -24,20 +24,12 @@ from mpi.store import models as model_store
 log = logging.getLogger(__name__)
 
 
-<<<<<<< HEAD
 class Normalised(Protocol):
     """Whatever has the normalised form of a record."""
 
     @property
     def record_id(self) -> int: ...
-=======
-class Read(Protocol):
-    """A record whose normalised form was read, as JSON text."""
 
-    @property
-    def record_id(self) -> int: ...
-
->>>>>>> c3ecd63 (Compare a match with the first records of a key past its cap)
     @property
     def normalised(self) -> str: ...
 
@@ -54,11 +46,7 @@ class Forms:
         self._forms: OrderedDict[tuple[int, int], NormalisedRecord] = OrderedDict()
         self._lock = threading.Lock()
 
-<<<<<<< HEAD
     def of(self, row: Normalised) -> NormalisedRecord:
-=======
-    def of(self, row: Read) -> NormalisedRecord:
->>>>>>> c3ecd63 (Compare a match with the first records of a key past its cap)
         # 64 bits, keyed for each process: enough to tell the few texts of one record apart.
         form = self._forms.get((row.record_id, hash(row.normalised)))
         if form is None:

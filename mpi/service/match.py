@@ -22,7 +22,7 @@ from mpi.matching import (
 from mpi.matching import reasons as reasons_of
 from mpi.records import SourceRecord, validate
 from mpi.service import trail
-from mpi.service.context import Mpi, Read
+from mpi.service.context import Mpi, Normalised
 from mpi.service.numbers import survivors_of_numbers
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
@@ -154,7 +154,7 @@ def _search(tx: Connection, mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int,
     return best, not found.is_cut
 
 
-def _weigh(mpi: Mpi, form: NormalisedRecord, row: Read, *, is_protected: bool) -> _Best:
+def _weigh(mpi: Mpi, form: NormalisedRecord, row: Normalised, *, is_protected: bool) -> _Best:
     other = mpi.forms.of(row)
     comparison = compare(form, other.without_location() if is_protected else other, mpi.model)
     return _Best(row.record_id, score(comparison, mpi.model), comparison)
