@@ -1,6 +1,6 @@
 """Step 6: from pairs to persons: one fixed rule over edges and decisions, the same in whatever order they came."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -25,6 +25,8 @@ class PairWeight(NamedTuple):
         return cls(score.weight, score.evidence)
 
 
+_Pair = tuple[int, int]
+
 Weigh = Callable[[int, int], PairWeight]
 """What any two members say, blocked or not; the lower id first."""
 
@@ -46,8 +48,7 @@ class Member:
         return cls(record_id, key, verified_number(record), record.birth_order)
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """A scored pair, ``low_id`` < ``high_id``. ``may_link`` is the grading's: weight alone does not link.
 
     ``may_join_alone``: it is enough where nobody else can be meant (``decide.may_join_alone``).
@@ -138,6 +139,7 @@ def partition(
     decisions: Iterable[LinkDecision],
     model: Model,
     weigh: Weigh,
+    compatible: Iterable[_Pair] = (),
 ) -> Partition:
     """Group records into persons.
 
@@ -152,10 +154,14 @@ def partition(
     system keeps a record in both, or one of the two alone tells of a later birth: then there is somebody else.
 
     Decisions and edges that name a record outside ``members`` are ignored for that record.
+
+    Args:
+        compatible: pairs, the lower id first, of which it is known that they do not contradict each other, so that none of them need be
+            weighed to see it. They change no answer.
     """
     edges = list(edges)
     standing = _standing(members, decisions)
-    tests = _Tests(members, _never(standing), standing, model, weigh)
+    tests = _Tests(members, _never(standing), standing, model, weigh, _by_member(compatible))
     groups = {record_id: _Group.of(member) for record_id, member in members.items()}
     joins: list[Join] = []
     refused: list[Refusal] = []
@@ -173,7 +179,8 @@ def partition(
         else:
             code, between = against
             refused.append(Refusal(low, high, weight, code, between or (low, high), decision_id))
-    for edge in _left_over(members, edges, groups, model.sole) if model.sole else ():
+    is_parted = len(joins) < len(groups) - 1
+    for edge in _left_over(members, edges, groups, model.sole) if model.sole and is_parted else ():
         one, other = groups[edge.low_id], groups[edge.high_id]
         if one is other or tests.tell_of_another(one, other) or tests.veto_between(one, other, None):
             continue
@@ -189,9 +196,16 @@ def partition(
     )
 
 
+def _by_member(pairs: Iterable[_Pair]) -> dict[int, set[int]]:
+    found: dict[int, set[int]] = {}
+    for low, high in pairs:
+        found.setdefault(low, set()).add(high)
+        found.setdefault(high, set()).add(low)
+    return found
+
+
 # What is tried, in order ---------------------------------------------------------------------------------------
 
-_Pair = tuple[int, int]
 _Claim = tuple[int, int, int | None, LinkDecision | None]
 
 
@@ -226,16 +240,19 @@ def _claims(
         same, key=lambda one: (one[1].order, one[1].decision_id, _keys(members, *one[0]))
     ):
         yield low, high, None, decision
-    strong = [
-        edge
-        for edge in edges
-        if edge.may_link
-        and edge.weight >= model.thresholds.live
-        and edge.low_id in members
-        and edge.high_id in members
-    ]
-    for edge in sorted(strong, key=lambda one: _rank(members, one)):
-        yield edge.low_id, edge.high_id, edge.weight, None
+    # Keys are compared once a member here, and not once a pair of edges.
+    place = {number: at for at, number in enumerate(sorted(members, key=lambda one: members[one].key))}
+    live = model.thresholds.live
+    strong = []
+    for low, high, weight, may_link, _ in edges:
+        if may_link and weight >= live and low in place and high in place:
+            one, other = place[low], place[high]
+            strong.append(
+                (-weight, one, other, low, high) if one < other else (-weight, other, one, low, high)
+            )
+    strong.sort()
+    for weight, _, _, low, high in strong:
+        yield low, high, -weight, None
 
 
 def _left_over(
@@ -315,6 +332,7 @@ class _Tests:
     standing: Mapping[_Pair, LinkDecision]
     model: Model
     weigh: Weigh
+    compatible: Mapping[int, set[int]]
 
     def veto_between(
         self, one: _Group, other: _Group, decision: LinkDecision | None
@@ -336,11 +354,16 @@ class _Tests:
         found = [
             (low, high)
             for low in small.ids
-            for high in large.ids
+            for high in self._unknown(low, large)
             if not self._is_decided_same(low, high)
             and self.weigh(min(low, high), max(low, high)).evidence <= self.model.thresholds.contradiction
         ]
         return (CONTRADICTION, self._first(found)) if found else None
+
+    def _unknown(self, low: int, group: _Group) -> Collection[int]:
+        """Return the members of a group that must be weighed with a record to know that they do not contradict it."""
+        known = self.compatible.get(low)
+        return group.ids if known is None else frozenset(group.ids) - known
 
     def disagreement(self, one: _Group, other: _Group, weight: int | None) -> tuple[str, None] | None:
         """Return the veto of the other pairs between two groups that a pair of this weight would join; None of a decision's.

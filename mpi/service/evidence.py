@@ -83,6 +83,11 @@ def ties(edge: EdgeRow, model: Model) -> bool:
     return model.ties(edge.weight_millibits, edge.may_link)
 
 
+def tied(edges: Mapping[Pair, EdgeRow], model: Model) -> list[Pair]:
+    """Return the pairs that ``ties`` puts into one component."""
+    return [pair for pair, edge in edges.items() if model.ties(edge.weight_millibits, edge.may_link)]
+
+
 def reads_like_another_person(
     update: NormalisedRecord, past: Mapping[int, NormalisedRecord], model: Model
 ) -> bool:

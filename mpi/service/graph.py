@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -20,7 +21,7 @@ from mpi.matching import (
     may_join_alone,
     partition,
 )
-from mpi.service.evidence import Pair, is_live, pair_of, ties, weigh_pair, weight_of
+from mpi.service.evidence import Pair, is_live, pair_of, tied, ties, weigh_pair, weight_of
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -98,11 +99,14 @@ def survey(
         decisions = graph_store.read_decisions(tx, members) if around.has_decisions else []
         decisions += [one for one in supposed if any(not side.isdisjoint(members) for side in one.sides)]
         stored = around.edges
-        edges = {
-            pair: edge
-            for pair, edge in stored.items()
-            if not (pair[0] in searched or pair[1] in searched) or pair in fresh
-        } | dict(fresh)
+        edges = dict(stored)
+        if searched:
+            edges = {
+                pair: edge
+                for pair, edge in stored.items()
+                if not (pair[0] in searched or pair[1] in searched) or pair in fresh
+            }
+        edges.update(fresh)
         wanted = {
             number
             for decision in decisions
@@ -110,7 +114,7 @@ def survey(
             for side in decision.sides
             for number in side
         }
-        wanted.update(number for pair, edge in edges.items() if ties(edge, model) for number in pair)
+        wanted.update(chain.from_iterable(tied(edges, model)))
         wanted.update(reached)
         missing = wanted - members.keys()
         if not missing:
@@ -123,9 +127,9 @@ def survey(
         if joined <= core:
             break
         core |= joined
-    stale = tuple(sorted(pair for pair in stored if pair not in edges))
+    stale = tuple(sorted(stored.keys() - edges.keys()))
     tasks = task_store.read_tasks_of(tx, members) if around.has_tasks else []
-    outside = {number for pair in (*edges, *stale) for number in pair}
+    outside = set(chain.from_iterable(chain(edges, stale)))
     outside.update(named)
     outside.update(number for task in tasks if task.state == "open" for side in task.sides for number in side)
     neighbours = _neighbours(tx, outside - members.keys())
@@ -205,8 +209,9 @@ def _partitions(
     edges: dict[int, list[EdgeRow]] = defaultdict(list)
     component_of = {number: component for component, numbers in components.items() for number in numbers}
     for (low, high), edge in found.edges.items():
-        if component_of.get(low) is not None and component_of.get(low) == component_of.get(high):
-            edges[component_of[low]].append(edge)
+        component = component_of.get(low)
+        if component is not None and component == component_of.get(high):
+            edges[component].append(edge)
     decisions = [_link_decision(row) for row in found.decisions if row.verdict != "not-enough"]
 
     def weigh(low: int, high: int) -> PairWeight:
@@ -231,32 +236,47 @@ def _partitions(
         members = {
             number: Member.of(number, found.members[number].key, forms[number]) for number in taking_part
         }
+        rows = [row for row in edges[component] if row.low_id in members and row.high_id in members]
         answers.append(
             partition(
                 members,
-                [
-                    _edge(row, forms, model)
-                    for row in edges[component]
-                    if row.low_id in members and row.high_id in members
-                ],
+                [_edge(row, forms, model) for row in rows],
                 decisions,
                 model,
                 weigh,
+                _compatible(found, rows, model),
             )
         )
     return answers
 
 
+def _compatible(found: Survey, rows: Iterable[EdgeRow], model: Model) -> list[Pair]:
+    """Return the pairs whose stored weights are too much for a contradiction, whatever their starting odds were.
+
+    ``weigh`` would say so too, for hundreds of pairs one by one.
+    """
+    least = model.thresholds.contradiction + max(model.priors)
+    standing = {number for number in found.members if found.stands(number)}
+    return [
+        (row.low_id, row.high_id)
+        for row in rows
+        if row.weight_millibits > least
+        and row.model_revision == model.revision
+        and row.low_id in standing
+        and row.high_id in standing
+    ]
+
+
 def _edge(row: EdgeRow, forms: Mapping[int, NormalisedRecord], model: Model) -> Edge:
-    is_open = ties(row, model) and not is_live(row, model)
+    is_open = not is_live(row, model) and ties(row, model)
     alone = is_open and may_join_alone(compare(forms[row.low_id], forms[row.high_id], model), model)
     return Edge(row.low_id, row.high_id, row.weight_millibits, row.may_link, alone)
 
 
 def _components(found: Survey, model: Model) -> dict[int, list[int]]:
     joined = Unions(found.members)
-    for (low, high), edge in found.edges.items():
-        if low in found.members and high in found.members and ties(edge, model):
+    for low, high in tied(found.edges, model):
+        if low in found.members and high in found.members:
             joined.join(low, high)
     for decision in found.decisions:
         if decision.verdict == "same":
@@ -292,6 +312,8 @@ class Unions:
         return root
 
     def join(self, one: int, other: int) -> None:
+        if self._parent[one] == self._parent[other]:
+            return  # as most pairs of a large set are: nothing to look for
         low, high = pair_of(self.find(one), self.find(other))
         self._parent[high] = low
 

@@ -98,9 +98,10 @@ def _between_persons(
     forms: Mapping[int, NormalisedRecord],
 ) -> Iterable[Question]:
     pairs: dict[Pair, list[Pair]] = defaultdict(list)
-    for low, high in sorted(found.edges):
-        one, other = persons.person_of.get(low), persons.person_of.get(high)
-        if one is not None and other is not None and one != other:
+    person_of = persons.person_of
+    for low, high in sorted(pair for pair in found.edges if person_of.get(pair[0]) != person_of.get(pair[1])):
+        one, other = person_of.get(low), person_of.get(high)
+        if one is not None and other is not None:
             pairs[pair_of(one, other)].append((low, high))
     refused = {(one.low_id, one.high_id): one.veto for one in settled.refused}
     for one, other in sorted(pairs):

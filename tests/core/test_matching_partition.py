@@ -129,7 +129,7 @@ def test_groups_do_not_hang_on_record_ids(graph, shift: list[int]) -> None:  # t
     moved = split(
         {new[one]: replace(member, record_id=new[one]) for one, member in people.items()},
         [
-            replace(edge, low_id=ends[0], high_id=ends[1])
+            edge._replace(low_id=ends[0], high_id=ends[1])
             for edge in edges
             for ends in [pair(edge.low_id, edge.high_id)]
         ],
@@ -162,7 +162,7 @@ def test_parts_that_are_not_connected_do_not_touch_each_other(one, other) -> Non
             number + far: replace(a_member(number + far), number=member.number)
             for number, member in other[0].items()
         },
-        [replace(edge, low_id=edge.low_id + far, high_id=edge.high_id + far) for edge in other[1]],
+        [edge._replace(low_id=edge.low_id + far, high_id=edge.high_id + far) for edge in other[1]],
         [replace(made, left=away(made.left), right=away(made.right)) for made in other[2]],
     )
 
@@ -171,6 +171,24 @@ def test_parts_that_are_not_connected_do_not_touch_each_other(one, other) -> Non
     alone = split(people, edges, decisions, weights)
     assert set(alone.groups) == {group for group in both.groups if group[0] < far}
     assert [join for join in both.joins if join.low_id < far] == list(alone.joins)
+
+
+@given(graph=graphs(), seed=st.integers())
+def test_what_is_known_to_be_compatible_changes_no_answer(graph, seed: int) -> None:  # type: ignore[no-untyped-def]
+    """Pairs that are named as compatible are not weighed; whichever of those that do not contradict are named, the answer is one."""
+    people, edges, decisions, weights = graph
+    pairs = [(low, high) for low in people for high in people if low < high and (low, high) not in weights]
+    named = shuffled(pairs, seed)[: len(pairs) // 2]
+    asked: list[tuple[int, int]] = []
+
+    def weigh(low: int, high: int) -> PairWeight:
+        asked.append((low, high))
+        return PairWeight(weights.get((low, high), 0), weights.get((low, high), 0))
+
+    answer = partition(people, edges, decisions, replace(MODEL, quorum=None), weigh, named)
+
+    assert answer == split(people, edges, decisions, weights, replace(MODEL, quorum=None))
+    assert not set(named) & set(asked)
 
 
 @given(graph=graphs())
