@@ -135,4 +135,5 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
         )
         return Opened(decision_id, decision, grant, receipt)
 
-    return decide_under_lock(consent, ask.person_id, act)
+    # Alone: of two openings at the same moment the later one sees the earlier, and is a renewal or a repetition.
+    return decide_under_lock(consent, ask.person_id, act, shared=False)

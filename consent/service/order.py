@@ -21,12 +21,17 @@ class Moved(Exception):
     """The person is not where it was when its lock was taken: start over."""
 
 
-def decide_under_lock(consent: Consent, person_id: int, act: Callable[[Connection, WholePerson], T]) -> T:
+def decide_under_lock(
+    consent: Consent, person_id: int, act: Callable[[Connection, WholePerson], T], *, shared: bool = True
+) -> T:
     """Run ``act`` in one transaction that holds the person shared: directives and membership stand still, other readers do not wait.
 
     Facts must be read by later statements than the lock: in the same statement they would be those of before an objection
     that was waited for. The person that is asked about is held first by the id that was given; where that turns out to be another's,
     the transaction is taken again and holds that one. Where facts cannot be read it is taken again too, for a denial.
+
+    Args:
+        shared: False to hold the person alone, for an act that must not be done twice at the same moment.
 
     Raises:
         Unavailable: ``person-moving`` when the person moves again and again, ``database-busy``.
@@ -36,7 +41,7 @@ def decide_under_lock(consent: Consent, person_id: int, act: Callable[[Connectio
 
     def take(tx: Connection) -> T:
         nonlocal expected
-        lock_persons(tx, [expected], shared=True, plan_once=True)
+        lock_persons(tx, [expected], shared=shared, plan_once=True)
         whole = _read(tx, person_id, is_readable=is_readable)
         if whole.resolution.person_id not in (None, expected):
             # Not who is held. Locks are taken in order of id, so this one cannot be taken beside the other.

@@ -13,11 +13,13 @@ import consent.service.trail as trail
 from consent.facts import Cell, Scope
 from consent.rules import Outcome
 from consent.rules.explain import staff_view
+from consent.service.directives import NewDirective, record_directive
 from consent.service.emergency import open_emergency_access
 from consent.service.order import decide_under_lock
 from consent.service.release import Item, inspect_release
 from consent.service.report import access_report, list_alerts
 from consent.store.organisations import read_organisations
+from consent.web.decisions import decision_body
 from foundation.audit import audit_event, events_about
 from foundation.auth.keys import rotate_keys
 from foundation.directory import Organisation, organisation, put_organisation
@@ -36,6 +38,7 @@ from tests.service.consent_world import (
     NOTE,
     OFFICER,
     PRACTICE,
+    PRACTICE_CLERK,
     PROVIDER,
     QUALITY_CLERK,
     SLAM,
@@ -483,6 +486,28 @@ def test_emergency_access_is_renewed_three_times_and_is_then_exhausted(world):
     assert [one.grant.renewals if one.grant else None for one in opened] == [0, 1, 2, 3, None, None]
 
 
+def test_an_emergency_that_is_exhausted_lasts_out_raises_no_further_alert_and_may_begin_anew_a_day_later(
+    world,
+):
+    world.object()
+    for hour in range(5):
+        open_emergency_access(world.consent, _emergency(world, reason=f"Still unconscious, hour {hour}"), APP)
+    assert world.ask(purpose="BTG").decision.outcome.is_permit  # the last that was opened goes on
+
+    world.clock.advance(timedelta(hours=4))
+    expired = world.ask(purpose="BTG").decision
+    refused = open_emergency_access(world.consent, _emergency(world, reason="Unconscious again"), APP)
+    alerts = [alert.code for alert in list_alerts(world.consent, APP)]
+    world.clock.advance(timedelta(hours=24))
+    fresh = open_emergency_access(world.consent, _emergency(world, reason="Found once more"), APP)
+
+    assert expired.permitted == ()
+    assert (refused.grant, refused.decision.permitted) == (None, ())
+    assert sorted(alerts) == ["emergency-opened", *["emergency-renewed"] * 3]
+    assert fresh.grant is not None and fresh.grant.renewals == 0
+    assert len(rows(world, "emergency-refused")) == 2
+
+
 def test_break_glass_raises_an_alert_and_tells_the_patient_later(world):
     world.object()
     open_emergency_access(world.consent, _emergency(world), APP)
@@ -583,6 +608,36 @@ def test_an_objection_to_one_category_leaves_the_rest(world):
     assert MEDICATION in world.ask().shown
 
 
+# Entered late --------------------------------------------------------------------------------------------------------
+
+
+def test_an_objection_entered_late_that_a_later_permission_answered_stays_lifted(world):
+    today = world.clock.now()
+    world.object(kind="permission", effective_at=today - timedelta(days=10))
+
+    world.object(effective_at=today - timedelta(days=30))
+
+    assert world.ask().decision.outcome.is_permit  # what the patient said last is the permission
+
+
+def test_a_permission_entered_late_lifts_no_objection_that_was_made_after_it(world):
+    today = world.clock.now()
+    world.object(effective_at=today - timedelta(days=10))
+
+    world.object(kind="permission", effective_at=today - timedelta(days=30))
+
+    assert world.ask().decision.outcome is Outcome.DENY_OVERRIDABLE
+
+
+def test_an_objection_entered_late_binds_where_no_permission_came_after_it(world):
+    today = world.clock.now()
+    world.object(kind="permission", effective_at=today - timedelta(days=30))
+
+    world.object(effective_at=today - timedelta(days=10))
+
+    assert world.ask().decision.outcome is Outcome.DENY_OVERRIDABLE
+
+
 # What it costs -------------------------------------------------------------------------------------------------------
 
 
@@ -621,6 +676,29 @@ def test_nobody_is_told_by_more_statements_that_a_person_is_hidden(world):
     absent = sent_by(world, lambda: world.ask(person_id=123_456_789))
 
     assert absent == denied
+
+
+def test_someone_who_must_not_be_known_of_is_answered_as_nobody_is_in_shape_and_in_work(world):
+    guardian = replace(PRACTICE_CLERK, role="R5105")
+    bar = NewDirective("statutory-bar", Scope("everything"), PRACTICE, person_id=world.she, capacity="court")
+    record_directive(world.consent, bar, guardian)
+    world.is_caring()
+    answers = {}
+
+    def ask(person_id: int) -> None:
+        answer = world.ask(person_id=person_id)
+        told = decision_body(answer, APP)
+        for own in ("decision_id", "evaluated_at", "leaf_hash", "event_id"):
+            told.pop(own)
+        answers[person_id] = told
+
+    ask(world.she)  # so that the agreements are known
+    hidden = sent_by(world, lambda: ask(world.she))
+    absent = sent_by(world, lambda: ask(123_456_789))
+
+    assert answers[world.she]["outcome"] == "NOT_FOUND"
+    assert answers[world.she] == answers[123_456_789]
+    assert hidden == absent
 
 
 def test_any_id_of_a_person_is_decided_on_alike(world):

@@ -10,12 +10,15 @@ import pytest
 
 import consent.service.casefile as casefile
 import consent.service.directives as directives
+import consent.service.emergency as emergency
 import mpi.service.link as link
 from consent.rules import Outcome
+from consent.service.emergency import open_emergency_access
 from consent.service.release import Item
+from consent.service.report import list_alerts
 from foundation.audit import events_about
-from foundation.errors import ServiceError
-from tests.service.consent_world import MEDICATION, World, a_possible_duplicate, a_world, join
+from foundation.errors import Invalid, ServiceError
+from tests.service.consent_world import APP, MEDICATION, World, a_possible_duplicate, a_world, join
 
 PATIENCE_SECONDS = 60
 
@@ -116,6 +119,27 @@ def test_decisions_do_not_wait_for_each_other(world, people, monkeypatch, db):
     assert not first.done()
     door.opened.set()
     assert first.result(PATIENCE_SECONDS).decision.outcome.is_permit
+
+
+def test_of_two_emergencies_opened_at_the_same_moment_one_is_opened_and_alerts_once(
+    world, people, monkeypatch
+):
+    world.object()
+    door = Door(emergency.insert_alert)
+    monkeypatch.setattr(emergency, "insert_alert", door)
+    ask = world.question(purpose="BTG", reason_code="emergency-care", reason="Found unconscious at home")
+    first = people.submit(open_emergency_access, world.consent, ask, APP)
+    assert door.reached.wait(PATIENCE_SECONDS)
+
+    second = people.submit(open_emergency_access, world.consent, ask, APP)
+    was_waiting = _is_waiting(second)
+    door.opened.set()
+
+    assert first.result(PATIENCE_SECONDS).grant is not None
+    assert was_waiting
+    with pytest.raises(Invalid, match="reason-repeated"):
+        second.result(PATIENCE_SECONDS)
+    assert [alert.code for alert in list_alerts(world.consent, APP)] == ["emergency-opened"]
 
 
 def test_eight_overlapping_readers_do_not_starve_an_objection(world, people, monkeypatch):
