@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.watch import machine  # noqa: E402
+from mpi.matching.text import sound  # noqa: E402
 from mpi.sample.clerk import day_text  # noqa: E402
 from mpi.sample.names import Community, nicknames  # noqa: E402
 from mpi.sample.numbers import nhs_number  # noqa: E402
@@ -204,7 +205,8 @@ def _with_newcomers(people: Iterable[Person], count: int, seed: int) -> list[tup
     for number, person in enumerate(rng.sample(people, count)):
         row = _row(person, "", organisation="RRV")
         if number % 3 == 0:
-            while row["given"] == person.given:
+            # A twin who bears the other's further name cannot be told from the other, known by it.
+            while sound(row["given"]) in {sound(name) for name in (person.given, *person.middle.split())}:
                 row["given"] = person.community.draw_given(rng, person.sex, person.year)
             row["middle"] = ""
         elif number % 3 == 1:

@@ -81,6 +81,15 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
         and level["identifier"] != "agree"
     ):
         found.append("given-names-differ")
+    if (
+        # Names written in each other's place: twins then share what stands as their given name, and their surnames differ.
+        given in ("exact", "nickname", "reordered", "typo", "close")
+        and level["family"] in ("differ", "changed", "loose")
+        and same_birth
+        and level["address"] in _SAME_PLACE
+        and not has_own_number
+    ):
+        found.append("family-names-differ")
     if level["middle"] == "differ" and at_home and not has_own_number:
         # Where everyone's first name is Mohammed, twins are told apart by the next one.
         found.append("middle-names-differ")

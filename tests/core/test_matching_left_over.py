@@ -97,6 +97,19 @@ CASES = {
         [a_record("a", PRACTICE, **CHILD), a_record("b", HOSPITAL, **{**TWIN, "nhs_number": None})],
         {"a", "b"},
     ),
+    "twins whom one hospital has with their names in each other's place": (
+        [
+            a_record("a", PRACTICE, **{**CHILD, "nhs_number": None}),
+            a_record("b", PRACTICE, **{**TWIN, "nhs_number": None}),
+            a_record("c", HOSPITAL, **{**CHILD, "nhs_number": None, "given": "Okafor", "family": "Amara"}),
+            a_record("d", HOSPITAL, **{**TWIN, "nhs_number": None, "given": "Okafor", "family": "Zoë"}),
+        ],
+        {"ac", "bd"},
+    ),
+    "a woman who has another surname, at the same address and without a number": (
+        [a_record("a", PRACTICE, given="Amara"), a_record("b", HOSPITAL, given="Amara", family="Bello")],
+        {"ab"},
+    ),
     "a twin under the other's number, who has records of her own": (
         [
             a_record("a", PRACTICE, **CHILD),
