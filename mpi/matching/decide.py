@@ -90,6 +90,9 @@ def safety_obstacles(comparison: Comparison) -> list[str]:
         and not has_own_number
     ):
         found.append("family-names-differ")
+    if level["birth_date"] == MISSING and not has_own_number:
+        # A father and a son of one name and home: a record without a birth date may be either's, and would make one person of both.
+        found.append("birth-date-missing")
     if level["middle"] == "differ" and at_home and not has_own_number:
         # Where everyone's first name is Mohammed, twins are told apart by the next one.
         found.append("middle-names-differ")

@@ -106,6 +106,18 @@ CASES = {
         ],
         {"ac", "bd"},
     ),
+    "a father and a son of one name, and a record without a birth date": (
+        [
+            a_record("a", PRACTICE, born_on="1962-07-30"),
+            a_record("b", PRACTICE, born_on="1990-02-14"),
+            a_record("c", HOSPITAL, born_on=None),
+        ],
+        {"a", "b", "c"},
+    ),
+    "a record without a birth date, and the only one of that name and home": (
+        [a_record("a", PRACTICE, born_on="1990-02-14"), a_record("b", HOSPITAL, born_on=None)],
+        {"ab"},
+    ),
     "a woman who has another surname, at the same address and without a number": (
         [a_record("a", PRACTICE, given="Amara"), a_record("b", HOSPITAL, given="Amara", family="Bello")],
         {"ab"},

@@ -81,7 +81,7 @@ def test_a_learned_model_has_the_rule_of_the_sole_candidate_and_first_guesses_ha
     assert dict(zip(learned.model.rivals, rule.allowance, strict=True)) == {
         "stranger": 0, "relative": 1_000, "twin": 1_000, "namesake": 1_000, "neighbour": 1_000,
     }  # fmt: skip
-    assert rule.answers == {"family-names-differ", "placeholder-name"}
+    assert rule.answers == {"birth-date-missing", "family-names-differ", "placeholder-name"}
     assert guessed.report["pairs_of"]["person"] < FEW_PAIRS
     assert guessed.model.sole is None and again.model.sole is None
     assert learned.model.quorum == guessed.model.quorum == again.model.quorum == Quorum(12_000, 12_000)
