@@ -70,7 +70,8 @@ class KnownAgreements:
 
     def of(self, tx: Connection, versions: Collection[Version]) -> tuple[Agreement, ...]:
         """Return these versions, in order of id."""
-        found = {version: self._known[version] for version in versions if version in self._known}
+        # Another thread may empty what is known between two looks: each version is looked for once.
+        found = {version: one for version in versions if (one := self._known.get(version)) is not None}
         missing = [version for version in versions if version not in found]
         if missing:
             key = tuple_(agreement.c.agreement_id, agreement.c.version)
