@@ -2,6 +2,8 @@
 
 import os
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from foundation.database import Database
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Watch:
@@ -72,6 +76,15 @@ def a_database(name: str, folder: Path) -> Iterator[tuple[Database, int | None]]
         database = Database(url, pool_size=4)
         yield database, pid
         database.close()
+
+
+def mpi(*words: object) -> str:
+    """Type a command of this checkout and return what it prints; if it fails, say why and end."""
+    command = [sys.executable, "-c", "import app; app.mpi_command()", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        sys.exit(f"mpi {words[0]} failed: {done.stderr.strip()}")
+    return done.stdout
 
 
 def machine() -> str:

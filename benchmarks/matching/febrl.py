@@ -12,7 +12,6 @@ import argparse
 import csv
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,10 +22,9 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.watch import machine  # noqa: E402
+from benchmarks.watch import machine, mpi  # noqa: E402
 from mpi.training import write_febrl  # noqa: E402
 
-MPI = (sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import app; app.mpi_command()")
 CUTS = ("balanced", "live")
 
 
@@ -78,14 +76,14 @@ def _judged(
     write_febrl(number, records, truth)
     if not with_identifier:
         _hide_identifiers(records)
-    _mpi("train", records, "--out", model, "--seed", seed)
+    mpi("train", records, "--out", model, "--seed", seed)
     models: dict[str, Sequence[Any]] = {"trained": ("--model", model), "shipped": ()}
     found = {}
     for name in ("trained", "shipped") if with_shipped else ("trained",):
         for cut in CUTS:
             out = folder / f"{number}-{with_identifier}-{name}-{cut}"
-            _mpi("link", records, "--out", out, "--cut", cut, *models[name])
-            told = json.loads(_mpi("evaluate", out / "persons.csv", "--truth", truth, "--json"))
+            mpi("link", records, "--out", out, "--cut", cut, *models[name])
+            told = json.loads(mpi("evaluate", out / "persons.csv", "--truth", truth, "--json"))
             pairs = told["persons"]["pairs"]
             what = f"{'with' if with_identifier else 'without'} identifier, {name}, {cut}"
             found[what] = Found(pairs["right"], pairs["wrong"], pairs["missed"])
@@ -99,13 +97,6 @@ def _hide_identifiers(path: Path) -> None:
         writer = csv.DictWriter(file, [name for name in rows[0] if not name.startswith("identifier")])
         writer.writeheader()
         writer.writerows({name: row[name] for name in writer.fieldnames} for row in rows)
-
-
-def _mpi(*words: object) -> str:
-    done = subprocess.run([*MPI, *map(str, words)], capture_output=True, text=True, check=False, cwd=ROOT)
-    if done.returncode:
-        sys.exit(f"mpi {words[0]} failed: {done.stderr.strip()}")
-    return done.stdout
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ one run of `mpi link` on a file of its own.
 import argparse
 import csv
 import json
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -28,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.watch import machine  # noqa: E402
+from benchmarks.watch import machine, mpi  # noqa: E402
 from mpi.matching.text import sound  # noqa: E402
 from mpi.sample.clerk import day_text  # noqa: E402
 from mpi.sample.names import Community, nicknames  # noqa: E402
@@ -41,7 +40,6 @@ COLUMNS = (
     "organisation", "system", "local_id", "nhs_number", "nhs_number_status", "family", "given", "middle", "birth_date", "gender",
     "address", "city", "postcode", "phone",
 )  # fmt: skip
-MPI = (sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import app; app.mpi_command()")
 
 
 def main() -> None:
@@ -214,7 +212,9 @@ def _with_newcomers(people: Iterable[Person], count: int, seed: int) -> list[tup
                 max(date(1900, 1, 2).toordinal(), person.born - rng.randrange(20, 36) * 365)
             )
         else:
-            elsewhere = _row(rng.choice(people), "")
+            elsewhere = row
+            while elsewhere["postcode"] == row["postcode"]:
+                elsewhere = _row(rng.choice(people), "")
             row |= {name: elsewhere[name] for name in ("address", "city", "postcode")}
             born = date.fromordinal(person.born)
             row["birth_date"] = date(born.year, 1 + born.month % 12, 1 + (born.day + 8) % 28).isoformat()
@@ -278,15 +278,8 @@ class _Link:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(row for row, _ in rows)
-        chosen = ("--model", str(self._model)) if self._model else ()
-        done = subprocess.run(
-            [*MPI, "link", str(source), "--out", str(out), *chosen],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            sys.exit(f"mpi link failed: {done.stderr.strip()}")
+        chosen = ("--model", self._model) if self._model else ()
+        mpi("link", source, "--out", out, *chosen)
         true: dict[str, list[str]] = defaultdict(list)
         for row, person in rows:
             true[person].append(row["local_id"])

@@ -344,8 +344,8 @@ KIN_OF_RELATIVES = 0.25
 """For every pair of relatives found, no more pairs of twins, or of kin of one name, than this.
 
 Whoever has a father of the same name has other relatives too. Where none are found, one name and home with two birth dates is a wrong
-birth date: the pairs by themselves could as well be kin. Keys find kin of one name rather than other relatives: of a million sample records
-0.1 for each (``docs/model-card.md``).
+birth date: the pairs by themselves could as well be kin. Keys find kin of one name rather than other relatives: the priors of the shipped
+model, learned from a sample with both, stand as 0.1 to one.
 """
 
 
