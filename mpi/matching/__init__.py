@@ -29,10 +29,12 @@ from mpi.matching.partition import (
     veto,
 )
 from mpi.matching.score import Score, score
+from mpi.matching.vouch import Agreement, agreement_by_number, agreement_by_search
 
 __all__ = [
     "FIELDS",
     "LOCATION_RULES",
+    "Agreement",
     "BlockKey",
     "Comparison",
     "Edge",
@@ -50,6 +52,8 @@ __all__ = [
     "Score",
     "Thresholds",
     "Weigh",
+    "agreement_by_number",
+    "agreement_by_search",
     "block",
     "build_model",
     "compare",

@@ -113,6 +113,7 @@ _NUMBERS = {
     NumberState.CLAIMED: "number_claimed",
     NumberState.SUPERSEDED: "number_superseded",
     NumberState.WITHDRAWN: "number_withdrawn",
+    NumberState.CONFLICTING: "number_withdrawn",
     NumberState.INVALID: "number_invalid",
     NumberState.RESERVED: "number_reserved",
 }

@@ -23,11 +23,13 @@ from mpi.records.nhs_number import (
 )
 from mpi.records.source_record import TEXTS, RecordKey, SourceRecord
 from mpi.records.superseded import superseded_by, survivors
+from mpi.records.traced import Finding, Outcome, as_traced
 from mpi.records.validate import faults, validate
 
 __all__ = [
     "TEXTS",
     "Address",
+    "Finding",
     "Gender",
     "HumanName",
     "Identifier",
@@ -35,11 +37,13 @@ __all__ = [
     "NhsNumberEvidence",
     "NhsNumberStatus",
     "NumberState",
+    "Outcome",
     "PartialDate",
     "Postcode",
     "RecordKey",
     "SourceRecord",
     "Telecom",
+    "as_traced",
     "check_digit",
     "faults",
     "number_evidence",

@@ -44,7 +44,7 @@ Because = Literal["only", "agreed", "meant", "verified", "complete", "rank", "re
 BECAUSE: tuple[Because, ...] = Because.__args__  # type: ignore[attr-defined]
 
 CONFLICTING = "conflicting"
-NUMBER_STATES = (*(one.value for one in NumberState), CONFLICTING)
+NUMBER_STATES = tuple(dict.fromkeys((*(one.value for one in NumberState), CONFLICTING)))
 """What a person's NHS number is worth: that of a record, or ``conflicting`` where equally good records name two."""
 
 
@@ -303,6 +303,9 @@ def _numbers(members: Iterable[Member], rules: Rules, survivors: Mapping[str, st
         if evidence is None:
             continue
         number, state = evidence.number, evidence.state
+        if state is NumberState.CONFLICTING:
+            # Of a record alone: nobody's evidence. Here the word is for records that name two.
+            state = NumberState.WITHDRAWN
         if state is NumberState.SUPERSEDED and evidence.superseded_by is not None:
             # What its source verified of the change is as good as a number that it verified.
             number = evidence.superseded_by

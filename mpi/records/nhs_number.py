@@ -53,6 +53,7 @@ class NumberState(Enum):
     VERIFIED = "verified"
     SUPERSEDED = "superseded"
     WITHDRAWN = "withdrawn"
+    CONFLICTING = "conflicting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ _USABLE_STATUSES = {
     NhsNumberStatus.NOT_PRESENT: NumberState.CLAIMED,
     # A trace that failed or met a conflict: the number is kept and shown to reviewers, and is no evidence.
     NhsNumberStatus.NO_MATCH_OR_MULTIPLE: NumberState.WITHDRAWN,
-    NhsNumberStatus.CONFLICT: NumberState.WITHDRAWN,
+    NhsNumberStatus.CONFLICT: NumberState.CONFLICTING,
 }
 
 

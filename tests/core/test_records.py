@@ -112,7 +112,7 @@ def test_a_number_shows_nothing_in_a_traceback() -> None:
         ("9434765919", "02", True, NumberState.CLAIMED),
         ("9434765919", "no such status", True, NumberState.CLAIMED),
         ("9434765919", "04", True, NumberState.WITHDRAWN),
-        ("9434765919", "05", True, NumberState.WITHDRAWN),
+        ("9434765919", "05", True, NumberState.CONFLICTING),
         ("9434765919", "01", False, NumberState.RESERVED),
         (f"401023213{check_digit('401023213')}", "01", False, NumberState.VERIFIED),
         ("9434765918", "01", True, NumberState.INVALID),

@@ -19,6 +19,8 @@ FAULTS = [
     ("mpi-rooms", "mpi/matching/planted.py", "import mpi.store"),
     ("mpi-rooms", "mpi/store/planted.py", "import mpi.service"),
     ("mpi-rooms", "mpi/service/planted.py", "import mpi.web"),
+    ("mpi-rooms", "mpi/tracing/planted.py", "import mpi.service"),
+    ("mpi-rooms", "mpi/tracing/planted.py", "import mpi.training"),
     ("mpi-rooms", "mpi/feeds/planted.py", "import mpi.web"),
     ("mpi-rooms", "mpi/an_unlisted_room/__init__.py", ""),
     ("consent-rooms", "consent/facts/planted.py", "import consent.rules"),
