@@ -1,23 +1,32 @@
-"""The ``consent`` command: agreements, objections, reports, audit, policy; ``app.py`` composes the service that it works on."""
+"""The ``consent`` command: directives, national opt-outs, reports, audit, policy; ``app.py`` composes the service that it works on."""
 
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import click
 
-from consent.facts import Scope
+from consent.facts import OptOutState, Scope
+from consent.facts.opt_out_file import NATIONAL_MAILBOX, WORKFLOW
 from consent.rules import Policy, default_policy
 from consent.service import trail
 from consent.service.agreements import agreement_from_payload, record_agreements
 from consent.service.context import Consent
 from consent.service.directives import NewDirective, list_directives, record_directive, withdraw_directive
+from consent.service.opt_out import (
+    MOST_NUMBERS,
+    abandon_list,
+    list_lists,
+    prepare_lists,
+    record_opt_out_evidence,
+)
+from consent.service.opt_out_folder import ReceivedFile, open_folder, put_lists, receive_folder
 from consent.service.replay import explain_event
 from consent.service.report import access_report
 from foundation.errors import Invalid, ServiceError
@@ -28,6 +37,7 @@ from foundation.sealing.export import export_checkpoints, export_events
 from foundation.sealing.verify import Fault, verify_log
 
 FAILED = 1
+WITH_REJECTS = 3
 
 OPERATOR = Principal(
     kind="system",
@@ -53,7 +63,7 @@ needs_service = click.pass_obj
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """May this be shared? Agreements, objections, reports, the audit log and the policy."""
+    """May this be shared? Agreements, objections, national opt-outs, reports, the audit log and the policy."""
 
 
 @contextmanager
@@ -206,6 +216,155 @@ def list_objections(composition: Composition, person_id: str, is_json: bool) -> 
         for row in rows
     ]
     _say(is_json, rows, "\n".join(lines) or "No directives.")
+
+
+# The national opt-out ------------------------------------------------------------------------------------------------
+
+
+@cli.group("opt-out")
+def opt_out() -> None:
+    """The National Data Opt-out: lists of NHS numbers for the national service, and its answers."""
+
+
+@opt_out.command("prepare")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--mailbox", required=True, help="The id of your own mailbox; it begins the lists' names.")
+@click.option(
+    "--older-than-days",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 365),
+    help="Leave out numbers whose answer is no older than this.",
+)
+@click.option(
+    "--most",
+    default=MOST_NUMBERS,
+    show_default=True,
+    type=click.IntRange(1, 1_000_000),
+    help="Numbers of a list.",
+)
+@click.option(
+    "--test-numbers", is_flag=True, help="Take numbers of test ranges too, which the live service may refuse."
+)
+@as_json
+@needs_service
+def prepare_opt_out_lists(
+    composition: Composition,
+    folder: Path,
+    mailbox: str,
+    older_than_days: int,
+    most: int,
+    test_numbers: bool,
+    is_json: bool,
+) -> None:
+    """Write the lists to be sent into FOLDER/out, every number checked. They are for the transfer client alone."""
+    with _telling(is_json):
+        open_folder(folder)
+        made = prepare_lists(
+            composition.consent,
+            mailbox,
+            OPERATOR,
+            older_than=timedelta(days=older_than_days),
+            most=most,
+            takes_reserved=test_numbers,
+        )
+        put_lists(folder, made.lists)
+    answer = {
+        "lists": [{"name": one.name, "numbers": one.numbers} for one in made.lists],
+        "records": made.records,
+        "fresh": made.fresh,
+        "reserved": made.reserved,
+        "workflow": WORKFLOW,
+        "to": NATIONAL_MAILBOX,
+    }
+    lines = [f"{one.name}  {one.numbers} numbers" for one in made.lists] or ["Nothing to ask about."]
+    lines.append(
+        f"{made.records} records with a number, {made.fresh} with a fresh answer, {made.reserved} of test ranges"
+    )
+    if made.lists:
+        lines.append(f"Send them to mailbox {NATIONAL_MAILBOX} with workflow {WORKFLOW}.")
+    _say(is_json, answer, "\n".join(lines))
+
+
+@opt_out.command("receive")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--list", "name", help="The list that the one answer there is of, where no file name says so.")
+@click.option("--all-opted-out", is_flag=True, help="Believe an answer without any number.")
+@as_json
+@needs_service
+def receive_opt_out_answers(
+    composition: Composition, folder: Path, name: str | None, all_opted_out: bool, is_json: bool
+) -> None:
+    """Read the answers in FOLDER/in and move them to FOLDER/done. Exit status 3 says that one was refused; it stays where it is."""
+    with _telling(is_json):
+        open_folder(folder)
+        received = list(
+            receive_folder(composition.consent, folder, OPERATOR, only=name, may_be_empty=all_opted_out)
+        )
+    rows = [{key: value for key, value in asdict(one).items() if value is not None} for one in received]
+    _say(is_json, rows, "\n".join(map(_told_file, received)) or "No answers.")
+    if any(one.state == "refused" for one in received):
+        sys.exit(WITH_REJECTS)
+
+
+def _told_file(one: ReceivedFile) -> str:
+    if one.state == "answered":
+        return f"{one.file}  {one.list}  {one.clear} clear, {one.opted_out} opted out"
+    where = f" in row {one.row}" if one.row is not None else ""
+    return f"{one.file}  {one.state}" + (f": {one.code}{where}" if one.code else "")
+
+
+@opt_out.command("list")
+@as_json
+@needs_service
+def list_opt_out_lists(composition: Composition, is_json: bool) -> None:
+    """Tell the lists that were prepared and what they came to, in counts."""
+    with _telling(is_json):
+        found = list_lists(composition.consent, limit=1_000)
+    rows = [
+        {
+            "name": one.name,
+            "state": one.state,
+            "numbers": one.numbers,
+            "clear": one.clear,
+            "opted_out": one.opted_out,
+            "prepared_at": one.prepared_at.isoformat(),
+        }
+        for one in found
+    ]
+    lines = [
+        f"{row['name']}  {row['state']}  {row['numbers']} numbers"
+        + (f"  {row['clear']} clear, {row['opted_out']} opted out" if row["state"] == "answered" else "")
+        for row in rows
+    ]
+    _say(is_json, rows, "\n".join(lines) or "No lists.")
+
+
+@opt_out.command("abandon")
+@click.argument("name")
+@as_json
+@needs_service
+def abandon_opt_out_list(composition: Composition, name: str, is_json: bool) -> None:
+    """Give up the list NAME, which will have no answer; its numbers are asked about again with the next."""
+    with _telling(is_json):
+        closed = abandon_list(composition.consent, name, OPERATOR)
+    _say(is_json, {"name": closed.name, "state": closed.state}, f"{closed.name} · {closed.state}")
+
+
+@opt_out.command("record")
+@click.argument("person_id")
+@click.argument("state", type=click.Choice([one.value for one in OptOutState]))
+@click.option("--checked-at", type=click.DateTime(), required=True, help="When the service answered (UTC).")
+@as_json
+@needs_service
+def record_opt_out(
+    composition: Composition, person_id: str, state: str, checked_at: datetime, is_json: bool
+) -> None:
+    """Record the national service's answer about one person, looked up elsewhere."""
+    with _telling(is_json):
+        number = parse_id(person_id, "person_id")
+        record_opt_out_evidence(composition.consent, number, state, checked_at.replace(tzinfo=UTC), OPERATOR)
+    _say(is_json, {"person_id": person_id, "state": str(state)}, f"{person_id} · {state}")
 
 
 # Reports and policy --------------------------------------------------------------------------------------------------

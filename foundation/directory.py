@@ -44,6 +44,7 @@ organisation = Table(
     CheckConstraint("successor is null or successor <> ods_code", name="successor_is_another"),
     CheckConstraint("parent is null or parent <> ods_code", name="parent_is_another"),
     Index("ix_organisation_parent", "parent"),
+    Index("ix_organisation_successor", "successor"),
 )
 
 

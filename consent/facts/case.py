@@ -6,6 +6,7 @@ from datetime import datetime
 
 from consent.facts.agreements import Agreement
 from consent.facts.directives import Directive
+from consent.facts.opt_out import OptOutEvidence
 from consent.facts.relationships import Relationship
 from consent.facts.requests import Actor, Request, Subject
 
@@ -18,14 +19,6 @@ class SourceSetting:
     kind: str
     excluded_categories: frozenset[str] = frozenset()
     excluded_labels: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class OptOutEvidence:
-    """The last answer of the national data opt-out service for this person, with its age."""
-
-    state: str  # clear | opted-out
-    checked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from consent.facts import codes
 from consent.facts.agreements import Agreement
 from consent.facts.case import CaseFile
 from consent.facts.directives import Directive
+from consent.facts.opt_out import OptOutState
 from consent.facts.relationships import Relationship
 from consent.facts.sensitivity import Cell
 from consent.rules.fold import covers, standing_objections
@@ -217,12 +218,12 @@ def _self_claim(case: CaseFile) -> str:
 def _opt_out(case: CaseFile, policy: Policy) -> str:
     if case.opt_out is None:
         return "none"
-    if case.opt_out.state == "opted-out":
+    if case.opt_out.state is OptOutState.OPTED_OUT:
         return "opted-out"
     is_fresh = (
         case.opt_out.checked_at <= case.at <= case.opt_out.checked_at + timedelta(days=policy.opt_out_days)
     )
-    return "clear" if case.opt_out.state == "clear" and is_fresh else "stale"
+    return "clear" if case.opt_out.state is OptOutState.CLEAR and is_fresh else "stale"
 
 
 def _emergency(case: CaseFile, policy: Policy) -> str:

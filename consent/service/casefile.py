@@ -17,9 +17,11 @@ from consent.facts import (
     Request,
     Subject,
 )
+from consent.facts.opt_out import evidence_of
 from consent.service.context import Consent
 from consent.store.facts import OnRecord, read_facts
 from consent.store.organisations import Organisations
+from mpi.service.borne import verified_number_keys
 from mpi.service.life import life_of
 from mpi.service.persons import Resolution
 from mpi.service.whole import WholePerson, binding_of, doubted_of, far_records
@@ -58,7 +60,9 @@ class Reading:
                 for r in case.relationships
             ],
             "grant": _written_grant(case.emergency),
-            "opt_out": [case.opt_out.state, case.opt_out.checked_at.isoformat()] if case.opt_out else None,
+            "opt_out": [case.opt_out.state.value, case.opt_out.checked_at.isoformat()]
+            if case.opt_out
+            else None,
             "unreadable": sorted(case.unreadable),
             "subject": {
                 "person": str(subject.person_id),
@@ -213,7 +217,9 @@ def _read(tx: Connection, consent: Consent, whole: WholePerson, bare: CaseFile) 
             directives=directives,
             agreements=tuple(one for one in on_record.agreements if one.is_in_force(at)),
             relationships=on_record.relationships,
-            opt_out=on_record.opt_out,
+            opt_out=evidence_of(on_record.opt_out, verified_number_keys(consent.mpi, whole.members))
+            if on_record.opt_out
+            else None,
             emergency=on_record.emergency,
             **common,  # type: ignore[arg-type]
         ),

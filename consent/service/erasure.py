@@ -34,6 +34,7 @@ def _let_go(tx: Connection, erasure: Erasure) -> LetGo:
     directives = read_directives_of(tx, [erasure.record_id])
     carried = _carry(tx, directives, erasure)
     erasure_store.remove_anchors(tx, erasure.record_id)
+    asked = erasure_store.forget_asked(tx, erasure.record_id)
     if erasure.kin:
         handed_over = {
             "care_facts_handed_over": erasure_store.hand_over_care(tx, erasure.record_id, erasure.kin[0])
@@ -56,6 +57,7 @@ def _let_go(tx: Connection, erasure: Erasure) -> LetGo:
             "directives": len(directives),
             "directives_handed_over": carried,
             **handed_over,
+            "opt_out_lists": asked,
             "words": words,
             "tickets": tickets,
         },

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from consent.facts import OptOutEvidence, Relationship, codes
+from consent.facts import Relationship, codes
 from consent.service import trail
 from consent.service.context import Consent
 from consent.store import care as care_store
@@ -99,28 +99,3 @@ def end_relationship(
             detail={"kind": kind, "organisation": organisation, "ended": ended},
         )
         return ended
-
-
-def record_opt_out_evidence(
-    consent: Consent, person_id: int, state: str, checked_at: datetime, by: Principal
-) -> None:
-    """Keep the national data opt-out service's answer about a person.
-
-    Raises:
-        Invalid: ``opt-out-state-unknown``. NotFound: ``person-unknown``.
-    """
-    if state not in ("clear", "opted-out"):
-        raise Invalid("opt-out-state-unknown", field="state")
-    with consent.db.write() as tx:
-        resolution = resolve_person(tx, person_id)
-        if resolution.person_id is None:
-            raise NotFound("person-unknown")
-        care_store.insert_opt_out(tx, person_id, OptOutEvidence(state, checked_at))
-        trail.append(
-            tx,
-            "opt-out-evidence",
-            by,
-            consent.clock.now(),
-            person_id=resolution.person_id,
-            detail={"checked_at": checked_at.isoformat()},
-        )

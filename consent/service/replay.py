@@ -16,6 +16,7 @@ from consent.facts import (
     Directive,
     EmergencyGrant,
     OptOutEvidence,
+    OptOutState,
     Request,
     SourceSetting,
     Subject,
@@ -130,7 +131,7 @@ def _case(tx: Connection, event: AuditEvent, detail: Mapping[str, Any]) -> CaseF
             if kind is not None
         },
         lineages={code: frozenset(row[3]) | {code} for code, row in organisations.items()},
-        opt_out=OptOutEvidence(facts["opt_out"][0], datetime.fromisoformat(facts["opt_out"][1]))
+        opt_out=OptOutEvidence(OptOutState(facts["opt_out"][0]), datetime.fromisoformat(facts["opt_out"][1]))
         if facts["opt_out"]
         else None,
         emergency=_grant(facts["grant"], actor, int(subject["person"])),

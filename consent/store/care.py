@@ -5,9 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from consent.facts import EmergencyGrant, OptOutEvidence, Relationship
-from consent.store.tables import emergency_grant, opt_out_evidence, relationship
-from foundation.database import upsert
+from consent.facts import EmergencyGrant, Relationship
+from consent.store.tables import emergency_grant, relationship
 
 
 def insert_relationship(
@@ -80,16 +79,6 @@ def insert_grant(tx: Connection, grant: EmergencyGrant, *, record_id: int, reaso
             "expires_at": grant.expires_at,
             "renewals": grant.renewals,
         },
-    )
-
-
-def insert_opt_out(tx: Connection, record_id: int, evidence: OptOutEvidence) -> None:
-    upsert(
-        tx,
-        opt_out_evidence,
-        [{"record_id": record_id, "checked_at": evidence.checked_at, "state": evidence.state}],
-        key=["record_id", "checked_at"],
-        update=["state"],
     )
 
 

@@ -10,7 +10,9 @@ from consent.store.tables import (
     directive_anchor,
     directive_event,
     emergency_grant,
+    opt_out_asked,
     opt_out_evidence,
+    opt_out_list,
     relationship,
     release_ticket,
     release_use,
@@ -32,6 +34,18 @@ def remove_anchors(tx: Connection, record_id: int) -> int:
     return tx.execute(delete(directive_anchor).where(directive_anchor.c.record_id == record_id)).rowcount
 
 
+def forget_asked(tx: Connection, record_id: int) -> int:
+    """Take a record out of the lists that wait for the national opt-out service's answer; return how many there were.
+
+    It comes before the record's answers are touched: an answer that is being read holds these rows, and is waited for.
+    """
+    gone = delete(opt_out_asked).where(opt_out_asked.c.record_id == record_id)
+    lists = list(tx.scalars(gone.returning(opt_out_asked.c.list_id)))
+    taken_back = opt_out_list.c.taken_back + 1
+    tx.execute(update(opt_out_list).where(opt_out_list.c.list_id.in_(lists)).values(taken_back=taken_back))
+    return len(lists)
+
+
 def hand_over_care(tx: Connection, record_id: int, to: int) -> int:
     """Let another record of the same person bear the relationships, emergency access and opt-out answers of this one."""
     moved = 0
@@ -43,9 +57,10 @@ def hand_over_care(tx: Connection, record_id: int, to: int) -> int:
             opt_out_evidence.c.record_id == to, opt_out_evidence.c.checked_at == answer.checked_at
         )
         # Of two answers of one instant the one that opts out stands.
-        state = "opted-out" if "opted-out" in (answer.state, tx.execute(known).scalar()) else answer.state
-        row = {"record_id": to, "checked_at": answer.checked_at, "state": state}
-        upsert(tx, opt_out_evidence, [row], key=["record_id", "checked_at"], update=["state"])
+        if tx.execute(known).scalar() == "opted-out":
+            continue
+        row = {**answer._mapping, "record_id": to}
+        upsert(tx, opt_out_evidence, [row], key=["record_id", "checked_at"], update=["state", "number_key"])
     tx.execute(delete(opt_out_evidence).where(opt_out_evidence.c.record_id == record_id))
     return moved + len(answers)
 

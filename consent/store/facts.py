@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from consent.facts import Agreement, Directive, EmergencyGrant, OptOutEvidence, Relationship, Scope
+from consent.facts import Agreement, Directive, EmergencyGrant, OptOutAnswer, OptOutState, Relationship, Scope
 from consent.store.agreements import KnownAgreements
 from consent.store.organisations import COLUMNS, LINEAGES, Organisations, lineage, organisations_from
 from foundation.direct import Statement, listed_texts, told_instant, told_rows
@@ -22,7 +22,7 @@ class OnRecord:
     far_directives: tuple[Directive, ...]
     agreements: tuple[Agreement, ...]
     relationships: tuple[Relationship, ...] = field(repr=False)
-    opt_out: OptOutEvidence | None
+    opt_out: tuple[OptOutAnswer, ...]
     emergency: EmergencyGrant | None = field(repr=False)
 
 
@@ -42,8 +42,8 @@ _FACTS = Statement.alike(
     "WHERE c.organisation IN (SELECT code FROM consumer UNION SELECT '*'))), "
     "(SELECT {rows_of}({row}(r.relationship_id, r.kind, r.organisation, r.started_at, r.ends_at, r.user_id, r.incident_id)) "
     "FROM relationship r WHERE r.record_id {among} AND r.organisation IN (SELECT code FROM consumer)), "
-    "(SELECT {row}(e.state, e.checked_at) FROM opt_out_evidence e WHERE e.record_id {among} "
-    "ORDER BY e.checked_at DESC, e.state DESC LIMIT 1), "
+    "(SELECT {rows_of}({row}(e.record_id, e.state, e.checked_at, e.number_key)) FROM opt_out_evidence e "
+    "WHERE e.record_id {among}), "
     "(SELECT {row}(g.grant_id, g.user_id, g.organisation, g.reason_code, g.opened_at, g.expires_at, g.renewals) "
     "FROM emergency_grant g WHERE g.record_id {among} AND g.user_id = {given} AND g.organisation = {given} "
     "ORDER BY g.opened_at DESC, g.grant_id DESC LIMIT 1)"
@@ -86,7 +86,7 @@ def read_facts(
         far_directives=_directives(told_rows(told[2])),
         agreements=known.of(tx, [(row[0], row[1], row[2]) for row in told_rows(told[3])]),
         relationships=tuple(map(_relationship, sorted(told_rows(told[4])))),
-        opt_out=_opt_out(told_rows(told[5])),
+        opt_out=tuple(map(_opt_out, told_rows(told[5]))),
         emergency=_grant(told_rows(told[6]), person_id),
     )
 
@@ -131,8 +131,8 @@ def _relationship(row: list[Any]) -> Relationship:
     )
 
 
-def _opt_out(row: list[Any]) -> OptOutEvidence | None:
-    return OptOutEvidence(row[0], told_instant(row[1])) if row else None
+def _opt_out(row: list[Any]) -> OptOutAnswer:
+    return OptOutAnswer(row[0], OptOutState(row[1]), told_instant(row[2]), row[3])
 
 
 def _grant(row: list[Any], person_id: int) -> EmergencyGrant | None:

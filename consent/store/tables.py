@@ -10,6 +10,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
+    UniqueConstraint,
 )
 
 from foundation.database import Id, Json, UtcDateTime, metadata
@@ -139,8 +140,51 @@ opt_out_evidence = Table(
     Column("record_id", Id, nullable=False, autoincrement=False),
     Column("checked_at", UtcDateTime, nullable=False),
     Column("state", String(12), nullable=False),
+    Column("number_key", Id),  # a mark of the NHS number that was asked about; none: of the person as such
     PrimaryKeyConstraint("record_id", "checked_at"),
     CheckConstraint("state in ('clear', 'opted-out')", name="state_is_known"),
+)
+
+# Lists of numbers that went to the national opt-out service, and, while one waits for its answer, what it asks about.
+opt_out_list = Table(
+    "opt_out_list",
+    metadata,
+    Column("list_id", Id, primary_key=True, autoincrement=False),
+    Column("name", String(40), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("numbers", Integer, nullable=False),
+    Column("taken_back", Integer, nullable=False),  # numbers whose records were erased while it waited
+    Column("clear", Integer),
+    Column("opted_out", Integer),
+    Column("prepared_at", UtcDateTime, nullable=False),
+    Column("prepared_by", String(128), nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("closed_by", String(128)),
+    UniqueConstraint("name"),
+    CheckConstraint("state in ('waiting', 'answered', 'refused', 'abandoned')", name="state_is_known"),
+    CheckConstraint("(closed_by is null) = (state = 'waiting')", name="closed_by_someone"),
+    CheckConstraint("(clear is null) = (state <> 'answered')", name="answered_with_counts"),
+)
+
+opt_out_asked = Table(
+    "opt_out_asked",
+    metadata,
+    Column("list_id", Id, ForeignKey("opt_out_list.list_id"), nullable=False, autoincrement=False),
+    Column("record_id", Id, nullable=False, autoincrement=False),
+    Column("nhs_number", Id, nullable=False),
+    PrimaryKeyConstraint("list_id", "record_id"),
+    Index("ix_opt_out_asked_record_id", "record_id"),
+)
+
+# The sender's own reference of a directive that came in a file: the same row again is the same directive.
+directive_reference = Table(
+    "directive_reference",
+    metadata,
+    Column("received_by", String(20), nullable=False),
+    Column("reference", String(64), nullable=False),
+    Column("directive_id", Id, ForeignKey("directive.directive_id"), nullable=False),
+    PrimaryKeyConstraint("received_by", "reference"),
+    Index("ix_directive_reference_directive_id", "directive_id"),
 )
 
 release_ticket = Table(

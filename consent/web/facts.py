@@ -1,4 +1,4 @@
-"""Agreements and relationships over HTTP."""
+"""Agreements, relationships and national opt-outs over HTTP."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from flask_smorest import Blueprint
 
 from consent.service.agreements import NewAgreement, list_agreements, record_agreement
 from consent.service.context import Consent
+from consent.service.opt_out import list_lists
 from consent.service.relationships import NewRelationship, end_relationship, record_relationship
 from consent.store.agreements import AgreementRow
 from consent.web.schemas import (
@@ -15,6 +16,7 @@ from consent.web.schemas import (
     EndedSchema,
     EndSchema,
     Loaded,
+    OptOutListPage,
     RelationshipRowSchema,
     RelationshipSchema,
 )
@@ -31,7 +33,9 @@ _SETS = ("providers", "consumers", "role_classes", "purposes", "categories")
 
 
 def make(consent: Consent) -> Blueprint:
-    room = make_blueprint("facts", description="Agreements between organisations, and evidence of care")
+    room = make_blueprint(
+        "facts", description="Agreements between organisations, evidence of care, and national opt-outs"
+    )
 
     @room.post("/agreements")
     @requires("agreements:write")
@@ -77,6 +81,19 @@ def make(consent: Consent) -> Blueprint:
             current_principal(),
         )
         return {"ended": ended}
+
+    @room.get("/opt-out-lists")
+    @requires("reports:read")
+    @room.arguments(PageQuery, location="query")
+    @room.response(200, OptOutListPage)
+    def lists(query: Loaded) -> Any:
+        """Return the lists of NHS numbers that were prepared for the national data opt-out service and what they came to, in counts.
+
+        Lists are sent and answers read by an operator, through a folder: `consent opt-out`.
+        """
+        place = read_cursor(query["cursor"], int)
+        rows = list_lists(consent, after=place[0] if place else 0, limit=query["limit"] + 1)
+        return make_page(rows, query["limit"], lambda row: [row.list_id])
 
     return room
 

@@ -360,6 +360,19 @@ class EndedSchema(Schema):
     ended = fields.Integer()
 
 
+class OptOutListSchema(Schema):
+    name = fields.String()
+    state = Closed(("waiting", "answered", "refused", "abandoned"))
+    numbers = fields.Integer()
+    clear = fields.Integer(allow_none=True)
+    opted_out = fields.Integer(allow_none=True)
+    prepared_at = Instant()
+    closed_at = Instant(allow_none=True)
+
+
+OptOutListPage = page_schema(OptOutListSchema)
+
+
 # Reports -------------------------------------------------------------------------------------------------------------
 
 

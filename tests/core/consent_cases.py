@@ -13,6 +13,7 @@ from consent.facts import (
     Directive,
     EmergencyGrant,
     OptOutEvidence,
+    OptOutState,
     Relationship,
     Request,
     Scope,
@@ -158,7 +159,7 @@ case_files = st.builds(
         st.none(),
         st.builds(
             OptOutEvidence,
-            st.sampled_from(["clear", "opted-out", "nonsense"]),
+            st.sampled_from(OptOutState),
             st.sampled_from([NOW, NOW - timedelta(days=30), NOW + timedelta(days=1)]),
         ),
     ),

@@ -13,7 +13,7 @@ from app import Composition, create_app
 from consent.facts import Cell, Scope
 from consent.service.directives import NewDirective, list_directives, record_directive, withdraw_directive
 from consent.service.emergency import open_emergency_access
-from consent.service.relationships import record_opt_out_evidence
+from consent.service.opt_out import record_opt_out_evidence
 from consent.service.release import Item
 from consent.store.tables import opt_out_evidence
 from foundation.clock import FixedClock

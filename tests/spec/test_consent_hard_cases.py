@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from consent.facts import CaseFile, Cell, OptOutEvidence, Scope
+from consent.facts import CaseFile, Cell, OptOutEvidence, OptOutState, Scope
 from consent.rules import Outcome, decide, default_policy, releasable
 from tests.core.consent_builders import (
     ADDRESS,
@@ -61,8 +61,9 @@ SECTION_251 = an_agreement(
 CORONER = an_agreement(
     purposes=frozenset({"LEGAL"}), role_classes=frozenset({"legal-officer"}), legal_basis="coroner"
 )
-CLEAR_NOW, CLEAR_LONG_AGO = OptOutEvidence("clear", NOW - DAY), OptOutEvidence("clear", NOW - 30 * DAY)
-OPTED_OUT = OptOutEvidence("opted-out", NOW - DAY)
+CLEAR_NOW = OptOutEvidence(OptOutState.CLEAR, NOW - DAY)
+CLEAR_LONG_AGO = OptOutEvidence(OptOutState.CLEAR, NOW - 30 * DAY)
+OPTED_OUT = OptOutEvidence(OptOutState.OPTED_OUT, NOW - DAY)
 RESTRICTED = {"is_restricted": True}
 EMERGENCY = {"purpose": "BTG", "emergency": a_grant(), "relationships": []}
 FROM_PRACTICE, FROM_TRUST = MEDICATION, LETTER

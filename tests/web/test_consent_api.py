@@ -16,11 +16,12 @@ from consent.enforcement import HANDLED_HERE, ReleaseClient
 from consent.rules import default_policy
 from consent.rules.decision import OBLIGATIONS
 from consent.service.decide import decide
+from consent.service.opt_out import prepare_lists, receive_answer
 from examples.record_service.app import ALSO_KEEPS
 from examples.record_service.app import create_app as create_record_service
 from foundation.audit import events_about
 from foundation.settings import Settings
-from tests.service.consent_world import AMBULANCE, APP, PRACTICE, SLAM, UCLH, World, a_world
+from tests.service.consent_world import AMBULANCE, APP, FEED, PRACTICE, SLAM, UCLH, World, a_world
 from tests.web.mpi_client import Caller
 
 SCOPES = frozenset(
@@ -274,3 +275,15 @@ def test_the_policy_page_is_the_policy_in_force():
     page = Path("docs/consent/policy-table.md").read_text("utf-8")
 
     assert page == policy_table(default_policy()) + "\n"
+
+
+def test_opt_out_lists_are_told_in_counts(world, ambulance):
+    (made,) = prepare_lists(world.consent, "8HQ50OT001", FEED, takes_reserved=True).lists
+    receive_answer(world.consent, made.name, made.text, FEED)
+
+    answer = ambulance.get("/api/v1/opt-out-lists")
+
+    (told,) = answer.json["items"]
+    assert (told["name"], told["state"]) == (made.name, "answered")
+    assert (told["numbers"], told["clear"], told["opted_out"]) == (1, 1, 0)
+    assert "9990000018" not in answer.text
