@@ -36,6 +36,7 @@ from mpi.service.questions import Overlay, Question, open_questions, splits_of
 from mpi.store import graph as graph_store
 from mpi.store import numbers as number_store
 from mpi.store import persons as person_store
+from mpi.store import queue as queue_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
 from mpi.store.graph import EdgeRow
@@ -322,7 +323,19 @@ def _reads_like(mpi: Mpi, form: NormalisedRecord, rows: Sequence[RecordRow]) -> 
 def link_in(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], change: Change) -> Linked:
     stand_aside(tx, mpi)
     found = _search(tx, mpi, rows)
+    if change.task is not None and not change.answers:
+        found = replace(found, overlays=tuple(_as_asked(tx, one, change.task) for one in found.overlays))
     return repartition(tx, mpi, rows.keys(), change, found)
+
+
+def _as_asked(tx: Connection, overlay: Overlay, task: TaskRow) -> Overlay:
+    """Return a held update as its task had asked about it, though by now it may read more like someone who came since."""
+    asked = [tuple(item) for item in task.evidence] == [("held", overlay.record_id, overlay.version)]
+    others = task.sides[1] if len(task.sides) > 1 else frozenset()
+    rows = record_store.read_records(tx, others) if asked else {}
+    if not asked or len(rows) < len(others) or any(row.state != "active" for row in rows.values()):
+        return overlay
+    return replace(overlay, reads_like=others)
 
 
 def hold_index(tx: Connection) -> None:
@@ -397,7 +410,11 @@ def repartition(
         raise Moved
     forms = _Forms(mpi, around)
     settled = settle(around, mpi.model, forms, search.said, searched)
-    splits = splits_of(around.members, settled) if change.is_evidence else _asked_before(change, settled)
+    splits = (
+        splits_of(around.members, settled)
+        if change.is_evidence
+        else _asked_before(tx, change, around, settled)
+    )
     tasks = _tasks(mpi, around, settled, forms, search.overlays, splits, change)
     gone: list[trail.Moved] = [(number, person, None) for number, person in sorted(taken.persons.items())]
     moved = [*_moved(around, settled), *gone]
@@ -660,7 +677,8 @@ def compare_tasks(
                     changed_at=now,
                     claimed_by=None,
                     claimed_until=None,
-                    decision_id=change.decision_id if is_answered else task.decision_id,
+                    # Of the decision that settled it beside its own answer too: without that one it is to be asked again.
+                    decision_id=task.decision_id if change.decision_id is None else change.decision_id,
                 )
             )
     bound = {task.task_id for task in stored.values() if task.is_binding}
@@ -675,19 +693,36 @@ def _is_as_read(task: TaskRow, around: Survey) -> bool:
     )
 
 
-def _asked_before(change: Change, settled: Settled) -> list[Question]:
-    """Return what an undone decision had answered, where nothing but history asks it.
+def _asked_before(tx: Connection, change: Change, around: Survey, settled: Settled) -> list[Question]:
+    """Return what nothing but history asks, where the decision that had settled it, as its answer or beside it, stands no longer.
 
-    A split, if its sides are still apart; a link in doubt, if its sides are together.
+    A split, if its sides are apart again; a link in doubt, if they are together and its reader still calls it wrong.
     """
-    task = change.task
-    if task is None or change.answers or task.kind not in _OF_HISTORY:
+    if change.answers:
         return []
-    persons = [{settled.person_of.get(number) for number in side} for side in task.sides]
-    if len(persons) < 2 or bool(persons[0] & persons[1]) == (task.kind == Kind.SPLIT.value):
-        return []
-    evidence = tuple(tuple(item) for item in task.evidence)
-    return [Question(Kind(task.kind), task.subject, task.sides, task.reason, evidence, task.is_binding)]
+    settled_once = [
+        (task, task.decision_id)
+        for task in around.tasks
+        if task.kind in _OF_HISTORY and task.state != "open" and task.decision_id is not None
+    ]
+    standing = graph_store.standing_among(tx, {number for _, number in settled_once})
+    asked = []
+    for task, decision_id in settled_once:
+        if decision_id in standing or not _is_so_again(tx, task, settled):
+            continue
+        evidence = tuple(tuple(item) for item in task.evidence)
+        asked.append(
+            Question(Kind(task.kind), task.subject, task.sides, task.reason, evidence, task.is_binding)
+        )
+    return asked
+
+
+def _is_so_again(tx: Connection, task: TaskRow, settled: Settled) -> bool:
+    if any(number not in settled.person_of for side in task.sides for number in side):
+        return False  # its sides are not of one component: this change is of one of them, and may have parted nothing
+    if is_settled(task, settled.person_of, settled.person_of):
+        return False
+    return task.kind == Kind.SPLIT.value or queue_store.called_wrong(tx, task.sides)
 
 
 _OF_HISTORY = (Kind.SPLIT.value, Kind.IN_DOUBT.value)

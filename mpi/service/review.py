@@ -684,7 +684,7 @@ def undo_decision(
             raise Conflict("task-decided-since", ids={"task_id": str(task_id)})
         if row.is_sample:
             hold_row(tx, row)
-            answer_id = samples.take_back(tx, mpi, row, by, comment)
+            answer_id = samples.take_back(tx, index, row, by, comment)
             return TaskOutcome(read_back(tx, mpi, task_id, by), "undone", answer_id)
         decision = live[-1]
         now = mpi.clock.now()
@@ -700,7 +700,10 @@ def undo_decision(
             task = read_back(tx, mpi, task_id, by)
         else:
             hold_row(tx, row)
-            task = set_task(tx, mpi, row, by, "task-proposal-undone", changed_at=now)
+            values = {"state": "closed"} if samples.is_moot(tx, row) else {}
+            task = set_task(tx, mpi, row, by, "task-proposal-undone", changed_at=now, **values)
+            if values:
+                trail.task_events(tx, {task_id: (row.kind, "closed")})
         return TaskOutcome(task, "undone", decision.decision_id)
 
     outcome = taken_again(mpi, take)

@@ -421,16 +421,13 @@ def _doubt(
     now: datetime,
 ) -> None:
     """Ask whether a link is wrong, unless its records are two persons already."""
-    stand_aside(tx, mpi)
     pair = (sample.low_id, sample.high_id)
-    components = {row.component_id for row in record_store.read_records(tx, pair).values()}
-    lock(tx, LOCK_COMPONENT, components)
-    rows = record_store.read_records(tx, pair)
+    rows = _hold_pair(tx, mpi, pair)
     persons = {row.person_id for row in rows.values()}
     if len(rows) < 2 or len(persons) > 1 or None in persons:
         return
-    kind, subject = Kind.IN_DOUBT, f"{pair[0]}:{pair[1]}"
-    known = next(iter(task_store.read_subjects(tx, [(kind.value, subject)])), None)
+    kind, subject = Kind.IN_DOUBT, _review_of(pair)[1]
+    known = next(iter(task_store.read_subjects(tx, [_review_of(pair)])), None)
     if known is not None and known.state == "open":
         queue_store.set_review(tx, sample.task_id, known.task_id)
         return
@@ -491,8 +488,8 @@ def take_back(tx: Connection, mpi: Mpi, row: TaskRow, by: Principal, comment: st
     if comment:
         task_store.insert_comment(tx, new_id(), row.task_id, by.id, comment, now)
     sample = queue_store.read_sample(tx, row.task_id)
-    if sample.review_id is not None:
-        _drop_review(tx, sample.review_id, taken.decided_by, by, now)
+    if sample.purpose == "blind" and taken.verdict == "different":
+        _drop_review(tx, mpi, (sample.low_id, sample.high_id), taken.decided_by, by, now)
         queue_store.set_review(tx, row.task_id, None)
     again = replace(row, state="open", version=row.version + 1, changed_at=now, decision_id=None)
     task_store.replace_tasks(tx, [again])
@@ -503,14 +500,40 @@ def take_back(tx: Connection, mpi: Mpi, row: TaskRow, by: Principal, comment: st
     return taken.decision_id
 
 
-def _drop_review(tx: Connection, task_id: int, first_reader: str, by: Principal, now: datetime) -> None:
-    held = task_store.lock_tasks(tx, [task_id])
-    decisions = graph_store.read_task_decisions(tx, task_id)
-    live = [one for one in decisions if one.state in ("proposed", "standing")]
-    is_untouched = all(one.state == "proposed" and one.decided_by == first_reader for one in live)
-    if not held or held[0].state != "open" or not is_untouched:
+def _drop_review(
+    tx: Connection, mpi: Mpi, pair: Pair, first_reader: str, by: Principal, now: datetime
+) -> None:
+    """Close what a link that was called wrong had opened, unless somebody else has begun to answer it: see ``is_moot``."""
+    _hold_pair(tx, mpi, pair)
+    known = next(iter(task_store.read_subjects(tx, [_review_of(pair)])), None)
+    held = [] if known is None else task_store.lock_tasks(tx, [known.task_id])
+    if not held or held[0].state != "open":
+        return
+    live = [
+        one
+        for one in graph_store.read_task_decisions(tx, held[0].task_id)
+        if one.state in ("proposed", "standing")
+    ]
+    if any(one.state == "standing" or one.decided_by != first_reader for one in live):
         return
     for one in live:
         graph_store.update_decision(tx, one.decision_id, state="undone", undone_by=by.id, undone_at=now)
     task_store.replace_tasks(tx, [_closed(held[0], now)])
-    trail.task_events(tx, {task_id: (held[0].kind, "closed")})
+    trail.task_events(tx, {held[0].task_id: (held[0].kind, "closed")})
+
+
+def is_moot(tx: Connection, row: TaskRow) -> bool:
+    """Whether a link in doubt is asked about for nobody any more: its reader took the answer back, and nobody else's is left."""
+    return row.kind == Kind.IN_DOUBT.value and not queue_store.called_wrong(tx, row.sides)
+
+
+def _review_of(pair: Pair) -> tuple[str, str]:
+    return Kind.IN_DOUBT.value, f"{pair[0]}:{pair[1]}"
+
+
+def _hold_pair(tx: Connection, mpi: Mpi, pair: Pair) -> dict[int, RecordRow]:
+    """Hold the components of two linked records, and return them as they stand under the locks."""
+    stand_aside(tx, mpi)
+    components = {row.component_id for row in record_store.read_records(tx, pair).values()}
+    lock(tx, LOCK_COMPONENT, components)
+    return record_store.read_records(tx, pair)

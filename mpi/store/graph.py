@@ -150,6 +150,16 @@ def read_standing_decisions(tx: Connection) -> list[DecisionRow]:
     return _decisions(tx, link_decision.c.state == "standing")
 
 
+def standing_among(tx: Connection, decision_ids: Collection[int]) -> frozenset[int]:
+    """Return which of some decisions stand."""
+    if not decision_ids:
+        return frozenset()
+    statement = select(link_decision.c.decision_id).where(
+        within(tx, link_decision.c.decision_id, decision_ids), link_decision.c.state == "standing"
+    )
+    return frozenset(tx.scalars(statement))
+
+
 def read_decision(tx: Connection, decision_id: int) -> DecisionRow | None:
     found = _decisions(tx, link_decision.c.decision_id == decision_id)
     return found[0] if found else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, tuple_, update
 
 from foundation.ids import new_id
 from mpi.store.batch import within
@@ -132,6 +132,27 @@ def read_sample(tx: Connection, task_id: int) -> SampleRow:
 
 def set_review(tx: Connection, task_id: int, review_id: int | None) -> None:
     tx.execute(update(task_sample).where(task_sample.c.task_id == task_id).values(review_id=review_id))
+
+
+def called_wrong(tx: Connection, sides: Sequence[Collection[int]]) -> bool:
+    """Whether the answer stands that a link drawn by lot, between records of these two sides, is wrong."""
+    pairs = sorted(
+        {(min(left, right), max(left, right)) for left in sides[0] for right in sides[1]}
+        if len(sides) > 1
+        else ()
+    )
+    statement = (
+        select(task_answer.c.answer_id)
+        .join(task_sample, task_sample.c.task_id == task_answer.c.task_id)
+        .where(
+            task_sample.c.purpose == "blind",
+            tuple_(task_sample.c.low_id, task_sample.c.high_id).in_(pairs),
+            task_answer.c.state == "standing",
+            task_answer.c.verdict == "different",
+        )
+        .limit(1)
+    )
+    return bool(pairs) and tx.execute(statement).first() is not None
 
 
 def sampled_pairs(tx: Connection, purpose: str, reader: str | None = None) -> set[tuple[int, int]]:

@@ -318,6 +318,61 @@ def test_taking_the_answer_back_takes_the_doubt_back_unless_another_took_it_up(w
     assert get_task(world.mpi, doubt.task_id, READER).task.state == "decided"
 
 
+@pytest.mark.parametrize("verdict", ["different", "not-enough"])
+def test_a_doubt_that_another_took_up_is_over_once_both_took_back_what_they_said(
+    world: World, verdict: Any
+) -> None:
+    a_link(world, 0)
+    (blind,) = drawn(world)
+    before = world.standing()
+    decide_task(world.mpi, blind.task_id, READER, verdict="different", reason="twins")
+    (doubt,) = world.tasks("link-in-doubt")
+    if verdict == "not-enough":
+        undo_decision(world.mpi, doubt.task_id, READER)
+    decide_task(world.mpi, doubt.task_id, SECOND, verdict=verdict, reason="twins")
+
+    undo_decision(world.mpi, blind.task_id, READER)
+    undo_decision(world.mpi, doubt.task_id, SECOND)
+
+    assert world.standing() == before
+
+
+def test_a_doubt_of_which_only_anothers_proposal_is_left_is_over_with_it(world: World) -> None:
+    a_link(world, 0)
+    (blind,) = drawn(world)
+    before = world.standing()
+    decide_task(world.mpi, blind.task_id, READER, verdict="different", reason="twins")
+    (doubt,) = world.tasks("link-in-doubt")
+    undo_decision(world.mpi, doubt.task_id, READER)
+    decide_task(world.mpi, doubt.task_id, SECOND, verdict="different", reason="twins")
+    undo_decision(world.mpi, blind.task_id, READER)
+    assert [task.task_id for task in world.tasks("link-in-doubt")] == [doubt.task_id]
+
+    undo_decision(world.mpi, doubt.task_id, SECOND)
+
+    assert world.standing() == before
+    assert get_task(world.mpi, doubt.task_id, READER).task.state == "closed"
+
+
+def test_a_doubt_that_another_decision_ended_is_asked_again_without_that_one(world: World) -> None:
+    one, other = a_link(world, 0)
+    (blind,) = drawn(world)
+    both = {"nhs_number": a_number(999_100_000), "phone": "07700900111"}
+    world.send(of_person(0, "y", "RV5", **both))
+    third = world.send(of_person(0, "z", "RRV", **both)).record_id
+    (duplicate,) = world.tasks("same-source-duplicate")
+    decide_task(world.mpi, blind.task_id, READER, verdict="different", reason="twins")
+    asked = world.standing()
+    assert "link-in-doubt" in world.kinds()
+
+    decide_task(world.mpi, duplicate.task_id, SECOND, verdict="different", reason="twins")
+    assert world.resolve(other).person_id == world.resolve(third).person_id != world.resolve(one).person_id
+    assert world.tasks("link-in-doubt") == []
+    undo_decision(world.mpi, duplicate.task_id, SECOND)
+
+    assert world.standing() == asked
+
+
 def test_a_systems_word_on_a_link_opens_the_question_and_is_no_first_readers(world: World) -> None:
     a_link(world, 0)
     (blind,) = drawn(world)
