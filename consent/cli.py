@@ -18,6 +18,7 @@ from consent.rules import Policy, default_policy
 from consent.service import trail
 from consent.service.agreements import agreement_from_payload, record_agreements
 from consent.service.context import Consent
+from consent.service.directive_file import RowOutcome, load_directives, read_directive_rows
 from consent.service.directives import NewDirective, list_directives, record_directive, withdraw_directive
 from consent.service.opt_out import (
     MOST_NUMBERS,
@@ -174,6 +175,59 @@ def add_objection(
         "leaf_hash": receipt.leaf_hash,
     }
     _say(is_json, answer, f"{answer['directive_id']} · {receipt.state} · epoch {receipt.epoch}")
+
+
+@objections.command("load")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say row by row what would happen, and write nothing.")
+@click.option(
+    "--skip-rejected", is_flag=True, help="Write the other rows; else one rejected row keeps all back."
+)
+@as_json
+@needs_service
+def load_objections(
+    composition: Composition, file: Path, dry_run: bool, skip_rejected: bool, is_json: bool
+) -> None:
+    """Record objections, dissents and Type 1 opt-outs from FILE, a CSV in UTF-8. The same file again changes nothing.
+
+    Every row is checked before the first is written. Exit status 3 says that rows were rejected: told by row and field, never by value.
+    """
+    with _telling(is_json):
+        rows = read_directive_rows(file, composition.consent)
+        with click.progressbar(
+            length=len(rows), label="Recording", file=sys.stderr, hidden=is_json or not sys.stderr.isatty()
+        ) as bar:
+            made = load_directives(
+                composition.consent,
+                rows,
+                OPERATOR,
+                is_preview=dry_run,
+                skips_rejected=skip_rejected,
+                progress=bar.update,
+            )
+    told = made.rows if dry_run else made.rejected
+    answer = {
+        "dry_run": dry_run,
+        "written": made.is_written,
+        "counts": made.counts,
+        "rows": [
+            {name: value for name, value in asdict(one).items() if value is not None}
+            | ({"person_id": format_id(one.person_id)} if one.person_id is not None else {})
+            for one in told
+        ],
+    }
+    lines = [_told_row(one) for one in told]
+    counts = ", ".join(f"{count} {state}" for state, count in made.counts.items()) or "no rows"
+    lines.append(f"{'Written' if made.is_written else 'Nothing was written'}: {counts}")
+    _say(is_json, answer, "\n".join(lines))
+    if made.rejected:
+        sys.exit(WITH_REJECTS)
+
+
+def _told_row(one: RowOutcome) -> str:
+    if one.state == "rejected":
+        return f"row {one.row}  rejected  {one.field or 'row'}: {one.code}"
+    return f"row {one.row}  {one.state}" + (f"  {format_id(one.person_id)}" if one.person_id else "")
 
 
 @objections.command("withdraw")

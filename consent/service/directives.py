@@ -18,6 +18,7 @@ from consent.store.directives import (
     StandingDirective,
     insert_directive,
     insert_event,
+    insert_reference,
     read_directive,
     read_directives_of,
 )
@@ -75,6 +76,7 @@ class NewDirective:
     review_at: datetime | None = None
     effective_at: datetime | None = None
     ends_at: datetime | None = None
+    reference: str | None = None  # the sender's own, by which the same directive is known when it comes again
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,10 @@ def record_directive(consent: Consent, new: NewDirective, by: Principal) -> Rece
 
     Raises:
         Invalid: naming the field. NotFound: ``person-unknown``. Forbidden: ``organisation-not-yours``, ``role-not-allowed``.
+        Conflict: ``reference-known``: a directive of this reference is on record.
         Unavailable: ``audit-unavailable``, ``person-moving``; nothing was recorded.
     """
-    _check(consent, new, by)
+    check_directive(consent, new, by)
     directive_id = new_id()
 
     if new.person_id is None:
@@ -219,7 +222,7 @@ def _record_for_person(
         _check_lifts(new, theirs)
         latest = max((directive.row.recorded_at for directive in theirs), default=None)
         row = _row(consent, new, directive_id, resolution.person_id or asked_id, by, after=latest)
-        insert_directive(tx, row, anchors)
+        _insert(tx, row, anchors, new.reference)
         epochs = raise_epochs(tx, bound)
         audited = _leave(tx, consent, row, "recorded", epochs, by, resolution.person_id)
         state = "kept" if new.standing == "refused" else "binding" if bound else "waiting"
@@ -244,7 +247,7 @@ def _record_from_form(
         record_id = _store_form(tx, consent, new, directive_id, by)
         assert record_id is not None  # _check saw a form
         row = _row(consent, new, directive_id, record_id, by)
-        insert_directive(tx, row, [record_id])
+        _insert(tx, row, [record_id], new.reference)
         audited = _leave(tx, consent, row, "recorded", {}, by, None)
         state = "kept" if new.standing == "refused" else "waiting"
         return Receipt(
@@ -252,6 +255,12 @@ def _record_from_form(
         ), record_id
 
     return taken_again(consent, take)
+
+
+def _insert(tx: Connection, row: DirectiveRow, anchors: Iterable[int], reference: str | None) -> None:
+    insert_directive(tx, row, anchors)
+    if reference is not None and not insert_reference(tx, row.received_by, reference, row.directive_id):
+        raise Conflict("reference-known")
 
 
 def _store_form(
@@ -401,7 +410,12 @@ def _leave(
     return receipt
 
 
-def _check(consent: Consent, new: NewDirective, by: Principal) -> None:
+def check_directive(consent: Consent, new: NewDirective, by: Principal) -> None:
+    """See that a directive can be recorded, as far as can be seen without its person.
+
+    Raises:
+        Invalid, Forbidden: as ``record_directive``.
+    """
     if new.kind not in codes.DIRECTIVE_KINDS:
         raise Invalid("directive-kind-unknown", field="kind")
     if new.standing not in ("pending", "upheld", "refused"):

@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, insert, select
 
 from consent.facts import Directive, Scope
-from consent.store.tables import directive, directive_anchor, directive_event
+from consent.store.tables import directive, directive_anchor, directive_event, directive_reference
+from foundation.database import insert_ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,22 @@ def insert_directive(tx: Connection, row: DirectiveRow, anchors: Iterable[int]) 
 
 def insert_event(tx: Connection, event: EventRow) -> None:
     tx.execute(insert(directive_event), {name: getattr(event, name) for name in EventRow.__slots__})
+
+
+def insert_reference(tx: Connection, received_by: str, reference: str, directive_id: int) -> bool:
+    """Note the sender's reference of a directive; False when another directive bears it. A second one waits here for the first."""
+    row = {"received_by": received_by, "reference": reference, "directive_id": directive_id}
+    return insert_ignore(tx, directive_reference, [row], ["received_by", "reference"]) == 1
+
+
+def read_reference(tx: Connection, received_by: str, reference: str) -> StandingDirective | None:
+    """Return the directive that came under this reference."""
+    number = tx.execute(
+        select(directive_reference.c.directive_id).where(
+            directive_reference.c.received_by == received_by, directive_reference.c.reference == reference
+        )
+    ).scalar_one_or_none()
+    return None if number is None else read_directive(tx, number)
 
 
 def read_directive(tx: Connection, directive_id: int) -> StandingDirective | None:

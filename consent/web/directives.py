@@ -6,6 +6,7 @@ from flask_smorest import Blueprint
 
 from consent.facts import Scope
 from consent.service.context import Consent
+from consent.service.directive_file import DirectiveRow, load_directives
 from consent.service.directives import (
     Held,
     NewDirective,
@@ -15,6 +16,8 @@ from consent.service.directives import (
     withdraw_directive,
 )
 from consent.web.schemas import (
+    DirectiveBulkOutcomeSchema,
+    DirectiveBulkSchema,
     DirectiveSchema,
     DirectivesQuery,
     HeldsSchema,
@@ -23,6 +26,7 @@ from consent.web.schemas import (
     ReceiptSchema,
     VerdictSchema,
 )
+from foundation.errors import Invalid
 from foundation.ids import parse_id
 from foundation.web import current_principal, make_blueprint, requires
 from mpi.records import RecordKey
@@ -41,15 +45,25 @@ def make(consent: Consent) -> Blueprint:
 
         A refused objection is kept with its reason. With ``form`` it can be taken for someone whom the index does not know yet.
         """
-        form = body["form"]
-        scope = body["scope"]
-        new = NewDirective(
-            **{name: value for name, value in body.items() if name not in ("form", "scope", "lifts")},
-            scope=Scope(scope["kind"], scope["code"]),
-            lifts=tuple(body["lifts"]),
-            form=None if form is None else record_of(RecordKey(body["received_by"], "consent", "form"), form),
-        )
-        return record_directive(consent, new, current_principal())
+        return record_directive(consent, _new(body), current_principal())
+
+    @room.post("/directives/bulk")
+    @requires("directives:write")
+    @room.arguments(DirectiveBulkSchema)
+    @room.response(200, DirectiveBulkOutcomeSchema)
+    def bulk(body: Loaded) -> Any:
+        """Record up to 500 objections, dissents and Type 1 opt-outs, each known by the sender's `reference`: again, it changes nothing.
+
+        All are checked before the first is written. In the mode `preview` the answer says what would happen to each, rejected ones too.
+        In the mode `record` one that is rejected is answered by its code, with its place as `row`, and none is written.
+        """
+        rows = [DirectiveRow(place, _new(row)) for place, row in enumerate(body["rows"], start=1)]
+        is_preview = body["mode"] == "preview"
+        made = load_directives(consent, rows, current_principal(), is_preview=is_preview)
+        if made.rejected and not (is_preview or made.is_written):
+            first = made.rejected[0]
+            raise Invalid(first.code or "row-rejected", field=first.field, row=first.row)
+        return {"is_written": made.is_written, "rows": made.rows}
 
     @room.get("/directives")
     @requires("directives:read")
@@ -80,6 +94,16 @@ def make(consent: Consent) -> Blueprint:
         return decide_directive(consent, number, body["verdict"], body["reason"], current_principal())
 
     return room
+
+
+def _new(body: Loaded) -> NewDirective:
+    form, scope = body["form"], body["scope"]
+    return NewDirective(
+        **{name: value for name, value in body.items() if name not in ("form", "scope", "lifts")},
+        scope=Scope(scope["kind"], scope["code"]),
+        lifts=tuple(body.get("lifts", ())),
+        form=None if form is None else record_of(RecordKey(body["received_by"], "consent", "form"), form),
+    )
 
 
 def _held(one: Held) -> Loaded:

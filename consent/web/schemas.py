@@ -7,6 +7,7 @@ from marshmallow import fields, missing, validate
 from marshmallow.utils import get_value
 
 from consent.facts import codes
+from consent.service.directive_file import KINDS as BULK_KINDS
 from foundation.ids import format_id
 from foundation.web import Closed, IdText, Instant, OdsCode, Schema, Text, page_schema
 from mpi.web.schemas import DemographicsSchema
@@ -251,6 +252,36 @@ class DirectiveSchema(Schema):
     review_at = Instant(load_default=None, allow_none=True)
     effective_at = Instant(load_default=None, allow_none=True)
     ends_at = Instant(load_default=None, allow_none=True)
+
+
+class DirectiveBulkRowSchema(DirectiveSchema):
+    """One of many. What lifts is not among them: it is given by one patient alone."""
+
+    class Meta:
+        exclude = ("lifts",)
+
+    kind = Closed(sorted(BULK_KINDS), required=True)
+    reference = fields.String(
+        required=True, validate=validate.Regexp(r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}\Z", error="code-format")
+    )
+
+
+class DirectiveBulkSchema(Schema):
+    mode = Closed(("preview", "record"), required=True)
+    rows = fields.List(fields.Nested(DirectiveBulkRowSchema), required=True, validate=_LIST)
+
+
+class DirectiveBulkRowOutcomeSchema(Schema):
+    row = fields.Integer()
+    state = Closed(("binds", "waits", "kept", "known", "may-bind", "rejected"))
+    person_id = IdText(allow_none=True)
+    field = fields.String(allow_none=True)
+    code = fields.String(allow_none=True)
+
+
+class DirectiveBulkOutcomeSchema(Schema):
+    is_written = fields.Boolean(truthy={True}, falsy={False})
+    rows = fields.List(fields.Nested(DirectiveBulkRowOutcomeSchema))
 
 
 class ReceiptSchema(Schema):

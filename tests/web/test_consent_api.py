@@ -287,3 +287,22 @@ def test_opt_out_lists_are_told_in_counts(world, ambulance):
     assert (told["name"], told["state"]) == (made.name, "answered")
     assert (told["numbers"], told["clear"], told["opted_out"]) == (1, 1, 0)
     assert "9990000018" not in answer.text
+
+
+def test_objections_are_taken_in_bulk_after_a_preview(world, ambulance):
+    row = {"reference": "F-1", "kind": "objection", "scope": {"kind": "everything"}, "received_by": PRACTICE}
+    row |= {"person_id": str(world.she)}
+    post = lambda mode, *rows: ambulance.post("/api/v1/directives/bulk", {"mode": mode, "rows": list(rows)})  # noqa: E731
+    wrong = row | {"reference": "F-2", "person_id": "12345"}
+
+    foreseen = post("preview", row, wrong).json
+    refused = post("record", row, wrong)
+    done = post("record", row).json
+    again = post("record", row).json
+
+    assert [one["state"] for one in foreseen["rows"]] == ["binds", "rejected"]
+    assert (foreseen["rows"][1]["field"], foreseen["rows"][1]["code"]) == ("person_id", "person-unknown")
+    assert refused.status_code == 422 and refused.json["code"] == "person-unknown"
+    assert (foreseen["is_written"], done["is_written"]) == (False, True)
+    assert [one["rows"][0]["state"] for one in (done, again)] == ["binds", "known"]
+    assert not decide(world.consent, world.question(), APP).decision.outcome.is_permit
