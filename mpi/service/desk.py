@@ -13,9 +13,10 @@ from foundation.principal import Principal
 from mpi.matching import compare, explain, score, veto
 from mpi.matching.explain import Reason, reasons
 from mpi.matching.questions import Kind
-from mpi.records import SourceRecord
+from mpi.records import Finding, SourceRecord, as_traced
 from mpi.service import trail
 from mpi.service.context import Mpi
+from mpi.service.fold import finding_of
 from mpi.service.numbers import forms_of
 from mpi.service.review import Task, TaskDetail, get_task, sees_protected
 from mpi.service.samples import without_numbers
@@ -60,6 +61,7 @@ class Sheet:
     is_restricted: bool
     is_held: bool
     content: SourceRecord = field(repr=False)
+    finding: Finding | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +142,10 @@ def read_bench(mpi: Mpi, task_id: int, by: Principal) -> Bench:
 
 def _as_asked(sheet: Sheet, purpose: str) -> Sheet:
     """Return the sheet of a sample as its reader sees it: as if its record stood alone, and of a known pair without the NHS numbers."""
-    content = sheet.content
+    content, finding = sheet.content, sheet.finding
     if purpose == "known":
-        content = without_numbers(content)
-    return replace(sheet, person_id=sheet.record_id, content=content)
+        content, finding = without_numbers(content), None
+    return replace(sheet, person_id=sheet.record_id, content=content, finding=finding)
 
 
 def _sheets(
@@ -174,6 +176,7 @@ def _sheet(row: RecordRow, version: VersionRow, side: int, *, is_held: bool, is_
         is_restricted=is_restricted,
         is_held=is_held,
         content=content,
+        finding=finding_of(version),
     )
 
 
@@ -182,7 +185,7 @@ def _likeness(tx: Connection, mpi: Mpi, sheets: Sequence[Sheet], *, is_told: boo
     everything = list(combinations(range(len(sheets)), 2))
     across = [pair for pair in everything if sheets[pair[0]].side != sheets[pair[1]].side]
     with_held = [pair for pair in everything if sheets[pair[0]].is_held != sheets[pair[1]].is_held]
-    forms = forms_of(tx, mpi, [one.content for one in sheets])
+    forms = forms_of(tx, mpi, [as_traced(one.content, one.finding) for one in sheets])
     compared = [
         (pair, comparison, score(comparison, mpi.model))
         for pair in with_held or across or everything

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, block
-from mpi.records import SourceRecord, superseded_by
+from mpi.records import Finding, Outcome, SourceRecord, as_traced, superseded_by
+from mpi.records.traced import carried
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import reads_like_another_person
@@ -34,8 +35,39 @@ def stored_record(version: VersionRow) -> SourceRecord:
     return replace(record, updated_at=version.source_at) if version.has_source_time else record
 
 
+def finding_of(version: VersionRow) -> Finding | None:
+    """Return what a trace found of a version; None where none did."""
+    return Finding.from_text(version.finding) if version.finding is not None else None
+
+
+def traced_record(version: VersionRow) -> SourceRecord:
+    """Read a version with what a trace found of it."""
+    return as_traced(stored_record(version), finding_of(version))
+
+
+def carried_finding(past: Iterable[VersionRow], record: SourceRecord) -> str | None:
+    """Return what a trace found of an earlier version, where it holds for this one."""
+    traced = [one for one in past if one.finding is not None]
+    found = carried([(stored_record(one), finding_of(one)) for one in traced], record) if traced else None
+    return found.to_text() if found is not None else None
+
+
+def traced_columns(version: VersionRow) -> dict[str, Any]:
+    """Return the columns of a record's row that tell which finding it is read with."""
+    finding = finding_of(version)
+    trace_id = finding.trace_id if finding is not None else None
+    is_conflict = finding is not None and finding.contradicts
+    return {"trace_id": trace_id, "conflict_trace_id": trace_id if is_conflict else None}
+
+
 def standing_record(version: VersionRow, *, is_protected: bool) -> SourceRecord:
-    """Read the version that stands for a record, its location as protected as the whole of its versions makes it."""
+    """Read the version that stands for a record with what a trace found, its location as protected as all of its versions make it."""
+    record = traced_record(version)
+    return replace(record, restricted=True) if is_protected else record
+
+
+def received_record(version: VersionRow, *, is_protected: bool) -> SourceRecord:
+    """As ``standing_record``, with nothing but what its source said: what the source itself is shown."""
     record = stored_record(version)
     return replace(record, restricted=True) if is_protected else record
 
@@ -58,6 +90,9 @@ def protects(versions: Iterable[VersionRow]) -> bool:
 
 
 def _says_restricted(version: VersionRow) -> bool | None:
+    # The national service's word protects until another trace: a source's own "no" may be a form's default.
+    if version.finding is not None and Finding.from_text(version.finding).is_restricted:
+        return True
     # Most say nothing: they are not parsed for it. Inside a value the quotation marks would be escaped.
     if '"restricted":' not in version.payload:
         return None
@@ -164,10 +199,10 @@ def keep_numbers(
     Args:
         versions: all that were received of it.
     """
-    if not any('"nhs_number_superseded_by":' in one.payload for one in versions):
+    if not any('"nhs_number_superseded_by":' in one.payload or _tells_news(one) for one in versions):
         return False
     accepted = sorted((one for one in versions if one.state == "accepted"), key=_place_in_time)
-    said, before = superseded_by(map(stored_record, accepted)), number_store.read_said(tx, record_id)
+    said, before = superseded_by(map(traced_record, accepted)), number_store.read_said(tx, record_id)
     if said == before:
         return False
     number_store.replace_said(tx, record_id, said)
@@ -177,6 +212,11 @@ def keep_numbers(
     detail = {"record_id": str(record_id), "numbers": len(changed), "records": count}
     trail.note(tx, by, mpi.clock.now(), "numbers-superseded", detail=detail)
     return True
+
+
+def _tells_news(version: VersionRow) -> bool:
+    finding = finding_of(version)
+    return finding is not None and finding.outcome is Outcome.SUPERSEDED
 
 
 def read_again(
@@ -292,7 +332,8 @@ def read_unread(tx: Connection, mpi: Mpi, record_ids: Collection[int]) -> None:
         form = form_of(tx, mpi, record)
         stood = next(one for one in versions[number] if one.version == row.current_version)
         note_demographics(tx, row, stood, current, is_protected=record.restricted is True)
-        put_current(tx, mpi, row, current.version, record, form, SYSTEM_ITSELF, held_version=held)
+        traced = traced_columns(current)
+        put_current(tx, mpi, row, current.version, record, form, SYSTEM_ITSELF, held_version=held, **traced)
 
 
 def _place_in_time(version: VersionRow) -> tuple[datetime, int]:

@@ -485,6 +485,9 @@ def _held_survey(
         row = around.row(number)
         if row is None or row.current_version != met_row.current_version:
             raise Moved
+        # What a trace found changes how a version reads.
+        if row.trace_id != met_row.trace_id:
+            raise Moved
     for number in searched:
         # A version that came since was not searched: marked as linked, it never would be.
         row = around.row(number)

@@ -13,11 +13,11 @@ from foundation.principal import Principal
 from mpi.matching import veto
 from mpi.matching.explain import Waterfall, waterfall
 from mpi.matching.partition import SOLE
-from mpi.records import RecordKey, SourceRecord
+from mpi.records import Finding, RecordKey, SourceRecord, as_traced
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, pair_of
-from mpi.service.fold import standing_record
+from mpi.service.fold import finding_of, received_record, traced_record
 from mpi.service.gate import GateRequest, Wanted
 from mpi.service.graph import settle_again
 from mpi.service.lookup import has_identifier, lookup_key
@@ -78,11 +78,12 @@ class StoredRecord:
     state: Literal["linked", "waiting", "held"]
     person_id: int | None
     record: SourceRecord = field(repr=False)
+    finding: Finding | None = field(default=None, repr=False)
 
     @property
     def nhs_number_state(self) -> str | None:
-        """What its NHS number is worth; None where it has none."""
-        evidence = self.record.evidence()
+        """What its NHS number is worth, with what a trace found; None where it has none."""
+        evidence = as_traced(self.record, self.finding).evidence()
         return evidence.state.value if evidence is not None else None
 
 
@@ -108,7 +109,8 @@ def get_record(mpi: Mpi, key: RecordKey, by: Principal) -> StoredRecord:
         row.version,
         state,
         row.person_id,
-        standing_record(current, is_protected=row.restricted),
+        received_record(current, is_protected=row.restricted),
+        finding_of(current),
     )
 
 
@@ -148,7 +150,7 @@ def lookup_persons(mpi: Mpi, system: str, value: str, by: Principal) -> tuple[Pe
         }
         persons = set()
         for number, row in rows.items():
-            content = SourceRecord.from_payload(json.loads(current[number, row.current_version].payload))
+            content = traced_record(current[number, row.current_version])
             if has_identifier(content, mpi.forms.of(row), system, value) and row.person_id is not None:
                 persons.add(row.person_id)
         found = [resolve_person(tx, person) for person in sorted(persons)]

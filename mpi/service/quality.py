@@ -14,7 +14,7 @@ from foundation.errors import Forbidden, Invalid
 from foundation.principal import Principal
 from mpi.matching.quality import Told, items_of, tell
 from mpi.matching.questions import FORM_SYSTEMS, Kind
-from mpi.records import SourceRecord
+from mpi.records import Finding, SourceRecord, as_traced
 from mpi.service.context import Mpi
 from mpi.service.numbers import survivors_of
 from mpi.store import quality as quality_store
@@ -219,7 +219,7 @@ def _measure(mpi: Mpi, source: Source, may_go_on: Callable[[], bool] = lambda: T
 
 def _items(tx: Connection, mpi: Mpi, source: Source, rows: list[MeasuredRow]) -> Iterator[str]:
     """Yield a code for everything that is counted of some records of a source."""
-    records = [SourceRecord.from_payload(json.loads(row.payload)) for row in rows]
+    records = [_as_found(row) for row in rows]
     superseded = survivors_of(tx, records)
     today = mpi.today()
     for record in records:
@@ -241,6 +241,11 @@ def _items(tx: Connection, mpi: Mpi, source: Source, rows: list[MeasuredRow]) ->
     for _, kind in quality_store.open_kinds(tx, ids, _KINDS):
         yield _KINDS[kind]
     yield from _versions(tx, ids)
+
+
+def _as_found(row: MeasuredRow) -> SourceRecord:
+    record = SourceRecord.from_payload(json.loads(row.payload))
+    return record if row.finding is None else as_traced(record, Finding.from_text(row.finding))
 
 
 def _versions(tx: Connection, ids: list[int]) -> Iterator[str]:

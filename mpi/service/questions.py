@@ -34,6 +34,10 @@ class Question:
     weight_millibits: int | None = None
 
 
+TRACE_CONFLICT = "trace-conflict"
+"""Why a record is asked about whose NHS number is somebody else's, by the national service."""
+
+
 @dataclass(frozen=True, slots=True)
 class Overlay:
     """A held update: its record, its version, and the records that it reads like instead."""
@@ -63,6 +67,7 @@ def open_questions(
         *_between_persons(found, settled, persons, model, forms),
         *_within_persons(found, settled, persons, model, forms),
         *_overlays(overlays),
+        *_traced(found.members),
         *splits,
     ]
     return [question for question in questions if not _is_answered(question, found.decisions)]
@@ -200,6 +205,14 @@ def _overlays(overlays: Iterable[Overlay]) -> Iterable[Question]:
         yield Question(
             Kind.OVERLAY, str(overlay.record_id), sides, "reads-like-another", evidence, is_binding=True
         )
+
+
+def _traced(members: Mapping[int, RecordRow]) -> Iterable[Question]:
+    """Ask of every number that a trace found to be somebody else's. It binds nobody: the number is the mistake."""
+    for number, row in sorted(members.items()):
+        if row.conflict_trace_id is not None:
+            evidence = (("trace", number, row.conflict_trace_id),)
+            yield Question(Kind.NUMBERS, f"trace:{number}", (frozenset({number}),), TRACE_CONFLICT, evidence)
 
 
 def splits_of(members: Mapping[int, RecordRow], settled: Settled) -> list[Question]:

@@ -24,6 +24,7 @@ from mpi.service.fold import (
     EMPTY,
     UNREAD,
     all_keys,
+    carried_finding,
     derived_columns,
     is_like_none,
     keep_numbers,
@@ -32,6 +33,8 @@ from mpi.service.fold import (
     protects,
     put_current,
     standing_record,
+    traced_columns,
+    traced_record,
 )
 from mpi.service.link import link_record, taken_again
 from mpi.service.numbers import form_of, survivors_of_numbers
@@ -290,9 +293,8 @@ class _Arrival:
         version = row.version + 1
         if self.is_blind or row.model_revision == UNREAD:
             # What it changes is for the model to say: T2 folds it, when there is one.
-            record_store.insert_versions(
-                self.tx, [self._version(row.record_id, version, "accepted", content)]
-            )
+            blind = self._version(row.record_id, version, "accepted", content)
+            record_store.insert_versions(self.tx, [blind | {"finding": carried_finding(past, record)}])
             self._update(
                 row,
                 version=version,
@@ -303,13 +305,14 @@ class _Arrival:
             if record.restricted:
                 note_protection(self.tx, self.mpi, row, version, self.by, is_protected=True)
             return Stored(row.record_id, record.key, version, "changed", True)
+        finding = carried_finding(past, record)
         form = normalise(record, self.mpi.model, superseded=self.survivors)
         accepted = [one for one in past if one.state == "accepted"]
         current = next(one for one in accepted if one.version == row.current_version)
         state = "accepted"
         if content.digest != current.digest and self._is_overlay(form, row, accepted):
             state = "held"
-        fresh = self._version(row.record_id, version, state, content)
+        fresh = self._version(row.record_id, version, state, content) | {"finding": finding}
         record_store.insert_versions(self.tx, [fresh])
         is_protected = protects([*past, VersionRow(**fresh)])
         if state == "held":
@@ -318,7 +321,9 @@ class _Arrival:
             self._update(row, version=version, held_version=version, linked_version=None)
             return Stored(row.record_id, record.key, version, "held", True)
         versions = [*past, VersionRow(**fresh)]
-        if keep_numbers(self.tx, self.mpi, row.record_id, versions, self.by):
+        if finding is not None:
+            record = traced_record(versions[-1])
+        if keep_numbers(self.tx, self.mpi, row.record_id, versions, self.by) or finding is not None:
             form = form_of(self.tx, self.mpi, record)
         if fresh["source_at"] < current.source_at:
             self._update(row, version=version)
@@ -335,7 +340,8 @@ class _Arrival:
         if is_protected and not record.restricted:
             record, form = replace(record, restricted=True), replace(form, is_restricted=True)
         note_demographics(self.tx, row, current, VersionRow(**fresh), is_protected=is_protected)
-        put_current(self.tx, self.mpi, row, version, record, form, self.by, version=version)
+        others = {"version": version, **traced_columns(versions[-1])}
+        put_current(self.tx, self.mpi, row, version, record, form, self.by, **others)
         return Stored(row.record_id, record.key, version, "changed", True)
 
     def _protect(self, row: RecordRow, current: VersionRow, is_protected: bool) -> None:

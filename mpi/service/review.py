@@ -26,6 +26,7 @@ from mpi.service.fold import (
     put_current,
     read_unread,
     standing_record,
+    traced_columns,
 )
 from mpi.service.link import Change, Linked, Moved, link_in, repartition, taken_again
 from mpi.service.numbers import form_of
@@ -914,4 +915,5 @@ def _fold(tx: Connection, mpi: Mpi, record_id: int, by: Principal, held_version:
     form = form_of(tx, mpi, record)
     stood = next(one for one in versions if one.version == row.current_version)
     note_demographics(tx, row, stood, latest, is_protected=record.restricted is True)
-    put_current(tx, mpi, row, latest.version, record, form, by, held_version=held_version)
+    traced = traced_columns(latest)
+    put_current(tx, mpi, row, latest.version, record, form, by, held_version=held_version, **traced)

@@ -36,6 +36,7 @@ from mpi.bulk.lines import Form
 from mpi.bulk.memory import seldom_collected
 from mpi.bulk.table import Forms, connect
 from mpi.matching import Model, NormalisedRecord, Refusal
+from mpi.matching.questions import Kind
 from mpi.records import RecordKey, SourceRecord
 from mpi.service import trail
 from mpi.service.census import Formed, scan_forms
@@ -62,7 +63,7 @@ from mpi.service.load import (
 )
 from mpi.service.lookup import NHS_NUMBER_SYSTEM, lookup_key
 from mpi.service.place import UNTOLD
-from mpi.service.questions import Question, open_questions, splits_of
+from mpi.service.questions import TRACE_CONFLICT, Question, open_questions, splits_of
 from mpi.service.receive import document_of, first_versions
 from mpi.service.renew import renew_records, reread_numbers
 from mpi.service.tombstones import erased_keys
@@ -358,6 +359,7 @@ class _Read:
     ids: "array[int]" = field(default_factory=lambda: array("q"))
     versions: "array[int]" = field(default_factory=lambda: array("q"))
     revisions: list[str] = field(default_factory=list)
+    traced: "array[int]" = field(default_factory=lambda: array("q"))
     stored: int = 0
     renewed: int = 0
 
@@ -479,6 +481,7 @@ class _Run:
             self._read.ids.extend(one.row.record_id for one in some)
             self._read.versions.extend(one.row.current_version for one in some)
             self._read.revisions.extend(one.row.model_revision for one in some)
+            self._read.traced.extend(one.row.trace_id or 0 for one in some)
             self._say("Reading", len(self._read.ids), 0)
             yield [one.row.key for one in some], [one.form for one in some]
 
@@ -493,10 +496,20 @@ class _Run:
             keys = all_keys(self._mpi, one.form, one.record)
             derived = derived_columns(one.form, one.record, keys, self._mpi.model.revision)
             told = (derived["normalised"], derived["keys"], derived["model_revision"])
-            forms.append((row.record_id, row.current_version, row.model_revision, row.restricted, *told))
+            at = (row.record_id, row.current_version, row.model_revision, row.restricted, row.trace_id)
+            forms.append((*at, *told))
             lost.extend((key, row.record_id) for key in set(row.keys) - set(keys))
             come.extend((key, row.record_id) for key in set(keys) - set(row.keys))
-        names = ("record_id", "version", "before", "restricted", "normalised", "keys", "model_revision")
+        names = (
+            "record_id",
+            "version",
+            "before",
+            "restricted",
+            "trace_id",
+            "normalised",
+            "keys",
+            "model_revision",
+        )
         stage.put_rows(tx, stage.staged_form, names, forms)
         stage.put_rows(tx, stage.staged_lost_key, ("key", "record_id"), lost)
         stage.put_rows(tx, stage.staged_key, ("key", "record_id"), come)
@@ -556,21 +569,21 @@ class _Standing:
 
     def __init__(self, tx: Connection) -> None:
         codes: dict[str, int] = {}
-        parts = [np.empty((0, 8), np.int64)]
+        parts = [np.empty((0, 9), np.int64)]
         rows: list[tuple[int, ...]] = []
-        for number, state, current, linked, held, revision, person, component in stage.scan_standing(tx):
+        for number, state, current, linked, held, revision, person, component, traced in stage.scan_standing(
+            tx
+        ):
             code = codes.setdefault(revision, len(codes))
-            rows.append(
-                (number, state == "active", current, linked or 0, held or 0, code, person or 0, component)
-            )
+            where = (person or 0, component, traced or 0)
+            rows.append((number, state == "active", current, linked or 0, held or 0, code, *where))
             if len(rows) == 100_000:
                 parts.append(np.array(rows, np.int64))
                 rows = []
-        parts.append(np.array(rows, np.int64).reshape(-1, 8))
+        parts.append(np.array(rows, np.int64).reshape(-1, 9))
         table = np.concatenate(parts)
-        self.ids, active, self.current, self.linked, self.held, self.revision, self.person, self.component = (
-            table.T
-        )
+        self.ids, active, self.current, self.linked, self.held, self.revision = table.T[:6]
+        self.person, self.component, self.traced = table.T[6:]
         self.is_active: Flags = active > 0
         self.codes = codes
 
@@ -629,12 +642,14 @@ class Settlement:
         place, found = standing.places(stored)
         if len(stored):
             versions = np.array(read.versions, np.int64)[: self._stored]
+            traced = np.array(read.traced, np.int64)
             revisions = np.array([standing.codes.get(one, -1) for one in read.revisions], np.int64)
             ok[: self._stored] = (
                 found
                 & standing.is_active[place]
                 & (standing.current[place] == versions)
                 & (standing.revision[place] == revisions)
+                & (standing.traced[place] == traced)
             )
         ok[self._taken] = False
         return ok
@@ -944,7 +959,19 @@ class Settlement:
         self._splits = len(splits)
         decisions = tuple(one for one in self._decisions if one.kind in ("overlay", "split-by-new-evidence"))
         around = Survey({}, {}, {}, (), decisions, ())
-        return open_questions(around, Settled({}, {}, ()), self._mpi.model, {}, overlays, splits)
+        asked = open_questions(around, Settled({}, {}, ()), self._mpi.model, {}, overlays, splits)
+        return asked + list(self._traced(stored.values()))
+
+    def _traced(self, stored: Iterable[TaskRow]) -> Iterator[Question]:
+        """Ask of numbers that traces contradict what is asked of them already: a switch brings no finding and takes none away."""
+        open_ones = {
+            one.subject: one
+            for one in stored
+            if one.state == "open" and (one.kind, one.reason) == (Kind.NUMBERS.value, TRACE_CONFLICT)
+        }
+        for subject, one in sorted(open_ones.items()):
+            evidence = tuple(tuple(item) for item in one.evidence)
+            yield Question(Kind.NUMBERS, subject, one.sides, TRACE_CONFLICT, evidence)
 
     def _stage_places(self, is_wider: bool) -> None:
         tx = self._tx

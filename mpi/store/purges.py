@@ -18,6 +18,7 @@ from mpi.store.tables import (
     edge,
     link_decision,
     link_decision_member,
+    number_trace,
     purge,
     record_activity,
     record_version,
@@ -111,6 +112,7 @@ def clear_record(tx: Connection, row: RecordRow, traces: Traces, now: datetime) 
     cleared = _clear_tasks(tx, number, traces, decided, now)
     tx.execute(delete(record_version).where(record_version.c.record_id == number))
     tx.execute(delete(record_activity).where(record_activity.c.record_id == number))
+    tx.execute(delete(number_trace).where(number_trace.c.record_id == number))
     _leave_id(tx, number, now)
     return cleared
 
@@ -217,6 +219,8 @@ def _leave_id(tx: Connection, number: int, now: datetime) -> None:
             search_complete=False,
             received_at=now,
             changed_at=now,
+            trace_id=None,
+            conflict_trace_id=None,
         )
     )
 

@@ -26,13 +26,14 @@ NOWHERE = Source("", "")
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRow:
-    """What figures need of a record: the payload of the version that stands (JSON text), and where the record is linked."""
+    """What figures need of a record: what stands of it and what a trace found (JSON texts), and where the record is linked."""
 
     record_id: int
     local_id: str = field(repr=False)
     person_id: int | None
     is_waiting: bool
     payload: str = field(repr=False)
+    finding: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ def page_of(tx: Connection, source: Source, after: str, limit: int) -> list[Meas
         source_record.c.person_id,
         source_record.c.linked_version,
         record_version.c.payload,
+        record_version.c.finding,
     )
     statement = (
         select(*columns)
@@ -79,7 +81,7 @@ def page_of(tx: Connection, source: Source, after: str, limit: int) -> list[Meas
         .order_by(source_record.c.local_id)
         .limit(limit)
     )
-    return [MeasuredRow(row[0], row[1], row[2], row[3] is None, row[4]) for row in tx.execute(statement)]
+    return [MeasuredRow(row[0], row[1], row[2], row[3] is None, *row[4:]) for row in tx.execute(statement)]
 
 
 def sources_of_persons(tx: Connection, person_ids: Collection[int]) -> dict[int, dict[Source, int]]:

@@ -42,11 +42,13 @@ class RecordRow:
     restricted: bool
     component_id: int
     person_id: int | None
+    trace_id: int | None = None
+    conflict_trace_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """One version as received. ``state`` is accepted, held or rejected."""
+    """One version as received. ``state`` is accepted, held or rejected; ``finding`` what a trace found of it, as JSON."""
 
     record_id: int
     version: int
@@ -57,6 +59,7 @@ class VersionRow:
     has_source_time: bool
     received_at: datetime
     received_from: str
+    finding: str | None = field(default=None, repr=False)
 
 
 class Found(NamedTuple):
@@ -84,6 +87,8 @@ _COLUMNS = tuple(
         "restricted",
         "component_id",
         "person_id",
+        "trace_id",
+        "conflict_trace_id",
     )
 )
 
@@ -107,6 +112,8 @@ def _record(row: Any) -> RecordRow:
         bool(row[12]),
         row[13],
         row[14],
+        row[15],
+        row[16],
     )
 
 
@@ -469,6 +476,14 @@ def set_version_states(tx: Connection, record_id: int, versions: Iterable[int], 
         update(record_version)
         .where(record_version.c.record_id == record_id, record_version.c.version.in_(list(versions)))
         .values(state=state)
+    )
+
+
+def set_finding(tx: Connection, record_id: int, version: int, finding: str) -> None:
+    tx.execute(
+        update(record_version)
+        .where(record_version.c.record_id == record_id, record_version.c.version == version)
+        .values(finding=finding)
     )
 
 

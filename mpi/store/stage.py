@@ -61,6 +61,7 @@ staged_form = Table(
     Column("version", Integer),
     Column("before", String(16)),  # the model revision that they had
     Column("restricted", Boolean),  # whether the location was protected when they were made
+    Column("trace_id", BigInteger),  # the trace whose finding they were read with
     Column("normalised", Text),
     Column("keys", LargeBinary),
     Column("model_revision", String(16)),
@@ -214,6 +215,7 @@ def renew_staged_forms(tx: Connection, at: datetime) -> int:
             source_record.c.current_version == form.c.version,
             source_record.c.model_revision == form.c.before,
             source_record.c.restricted == form.c.restricted,
+            source_record.c.trace_id.is_not_distinct_from(form.c.trace_id),
         )
         .values(
             normalised=form.c.normalised,
@@ -229,6 +231,7 @@ def renew_staged_forms(tx: Connection, at: datetime) -> int:
         source_record.c.current_version == form.c.version,
         source_record.c.model_revision == form.c.model_revision,
         source_record.c.restricted == form.c.restricted,
+        source_record.c.trace_id.is_not_distinct_from(form.c.trace_id),
     )
     lost = staged_lost_key
     tx.execute(
@@ -318,8 +321,8 @@ def _insert(tx: Connection, table: Table) -> Any:
 
 # Reading all of it ---------------------------------------------------------------------------------------------------
 
-Standing = tuple[int, str, int, int | None, int | None, str, int | None, int]
-"""Record id, state, current version, linked version, held version, model revision, person id, component id."""
+Standing = tuple[int, str, int, int | None, int | None, str, int | None, int, int | None]
+"""Record id, state, current version, linked version, held version, model revision, person id, component id, trace id."""
 
 
 def scan_standing(tx: Connection) -> Iterator[Standing]:
@@ -334,6 +337,7 @@ def scan_standing(tx: Connection) -> Iterator[Standing]:
         record.model_revision,
         record.person_id,
         record.component_id,
+        record.trace_id,
     ).order_by(record.record_id)
     for part in tx.execute(statement, execution_options={"yield_per": 20_000}).partitions():
         yield from map(tuple, part)

@@ -41,6 +41,8 @@ source_record = Table(
     Column("search_complete", Boolean, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
+    Column("trace_id", Id),  # the trace whose finding its form was read with
+    Column("conflict_trace_id", Id),  # the same, where its NHS number is somebody else's by it
     UniqueConstraint("organisation", "system", "local_id"),
     CheckConstraint("state in ('active', 'erased')", name="state_is_known"),
     Index("ix_source_record_person_id", "person_id"),
@@ -118,8 +120,38 @@ record_version = Table(
     Column("has_source_time", Boolean, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     Column("received_from", String(128), nullable=False),
+    Column("finding", Text),  # what a trace found of it, as JSON; the payload stays as it was received
     PrimaryKeyConstraint("record_id", "version"),
     CheckConstraint("state in ('accepted', 'held', 'rejected')", name="state_is_known"),
+)
+
+# What was asked of a national service about a record: codes, ids and times. What it answered of anybody is a finding or nowhere.
+number_trace = Table(
+    "number_trace",
+    metadata,
+    Column("trace_id", Id, primary_key=True, autoincrement=False),
+    Column("record_id", Id, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("service", String(20), nullable=False),
+    Column("request_id", String(36), nullable=False),  # the same for every try
+    Column("state", String(12), nullable=False),
+    Column("asked_by", String(128), nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("outcome", String(20)),
+    Column("answered_at", UtcDateTime),
+    CheckConstraint("state in ('asked', 'answered', 'moved')", name="state_is_known"),
+    CheckConstraint("(answered_at is null) = (state = 'asked')", name="answered_at_some_time"),
+    CheckConstraint("(outcome is null) = (state <> 'answered')", name="answer_has_outcome"),
+    Index("ix_number_trace_record_id", "record_id"),
+)
+# One question a record at a time.
+Index(
+    "uq_number_trace_open_record_id",
+    number_trace.c.record_id,
+    unique=True,
+    sqlite_where=number_trace.c.state == "asked",
+    postgresql_where=number_trace.c.state == "asked",
 )
 
 # NHS numbers that another has taken the place of, by the record that says so.
