@@ -40,7 +40,7 @@ from foundation.bell import Bell
 from foundation.clock import Clock, SystemClock
 from foundation.database import Database
 from foundation.directory import Organisation, find_organisation
-from foundation.errors import Forbidden, Invalid, ServiceError
+from foundation.errors import Forbidden, Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.limits import Limits
 from foundation.logs import configure_logs, get_logger
@@ -81,6 +81,8 @@ from mpi.service.link import link_waiting
 from mpi.service.quality import measure_waiting
 from mpi.service.queue import tend_queue
 from mpi.service.samples import withdraw_moot
+from mpi.tracing import Tracer
+from mpi.tracing.pds import Pds, PdsSettings
 from mpi.web import make_blueprints as make_mpi_blueprints
 
 VERSION = "0.1.0"
@@ -142,6 +144,28 @@ class Composition:
     @property
     def mpi(self) -> Mpi:
         return self._wings[0]
+
+    @cached_property
+    def tracer(self) -> Tracer:
+        """The national service that NHS numbers are traced at.
+
+        Raises:
+            Unavailable: ``tracing-not-configured``.
+        """
+        chosen = self.settings.tracing
+        if chosen is None:
+            raise Unavailable("tracing-not-configured", detail="Set MPI_PDS_URL and what belongs to it.")
+        return Pds(
+            PdsSettings(
+                chosen.url,
+                chosen.token_url,
+                chosen.client_id,
+                chosen.key_path.read_text(encoding="utf-8"),
+                chosen.key_id,
+                chosen.organisation,
+                chosen.per_second,
+            )
+        )
 
     @property
     def consent(self) -> Consent:

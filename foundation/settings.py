@@ -6,12 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from foundation.errors import Invalid
 
 _DEFAULT_HOME = "var"
 
 IpNetwork = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class TracingSettings:
+    """A national service that NHS numbers are traced at. ``key_path`` holds our private key; who it is to the service, the others say."""
+
+    url: str
+    token_url: str
+    client_id: str
+    key_path: Path
+    key_id: str
+    organisation: str | None = None
+    per_second: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,7 @@ class Settings:
     webhook_ca: Path | None = None  # whom webhooks' receivers are certified by, beside the usual ones
     model_path: Path | None = None  # a match model other than the shipped one
     known_per_mille: int = 20  # of a thousand review tasks, how many are pairs of which the answer is known
+    tracing: TracingSettings | None = None  # without one, no NHS number is traced and nothing is sent
     log_level: str = "INFO"
 
     @property
@@ -80,6 +95,7 @@ class Settings:
             webhook_networks=_networks(env, "MPI_WEBHOOK_NETWORKS"),
             webhook_ca=Path(env["MPI_WEBHOOK_CA"]) if env.get("MPI_WEBHOOK_CA") else None,
             known_per_mille=_whole_number(env, "MPI_KNOWN_PAIRS_PER_MILLE", 20, 0, 1_000),
+            tracing=_tracing(env),
             log_level=_log_level(env.get("MPI_LOG_LEVEL", "INFO")),
         )
 
@@ -101,6 +117,37 @@ def _whole_number(env: Mapping[str, str], name: str, default: int, least: int, m
     if not text.isdecimal() or not least <= int(text) <= most:
         raise Invalid("setting-format", field=name)
     return int(text)
+
+
+_TRACING = ("MPI_PDS_URL", "MPI_PDS_TOKEN_URL", "MPI_PDS_CLIENT_ID", "MPI_PDS_KEY", "MPI_PDS_KEY_ID")
+
+
+def _tracing(env: Mapping[str, str]) -> TracingSettings | None:
+    """Read where NHS numbers are traced: all that is needed or nothing, and never in the clear but to this machine."""
+    given = {name: env.get(name, "") for name in _TRACING}
+    if not any(given.values()):
+        return None
+    for name, text in given.items():
+        if not text:
+            raise Invalid(
+                "setting-format", field=name, detail="Tracing needs all of " + ", ".join(_TRACING) + "."
+            )
+    is_production = _yes_or_no(env, "MPI_PRODUCTION", default=False)
+    for name in _TRACING[:2]:
+        address = urlsplit(given[name])
+        # A simulator on this machine may be asked without TLS, and never about real people.
+        is_here = address.scheme == "http" and address.hostname in ("127.0.0.1", "::1", "localhost")
+        if not address.hostname or address.scheme != "https" and (is_production or not is_here):
+            raise Invalid("setting-format", field=name, detail="An address with https:// is needed.")
+    return TracingSettings(
+        given["MPI_PDS_URL"].rstrip("/"),
+        given["MPI_PDS_TOKEN_URL"],
+        given["MPI_PDS_CLIENT_ID"],
+        Path(given["MPI_PDS_KEY"]),
+        given["MPI_PDS_KEY_ID"],
+        env.get("MPI_PDS_ORGANISATION") or None,
+        _whole_number(env, "MPI_PDS_PER_SECOND", 3, 1, 100),
+    )
 
 
 def _networks(env: Mapping[str, str], name: str) -> tuple[IpNetwork, ...]:

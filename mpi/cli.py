@@ -3,13 +3,15 @@
 import csv
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TextIO
 
@@ -21,6 +23,7 @@ from foundation.database import Database, metadata
 from foundation.directory import Organisation, list_organisations, parse_ods_code, put_organisation
 from foundation.errors import Conflict, Forbidden, Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
+from foundation.logs import configure_logs
 from foundation.principal import Principal
 from foundation.settings import Settings
 from mpi.feeds.delimited import (
@@ -89,7 +92,9 @@ from mpi.service.review import (
 )
 from mpi.service.samples import MOST_AT_ONCE, draw_links
 from mpi.service.tell import lines_of, picture_of
+from mpi.service.trace import Traced, count_traced, trace_waiting
 from mpi.store.tasks import VIEWS
+from mpi.tracing import Tracer
 
 if TYPE_CHECKING:
     from mpi.bulk.gather import Files
@@ -119,6 +124,8 @@ class Composition(Protocol):
     def settings(self) -> Settings: ...
     @property
     def mpi(self) -> Mpi: ...
+    @property
+    def tracer(self) -> Tracer: ...
 
 
 as_json = click.option("--json", "is_json", is_flag=True, help="Answer in JSON, for machines.")
@@ -2743,3 +2750,114 @@ def status(composition: Composition, is_json: bool) -> None:
     answer = {**counts, "model": {"name": model.name, "revision": model.revision}}
     lines = [f"{name}: {count}" for name, count in counts.items()]
     _say(answer, is_json, [*lines, f"model: {model.name}, revision {model.revision}"])
+
+
+# NHS numbers ---------------------------------------------------------------------------------------------------------
+
+_REST_SECONDS = 60.0
+
+
+@cli.command()
+@click.option("--limit", type=click.IntRange(1), help="Ask about so many records at most.")
+@click.option(
+    "--for", "organisations", multiple=True, help="Only records of this organisation; may be repeated."
+)
+@click.option(
+    "--older-than", type=click.IntRange(1), metavar="DAYS", help="Those asked about so long ago as well."
+)
+@click.option("--keep-on", is_flag=True, help="Look for more every minute, until told to stop.")
+@click.option("--status", "is_status", is_flag=True, help="Only say what came of all traces so far.")
+@as_json
+@needs_index
+def trace(
+    composition: Composition,
+    limit: int | None,
+    organisations: tuple[str, ...],
+    older_than: int | None,
+    keep_on: bool,
+    is_status: bool,
+    is_json: bool,
+) -> None:
+    """Ask the national service about NHS numbers that are claimed or missing. Exit status 1 says that it gave no answer.
+
+    It is asked about each record once, at the rate of MPI_PDS_PER_SECOND; a run that ended goes on where it was.
+    """
+    if is_status:
+        with _telling(is_json):
+            counts = count_traced(composition.mpi)
+        _say({"outcomes": counts}, is_json, [f"{name:<14} {count}" for name, count in counts.items()])
+        return
+    configure_logs(composition.settings.log_level)
+    stop = threading.Event()
+    if keep_on:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    with _telling(is_json):
+        tracer = composition.tracer
+        while True:
+            with _progress(limit or 0, "Tracing", is_json or limit is None) as progress:
+                traced = trace_waiting(
+                    composition.mpi,
+                    tracer,
+                    limit=limit,
+                    organisations=organisations or None,
+                    older_than=timedelta(days=older_than) if older_than is not None else None,
+                    progress=progress,
+                    may_go_on=lambda: not stop.is_set(),
+                )
+            if traced.asked or not keep_on:
+                _say(traced.as_json(), is_json, _traced_lines(traced))
+            if not keep_on or stop.wait(_REST_SECONDS):
+                break
+    if traced.stopped not in (None, "limit", "told-to"):
+        sys.exit(FAILED)
+
+
+def _traced_lines(traced: Traced) -> list[str]:
+    lines = [f"Asked about {traced.asked} records."]
+    lines += [f"  {name:<14} {count}" for name, count in sorted(traced.outcomes.items())]
+    if traced.stopped is not None:
+        lines.append(f"Stopped: {traced.stopped}.")
+    return lines
+
+
+@cli.command("simulate-pds")
+@click.option(
+    "--sample",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The people of a folder that `mpi sample` wrote.",
+)
+@click.option(
+    "--records", default=5_000, show_default=True, help="Without a folder: of a sample of this size."
+)
+@click.option("--seed", default=1, show_default=True, help="And of this seed.")
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The client's public key: a JWK with a kid, or a JWK set.",
+)
+@click.option("--client-id", default="mpi-trial", show_default=True, help="Who may ask.")
+@click.option("--port", default=8090, show_default=True, help="On this machine's own address only.")
+def simulate_pds(
+    folder: Path | None, records: int, seed: int, key_file: Path, client_id: str, port: int
+) -> None:
+    """Stand in for the Personal Demographics Service, over made-up people. For tests and demonstrations."""
+    from mpi.tracing.population import people_of_folder, people_of_sample
+    from mpi.tracing.simulator import BASE, TOKEN_PATH, Simulator
+
+    with _telling(False):
+        people = people_of_folder(folder) if folder is not None else people_of_sample(records, seed)
+        try:
+            given = json.loads(key_file.read_text(encoding="utf-8"))
+            simulator = Simulator(people, {client_id: given["keys"] if "keys" in given else [given]})
+        except (ValueError, KeyError, TypeError) as fault:
+            raise Invalid("key-format", detail="A public JWK with a kid, or a JWK set, is needed.") from fault
+    server = simulator.serve(port=port)
+    click.echo(f"{len(people)} made-up people. Set, and run `mpi trace`:")
+    click.echo(f"  MPI_PDS_URL=http://127.0.0.1:{server.server_port}{BASE}")
+    click.echo(f"  MPI_PDS_TOKEN_URL=http://127.0.0.1:{server.server_port}{TOKEN_PATH}")
+    click.echo(f"  MPI_PDS_CLIENT_ID={client_id}")
+    server.serve_forever()

@@ -9,7 +9,11 @@ from pathlib import Path
 from foundation.errors import Invalid
 from mpi.records import Address, HumanName, parse_nhs_number
 from mpi.sample import RECORDS_FILE, TRUTH_FILE, generate
+from mpi.sample.numbers import mix
 from mpi.tracing.port import TracedPerson
+
+_ONE_RESTRICTED_IN = 200
+"""Of so many made-up people one is protected, by what the simulator says; their records know nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,10 @@ def _known(number: str, rows: list[tuple[Mapping[str, str], Mapping[str, str]]])
     # Those with fewest errors tell best who somebody is, the latest of them where they live.
     told = sorted(rows, key=lambda row: (len(row[1]["errors"].split()), _reversed(row[0]["updated_at"])))
     best, truth = told[0]
+    second = {
+        _digits(record["nhs_number"]) for record, said in told if "number-second" in said["errors"].split()
+    }
+    is_restricted = mix(int(number)) % _ONE_RESTRICTED_IN == 0
     names = [_name(record) for record, _ in told]
     addresses = [_address(record) for record, _ in told]
     return Known(
@@ -90,11 +98,21 @@ def _known(number: str, rows: list[tuple[Mapping[str, str], Mapping[str, str]]])
             gender={"m": "male", "f": "female"}.get(truth["sex"]),
             addresses=(addresses[0],) if addresses[0].postcode else (),
             birth_order=truth["birth_order"] or None,
+            is_restricted=is_restricted,
         ),
         former=tuple(dict.fromkeys(name for name in names[1:] if name != names[0])),
         former_postcodes=tuple(dict.fromkeys(one.postcode for one in addresses[1:] if one.postcode)),
         practice=best["gp_practice"] or None,
+        superseded=tuple(sorted(second - {number, ""})),
     )
+
+
+def _digits(text: str) -> str:
+    """Return the digits of a number; empty where a clerk's slip made none of it."""
+    try:
+        return parse_nhs_number(text).digits
+    except Invalid:
+        return ""
 
 
 def _reversed(text: str) -> tuple[int, ...]:
