@@ -54,12 +54,12 @@ FIGURES = (
     # Validity
     Figure(
         "number_verified",
-        "Records whose NHS number their source has verified. Per thousand records this is the number coverage.",
+        "Records whose NHS number is verified, by their source or by a trace. Per thousand records this is the number coverage.",
     ),
     Figure("number_claimed", "Records whose NHS number is well formed, and not verified."),
     Figure(
         "number_superseded",
-        "Records whose NHS number was superseded by another, by what they say or by what another record verified.",
+        "Records whose NHS number was superseded by another, by what they say, a trace found or another record verified.",
     ),
     Figure(
         "number_withdrawn",
