@@ -43,7 +43,6 @@ WEBHOOK_DELIVERIES = Gauge(
     ["outcome"],
     registry=REGISTRY,
 )
-NUMBER_TRACES = Counter("number_traces", "Answers to traces of NHS numbers", ["outcome"], registry=REGISTRY)
 SIGN_INS = Counter("sign_ins", "Attempts of people to sign in", ["outcome"], registry=REGISTRY)
 TOKENS = Counter("tokens", "Requests for access tokens", ["outcome"], registry=REGISTRY)
 LIMITED = Counter("rate_limited", "Requests refused as too many", ["limit"], registry=REGISTRY)

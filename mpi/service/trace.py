@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 from foundation.errors import Unavailable as ServiceUnavailable
 from foundation.ids import new_id
 from foundation.logs import get_logger
-from foundation.metrics import NUMBER_TRACES
 from foundation.principal import Principal
 from mpi.matching import Agreement, agreement_by_number, agreement_by_search, normalise
 from mpi.matching.questions import FORM_SYSTEMS
@@ -149,7 +148,6 @@ def trace_waiting(
             failures = 0
             outcome = _settle(mpi, question, answer, tracer.name, by)
             outcomes[outcome] += 1
-            NUMBER_TRACES.labels(outcome).inc()
             # It is kept: if linking is busy, a worker takes it.
             with suppress(ServiceUnavailable):
                 link_record(mpi, record_id)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,10 +14,14 @@ from mpi.matching import normalise
 from mpi.records import Address, HumanName, RecordKey, SourceRecord
 from mpi.service import trace as trace_module
 from mpi.service.census import verify_index
+from mpi.service.context import _Unreadable
+from mpi.service.desk import read_bench
 from mpi.service.link import link_waiting
 from mpi.service.lookup import NHS_NUMBER_SYSTEM
 from mpi.service.people import get_record, lookup_persons
 from mpi.service.queue import tend_queue
+from mpi.service.receive import receive_record
+from mpi.service.review import decide_task, undo_decision
 from mpi.service.switch import catch_up
 from mpi.service.trace import FAILURES, Traced, trace_waiting
 from mpi.store import records as record_store
@@ -41,11 +45,13 @@ from tests.service.mpi_world import (
     KEEPER,
     ONE_NUMBER,
     OTHER_NUMBER,
+    READER,
     THIRD_NUMBER,
     World,
     a_source_record,
     at,
 )
+from tests.service.purge_world import composed, purged, where_found
 from tests.service.switch_world import switched
 
 HOME = Address("home", ("12 Denmark Hill",), "London", "SE5 8AZ")
@@ -584,3 +590,64 @@ def test_an_answer_that_comes_while_a_switch_is_at_work_is_linked_after_it(
     assert verify_index(world.mpi).is_sound
     switched(world.mpi, tmp_path / "again")
     assert world.standing() == standing
+
+
+# -- what people do -----------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_settles_the_question_until_there_is_another_trace(conflicting: World):
+    (task,) = conflicting.tasks()
+    before = conflicting.standing()
+    assert [
+        sheet.content.nhs_number for sheet in read_bench(conflicting.mpi, task.task_id, READER).sheets
+    ] == [ONE_NUMBER]
+
+    decide_task(conflicting.mpi, task.task_id, READER, verdict="not-enough", reason="insufficient-evidence")
+
+    assert conflicting.tasks() == []
+    conflicting.send(a_source_record(nhs_number=ONE_NUMBER, phone="07700900123"), at(1))
+    assert conflicting.tasks() == []
+    conflicting.clock.advance(timedelta(days=2))
+    trace(conflicting, Found(STRANGER), older_than=timedelta(days=1))
+    assert [one.reason for one in conflicting.tasks()] == ["trace-conflict"]
+    assert [row[0] for row in before[0]] == [row[0] for row in conflicting.standing()[0]]
+
+
+def test_an_answer_that_is_taken_back_asks_again(conflicting: World):
+    (task,) = conflicting.tasks()
+    before = conflicting.standing()
+    decide_task(conflicting.mpi, task.task_id, READER, verdict="not-enough", reason="insufficient-evidence")
+
+    undo_decision(conflicting.mpi, task.task_id, READER)
+
+    assert conflicting.standing() == before
+
+
+def test_an_erased_record_leaves_nothing_of_its_traces(conflicting: World, db: Database, clock: FixedClock):
+    composition = composed(db, clock)
+
+    purged(composition.mpi, RecordKey("RRV", "pas", "1"))
+
+    assert conflicting.rows("select count(*) from number_trace") == [(0,)]
+    assert conflicting.rows("select count(*) from source_record where trace_id is not null") == [(0,)]
+    assert conflicting.rows("select count(*) from task where state = 'open'") == [(0,)]
+    assert where_found(db, [ONE_NUMBER]) == set()
+
+
+def test_a_finding_waits_with_its_record_for_a_model(world: World):
+    """What comes while no model can be read is kept unread, with what was found of an earlier version."""
+    received = world.send(a_source_record(nhs_number=ONE_NUMBER), at(0))
+    trace(world, Found(STRANGER))
+    blind = replace(world.mpi, model=cast(Any, _Unreadable()))
+
+    receive_record(
+        blind,
+        replace(a_source_record(nhs_number=ONE_NUMBER, phone="07700900123"), updated_at=at(1)),
+        FEED,
+        link=False,
+    )
+    assert trace(world, Found(a_person())) == Traced(0, {})
+    link_waiting(world.mpi)
+
+    assert form_of(world, received.record_id) == ("", "")
+    assert [task.reason for task in world.tasks()] == ["trace-conflict"]
