@@ -40,6 +40,7 @@ from mpi.store import traces as trace_store
 from mpi.store.records import RecordRow, VersionRow
 from mpi.store.traces import TraceRow
 from mpi.tracing import (
+    UNREADABLE,
     Answer,
     Found,
     NotANumber,
@@ -60,6 +61,9 @@ TRACER = Principal("system", "mpi-trace", "MPI", frozenset(), organisations=froz
 PAGE = 200
 FAILURES = 3
 """After so many requests in a row without an answer a run ends: the service is down, and nobody else is asked about."""
+
+UNREADABLES = 50
+"""As ``FAILURES``, for answers that cannot be read: a few may be of these very people, and must not keep all others waiting for ever."""
 
 log = get_logger(__name__)
 
@@ -111,7 +115,7 @@ def trace_waiting(
     """
     outcomes: Counter[str] = Counter()
     before = mpi.clock.now() - older_than if older_than is not None else None
-    asked = after = failures = 0
+    asked = after = failures = unreadables = 0
     while True:
         with mpi.db.read() as tx:
             ids = trace_store.due_records(
@@ -140,12 +144,15 @@ def trace_waiting(
                 return Traced(asked, outcomes, answer.code)
             if isinstance(answer, Unavailable):
                 outcomes["unavailable"] += 1
-                failures += 1
-                if failures == FAILURES:
+                if answer == UNREADABLE:
+                    unreadables += 1
+                else:
+                    failures += 1
+                if failures == FAILURES or unreadables == UNREADABLES:
                     log.error("tracing has no answer", code=answer.code)
                     return Traced(asked, outcomes, answer.code)
                 continue
-            failures = 0
+            failures = unreadables = 0
             outcome = _settle(mpi, question, answer, tracer.name, by)
             outcomes[outcome] += 1
             # It is kept: if linking is busy, a worker takes it.
@@ -369,7 +376,8 @@ def _finding(mpi: Mpi, question: _Question, answer: Answer, service: str, at: st
     if agreement is Agreement.ANOTHER:
         return found(Outcome.CONFLICTING)
     if agreement is Agreement.OPEN:
-        return found(Outcome.UNSURE)
+        # It may be them: where they live is protected until somebody knows.
+        return found(Outcome.UNSURE, is_restricted=person.is_restricted)
     is_same = isinstance(answer, Found)
     outcome = Outcome.VERIFIED if is_same else Outcome.SUPERSEDED
     return found(outcome, None if is_same else person.number, is_restricted=person.is_restricted)

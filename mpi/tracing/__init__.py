@@ -1,6 +1,7 @@
 """Asking a national service whose an NHS number is: the port, the client of the Personal Demographics Service, and its simulator."""
 
 from mpi.tracing.port import (
+    UNREADABLE,
     Answer,
     Found,
     NotANumber,
@@ -17,6 +18,7 @@ from mpi.tracing.port import (
 )
 
 __all__ = [
+    "UNREADABLE",
     "Answer",
     "Found",
     "NotANumber",

@@ -9,6 +9,7 @@ from typing import Any
 from foundation.errors import Invalid
 from mpi.records import Address, HumanName, parse_nhs_number
 from mpi.tracing.port import (
+    UNREADABLE,
     Answer,
     Found,
     NotANumber,
@@ -21,9 +22,6 @@ from mpi.tracing.port import (
     Unavailable,
     Withdrawn,
 )
-
-UNREADABLE = Unavailable("answer-unreadable")
-"""The service answered, and not as it says that it does: nothing is believed of it."""
 
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 # v3 Confidentiality. "V" is in the service's own list as well; any word that is neither "U" nor absent protects.

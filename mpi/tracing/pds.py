@@ -19,8 +19,8 @@ from joserfc.jwk import RSAKey
 
 from foundation.errors import Invalid
 from foundation.logs import get_logger
-from mpi.tracing.fhir import UNREADABLE, answer_to_retrieval, answer_to_search
-from mpi.tracing.port import Answer, NotFound, Refused, Sought, Unavailable
+from mpi.tracing.fhir import answer_to_retrieval, answer_to_search
+from mpi.tracing.port import UNREADABLE, Answer, NotFound, Refused, Sought, Unavailable
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
 ATTEMPTS = 4
@@ -251,7 +251,7 @@ def _body(response: requests.Response) -> Any:
         return _NO_BODY
     try:
         return response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return _NO_BODY
 
 

@@ -98,6 +98,10 @@ class Unavailable:
     code: str
 
 
+UNREADABLE = Unavailable("answer-unreadable")
+"""The service answered, and not as it says that it does: nothing is believed of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The service does not take our requests; asking again mends nothing until somebody looks."""

@@ -22,6 +22,7 @@ from mpi.records import (
 )
 from mpi.records.traced import carried, still_holds
 from mpi.tracing import (
+    UNREADABLE,
     Found,
     NotANumber,
     NotAQuestion,
@@ -33,7 +34,7 @@ from mpi.tracing import (
     Unavailable,
     Withdrawn,
 )
-from mpi.tracing.fhir import UNREADABLE, answer_to_retrieval, answer_to_search, code_of, person_of
+from mpi.tracing.fhir import answer_to_retrieval, answer_to_search, code_of, person_of
 from mpi.tracing.population import Known, check_made_up, people_of_sample
 from tests.core.matching_builders import (
     MODEL,

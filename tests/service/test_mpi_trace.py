@@ -26,6 +26,7 @@ from mpi.service.switch import catch_up
 from mpi.service.trace import FAILURES, Traced, trace_waiting
 from mpi.store import records as record_store
 from mpi.tracing import (
+    UNREADABLE,
     Answer,
     Found,
     NotANumber,
@@ -125,6 +126,7 @@ def acts(world: World, kind: str) -> list[Any]:
         (SupersededBy(replace(STRANGER, number=OTHER_NUMBER)), "conflicting", "conflicting", ("", "")),
         (Found(a_person(given="Chidi")), "conflicting", "conflicting", ("", "")),
         (Found(a_person(birth_date=None)), "unsure", "claimed", (ONE_NUMBER, "c")),
+        (Found(a_person(birth_date=None, is_restricted=True)), "unsure", "claimed", (ONE_NUMBER, "c")),
         (NotFound(), "not-found", "withdrawn", ("", "")),
         (NotANumber(), "not-a-number", "withdrawn", ("", "")),
         (Withdrawn(), "withdrawn", "withdrawn", ("", "")),
@@ -465,6 +467,18 @@ def test_a_fault_of_the_service_leaves_everything_as_it_was(world: World, answer
     assert {row[0] for row in world.rows("select state from number_trace")} == {"asked"}
     again = trace(world, NotFound())
     assert again == Traced(FAILURES + 2, {"not-found": FAILURES + 2})
+
+
+def test_answers_about_some_that_cannot_be_read_keep_nobody_else_waiting(world: World):
+    for number, name in enumerate(("Amara", "Ngozi", "Zainab", "Chidi", "Femi")):
+        world.send(a_source_record(str(number), given=name), at(0))
+
+    traced = trace(world, *[UNREADABLE] * (FAILURES + 1), NotFound())
+
+    assert traced == Traced(5, {"unavailable": FAILURES + 1, "not-found": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace_module, "UNREADABLES", 2)
+        assert trace(world, UNREADABLE).stopped == "answer-unreadable"
 
 
 def test_one_fault_among_answers_ends_nothing(world: World):
