@@ -31,6 +31,7 @@ from consent.service.agreements import NewAgreement, record_agreements
 from consent.service.context import Consent
 from consent.service.erasure import holder_of
 from consent.service.gate import release_gate
+from consent.service.usage import count_usage
 from consent.web import make_blueprints as make_consent_blueprints
 from foundation import audit, metrics, outbox
 from foundation.auth import clients, keys, sessions, users
@@ -522,8 +523,10 @@ def _keep_measuring(composition: Composition, stop: threading.Event) -> None:
             measured = measure_waiting(composition.mpi, lambda: not stop.is_set())
             if measured:
                 log.info("data quality measured", extra={"sources": measured})
+            while not stop.is_set() and count_usage(composition.consent):
+                pass
         except Exception as error:
-            log.error("measuring data quality failed", exc_info=error)
+            log.error("measuring failed", exc_info=error)
         stop.wait(_MEASURE_SECONDS)
 
 

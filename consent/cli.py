@@ -14,6 +14,7 @@ import click
 
 from consent.facts import OptOutState, Scope
 from consent.facts.opt_out_file import NATIONAL_MAILBOX, WORKFLOW
+from consent.facts.usage import MINUTES_A_VIEW
 from consent.rules import Policy, default_policy
 from consent.service import trail
 from consent.service.agreements import agreement_from_payload, record_agreements
@@ -30,6 +31,8 @@ from consent.service.opt_out import (
 from consent.service.opt_out_folder import ReceivedFile, open_folder, put_lists, receive_folder
 from consent.service.replay import explain_event
 from consent.service.report import access_report
+from consent.service.usage import count_usage, load_usage, read_usage
+from consent.service.usage_told import change_of, csv_of, lines_of, page_of, picture_of, shares_of
 from foundation.errors import Invalid, ServiceError
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
@@ -485,6 +488,84 @@ def explain(composition: Composition, event_id: str, is_json: bool) -> None:
     _say(is_json, answer, "\n".join(lines))
     if not made.is_same:
         sys.exit(FAILED)
+
+
+@cli.group(invoke_without_command=True)
+@click.option("--from", "first", help="First month, as 2026-01; eleven before the last one if not given.")
+@click.option("--to", "last", help="Last month; the one before this if not given.")
+@click.option(
+    "--minutes-per-view",
+    default=MINUTES_A_VIEW,
+    show_default=True,
+    help="What a view is taken to save: an assumption.",
+)
+@click.option(
+    "--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every count here."
+)
+@click.option(
+    "--svg", "svg_file", type=click.Path(dir_okay=False, path_type=Path), help="Draw the months here."
+)
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Picture and tables, as one page.",
+)
+@as_json
+@click.pass_context
+def usage(
+    context: click.Context,
+    first: str | None,
+    last: str | None,
+    minutes_per_view: float,
+    csv_file: Path | None,
+    svg_file: Path | None,
+    html_file: Path | None,
+    is_json: bool,
+) -> None:
+    """Count views by month, setting, organisation, role and purpose, beside the year before, and say who is newly connected."""
+    if context.invoked_subcommand is not None:
+        return
+    consent = context.obj.consent
+    with _telling(is_json):
+        while count_usage(consent):
+            pass
+        told = read_usage(consent, OPERATOR, first=first, last=last, minutes_a_view=minutes_per_view)
+    for file, text in ((csv_file, csv_of), (svg_file, picture_of)):
+        if file is not None:
+            file.write_text(text(told.usage), "utf-8")
+    if html_file is not None:
+        html_file.write_text(page_of(told), "utf-8")
+    answer = {
+        "from": str(told.usage.first),
+        "to": str(told.usage.last),
+        "staff": told.staff,
+        "minutes_saved": told.usage.minutes_saved,
+        "minutes_per_view": told.usage.minutes_a_view,
+        "counted_until": told.counted_until.isoformat() if told.counted_until else None,
+        "connections": [[one.organisation, str(one.month)] for one in told.usage.connections],
+        "views": {
+            by: [[one.code, one.views, one.before, one.change_per_mille] for one in shares]
+            for by, shares in shares_of(told.usage).items()
+        },
+    }
+    lines = lines_of(told) + [
+        f"{by:12}  {one.code:12}  {one.views:>12,}  {change_of(one)}"
+        for by in ("setting", "purpose", "month")
+        for one in shares_of(told.usage)[by]
+    ]
+    _say(is_json, answer, "\n".join(lines))
+
+
+@usage.command("load")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+@needs_service
+def load_usage_file(composition: Composition, file: Path, is_json: bool) -> None:
+    """Bring counts of earlier months from FILE, a CSV (month, organisation, role, purpose, views), all or none."""
+    with _telling(is_json):
+        rows = load_usage(composition.consent, file, OPERATOR)
+    _say(is_json, {"rows": rows}, f"{rows} rows")
 
 
 # The audit log -------------------------------------------------------------------------------------------------------

@@ -233,3 +233,38 @@ alert = Table(
     Index("ix_alert_queue", "organisation", "state", "rank", "alert_id"),
     Index("ix_alert_person_id", "person_id"),
 )
+
+# Views by month, counted once from the sealed audit log, or brought in a file from whatever counted before.
+usage_month = Table(
+    "usage_month",
+    metadata,
+    Column("origin", String(8), nullable=False),
+    Column("month", String(7), nullable=False),
+    Column("organisation", String(20), nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("views", Id, nullable=False),
+    PrimaryKeyConstraint("origin", "month", "organisation", "role", "purpose"),
+    CheckConstraint("origin in ('log', 'file')", name="origin_is_known"),
+    CheckConstraint("views >= 0", name="views_are_counted"),
+)
+
+# Which staff viewed in a month: a digest, to be counted and no more.
+usage_staff = Table(
+    "usage_staff",
+    metadata,
+    Column("month", String(7), nullable=False),
+    Column("organisation", String(20), nullable=False),
+    Column("user_digest", Id, nullable=False, autoincrement=False),
+    PrimaryKeyConstraint("month", "organisation", "user_digest"),
+)
+
+# How far the sealed log was counted.
+usage_mark = Table(
+    "usage_mark",
+    metadata,
+    Column("mark", Integer, primary_key=True, autoincrement=False),
+    Column("leaf_index", Id, nullable=False),
+    Column("counted_until", UtcDateTime),
+    CheckConstraint("mark = 1", name="one_mark"),
+)

@@ -7,6 +7,7 @@ from marshmallow import fields, missing, validate
 from marshmallow.utils import get_value
 
 from consent.facts import codes
+from consent.facts.usage import MINUTES_A_VIEW
 from consent.service.directive_file import KINDS as BULK_KINDS
 from foundation.ids import format_id
 from foundation.web import Closed, IdText, Instant, OdsCode, Schema, Text, page_schema
@@ -463,3 +464,47 @@ class AlertSchema(Schema):
 
 
 AlertPage = page_schema(AlertSchema)
+
+
+class UsageQuery(Schema):
+    first = fields.String(
+        data_key="from", load_default=None, metadata={"description": "First month, as 2026-01."}
+    )
+    last = fields.String(
+        data_key="to",
+        load_default=None,
+        metadata={"description": "Last month; the one before this if not given."},
+    )
+    minutes_per_view = fields.Float(load_default=MINUTES_A_VIEW, validate=validate.Range(0, 60))
+    format = Closed(("json", "csv", "svg"), load_default=None)
+
+
+class UsageShareSchema(Schema):
+    code = fields.String()
+    views = fields.Integer()
+    before = fields.Integer(metadata={"description": "In the same months a year before."})
+    change_per_mille = fields.Integer(allow_none=True)
+
+
+class NewConnectionSchema(Schema):
+    organisation = fields.String()
+    month = fields.String()
+
+
+class UsageSchema(Schema):
+    first = fields.String(data_key="from")
+    last = fields.String(data_key="to")
+    total = fields.Nested(UsageShareSchema)
+    by_month = Plain(UsageShareSchema)
+    by_setting = Plain(UsageShareSchema)
+    by_organisation = Plain(UsageShareSchema)
+    by_role = Plain(UsageShareSchema)
+    by_purpose = Plain(UsageShareSchema)
+    connections = fields.List(
+        fields.Nested(NewConnectionSchema),
+        metadata={"description": "Organisations whose first view lies in the period."},
+    )
+    staff = fields.Integer(allow_none=True, metadata={"description": "Null below five."})
+    minutes_saved = fields.Integer()
+    minutes_per_view = fields.Float()
+    counted_until = Instant(allow_none=True)

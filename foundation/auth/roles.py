@@ -32,6 +32,7 @@ SCOPES: dict[str, str] = {
     "tasks:manage": "See in the review queue's figures who decided what, and how well readers agree",
     "tasks:read": "Read the review queue",
     "tasks:work": "Claim and decide review tasks; for people, propose and approve match models",
+    "usage:read": "Read how much the shared record is used, in counts",
     "webhooks:write": "Keep the webhooks of one's own organisations",
 }
 
@@ -64,12 +65,14 @@ _PRIVACY = frozenset(
         "tasks:read",
         "tasks:advise",
         "restricted:read",
+        "usage:read",
     }
 )
 _ADMINISTRATOR = _CLERK | {
     "agreements:write",
     "directory:write",
     "relationships:write",
+    "usage:read",
     "webhooks:write",
 }
 
@@ -83,7 +86,7 @@ ROLES: dict[str, tuple[str, frozenset[str]]] = {
     "R1751": ("Administrator (Sensitive Records)", _REGIONAL_QUALITY | {"restricted:read"}),
     "R0008": ("Supervisor", _ADMINISTRATOR),
     "R8015": ("Systems Support", frozenset({"directory:read", "metrics"})),
-    "R8012": ("Information Officer", frozenset({"directory:read"})),
+    "R8012": ("Information Officer", frozenset({"directory:read", "usage:read"})),
     "R8008": ("Admin/Clinical Support", _CLERK),
     "R8009": ("Receptionist", _CLERK),
     "R8010": ("Clerical", _CLERK),

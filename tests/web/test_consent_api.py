@@ -306,3 +306,16 @@ def test_objections_are_taken_in_bulk_after_a_preview(world, ambulance):
     assert (foreseen["is_written"], done["is_written"]) == (False, True)
     assert [one["rows"][0]["state"] for one in (done, again)] == ["binds", "known"]
     assert not decide(world.consent, world.question(), APP).decision.outcome.is_permit
+
+
+def test_usage_is_told_as_json_csv_and_a_picture_to_who_may_read_it(world, app, ambulance):
+    board = Caller(app, "board", organisation=AMBULANCE, scopes=frozenset({"usage:read"}))
+    path = "/api/v1/usage?from=2026-01&to=2026-11"
+
+    told, table, picture = board.get(path), board.get(f"{path}&format=csv"), board.get(f"{path}&format=svg")
+
+    assert (told.json["from"], told.json["to"], told.json["total"]["views"]) == ("2026-01", "2026-11", 0)
+    assert table.text.startswith("by,code,views") and table.content_type.startswith("text/csv")
+    assert picture.content_type == "image/svg+xml" and "<desc" in picture.text
+    assert board.get("/api/v1/usage?from=2026-1").status_code == 422
+    assert ambulance.get(path).status_code == 403

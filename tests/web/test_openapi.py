@@ -98,6 +98,7 @@ def test_what_is_answered_in_another_form_too_is_still_described_as_json():
     assert forms == {
         "GET /api/v1/persons/{person_id}/why": {"application/json", "image/svg+xml"},
         "GET /api/v1/quality": {"application/json", "text/csv"},
+        "GET /api/v1/usage": {"application/json", "text/csv", "image/svg+xml"},
     }
 
 
