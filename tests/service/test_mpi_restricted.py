@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import select
 
 from foundation.auth.roles import ROLES, scopes_of_role
 from foundation.auth.users import create_user
@@ -25,6 +26,8 @@ from mpi.service.figures import count_open_tasks, read_figures
 from mpi.service.match import MatchAnswer, match_person
 from mpi.service.quality import measure_now, read_quality
 from mpi.service.review import list_tasks
+from mpi.store import tasks as task_store
+from mpi.store.tables import task
 from tests.service.follower import told
 from tests.service.mpi_world import KEEPER, ONE_NUMBER, READER, World, a_source_record, at
 from tests.service.queue_world import a_doubt, a_link, of_person, the_task
@@ -201,6 +204,28 @@ def test_one_protected_record_hides_the_tasks_about_every_record_of_its_person(w
 
     assert world.tasks() == []
     assert len(world.tasks(by=KEEPER)) == 1
+
+
+@pytest.mark.parametrize("is_but_one", [False, True])
+def test_many_tasks_are_found_protected_together_as_each_is_by_itself(
+    world: World, *, is_but_one: bool
+) -> None:
+    hidden = a_protected_doubt(world)
+    a_doubt(world, 0)
+    a_doubt(world, 2)
+    world.send(of_person(0, "a", nhs_number=ONE_NUMBER))
+    flag = world.send(replace(of_person(0, "z", "RRU", nhs_number=ONE_NUMBER), restricted=True)).record_id
+    but = flag if is_but_one else None
+    every = {one.task_id for one in list_tasks(world.mpi, KEEPER).tasks}
+
+    with world.mpi.db.read() as tx:
+        together = task_store.protected_tasks(tx, every, but)
+        asked = select(task.c.task_id).where(task_store.about_protected(task.c.task_id, but))
+        one_by_one = set(tx.scalars(asked))
+
+    assert together == one_by_one
+    assert hidden in together
+    assert (len(every), len(together)) == (3, 1 if is_but_one else 2)
 
 
 def test_the_named_role_lists_takes_and_decides_them_and_may_ask_for_them_alone(world: World) -> None:
