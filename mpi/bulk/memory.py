@@ -1,7 +1,7 @@
 """What a bulk run asks of memory."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from foundation.errors import Invalid
@@ -29,13 +29,21 @@ def least_memory(rows: int) -> int:
     return int(350e6 + 920e6 * (rows / 1e6) ** 0.83)
 
 
-def check_memory(rows: int, memory: int) -> None:
+def least_memory_of_index(rows: int) -> int:
+    """Return about how many bytes linking an index of so many records takes at the least, new ones among them.
+
+    A line through the peaks that were measured at 200,000 and 1,000,000 records (docs/measurements.md), a little above them.
+    """
+    return int(600e6 + 2_050 * rows)
+
+
+def check_memory(rows: int, memory: int, needed_by: Callable[[int], int] = least_memory) -> None:
     """Refuse a budget that could not be kept to.
 
     Raises:
         Invalid: ``memory-too-small``.
     """
-    needed = least_memory(rows)
+    needed = needed_by(rows)
     if rows > _FEW and memory < needed:
         raise Invalid(
             "memory-too-small",

@@ -33,7 +33,7 @@ from mpi.bulk.arrivals import Arrivals, Incoming, Stored, Waiting, arrivals_of, 
 from mpi.bulk.copy import Texts, blobs, or_none, put_columns, texts, texts_of
 from mpi.bulk.forms import Linkage, link_forms, write_forms
 from mpi.bulk.lines import Form
-from mpi.bulk.memory import seldom_collected
+from mpi.bulk.memory import check_memory, least_memory_of_index, seldom_collected
 from mpi.bulk.table import Forms, connect
 from mpi.matching import Model, NormalisedRecord, Refusal
 from mpi.matching.questions import Kind
@@ -140,6 +140,7 @@ def switch_index(
     Raises:
         Unavailable: ``keys-overfull``, ``match-model-unreadable``, ``index-busy`` when the same moved again and again.
         Conflict: ``model-not-in-force``, or what ``enforce`` raises.
+        Invalid: ``memory-too-small``, as soon as more has been read than ``memory`` can hold.
     """
     if enforce is None:
         mpi = mpi.present()
@@ -161,7 +162,7 @@ def tried_switch(
         folder: as for ``switch_index``.
 
     Raises:
-        Unavailable: as ``switch_index``, but for ``index-busy``.
+        Unavailable, Invalid: as ``switch_index``, but for ``index-busy``.
     """
     run = _Trial(mpi, folder, SYSTEM_ITSELF, memory, threads, say, lambda _: None, None)
     with seldom_collected(), run.settled() as settled:
@@ -199,7 +200,7 @@ def relink_index(mpi: Mpi, folder: Path, by: Principal = SYSTEM_ITSELF, **how: A
     """Link the whole index again under the present model, and then those who came meanwhile.
 
     Raises:
-        Unavailable, Conflict: as ``switch_index``.
+        Unavailable, Conflict, Invalid: as ``switch_index``.
     """
     switched = switch_index(mpi, folder, by=by, **how)
     catch_up(mpi)
@@ -448,8 +449,13 @@ class _Run:
             self._waiting.add(come, ids)
             self._read.ids.extend(ids.tolist())
             self._read.versions.extend(1 for _ in range(come.size))
-            self._say("Reading", len(self._read.ids), 0)
+            self._count_read()
             yield come.formed
+
+    def _count_read(self) -> None:
+        count = len(self._read.ids)
+        self._say("Reading", count, 0)
+        check_memory(count, self._memory, least_memory_of_index)
 
     def _one_by_one(self, records: Sequence[SourceRecord]) -> Arrivals:
         fresh = first_versions(self._mpi, records, self._by, self._now)
@@ -482,7 +488,7 @@ class _Run:
             self._read.versions.extend(one.row.current_version for one in some)
             self._read.revisions.extend(one.row.model_revision for one in some)
             self._read.traced.extend(one.row.trace_id or 0 for one in some)
-            self._say("Reading", len(self._read.ids), 0)
+            self._count_read()
             yield [one.row.key for one in some], [one.form for one in some]
 
     def _stage_renewed(self, tx: Connection, stale: Sequence[Formed]) -> None:

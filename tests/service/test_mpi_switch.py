@@ -21,6 +21,7 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.errors import Unavailable
 from foundation.settings import Settings
+from mpi.bulk import memory as bulk_memory
 from mpi.cli import load_organisations
 from mpi.feeds.delimited import read_rows
 from mpi.matching import build_model, load_model
@@ -538,6 +539,31 @@ def expect_that_a_run_that_ends_early_has_changed_nothing(
 
     assert done.new == 1
     assert verify_index(world.mpi).is_sound
+
+
+@pytest.mark.parametrize("command", ["link", "relink"])
+def test_a_budget_of_memory_that_could_not_be_kept_is_refused_and_nothing_has_changed(
+    db: Database, clock: FixedClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    monkeypatch.setattr(bulk_memory, "_FEW", 1)
+    world = World(db, clock)
+    world.send_all([a_source_record("1"), a_doubtful_record("2")])
+    before = everything(world.mpi)
+    file = a_csv(
+        tmp_path / "new.csv",
+        "organisation,system,local_id,family,given,birth_date,postcode",
+        "RRU,pas,3,Okafor,Amara,1990-02-14,SE5 8AZ",
+    )
+    words = ("link", str(file), "--into-index") if command == "link" else ("relink",)
+
+    refused = run(world.mpi, tmp_path / "home", *words, "--memory", "300MB")
+    unchanged = everything(world.mpi)
+    done = run(world.mpi, tmp_path / "home", *words, "--memory", "700MB")
+
+    assert refused.exit_code == 1
+    assert "memory-too-small" in refused.output and "2 rows need about" in refused.output
+    assert unchanged == before
+    assert done.exit_code == 0, done.output
 
 
 _TEMPORARY = {
