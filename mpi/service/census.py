@@ -84,7 +84,7 @@ def scan_forms(mpi: Mpi, chunk: int = 5_000) -> Iterator[list[Formed]]:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What looking again at every component found; ids of records that are not where they belong."""
+    """What looking again at every component found; ids of records that are not where they belong, or are there by a version of before."""
 
     records: int
     waiting: int
@@ -132,7 +132,10 @@ def verify_index(mpi: Mpi, progress: Callable[[int], None] = lambda _: None) -> 
         settled = settle(found, mpi.model, forms, {}, ())
         for row in active:
             placed = (settled.person_of[row.record_id], settled.component_of[row.record_id])
-            if row.linked_version is not None and placed != (row.person_id, row.component_id):
+            is_linked = row.linked_version == row.current_version
+            if row.linked_version is not None and not (
+                is_linked and placed == (row.person_id, row.component_id)
+            ):
                 misplaced.append(row.record_id)
         after = rows[-1].record_id
         progress(len(rows))

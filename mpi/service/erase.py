@@ -28,6 +28,7 @@ from mpi.store import purges as purge_store
 from mpi.store import records as record_store
 from mpi.store.purges import Cleared, Traces
 from mpi.store.records import RecordRow
+from mpi.store.tasks import protected_tasks
 
 CAUSE = "record-erased"
 
@@ -89,6 +90,7 @@ def erase_record(tx: Connection, mpi: Mpi, record_id: int, by: Principal) -> Eff
     now = mpi.clock.now()
     others = _bearers(tx, record_id)
     said = len(number_store.read_said(tx, record_id))
+    hidden = protected_tasks(tx, [one.task_id for one in traces.tasks])
     cleared = purge_store.clear_record(tx, row, traces, now)
     mpi.forms.forget(record_id)
     reread = read_again(tx, mpi, others, by)
@@ -103,9 +105,11 @@ def erase_record(tx: Connection, mpi: Mpi, record_id: int, by: Principal) -> Eff
             tuple(
                 _bound(tx, row, one.sides) for one in cleared.tasks if one.is_binding and one.state == "open"
             ),
+            frozenset() if row.person_id is None or not row.restricted else frozenset({row.person_id}),
         ),
     )
-    trail.task_events(tx, {one.task_id: (one.kind, "closed") for one in cleared.tasks if one.state == "open"})
+    closed = {one.task_id: (one.kind, "closed") for one in cleared.tasks if one.state == "open"}
+    trail.task_events(tx, closed, hidden & closed.keys())
     lock_persons(tx, {record_id} if row.person_id is None else {row.person_id}, shared=False)
     erasure = Erasure(record_id, _person_ids(tx, row), kin, row.key.local_id, quotes, now)
     held: dict[str, int] = {}

@@ -371,12 +371,14 @@ _NO_SEARCH = _Search({}, {}, {}, {}, ())
 class Taken:
     """What was taken out of the index before the groups around it are looked at again: records, and questions with them.
 
-    ``persons`` says whose each record was, and ``organisations`` of which; ``bound`` are the persons whom each binding task had joined.
+    ``persons`` says whose each record was, and ``organisations`` of which; ``bound`` are the persons whom each binding task had joined;
+    ``protected`` are the persons whose location one of the records had protected.
     """
 
     persons: Mapping[int, int]
     organisations: Mapping[int, str] = field(default_factory=dict)
     bound: tuple[frozenset[int], ...] = ()
+    protected: frozenset[int] = frozenset()
 
 
 NOTHING_TAKEN = Taken({})
@@ -442,7 +444,7 @@ def repartition(
     if change.is_evidence:
         task_store.wake_tasks(tx, [task.task_id for task in (*tasks.reopened, *tasks.altered)])
     place_tasks(tx, mpi, _standing_open(around, tasks), now)
-    trail.task_events(tx, {task.task_id: (task.kind, task.state) for task in (*tasks.opened, *tasks.closed)})
+    _tell_tasks(tx, around, settled, moved, tasks, taken)
     person_of = {number: settled.person_of[number] for number in searched}
     return Linked(len(searched), epochs, len(tasks.opened), len(tasks.closed), person_of)
 
@@ -542,20 +544,17 @@ def _unwritten(around: Survey, search: _Search) -> list[Pair]:
 def _put_records(
     writes: Writes, now: datetime, around: Survey, settled: Settled, searched: Collection[int]
 ) -> None:
-    rows = []
+    taken, moved = [], []
     for number, row in sorted(around.members.items()):
         person, component = settled.person_of[number], settled.component_of[number]
-        if number in searched or (row.person_id, row.component_id) != (person, component):
-            rows.append(
-                {
-                    "record_id": number,
-                    "person_id": person,
-                    "component_id": component,
-                    "linked_version": row.current_version if number in searched else row.linked_version,
-                    "changed_at": now,
-                }
-            )
-    record_store.put_records(writes, rows)
+        placed = {"record_id": number, "person_id": person, "component_id": component, "changed_at": now}
+        if number in searched:
+            taken.append({**placed, "linked_version": row.current_version})
+        elif (row.person_id, row.component_id) != (person, component):
+            # Their rows are not held: a version that came since the survey has marked them as waiting, and must stay so.
+            moved.append(placed)
+    record_store.put_records(writes, taken)
+    record_store.put_records(writes, moved)
 
 
 def _touched_persons(
@@ -779,6 +778,59 @@ def _asked(question: Question, task_id: int, version: int, opened_at: datetime, 
         sides=question.sides,
         harm=untold_harm(question.kind.value),
         routed_to=REGIONAL_TEAM,
+    )
+
+
+def _tell_tasks(
+    tx: Connection, around: Survey, settled: Settled, moved: Sequence[trail.Moved], tasks: Tasks, taken: Taken
+) -> None:
+    """Leave the events of tasks that open or close; and of those that stay open, but about somebody protected now, or no longer."""
+    was = {task.task_id: task for task in around.tasks if task.state == "open"}
+    opened = {task.task_id: task for task in tasks.opened}
+    closed = {task.task_id: task for task in tasks.closed}
+    now = {number: task for number, task in was.items() if number not in closed}
+    now |= {task.task_id: task for task in tasks.altered} | opened
+    if not (opened or closed or (moved and now)):
+        return
+    before = {number: row.person_id for number, row in (*around.neighbours.items(), *around.members.items())}
+    after = before | dict(settled.person_of)
+    asked = [*was.values(), *now.values()]
+    # A version that protects, or no longer does, comes before this or finds the tasks: either tells of them as they then are.
+    hidden = record_store.hold_protection(tx, _of_their_persons(asked, before, after))
+    told = _protected(was.values(), hidden, before, taken.protected)
+    telling = _protected(now.values(), hidden, after)
+    states = {number: (task.kind, task.state) for number, task in (opened | closed).items()}
+    if states:
+        trail.task_events(tx, states, (telling & opened.keys()) | (told & closed.keys()))
+    for is_protected, turned in ((True, telling - told), (False, told - telling)):
+        if kinds := {number: now[number].kind for number in turned & now.keys() & was.keys()}:
+            trail.tasks_protected(tx, kinds, is_protected=is_protected)
+
+
+def _of_their_persons(tasks: Iterable[TaskRow], *person_of: Mapping[int, int | None]) -> set[int]:
+    """Return the records that some tasks name, and all of their persons'."""
+    named = {number for task in tasks for side in task.sides for number in side}
+    found = set(named)
+    for of in person_of:
+        persons = {person for number in named if (person := of.get(number)) is not None}
+        found.update(number for number, person in of.items() if person in persons)
+    return found
+
+
+def _protected(
+    tasks: Iterable[TaskRow],
+    hidden: frozenset[int],
+    person_of: Mapping[int, int | None],
+    others: Collection[int] = (),
+) -> frozenset[int]:
+    """Return those of some tasks that name a record whose location is protected, or whose person has such a record."""
+    if not hidden and not others:
+        return frozenset()
+    persons = {person for number in hidden if (person := person_of.get(number)) is not None}.union(others)
+    return frozenset(
+        task.task_id
+        for task in tasks
+        if any(number in hidden or person_of.get(number) in persons for side in task.sides for number in side)
     )
 
 

@@ -581,8 +581,10 @@ class _Standing:
             tx
         ):
             code = codes.setdefault(revision, len(codes))
+            # One that was linked by a version of before waits, whatever its mark says.
+            taken = current if linked == current else 0
             where = (person or 0, component, traced or 0)
-            rows.append((number, state == "active", current, linked or 0, held or 0, code, *where))
+            rows.append((number, state == "active", current, taken, held or 0, code, *where))
             if len(rows) == 100_000:
                 parts.append(np.array(rows, np.int64))
                 rows = []

@@ -221,12 +221,18 @@ def changed_payload(person_id: int, epoch: int, cause: str) -> dict[str, Any]:
     return {"person_id": str(person_id), "epoch": epoch, "cause": cause}
 
 
-def task_events(tx: Connection, states: Mapping[int, tuple[str, str]]) -> None:
+def task_events(
+    tx: Connection, states: Mapping[int, tuple[str, str]], protected: Collection[int] | None = None
+) -> None:
     """Leave an event for each task that opened, closed or was decided, given as task id → (kind, state).
 
     Of tasks about people whose location is protected others are told than of all others.
+
+    Args:
+        protected: those tasks, where it is known; of one that closes, as it was until then: who was told of its opening is told of its end.
     """
-    protected = protected_tasks(tx, states)
+    if protected is None:
+        protected = protected_tasks(tx, states)
     emit_all(tx, [_of_task(one, *states[one], is_protected=one in protected) for one in sorted(states)])
 
 

@@ -155,6 +155,16 @@ def hold_records(tx: Connection, ids: Collection[int]) -> None:
     _HOLD.rows(tx, ids)
 
 
+_HOLD_PROTECTION = Statement.alike(
+    "SELECT record_id, restricted FROM source_record WHERE record_id {among} ORDER BY record_id{for_no_key}"
+)
+
+
+def hold_protection(tx: Connection, ids: Collection[int]) -> frozenset[int]:
+    """Hold records against new versions until the transaction ends, and return those whose location is protected."""
+    return frozenset(row[0] for row in _HOLD_PROTECTION.rows(tx, ids) if row[1]) if ids else frozenset()
+
+
 def read_components(tx: Connection, components: Collection[int]) -> dict[int, RecordRow]:
     """Return every record of these components."""
     return _records(_OF_COMPONENTS.rows(tx, components)) if components else {}

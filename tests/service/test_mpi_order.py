@@ -39,6 +39,7 @@ from tests.service.mpi_world import (
     a_source_record,
     at,
 )
+from tests.service.switch_world import switched
 
 RECORDS = 2_000
 PERMUTATIONS = 5
@@ -457,6 +458,52 @@ def test_an_edge_is_of_the_versions_that_stand_when_it_is_written(overtaking: Ov
     assert world.person_of(other) == one.record_id
     ((parts,),) = world.rows("select parts from edge")
     assert '"address","same"' not in parts
+
+
+def test_a_version_that_came_while_its_record_was_moved_waits_to_be_searched(
+    postgresql_url: str, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(Database(postgresql_url), clock)
+    early = world.send(a_source_record("1", nhs_number=ONE_NUMBER), link=False)
+    other = world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER), at(1))
+    assert world.person_of(other) == other.record_id
+    moved = a_source_record(
+        "2", organisation="RV5", nhs_number=ONE_NUMBER, line="3 Essex Road", postcode="N1 9GU"
+    )
+    take = link.lock_persons
+
+    def lock_persons(*what: Any, **how: Any) -> None:
+        monkeypatch.undo()
+        # Surveyed and partitioned, and not written yet.
+        world.send(moved, at(2), link=False)
+        take(*what, **how)
+
+    monkeypatch.setattr(link, "lock_persons", lock_persons)
+    link_record(world.mpi, early.record_id)
+    assert world.person_of(other) == early.record_id
+    link_waiting(world.mpi)
+
+    assert world.rows("select linked_version from source_record order by record_id") == [(1,), (2,)]
+    ((parts,),) = world.rows("select parts from edge")
+    assert '"address","same"' not in parts
+    assert verify_index(world.mpi).is_sound
+    world.mpi.db.close()
+
+
+def test_a_record_that_stands_by_a_version_of_before_is_found_unsound_and_linked_by_a_switch(
+    db: Database, clock: FixedClock, tmp_path: Path
+) -> None:
+    world = World(db, clock)
+    first = world.send(a_source_record("1", nhs_number=ONE_NUMBER), at(1))
+    world.send(a_source_record("1", nhs_number=ONE_NUMBER, phone="07700900111"), at(2), link=False)
+    with db.write() as tx:
+        tx.execute(text("update source_record set linked_version = 1"))
+
+    assert verify_index(world.mpi).misplaced == (first.record_id,)
+    switched(world.mpi, tmp_path / "work")
+
+    assert verify_index(world.mpi).is_sound
+    assert world.rows("select linked_version from source_record") == [(2,)]
 
 
 def test_many_hands_on_overlapping_families_give_the_groups_of_one(

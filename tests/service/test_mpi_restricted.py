@@ -311,6 +311,26 @@ def test_when_people_are_protected_their_tasks_end_for_some_and_begin_for_others
     ]
 
 
+def test_a_task_about_somebody_who_became_part_of_a_protected_person_ends_for_some_and_begins_for_others(
+    world: World,
+) -> None:
+    one, _ = a_doubt(world, 0)
+    (task,) = world.tasks()
+    number = str(task.task_id)
+    told_before = of_tasks(world, KEEPERS_FOLLOWER)
+    flag = world.send(replace(of_person(0, "f", "RRU"), restricted=True))
+    assert world.person_of(flag) == one
+
+    assert [topic for topic, about in of_tasks(world, FOLLOWER) if about == number] == [
+        "task.opened",
+        "task.closed",
+    ]
+    since = [
+        topic for topic, about in of_tasks(world, KEEPERS_FOLLOWER)[len(told_before) :] if about == number
+    ]
+    assert since[:2] == ["task.closed", "restricted-task.opened"]
+
+
 def test_when_the_last_flag_is_lifted_their_tasks_are_everyones_again(world: World) -> None:
     hidden = a_protected_doubt(world)
     world.send(replace(of_person(1, "a"), restricted=False))
