@@ -34,7 +34,7 @@ def least_memory_of_index(rows: int) -> int:
 
     A line through the peaks that were measured at 200,000 and 1,000,000 records (docs/measurements.md), a little above them.
     """
-    return int(600e6 + 2_050 * rows)
+    return int(620e6 + 2_080 * rows)
 
 
 def check_memory(rows: int, memory: int, needed_by: Callable[[int], int] = least_memory) -> None:

@@ -116,8 +116,8 @@ Index(
     postgresql_where=tombstone.c.lift_id.is_(None),
 )
 
-# Like keys, edges and moves it names records without a foreign key: a record's row is never deleted, and a check of each row would be a
-# twentieth of a first load.
+# Like keys, edges and moves it names records without a foreign key: a record's row is never deleted, and the check of each row was most of
+# what a version cost a first load.
 record_version = Table(
     "record_version",
     metadata,

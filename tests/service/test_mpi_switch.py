@@ -547,14 +547,18 @@ def test_a_budget_of_memory_that_could_not_be_kept_is_refused_and_nothing_has_ch
 ):
     monkeypatch.setattr(bulk_memory, "_FEW", 1)
     world = World(db, clock)
-    world.send_all([a_source_record("1"), a_doubtful_record("2")])
-    before = everything(world.mpi)
     file = a_csv(
         tmp_path / "new.csv",
         "organisation,system,local_id,family,given,birth_date,postcode",
         "RRU,pas,3,Okafor,Amara,1990-02-14,SE5 8AZ",
+        "RRU,pas,4,Bell,Ada,1951-12-03,E2 8AA",
     )
-    words = ("link", str(file), "--into-index") if command == "link" else ("relink",)
+    words = ("link", str(file), "--into-index")
+    if command == "relink":
+        # What is there already counts alone, as what the file brings does otherwise.
+        words = ("relink",)
+        world.send_all([a_source_record("1"), a_doubtful_record("2")])
+    before = everything(world.mpi)
 
     refused = run(world.mpi, tmp_path / "home", *words, "--memory", "300MB")
     unchanged = everything(world.mpi)
