@@ -121,21 +121,18 @@ def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
         start = record_store.begin_linking(tx, record_ids)
         if not start.holds_index:
             raise Unavailable("linking-busy")
-        rows = start.rows
+        # What was erased since it was kept is nobody's to link.
+        rows = {number: row for number, row in start.rows.items() if row.state == "active"}
         bearing = {number for row in rows.values() if (number := mpi.forms.of(row).number)}
         revision, news = number_store.read_news(tx, bearing)
         index = mpi.of_revision(tx, revision)
-        if len(rows) < len(set(record_ids)):
+        if len(start.rows) < len(set(record_ids)):
             raise NotFound("record-unknown")
         unread = [number for number, row in rows.items() if row.model_revision == UNREAD]
         if unread:
             read_unread(tx, index, unread)
             return None
-        waiting = {
-            number: row
-            for number, row in rows.items()
-            if row.linked_version is None and row.state == "active"
-        }
+        waiting = {number: row for number, row in rows.items() if row.linked_version is None}
         # Read by a model that was in force until just now.
         if stale := [number for number, row in waiting.items() if row.model_revision != index.model.revision]:
             read_anew(tx, index, stale, SYSTEM_ITSELF)

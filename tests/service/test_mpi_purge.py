@@ -23,7 +23,7 @@ from mpi.matching import load_model
 from mpi.records import RecordKey, SourceRecord
 from mpi.service.census import count_index, verify_index
 from mpi.service.context import ModelInForce, Mpi
-from mpi.service.link import link_waiting
+from mpi.service.link import NOTHING, link_records, link_waiting
 from mpi.service.load import Reject, load_records
 from mpi.service.match import match_person
 from mpi.service.people import get_person, get_record, lookup_record
@@ -169,6 +169,33 @@ def test_a_record_that_waits_for_linking_is_erased_too(world: World):
 
     assert link_waiting(world.mpi) == 0
     assert world.resolve(waiting.record_id).state == "gone"
+
+
+def test_a_record_that_is_erased_between_its_keeping_and_its_linking_keeps_nobody_else_waiting(world: World):
+    erased = world.send(a_source_record(), link=False)
+    other = world.send(a_source_record("2", organisation="RV5"), link=False)
+    purged(world.mpi, KEY)
+
+    linked = link_records(world.mpi, [erased.record_id, other.record_id])
+
+    assert linked.person_of == {other.record_id: other.record_id}
+    assert link_records(world.mpi, [erased.record_id]) == NOTHING
+    assert world.resolve(erased.record_id).state == "gone"
+
+
+def test_a_record_that_is_erased_before_its_sender_is_answered_is_not_a_fault(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    def ring(name: str) -> None:
+        monkeypatch.undo()
+        purged(world.mpi, KEY)
+
+    monkeypatch.setattr(world.mpi.bell, "ring", ring)
+
+    received = world.send(a_source_record())
+
+    assert (received.state, received.person_id) == ("waiting", None)
+    assert world.resolve(received.record_id).state == "gone"
 
 
 def test_history_says_that_something_was_erased_and_not_what(world: World):
