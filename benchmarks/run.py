@@ -47,6 +47,11 @@ BENCHMARKS = {
         ("--records", "5000", "--arrivals", "200", "--seconds", "5", "--crowd", "300", "--hub", "300"),
         "the living index on PostgreSQL: linking one by one, matches over HTTP, and crowded corners",
     ),
+    "histories": Benchmark(
+        "histories.py",
+        ("--undone", "40", "--one-hand", "20", "--many-hands", "20", "--crashes", "4"),
+        "random histories, undone, of one hand and of many, and with deaths, against one batch over their facts, on PostgreSQL",
+    ),
     "deciding": Benchmark(
         "deciding.py",
         ("--records", "5000", "--people", "100", "--seconds", "5", "--redemptions", "50"),

@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Callable
+from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -123,10 +124,14 @@ class _Api(Api):
     def __init__(self, app: Flask) -> None:
         self._undescribed: list[flask_smorest.Blueprint] = []
         self._describing = Lock()
+        self._is_begun = False
         super().__init__(app)
 
     def _register_error_handlers(self) -> None:
         pass
+
+    def _register_responses(self) -> None:
+        """Wait with the answers of all routes until one is described."""
 
     def add(self, blueprint: flask_smorest.Blueprint) -> None:
         self._app.extensions["flask-smorest"]["blp_name_to_api"][blueprint.name] = self
@@ -136,6 +141,9 @@ class _Api(Api):
     def described(self) -> Any:
         """Return the specification with every route that was added."""
         with self._describing:
+            if self._undescribed and not self._is_begun:
+                super()._register_responses()
+                self._is_begun = True
             for blueprint in self._undescribed:
                 blueprint.register_views_in_doc(
                     self, self._app, self.spec, name=blueprint.name, parameters=None
@@ -146,9 +154,22 @@ class _Api(Api):
 
 
 class Blueprint(flask_smorest.Blueprint):
-    """A blueprint whose JSON is read strictly."""
+    """A blueprint whose JSON is read strictly, and whose routes are described when that is first asked for."""
 
     ARGUMENTS_PARSER = StrictParser()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._untold: list[Callable[[], None]] = []
+        super().__init__(*args, **options)
+
+    def _store_endpoint_docs(self, *args: Any, **options: Any) -> None:
+        self._untold.append(partial(super()._store_endpoint_docs, *args, **options))
+
+    def register_views_in_doc(self, *args: Any, **options: Any) -> None:
+        for tell in self._untold:
+            tell()
+        self._untold.clear()
+        super().register_views_in_doc(*args, **options)
 
 
 def make_blueprint(name: str, url_prefix: str = PREFIX, description: str = "") -> Blueprint:

@@ -787,7 +787,7 @@ def _tell_tasks(
     closed = {task.task_id: task for task in tasks.closed}
     now = {number: task for number, task in was.items() if number not in closed}
     now |= {task.task_id: task for task in tasks.altered} | opened
-    if not (opened or closed or (moved and now)):
+    if not (opened or closed or tasks.altered or (moved and now)):
         return
     before = {number: row.person_id for number, row in (*around.neighbours.items(), *around.members.items())}
     after = before | dict(settled.person_of)

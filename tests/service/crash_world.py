@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -204,11 +204,7 @@ def expect_everything_told(mpi: Mpi, clock: Clock, handed_on: Path) -> None:
     with mpi.db.read() as tx:
         protected = protected_tasks(tx, opened)
     told_wrong = kept.tasks ^ (set(opened) - protected)
-    assert not told_wrong, [
-        (one.topic, one.payload["task_id"], one.payload["kind"], one.payload["state"])
-        for one in events
-        if str(one.payload.get("task_id")) in {str(number) for number in told_wrong}
-    ]
+    assert not told_wrong, [_all_about(one, events, rows, one in protected) for one in sorted(told_wrong)]
     versions = Counter(rows("select record_id, version from record_version"))
     received = Counter(
         (int(one.payload["record_id"]), one.payload["version"])
@@ -225,6 +221,28 @@ def expect_everything_told(mpi: Mpi, clock: Clock, handed_on: Path) -> None:
     with mpi.db.read() as tx:
         found = verify_rows(tx)
     assert found.checked and not found.faulty
+
+
+def _all_about(
+    task_id: int, events: Sequence[Event], rows: Callable[[str], list[tuple[Any, ...]]], is_protected: bool
+) -> dict[str, Any]:
+    """Return what may tell how events and the index came to differ on a task."""
+    sides = rows(
+        "select r.record_id, m.side, r.person_id, r.restricted from task_member m join source_record r on r.record_id = m.record_id "
+        f"where m.task_id = {task_id} order by 1"
+    )
+    near = {str(number) for side in sides for number in (side[0], side[2])}
+    return {
+        "task": rows(f"select kind, state, reason from task where task_id = {task_id}"),
+        "is_protected": is_protected,
+        "sides": sides,
+        "events": [
+            (one.sequence, one.topic, dict(one.payload))
+            for one in events
+            if near & {str(value) for value in one.payload.values()}
+            or str(one.payload.get("task_id")) == str(task_id)
+        ],
+    }
 
 
 __all__ = ["Hand", "Orders", "expect_that_nothing_is_lost"]

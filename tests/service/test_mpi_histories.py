@@ -163,27 +163,37 @@ def expect_that_histories_end_as_one_batch(
     folder: Path,
     histories: int,
     acts: int,
-) -> Counter[str]:
-    tally = Counter[str]()
+    tally: Counter[str],
+    *,
+    is_random: bool = True,
+) -> None:
+    """Draw histories of a machine; ``tally`` counts what came of the acts. ``is_random``: other ones at each run."""
     how: dict[str, Any] = {"make": staticmethod(make), "clock": clock, "folder": folder, "tally": tally}
     run_state_machine_as_test(
         type("Histories", (machine,), how),
         settings=settings(
             max_examples=histories,
             stateful_step_count=acts,
+            derandomize=not is_random,
+            database=None,
             suppress_health_check=list(HealthCheck),
             # No shrinking: a history takes a second, and one of many hands need not end the same way twice.
-            phases=(Phase.explicit, Phase.reuse, Phase.generate),
+            phases=(Phase.generate,),
         ),
     )
-    return tally
 
 
-@pytest.mark.parametrize(("machine", "histories"), [(OneHand, 6), (ManyHands, 4)])
+@pytest.mark.parametrize(("machine", "histories"), [(OneHand, 3), (ManyHands, 2)])
 def test_a_random_history_ends_in_the_persons_edges_and_questions_of_one_batch(
     machine: type[OneHand], histories: int, empty: Callable[[], Database], clock: FixedClock, tmp_path: Path
 ) -> None:
-    expect_that_histories_end_as_one_batch(machine, empty, clock, tmp_path, histories, 12)
+    tally = Counter[str]()
+
+    expect_that_histories_end_as_one_batch(
+        machine, empty, clock, tmp_path, histories, 12, tally, is_random=False
+    )
+
+    assert tally.total() > 12 * histories
 
 
 def test_merges_and_splits_that_are_taken_back_leave_everything_as_it_stood_to_the_row(
@@ -191,7 +201,7 @@ def test_merges_and_splits_that_are_taken_back_leave_everything_as_it_stood_to_t
 ) -> None:
     hand = an_index_of_questions(db, clock, tmp_path, seed=1)
 
-    expect_that_undone_histories_leave_no_trace(hand, Random(1), 8)
+    expect_that_undone_histories_leave_no_trace(hand, Random(1), 5)
 
     done = Counter(what.split()[-1] for what in hand.done.elements())
-    assert done["undone"] > 20
+    assert done["undone"] > 10

@@ -331,6 +331,27 @@ def test_a_task_about_somebody_who_became_part_of_a_protected_person_ends_for_so
     assert since[:2] == ["task.closed", "restricted-task.opened"]
 
 
+def test_a_held_update_that_now_reads_like_a_protected_person_is_no_longer_everyones_question(
+    world: World,
+) -> None:
+    one = of_person(0, "a")
+    world.send(one)
+    world.send(of_person(1, "b", "RV5"))
+    world.send(replace(of_person(2, "c", "RV5"), restricted=True))
+
+    world.send(replace(of_person(1, "b"), key=one.key), at(1))
+    (task,) = world.tasks("overlay")
+    number = str(task.task_id)
+    world.send(replace(of_person(2, "c"), key=one.key), at(2))
+
+    assert of_tasks(world, FOLLOWER) == [("task.opened", number), ("task.closed", number)]
+    assert of_tasks(world, KEEPERS_FOLLOWER) == [
+        ("task.opened", number),
+        ("task.closed", number),
+        ("restricted-task.opened", number),
+    ]
+
+
 def test_when_the_last_flag_is_lifted_their_tasks_are_everyones_again(world: World) -> None:
     hidden = a_protected_doubt(world)
     world.send(replace(of_person(1, "a"), restricted=False))
