@@ -32,6 +32,7 @@ from consent.service.context import Consent
 from consent.service.erasure import holder_of
 from consent.service.gate import release_gate
 from consent.service.usage import count_usage
+from consent.service.watch import explain_open, watch_views
 from consent.web import make_blueprints as make_consent_blueprints
 from foundation import audit, metrics, outbox
 from foundation.auth import clients, keys, sessions, users
@@ -470,6 +471,7 @@ def worker(composition: Composition, until_closed: bool, once: bool) -> None:
         seal_audit(composition)
         tidy(composition)
         measure_waiting(composition.mpi)
+        watch(composition)
         return
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -525,9 +527,17 @@ def _keep_measuring(composition: Composition, stop: threading.Event) -> None:
                 log.info("data quality measured", extra={"sources": measured})
             while not stop.is_set() and count_usage(composition.consent):
                 pass
+            watch(composition, stop.is_set)
         except Exception as error:
             log.error("measuring failed", exc_info=error)
         stop.wait(_MEASURE_SECONDS)
+
+
+def watch(composition: Composition, is_over: Callable[[], bool] = lambda: False) -> None:
+    """Look through the sealed log for views that somebody should ask about, and close what care accounts for."""
+    while not is_over() and watch_views(composition.consent):
+        pass
+    explain_open(composition.consent)
 
 
 def _keep_working(composition: Composition, stop: threading.Event) -> None:

@@ -1,8 +1,8 @@
-"""The ``consent`` command: directives, national opt-outs, reports, audit, policy; ``app.py`` composes the service that it works on."""
+"""The ``consent`` command: directives, national opt-outs, alerts, reports, audit, policy; ``app.py`` composes its service."""
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -14,10 +14,20 @@ import click
 
 from consent.facts import OptOutState, Scope
 from consent.facts.opt_out_file import NATIONAL_MAILBOX, WORKFLOW
+from consent.facts.staff import COMPARED
 from consent.facts.usage import MINUTES_A_VIEW
 from consent.rules import Policy, default_policy
 from consent.service import trail
 from consent.service.agreements import agreement_from_payload, record_agreements
+from consent.service.alerts import (
+    OUTCOMES,
+    Coverage,
+    Review,
+    alert_figures,
+    coverage_of,
+    list_alerts,
+    review_alert,
+)
 from consent.service.context import Consent
 from consent.service.directive_file import RowOutcome, load_directives, read_directive_rows
 from consent.service.directives import NewDirective, list_directives, record_directive, withdraw_directive
@@ -31,8 +41,11 @@ from consent.service.opt_out import (
 from consent.service.opt_out_folder import ReceivedFile, open_folder, put_lists, receive_folder
 from consent.service.replay import explain_event
 from consent.service.report import access_report
+from consent.service.staff import list_staff_files, load_staff, withdraw_staff
 from consent.service.usage import count_usage, load_usage, read_usage
 from consent.service.usage_told import change_of, csv_of, lines_of, page_of, picture_of, shares_of
+from consent.service.watch import explain_open, watch_views
+from consent.store.alerts import STATES
 from foundation.errors import Invalid, ServiceError
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
@@ -67,7 +80,7 @@ needs_service = click.pass_obj
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """May this be shared? Agreements, objections, national opt-outs, reports, the audit log and the policy."""
+    """May this be shared? Agreements, objections, national opt-outs, alerts, reports, the audit log and the policy."""
 
 
 @contextmanager
@@ -422,6 +435,212 @@ def record_opt_out(
         number = parse_id(person_id, "person_id")
         record_opt_out_evidence(composition.consent, number, state, checked_at.replace(tzinfo=UTC), OPERATOR)
     _say(is_json, {"person_id": person_id, "state": str(state)}, f"{person_id} · {state}")
+
+
+# Alerts and the staff files that they rest on -------------------------------------------------------------------------
+
+
+@cli.group()
+def staff() -> None:
+    """Employers' staff files, by which looks at relatives, neighbours and colleagues are found."""
+
+
+@staff.command("load")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--organisation", required=True, help="ODS code of the employer.")
+@click.option("--legal-basis", required=True, help="On what the employer rests it, in its own words.")
+@click.option(
+    "--compare",
+    "compares",
+    multiple=True,
+    required=True,
+    type=click.Choice(COMPARED),
+    help="What the basis allows to be compared; again for more.",
+)
+@click.option(
+    "--review-on",
+    required=True,
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="When to ask again if it may be kept.",
+)
+@as_json
+@needs_service
+def load_staff_file(
+    composition: Composition,
+    file: Path,
+    organisation: str,
+    legal_basis: str,
+    compares: tuple[str, ...],
+    review_on: datetime,
+    is_json: bool,
+) -> None:
+    """Load FILE, a CSV (user_id and what is compared), in the place of the employer's last one, all or none; keyed digests are kept of it.
+
+    Exit status 3 says that rows were rejected: told by row and field, never by value.
+    """
+    with _telling(is_json):
+        loaded = load_staff(
+            composition.consent,
+            file,
+            OPERATOR,
+            organisation=organisation,
+            legal_basis=legal_basis,
+            compares=compares,
+            review_on=review_on.date(),
+        )
+    answer = {
+        "members": loaded.file.members if loaded.file else 0,
+        "rejected": [asdict(one) for one in loaded.rejected],
+    }
+    lines = [f"row {one.row}  rejected  {one.field or 'row'}: {one.code}" for one in loaded.rejected]
+    lines.append(f"{loaded.file.members} staff of {organisation}" if loaded.file else "Nothing was written.")
+    _say(is_json, answer, "\n".join(lines))
+    if loaded.rejected:
+        sys.exit(WITH_REJECTS)
+
+
+@staff.command("list")
+@as_json
+@needs_service
+def list_staff(composition: Composition, is_json: bool) -> None:
+    """List staff files: on what basis, what is compared, when to be reviewed; never whom they name."""
+    with _telling(is_json):
+        found = list_staff_files(composition.consent, OPERATOR)
+    today = composition.consent.mpi.today()
+    rows = [
+        {
+            "organisation": one.organisation,
+            "legal_basis": one.legal_basis,
+            "compares": list(one.compares),
+            "members": one.members,
+            "review_on": one.review_on.isoformat(),
+            "is_overdue": one.review_on <= today,
+            "loaded_at": one.loaded_at.isoformat(),
+            "loaded_by": one.loaded_by,
+        }
+        for one in found
+    ]
+    lines = [
+        f"{one.organisation}  {one.members} staff  {', '.join(one.compares)}  {one.legal_basis}  review on {one.review_on}"
+        + ("  OVERDUE" if one.review_on <= today else "")
+        for one in found
+    ]
+    _say(
+        is_json,
+        rows,
+        "\n".join(lines) or "No staff files: nobody's looks are compared with their employer's staff.",
+    )
+
+
+@staff.command("withdraw")
+@click.argument("organisation")
+@click.option("--reason", required=True)
+@as_json
+@needs_service
+def withdraw_staff_file(composition: Composition, organisation: str, reason: str, is_json: bool) -> None:
+    """Take the staff file of ORGANISATION away, and every alert that came of it."""
+    with _telling(is_json):
+        done = withdraw_staff(composition.consent, organisation, reason, OPERATOR)
+    answer = {"organisation": organisation, "alerts_removed": done.removed, "alerts_reduced": done.reduced}
+    line = f"{organisation} · withdrawn · {done.removed} alerts removed, {done.reduced} reduced to what else they rest on"
+    _say(is_json, answer, line)
+
+
+@cli.group()
+def alerts() -> None:
+    """Looks at records that a privacy officer should ask about."""
+
+
+@alerts.command("list")
+@click.option("--state", type=click.Choice(STATES), default="open", show_default=True)
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@as_json
+@needs_service
+def list_open_alerts(composition: Composition, state: str, limit: int, is_json: bool) -> None:
+    """Look through the log as far as it is sealed, and list alerts, the worst first; this is audited."""
+    consent = composition.consent
+    with _telling(is_json):
+        _look(consent)
+        found = list_alerts(consent, OPERATOR, state=state, limit=limit)
+        missing = coverage_of(consent, OPERATOR)
+    rows = [
+        {
+            "alert_id": format_id(one.alert_id),
+            "rank": one.rank,
+            "code": one.code,
+            "signals": list(one.signals),
+            "organisation": one.organisation,
+            "user_id": one.user_id,
+            "person_id": format_id(one.person_id),
+            "state": one.state,
+            "outcome": one.outcome,
+            "is_explained": one.is_explained,
+            "raised_at": one.raised_at.isoformat(),
+        }
+        for one in found
+    ]
+    lines = [
+        f"{row['alert_id']}  rank {row['rank']}  {', '.join(one.signals)}  {one.organisation}  {one.user_id}  person {row['person_id']}"
+        + (f"  {one.outcome}" if one.outcome else "  explained" if one.is_explained else "")
+        for row, one in zip(rows, found, strict=True)
+    ]
+    answer = {"alerts": rows, "not_evaluated": [asdict(one) for one in missing]}
+    _say(is_json, answer, "\n".join([*(lines or ["No alerts."]), *_untold(missing)]))
+
+
+@alerts.command("review")
+@click.argument("alert_id")
+@click.option("--outcome", required=True, type=click.Choice(OUTCOMES))
+@click.option("--comment", required=True, help="Why, in a few words.")
+@as_json
+@needs_service
+def review_one_alert(
+    composition: Composition, alert_id: str, outcome: str, comment: str, is_json: bool
+) -> None:
+    """Close an alert with an outcome."""
+    with _telling(is_json):
+        number = parse_id(alert_id, "alert_id")
+        done = review_alert(composition.consent, number, Review(outcome, comment), OPERATOR)
+    _say(is_json, {"alert_id": alert_id, "outcome": done.outcome}, f"{alert_id} · {done.outcome}")
+
+
+@alerts.command("figures")
+@as_json
+@needs_service
+def show_alert_figures(composition: Composition, is_json: bool) -> None:
+    """Say how many alerts each signal raised, what came of them, and how often it was right."""
+    with _telling(is_json):
+        _look(composition.consent)
+        found = alert_figures(composition.consent, OPERATOR)
+    lines = [
+        f"{one.signal:30}  {one.alerts} alerts  {one.open} open  {one.explained} explained  {one.confirmed} confirmed  "
+        f"{one.legitimate} legitimate  {one.undecided} undecided  hit rate "
+        + ("none yet" if one.hit_per_mille is None else f"{one.hit_per_mille / 10:.1f} %")
+        for one in found.rates
+    ]
+    until = found.looked_until
+    answer = {
+        "rates": [asdict(one) | {"hit_per_mille": one.hit_per_mille} for one in found.rates],
+        "not_evaluated": [asdict(one) for one in found.coverage],
+        "looked_until": until.isoformat() if until else None,
+    }
+    _say(is_json, answer, "\n".join([*(lines or ["No alerts."]), *_untold(found.coverage)]))
+
+
+def _look(consent: Consent) -> None:
+    while count_usage(consent):  # it says who viewed at all, and so whose looks were not evaluated
+        pass
+    while watch_views(consent):
+        pass
+    explain_open(consent)
+
+
+def _untold(missing: Iterable[Coverage]) -> list[str]:
+    return [
+        f"{one.organisation}  not evaluated: {', '.join(one.not_evaluated)}"
+        + ("" if one.has_staff_file else "  (no staff file)")
+        for one in missing
+    ]
 
 
 # Reports and policy --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from consent import rules
 from consent.facts import EmergencyGrant, codes
 from consent.rules import Decision
 from consent.rules.explain import told_reasons
+from consent.rules.watch import rank_of
 from consent.service import trail
 from consent.service.asking import Ask, acting_principal, actor_of, request_of
 from consent.service.casefile import read_case, sources_of
@@ -109,7 +110,7 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
                 code=code,
                 alert_type=kind,
                 alert_reason=reason,
-                rank=trail.RANKS[code],
+                rank=rank_of({code}),
                 person_id=resolution.person_id,
                 organisation=actor.organisation,
                 user_id=actor.user_id,

@@ -1,6 +1,5 @@
-"""Who saw my record: the accesses to one person, read from the audit log, told to officers and to patients; and the alerts."""
+"""Who saw my record: the accesses to one person, read from the audit log, told to officers and to patients."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,8 +11,6 @@ from consent.rules.explain import compose_from_reasons
 from consent.service import trail
 from consent.service.context import Consent
 from consent.service.order import taken_again
-from consent.store import alerts as alert_store
-from consent.store.alerts import Alert
 from foundation.audit import AuditEvent, events_about
 from foundation.errors import NotFound
 from foundation.principal import Principal
@@ -116,18 +113,6 @@ def access_report(
             detail={"accesses": len(accesses)},
         )
         return AccessReport(resolution.person_id, now, since, until, accesses)
-
-    return taken_again(consent, take)
-
-
-def list_alerts(consent: Consent, by: Principal, *, after: int = 0, limit: int = 100) -> Sequence[Alert]:
-    """Return the alerts of the officer's organisations, in order of id; the reading is audited."""
-    theirs = None if by.may_act_for("*") else sorted({by.organisation, *by.organisations})
-
-    def take(tx: Connection) -> Sequence[Alert]:
-        found = alert_store.list_alerts(tx, theirs, after=after, limit=limit)
-        trail.append(tx, "alerts-read", by, consent.clock.now(), detail={"alerts": len(found)})
-        return found
 
     return taken_again(consent, take)
 

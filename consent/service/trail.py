@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from consent.facts import Actor, codes
 from consent.rules import Decision
+from consent.rules.watch import rank_of
 from consent.service.casefile import grouped
 from consent.service.context import Consent
 from consent.store.alerts import Alert, has_open_alert, insert_alert
@@ -18,18 +19,6 @@ from foundation.database import is_retryable
 from foundation.errors import Unavailable
 from foundation.ids import new_id
 from foundation.principal import Principal
-
-RANKS = {
-    "deceased-without-relationship": 0,
-    "emergency-renewed": 1,
-    "emergency-opened": 2,
-    "ticket-replayed": 2,
-    "bound-too-widely": 2,
-    "self-claim": 4,
-    "facts-unreadable": 3,
-    "rule-failed": 1,
-}
-"""Codes of alerts, worst first."""
 
 _TOLD_ELSEWHERE = {"break-glass-used"}  # its opening raised the alert; each use is in the audit log
 
@@ -113,7 +102,7 @@ def raise_alerts(
                 code=code,
                 alert_type=kind[0] if kind else None,
                 alert_reason=kind[1] if kind else None,
-                rank=RANKS.get(code, 5),
+                rank=rank_of({code}),
                 person_id=person_id,
                 organisation=actor.organisation,
                 user_id=actor.user_id,

@@ -1,16 +1,24 @@
-"""Alerts for privacy officers."""
+"""Alerts for privacy officers, their reviews, and how far the sealed log was looked through for them."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select, tuple_, update
 
-from consent.store.tables import alert
+from consent.store.tables import alert, alert_mark
+from consent.store.usage import Mark
+from foundation.database import insert_ignore, upsert
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that a privacy officer of this organisation should look at; rank 0 is the worst."""
+    """Something that a privacy officer of this organisation should look at; rank 0 is the worst.
+
+    ``signals``: all that agree, the worst first; ``code`` is the first of them. ``explained_by``: the relationship that accounts for the
+    view; ``outcome``: that of the review.
+    """
 
     alert_id: int
     code: str
@@ -25,10 +33,34 @@ class Alert:
     reason: str | None
     state: str
     raised_at: datetime
+    signals: tuple[str, ...] = ()
+    event_id: int | None = None
+    viewed_at: datetime | None = None
+    explained_by: int | None = None
+    outcome: str | None = None
+    comment: str | None = field(default=None, repr=False)
+    reviewed_at: datetime | None = None
+    reviewed_by: str | None = None
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether it was closed because care accounts for the view, and nobody has reviewed it."""
+        return self.explained_by is not None and self.outcome is None
 
 
 def insert_alert(tx: Connection, raised: Alert) -> None:
-    tx.execute(insert(alert), {name: getattr(raised, name) for name in Alert.__slots__})
+    row = {name: getattr(raised, name) for name in Alert.__slots__}
+    tx.execute(insert(alert), row | {"signals": list(raised.signals) or None})
+
+
+def change_alert(tx: Connection, alert_id: int, *, only_open: bool = False, **values: Any) -> bool:
+    """Change columns of an alert; return whether it was there, and open where it has to be."""
+    if "signals" in values:
+        values["signals"] = list(values["signals"])
+    statement = update(alert).where(alert.c.alert_id == alert_id).values(values)
+    if only_open:
+        statement = statement.where(alert.c.state == "open")
+    return tx.execute(statement).rowcount == 1
 
 
 def has_open_alert(tx: Connection, code: str, person_id: int, user_id: str, organisation: str) -> bool:
@@ -47,9 +79,137 @@ def has_open_alert(tx: Connection, code: str, person_id: int, user_id: str, orga
     return tx.execute(statement).first() is not None
 
 
-def list_alerts(tx: Connection, organisations: list[str] | None, *, after: int, limit: int) -> list[Alert]:
-    """Return alerts in order of id; ``organisations`` None means all."""
-    statement = select(alert).where(alert.c.alert_id > after).order_by(alert.c.alert_id).limit(limit)
+def find_alert(tx: Connection, alert_id: int, *, holds: bool = False) -> Alert | None:
+    """Return an alert; ``holds``: others wait with their changes of it until the transaction ends."""
+    statement = select(alert).where(alert.c.alert_id == alert_id)
+    row = tx.execute(statement.with_for_update() if holds else statement).first()
+    return None if row is None else _alert(row)
+
+
+def read_between(tx: Connection, person_id: int, user_id: str, organisation: str) -> list[Alert]:
+    """Return the alerts of a user of an organisation about a person, the worst first."""
+    statement = (
+        select(alert)
+        .where(
+            alert.c.person_id == person_id,
+            alert.c.user_id == user_id,
+            alert.c.organisation == organisation,
+        )
+        .order_by(alert.c.rank, alert.c.alert_id)
+    )
+    return [_alert(row) for row in tx.execute(statement)]
+
+
+def was_confirmed(tx: Connection, user_id: str, organisation: str, since: datetime) -> bool:
+    """Whether an alert about this user was confirmed since then."""
+    statement = (
+        select(alert.c.alert_id)
+        .where(
+            alert.c.organisation == organisation,
+            alert.c.state == "closed",
+            alert.c.user_id == user_id,
+            alert.c.outcome == "confirmed",
+            alert.c.reviewed_at >= since,
+        )
+        .limit(1)
+    )
+    return tx.execute(statement).first() is not None
+
+
+_STATES = {
+    "open": (alert.c.state == "open",),
+    "explained": (alert.c.explained_by.is_not(None), alert.c.outcome.is_(None)),
+    "reviewed": (alert.c.outcome.is_not(None),),
+    "all": (),
+}
+STATES = tuple(_STATES)
+
+
+def list_alerts(
+    tx: Connection,
+    organisations: Collection[str] | None,
+    *,
+    state: str = "open",
+    after: tuple[int, int] | None = None,
+    limit: int,
+) -> list[Alert]:
+    """Return alerts, the worst first and among equals the oldest; ``organisations`` None means all, ``after`` is a rank and an id."""
+    statement = select(alert).where(*_STATES[state]).order_by(alert.c.rank, alert.c.alert_id).limit(limit)
     if organisations is not None:
-        statement = statement.where(alert.c.organisation.in_(organisations))
-    return [Alert(**row._mapping) for row in tx.execute(statement)]
+        statement = statement.where(alert.c.organisation.in_(sorted(organisations)))
+    if after is not None:
+        statement = statement.where(tuple_(alert.c.rank, alert.c.alert_id) > after)
+    return [_alert(row) for row in tx.execute(statement)]
+
+
+def read_unexplained(tx: Connection, since: datetime, after: int, limit: int) -> list[Alert]:
+    """Return open alerts that were raised since then, in order of id."""
+    statement = (
+        select(alert)
+        .where(alert.c.state == "open", alert.c.raised_at >= since, alert.c.alert_id > after)
+        .order_by(alert.c.alert_id)
+        .limit(limit)
+    )
+    return [_alert(row) for row in tx.execute(statement)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many alerts of some signals stand where."""
+
+    signals: tuple[str, ...]
+    state: str
+    outcome: str | None
+    is_explained: bool
+    alerts: int
+
+
+def count_alerts(tx: Connection, organisations: Collection[str] | None) -> list[Tally]:
+    """Count alerts by signals, state and outcome."""
+    is_explained = alert.c.explained_by.is_not(None) & alert.c.outcome.is_(None)
+    about = (alert.c.signals, alert.c.code, alert.c.state, alert.c.outcome, is_explained)
+    statement = select(*about, func.count()).group_by(*about)
+    if organisations is not None:
+        statement = statement.where(alert.c.organisation.in_(sorted(organisations)))
+    return [
+        Tally(tuple(row[0] or (row[1],)), row[2], row[3], bool(row[4]), row[5])
+        for row in tx.execute(statement)
+    ]
+
+
+def organisations_of_alerts(tx: Connection) -> set[str]:
+    return set(tx.scalars(select(alert.c.organisation).distinct()))
+
+
+def read_signalled(tx: Connection, organisation: str) -> list[Alert]:
+    """Return an organisation's alerts that a look through the log raised or added to."""
+    statement = select(alert).where(alert.c.organisation == organisation, alert.c.signals.is_not(None))
+    return [_alert(row) for row in tx.execute(statement.with_for_update())]
+
+
+def delete_alerts(tx: Connection, alert_ids: Sequence[int]) -> None:
+    for start in range(0, len(alert_ids), 500):
+        tx.execute(delete(alert).where(alert.c.alert_id.in_(alert_ids[start : start + 500])))
+
+
+def _alert(row: Row[Any]) -> Alert:
+    return Alert(**{**row._mapping, "signals": tuple(row.signals or (row.code,))})
+
+
+# How far the log was looked through ----------------------------------------------------------------------------------
+
+
+def hold_mark(tx: Connection) -> Mark:
+    """Return how far the log was looked through, and keep others from it until the transaction ends."""
+    insert_ignore(tx, alert_mark, [{"mark": 1, "leaf_index": 0}], ["mark"])
+    row = tx.execute(select(alert_mark.c.leaf_index, alert_mark.c.looked_until).with_for_update()).one()
+    return Mark(row[0], row[1])
+
+
+def read_looked_until(tx: Connection) -> datetime | None:
+    return tx.execute(select(alert_mark.c.looked_until)).scalar()
+
+
+def write_mark(tx: Connection, mark: Mark) -> None:
+    row = {"mark": 1, "leaf_index": mark.leaf_index, "looked_until": mark.counted_until}
+    upsert(tx, alert_mark, [row], ["mark"], ["leaf_index", "looked_until"])

@@ -65,6 +65,40 @@ def read_relationship(tx: Connection, relationship_id: int) -> Relationship:
     return _relationship(tx.execute(select(relationship).where(key)).one())
 
 
+ATTENDANCE = ("admission", "attendance", "incident", "referral")
+"""Kinds of care that come of an event; a registration, a residency or a team stands whether anybody has come or not."""
+
+
+def find_attendance(
+    tx: Connection,
+    record_ids: Collection[int],
+    organisation: str,
+    user_id: str,
+    *,
+    begun_by: datetime,
+    ended_from: datetime,
+) -> int | None:
+    """Return the latest care of some records by an organisation in a stretch of time.
+
+    Care that the user recorded is no evidence for the user, nor is that of another user alone.
+    """
+    statement = (
+        select(relationship.c.relationship_id)
+        .where(
+            relationship.c.record_id.in_(list(record_ids)),
+            relationship.c.organisation == organisation,
+            relationship.c.kind.in_(ATTENDANCE),
+            relationship.c.started_at <= begun_by,
+            relationship.c.ends_at.is_(None) | (relationship.c.ends_at >= ended_from),
+            relationship.c.user_id.is_(None) | (relationship.c.user_id == user_id),
+            relationship.c.recorded_by != user_id,
+        )
+        .order_by(relationship.c.started_at.desc(), relationship.c.relationship_id.desc())
+        .limit(1)
+    )
+    return tx.execute(statement).scalar()
+
+
 def insert_grant(tx: Connection, grant: EmergencyGrant, *, record_id: int, reason: str) -> None:
     tx.execute(
         insert(emergency_grant),

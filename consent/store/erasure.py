@@ -88,7 +88,7 @@ def blank_words(
     records, persons, directives = list(record_ids), list(person_ids), list(directive_ids)
     places: tuple[tuple[Table, Column[int], Column[int], list[int], tuple[str, ...]], ...] = (
         (emergency_grant, emergency_grant.c.grant_id, emergency_grant.c.record_id, records, ("reason",)),
-        (alert, alert.c.alert_id, alert.c.person_id, persons, ("reason",)),
+        (alert, alert.c.alert_id, alert.c.person_id, persons, ("reason", "comment")),
         (directive, directive.c.directive_id, directive.c.directive_id, directives, ("evidence", "reason")),
         (
             directive_event,

@@ -4,9 +4,11 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     PrimaryKeyConstraint,
     String,
     Table,
@@ -229,9 +231,60 @@ alert = Table(
     Column("reason", String(500)),
     Column("state", String(12), nullable=False),
     Column("raised_at", UtcDateTime, nullable=False),
+    Column("signals", Json),  # all that agree, the worst first; none: the code alone
+    Column("event_id", Id),  # the audit row of the view that raised it
+    Column("viewed_at", UtcDateTime),
+    Column(
+        "explained_by", Id
+    ),  # a relationship that accounts for the view; the alert is closed, and was nobody's to review
+    Column("outcome", String(20)),  # of its review
+    Column("comment", String(500)),
+    Column("reviewed_at", UtcDateTime),
+    Column("reviewed_by", String(128)),
     CheckConstraint("state in ('open', 'closed')", name="state_is_known"),
     Index("ix_alert_queue", "organisation", "state", "rank", "alert_id"),
     Index("ix_alert_person_id", "person_id"),
+)
+
+# An employer's staff file: one for each organisation, replaced and withdrawn whole.
+staff_file = Table(
+    "staff_file",
+    metadata,
+    Column("file_id", Id, primary_key=True, autoincrement=False),
+    Column("organisation", String(20), nullable=False),
+    Column("legal_basis", String(200), nullable=False),
+    Column("compares", Json, nullable=False),
+    Column("members", Integer, nullable=False),
+    Column("review_on", Date, nullable=False),
+    Column("stands_since", UtcDateTime, nullable=False),
+    Column("loaded_at", UtcDateTime, nullable=False),
+    Column("loaded_by", String(128), nullable=False),
+    UniqueConstraint("organisation"),
+)
+
+# Its staff, as keyed digests: nothing of them can be read, only known again.
+staff_member = Table(
+    "staff_member",
+    metadata,
+    Column("file_id", Id, ForeignKey("staff_file.file_id"), nullable=False, autoincrement=False),
+    Column("user_mark", LargeBinary, nullable=False),
+    Column("number_mark", LargeBinary),
+    Column("surname_mark", LargeBinary),
+    Column("person_mark", LargeBinary),
+    Column("address_mark", LargeBinary),
+    PrimaryKeyConstraint("file_id", "user_mark"),
+    Index("ix_staff_member_number", "file_id", "number_mark"),
+    Index("ix_staff_member_person", "file_id", "person_mark"),
+)
+
+# How far the sealed log was looked through for alerts.
+alert_mark = Table(
+    "alert_mark",
+    metadata,
+    Column("mark", Integer, primary_key=True, autoincrement=False),
+    Column("leaf_index", Id, nullable=False),
+    Column("looked_until", UtcDateTime),
+    CheckConstraint("mark = 1", name="one_mark"),
 )
 
 # Views by month, counted once from the sealed audit log, or brought in a file from whatever counted before.

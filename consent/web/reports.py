@@ -1,4 +1,4 @@
-"""Reports and alerts over HTTP, for privacy officers; usage, for boards."""
+"""Reports over HTTP, for privacy officers; usage, for boards."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ import flask
 from flask_smorest import Blueprint
 
 from consent.service.context import Consent
-from consent.service.report import access_report, list_alerts
+from consent.service.report import access_report
 from consent.service.usage import read_usage
 from consent.service.usage_told import csv_of, picture_of, shares_of
-from consent.web.schemas import AlertPage, Loaded, ReportQuery, ReportSchema, UsageQuery, UsageSchema
+from consent.web.schemas import Loaded, ReportQuery, ReportSchema, UsageQuery, UsageSchema
 from foundation.ids import parse_id
-from foundation.web import PageQuery, current_principal, make_blueprint, make_page, read_cursor, requires
+from foundation.web import current_principal, make_blueprint, requires
 
 
 def make(consent: Consent) -> Blueprint:
-    room = make_blueprint("reports", description="Who saw what, and what should be looked at")
+    room = make_blueprint("reports", description="Who saw what, and how much")
 
     @room.get("/persons/<person_id>/access-report")
     @requires("reports:read")
@@ -26,17 +26,6 @@ def make(consent: Consent) -> Blueprint:
         is audited too."""
         number = parse_id(person_id, "person_id")
         return access_report(consent, number, current_principal(), since=query["since"], until=query["until"])
-
-    @room.get("/alerts")
-    @requires("alerts:read")
-    @room.arguments(PageQuery, location="query")
-    @room.response(200, AlertPage)
-    def alerts(query: Loaded) -> Any:
-        """Return the alerts of the officer's organisations."""
-        place = read_cursor(query["cursor"], int)
-        after, limit = place[0] if place else 0, query["limit"]
-        rows = list_alerts(consent, current_principal(), after=after, limit=limit + 1)
-        return make_page(rows, limit, lambda alert: [alert.alert_id])
 
     @room.route("/usage", methods=["GET"])
     @room.arguments(UsageQuery, location="query")

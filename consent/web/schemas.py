@@ -8,9 +8,11 @@ from marshmallow.utils import get_value
 
 from consent.facts import codes
 from consent.facts.usage import MINUTES_A_VIEW
+from consent.service.alerts import OUTCOMES
 from consent.service.directive_file import KINDS as BULK_KINDS
+from consent.store.alerts import STATES
 from foundation.ids import format_id
-from foundation.web import Closed, IdText, Instant, OdsCode, Schema, Text, page_schema
+from foundation.web import Closed, IdText, Instant, OdsCode, PageQuery, Schema, Text, page_schema
 from mpi.web.schemas import DemographicsSchema
 
 Loaded = dict[str, Any]
@@ -447,23 +449,97 @@ class ReportSchema(Schema):
     accesses = fields.List(fields.Nested(AccessSchema))
 
 
+class AlertQuery(PageQuery):
+    state = Closed(
+        STATES,
+        load_default="open",
+        metadata={"description": "`explained`: closed because care accounts for the look."},
+    )
+
+
 class AlertSchema(Schema):
     alert_id = IdText()
-    code = fields.String()
+    code = fields.String(metadata={"description": "What raised it."})
+    signals = fields.List(fields.String(), metadata={"description": "All that agree, the worst first."})
     alert_type = fields.Integer(allow_none=True)
     alert_reason = fields.Integer(allow_none=True)
-    rank = fields.Integer()
+    rank = fields.Integer(metadata={"description": "0 is the worst."})
     person_id = IdText()
     organisation = fields.String()
     user_id = fields.String()
     decision_id = IdText(allow_none=True)
     grant_id = IdText(allow_none=True)
+    event_id = IdText(allow_none=True, metadata={"description": "The audit row of the view."})
     reason = fields.String(allow_none=True)
     state = fields.String()
     raised_at = Instant()
+    viewed_at = Instant(allow_none=True)
+    explained_by = IdText(
+        allow_none=True, metadata={"description": "The relationship that accounts for the look."}
+    )
+    outcome = fields.String(allow_none=True)
+    comment = fields.String(allow_none=True)
+    reviewed_at = Instant(allow_none=True)
+    reviewed_by = fields.String(allow_none=True)
 
 
-AlertPage = page_schema(AlertSchema)
+class CoverageSchema(Schema):
+    organisation = fields.String()
+    not_evaluated = fields.List(fields.String())
+    has_staff_file = fields.Boolean()
+
+
+class AlertPage(Schema):
+    items = fields.List(fields.Nested(AlertSchema), required=True)
+    next = fields.String(allow_none=True)
+    not_evaluated = fields.List(
+        fields.Nested(CoverageSchema),
+        required=True,
+        metadata={
+            "description": "Organisations and signals that nobody looked for, so that none is not taken for nothing."
+        },
+    )
+
+
+class ReviewSchema(Schema):
+    outcome = Closed(OUTCOMES, required=True)
+    comment = Text(500, required=True)
+
+
+class AlertRateSchema(Schema):
+    signal = fields.String()
+    alerts = fields.Integer()
+    open = fields.Integer()
+    explained = fields.Integer()
+    legitimate = fields.Integer()
+    confirmed = fields.Integer()
+    undecided = fields.Integer()
+    hit_per_mille = fields.Integer(
+        allow_none=True,
+        metadata={"description": "Confirmed of those decided either way; null while none was."},
+    )
+
+
+class AlertFiguresSchema(Schema):
+    rates = fields.List(fields.Nested(AlertRateSchema))
+    not_evaluated = fields.List(fields.Nested(CoverageSchema))
+    looked_until = Instant(allow_none=True)
+
+
+class StaffFileSchema(Schema):
+    organisation = fields.String()
+    legal_basis = fields.String()
+    compares = fields.List(fields.String())
+    members = fields.Integer()
+    review_on = fields.Date()
+    is_overdue = fields.Boolean(metadata={"description": "Its day of review has passed."})
+    stands_since = Instant()
+    loaded_at = Instant()
+    loaded_by = fields.String()
+
+
+class StaffFilesSchema(Schema):
+    staff_files = fields.List(fields.Nested(StaffFileSchema), required=True)
 
 
 class UsageQuery(Schema):

@@ -13,11 +13,12 @@ import consent.service.trail as trail
 from consent.facts import Cell, Scope
 from consent.rules import Outcome
 from consent.rules.explain import staff_view
+from consent.service.alerts import list_alerts
 from consent.service.directives import NewDirective, record_directive
 from consent.service.emergency import open_emergency_access
 from consent.service.order import decide_under_lock
 from consent.service.release import Item, inspect_release
-from consent.service.report import access_report, list_alerts
+from consent.service.report import access_report
 from consent.store.organisations import read_organisations
 from consent.web.decisions import decision_body
 from foundation.audit import audit_event, events_about

@@ -9,6 +9,7 @@ import consent.service.directives as directives
 import mpi.service.persons as persons
 from consent.facts import Scope
 from consent.rules import Outcome
+from consent.service.alerts import list_alerts
 from consent.service.directives import (
     NewDirective,
     decide_directive,
@@ -17,7 +18,6 @@ from consent.service.directives import (
     withdraw_directive,
 )
 from consent.service.emergency import open_emergency_access
-from consent.service.report import list_alerts
 from foundation.clock import FixedClock
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from foundation.principal import Principal

@@ -13,9 +13,9 @@ import consent.service.directives as directives
 import consent.service.emergency as emergency
 import mpi.service.link as link
 from consent.rules import Outcome
+from consent.service.alerts import list_alerts
 from consent.service.emergency import open_emergency_access
 from consent.service.release import Item
-from consent.service.report import list_alerts
 from foundation.audit import events_about
 from foundation.errors import Invalid, ServiceError
 from tests.service.consent_world import APP, MEDICATION, World, a_possible_duplicate, a_world, join

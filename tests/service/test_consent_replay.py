@@ -7,13 +7,14 @@ from sqlalchemy import select
 
 from consent.facts import Scope
 from consent.service.agreements import record_agreement
+from consent.service.alerts import list_alerts
 from consent.service.directives import withdraw_directive
 from consent.service.emergency import open_emergency_access
 from consent.service.opt_out import record_opt_out_evidence
 from consent.service.relationships import end_relationship
 from consent.service.release import inspect_release
 from consent.service.replay import explain_event, recompute
-from consent.service.report import access_report, list_alerts
+from consent.service.report import access_report
 from foundation.audit import audit_event, events_about
 from foundation.errors import NotFound
 from tests.service.consent_world import (

@@ -194,6 +194,39 @@ def test_the_officer_reads_report_and_alerts_over_http(world, ambulance, provide
     assert "emergency-opened" in {one["kind"] for one in report["accesses"]}
 
 
+def test_alerts_are_listed_worst_first_reviewed_and_counted_over_http(world, ambulance, provider):
+    world.object()
+    for words in ("Found unconscious at home", "Still unconscious, on the way"):
+        body = question(world, reason_code="emergency-care", reason=words)
+        assert ambulance.post("/api/v1/emergency-access", body).json["grant"] is not None
+
+    page = ambulance.get("/api/v1/alerts?limit=1").json
+    rest = ambulance.get(f"/api/v1/alerts?limit=1&cursor={page['next']}").json
+    (first,), (second,) = page["items"], rest["items"]
+
+    assert [one["code"] for one in (first, second)] == ["emergency-renewed", "emergency-opened"]
+    assert rest["next"] is None
+    assert {
+        "organisation": AMBULANCE,
+        "not_evaluated": ["own-record", "same-address", "colleague", "same-surname"],
+        "has_staff_file": False,
+    } in page["not_evaluated"]
+    path = f"/api/v1/alerts/{first['alert_id']}/review"
+    review = {"outcome": "legitimate", "comment": "Brought in at four"}
+    assert provider.post(path, review).status_code in (403, 404), "another organisation's"
+    assert ambulance.post(path, review | {"outcome": "fine"}).status_code == 422
+    assert ambulance.post(path, review).json["outcome"] == "legitimate"
+    assert ambulance.post(path, review).json["code"] == "alert-reviewed"
+    assert [one["code"] for one in ambulance.get("/api/v1/alerts").json["items"]] == ["emergency-opened"]
+    assert len(ambulance.get("/api/v1/alerts?state=all").json["items"]) == 2
+    figures = ambulance.get("/api/v1/alert-figures").json
+    assert [(one["signal"], one["open"], one["hit_per_mille"]) for one in figures["rates"]] == [
+        ("emergency-renewed", 0, 0),
+        ("emergency-opened", 1, None),
+    ]
+    assert ambulance.get("/api/v1/staff-files").json == {"staff_files": []}
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

@@ -1,0 +1,194 @@
+"""Alerts as privacy officers work them: listed worst first, reviewed with an outcome, and counted, so that each signal's worth is known."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from consent.facts.staff import not_evaluated
+from consent.rules.watch import in_order
+from consent.service import trail
+from consent.service.context import Consent
+from consent.service.order import taken_again
+from consent.service.staff import theirs
+from consent.store import alerts as store
+from consent.store import staff as staff_store
+from consent.store import usage as usage_store
+from consent.store.alerts import Alert
+from foundation.errors import Conflict, Forbidden, Invalid, NotFound
+from foundation.ids import format_id
+from foundation.principal import Principal
+
+OUTCOMES = ("legitimate", "confirmed", "not-enough-to-say")
+"""What a review can come to: the look was right; it was wrong, and is dealt with elsewhere; nobody can say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Signals that were not evaluated for an organisation: it has no staff file, or one that does not compare what they need."""
+
+    organisation: str
+    not_evaluated: tuple[str, ...]
+    has_staff_file: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What came of a signal. ``hit_per_mille``: confirmed of those that were decided either way; None while none was."""
+
+    signal: str
+    alerts: int
+    open: int
+    explained: int
+    legitimate: int
+    confirmed: int
+    undecided: int
+
+    @property
+    def hit_per_mille(self) -> int | None:
+        decided = self.confirmed + self.legitimate
+        return round(self.confirmed * 1000 / decided) if decided else None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How alerts stand. An alert counts with each of its signals. ``looked_until``: how far the log was looked through."""
+
+    rates: tuple[Rate, ...]
+    coverage: tuple[Coverage, ...]
+    looked_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    outcome: str
+    comment: str
+
+
+def list_alerts(
+    consent: Consent,
+    by: Principal,
+    *,
+    state: str = "open",
+    after: tuple[int, int] | None = None,
+    limit: int = 100,
+) -> Sequence[Alert]:
+    """Return the alerts of the officer's organisations, the worst first and among equals the oldest; the reading is audited.
+
+    Args:
+        state: ``open``; ``explained``, closed because care accounts for the look; ``reviewed``; ``all``.
+        after: rank and id of the last one of the page before.
+    """
+
+    def take(tx: Connection) -> Sequence[Alert]:
+        found = store.list_alerts(tx, theirs(by), state=state, after=after, limit=limit)
+        trail.append(
+            tx, "alerts-read", by, consent.clock.now(), detail={"alerts": len(found), "state": state}
+        )
+        return found
+
+    return taken_again(consent, take)
+
+
+def coverage_of(consent: Consent, by: Principal) -> tuple[Coverage, ...]:
+    """Say for which of the officer's organisations signals were not evaluated, so that no alert is not taken for nothing to see.
+
+    Of someone who sees all organisations those are told that have a staff file or an alert, or viewed anything.
+    """
+    with consent.db.read() as tx:
+        return _coverage(tx, by)
+
+
+def _coverage(tx: Connection, by: Principal) -> tuple[Coverage, ...]:
+    own = theirs(by)
+    files = {one.organisation: one for one in staff_store.read_files(tx, own)}
+    if own is None:
+        viewed = {one.organisation for one in usage_store.read_views(tx, origin="log")}
+        own = {*files, *viewed, *store.organisations_of_alerts(tx)}
+    told = [
+        Coverage(
+            code, not_evaluated(frozenset(files[code].compares) if code in files else None), code in files
+        )
+        for code in sorted(own)
+    ]
+    return tuple(one for one in told if one.not_evaluated)
+
+
+def review_alert(consent: Consent, alert_id: int, review: Review, by: Principal) -> Alert:
+    """Close an alert with an outcome and a reason in the officer's words. One that care explained can be reviewed too.
+
+    Raises:
+        NotFound: ``alert-unknown``, also for another organisation's. Forbidden: ``alert-about-yourself``.
+        Conflict: ``alert-reviewed``. Invalid: ``outcome-unknown``, ``comment-missing``.
+    """
+    if review.outcome not in OUTCOMES:
+        raise Invalid("outcome-unknown", field="outcome")
+    comment = review.comment.strip()
+    if not comment or len(comment) > 500:
+        raise Invalid("comment-missing", field="comment")
+
+    def take(tx: Connection) -> Alert:
+        found = store.find_alert(tx, alert_id, holds=True)
+        own = theirs(by)
+        if found is None or (own is not None and found.organisation not in own):
+            raise NotFound("alert-unknown")
+        if found.user_id == by.id:
+            raise Forbidden("alert-about-yourself")
+        if found.outcome is not None:
+            raise Conflict("alert-reviewed", ids={"alert": format_id(alert_id)})
+        now = consent.clock.now()
+        store.change_alert(
+            tx,
+            alert_id,
+            state="closed",
+            outcome=review.outcome,
+            comment=comment,
+            reviewed_at=now,
+            reviewed_by=by.id,
+        )
+        trail.append(
+            tx,
+            "alert-reviewed",
+            by,
+            now,
+            person_id=found.person_id,
+            detail={
+                "alert_id": format_id(alert_id),
+                "outcome": review.outcome,
+                "signals": list(found.signals),
+            },
+        )
+        reviewed = store.find_alert(tx, alert_id)
+        assert reviewed is not None
+        return reviewed
+
+    return taken_again(consent, take)
+
+
+def alert_figures(consent: Consent, by: Principal) -> Figures:
+    """Count the alerts of the officer's organisations by signal, and say how often each was right; the reading is audited."""
+
+    def take(tx: Connection) -> Figures:
+        counts: dict[str, Counter[str]] = {}
+        for tally in store.count_alerts(tx, theirs(by)):
+            word = tally.outcome or ("explained" if tally.is_explained else tally.state)
+            for signal in tally.signals:
+                counts.setdefault(signal, Counter())[word] += tally.alerts
+        rates = tuple(
+            Rate(
+                signal,
+                alerts=counts[signal].total(),
+                open=counts[signal]["open"],
+                explained=counts[signal]["explained"],
+                legitimate=counts[signal]["legitimate"],
+                confirmed=counts[signal]["confirmed"],
+                undecided=counts[signal]["not-enough-to-say"],
+            )
+            for signal in in_order(counts.keys())
+        )
+        trail.append(tx, "alert-figures-read", by, consent.clock.now(), detail={"signals": len(rates)})
+        return Figures(rates, _coverage(tx, by), store.read_looked_until(tx))
+
+    return taken_again(consent, take)

@@ -1,0 +1,558 @@
+"""Alerts from staff files on both engines: raised once from the sealed log, explained by care, reviewed, and withdrawn whole."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select
+
+from app import Composition, consent_command, seal_audit, watch
+from consent.facts.staff import COMPARED
+from consent.service import watch as watching
+from consent.service.alerts import Review, alert_figures, coverage_of, list_alerts, review_alert
+from consent.service.asking import User
+from consent.service.directives import list_directives, withdraw_directive
+from consent.service.emergency import open_emergency_access
+from consent.service.relationships import NewRelationship, end_relationship, record_relationship
+from consent.service.staff import list_staff_files, load_staff, marks_of, withdraw_staff
+from consent.service.watch import explain_open, watch_views
+from consent.store.alerts import Alert
+from consent.store.tables import alert, staff_file, staff_member
+from foundation.audit import audit_event
+from foundation.clock import FixedClock
+from foundation.database import Database
+from foundation.errors import Conflict, Forbidden, Invalid, NotFound
+from foundation.principal import Principal
+from foundation.settings import Settings
+from tests.service.audit_world import wait_until_settled
+from tests.service.consent_world import (
+    AMBULANCE,
+    APP,
+    FEED,
+    PARAMEDIC,
+    PRACTICE_CLERK,
+    SLAM,
+    UCLH,
+    World,
+    a_record,
+    a_world,
+)
+from tests.web.every_row import every_row
+
+HEAD = "user_id,surname,birth_date,address_line,postcode,nhs_number\n"
+STAFF = {
+    "herself": "Applewhite,1984-03-07,Flat 9,N1 9GU,9990000018",
+    "sister": "Applewhite,1986-01-02,9 Elm Walk,LS1 4AP,9990000026",
+    "flatmate": "Thistlewood,1985-05-05,14 Larkspur Rd,se58az,9990000034",
+    "stranger": "Quillfeather,1970-07-07,1 Far Lane,N1 9GU,9990000042",
+}
+OFFICER = Principal("person", "officer-1", AMBULANCE, frozenset(), role="R0001", assurance=2)
+
+
+@pytest.fixture
+def world(db: Database, clock: FixedClock) -> World:
+    """She was the ambulance's a month ago; what lets its staff see her now is a team's list, which accounts for no look."""
+    made = a_world(db, clock)
+    end_relationship(made.consent, made.she, "incident", AMBULANCE, clock.now(), FEED)
+    clock.advance(timedelta(days=30))
+    made.is_caring(kind="team")
+    return made
+
+
+@pytest.fixture
+def composition(world: World) -> Composition:
+    return Composition(Settings.from_environment({}), database=world.db, clock=world.clock)
+
+
+def load(
+    world: World,
+    folder: Path,
+    staff: Iterable[str] = tuple(STAFF),
+    *,
+    text: str | None = None,
+    compares: Iterable[str] = COMPARED,
+    organisation: str = AMBULANCE,
+):
+    path = folder / "staff.csv"
+    path.write_text(text or HEAD + "".join(f"{name},{STAFF[name]}\n" for name in staff))
+    return load_staff(
+        world.consent,
+        path,
+        FEED,
+        organisation=organisation,
+        legal_basis="Article 6(1)(e), staff privacy notice 4",
+        compares=tuple(compares),
+        review_on=date(2027, 11, 1),
+    )
+
+
+def view(world: World, user: str, organisation: str = AMBULANCE, role: str = PARAMEDIC, **changes) -> None:
+    issued = world.release(user=User(user, role, organisation, assurance=2), **changes)
+    assert world.redeem(issued.ticket).answer["released"]
+
+
+def looked(world: World, composition: Composition, at_once: int = 2_000) -> None:
+    wait_until_settled(world.db)
+    seal_audit(composition)
+    while watch_views(composition.consent, at_once):
+        pass
+
+
+def told(world: World, state: str = "open", by: Principal = OFFICER) -> dict[str, list[str]]:
+    """Signals of alerts by user, but for what deciding raised."""
+    return {
+        f"{one.user_id} {one.organisation}": list(one.signals)
+        for one in list_alerts(world.consent, by, state=state)
+    }
+
+
+def one_alert(world: World, user: str, state: str = "open") -> Alert:
+    (found,) = [one for one in list_alerts(world.consent, OFFICER, state=state) if one.user_id == user]
+    return found
+
+
+def cares(world: World, by: Principal = FEED, kind: str = "attendance", **changes) -> None:
+    made = NewRelationship(world.she, kind, AMBULANCE)
+    record_relationship(world.consent, replace(made, **changes), by)
+
+
+# -- what is found ----------------------------------------------------------------------------------------------------
+
+
+def test_looks_are_compared_with_the_employers_staff(world, composition, tmp_path):
+    load(world, tmp_path)
+    for user in (*STAFF, "not-in-the-file"):
+        view(world, user)
+    looked(world, composition)
+
+    # She is in the file herself, so she is everybody's colleague.
+    assert told(world) == {
+        f"herself {AMBULANCE}": ["own-record"],
+        f"sister {AMBULANCE}": ["colleague", "same-surname"],
+        f"flatmate {AMBULANCE}": ["same-address", "colleague"],
+        f"stranger {AMBULANCE}": ["colleague"],
+    }
+    ranks = [one.rank for one in list_alerts(world.consent, OFFICER)]
+    assert ranks == sorted(ranks)
+    assert told(world, by=replace(OFFICER, organisation=UCLH)) == {}, "another employer's"
+
+
+@pytest.mark.parametrize(
+    ("compares", "head", "expected"),
+    [
+        (("surname",), "user_id,surname", {"sister": ["same-surname"], "herself": ["same-surname"]}),
+        (("nhs_number",), "user_id,nhs_number", {"sister": ["colleague"], "herself": ["own-record"]}),
+        (("address",), "user_id,address_line,postcode", {"herself": [], "flatmate": ["same-address"]}),
+    ],
+)
+def test_only_what_the_basis_allows_is_compared(world, composition, tmp_path, compares, head, expected):
+    names = head.split(",")
+    rows = [
+        dict(zip(HEAD.strip().split(","), (name, *row.split(",")), strict=True))
+        for name, row in STAFF.items()
+    ]
+    text = head + "\n" + "".join(",".join(row[one] for one in names) + "\n" for row in rows)
+    load(world, tmp_path, text=text, compares=compares)
+    for user in expected:
+        view(world, user)
+    looked(world, composition)
+
+    assert told(world) == {f"{user} {AMBULANCE}": found for user, found in expected.items() if found}
+    (coverage,) = coverage_of(world.consent, OFFICER)
+    assert coverage.has_staff_file and coverage.not_evaluated
+
+
+def test_without_a_file_nothing_is_evaluated_and_that_is_said(world, composition, tmp_path):
+    load(world, tmp_path, organisation=UCLH)
+    view(world, "sister")
+    looked(world, composition)
+
+    assert told(world) == {}
+    (coverage,) = coverage_of(world.consent, OFFICER)
+    assert (coverage.organisation, coverage.has_staff_file) == (AMBULANCE, False)
+    assert coverage.not_evaluated == ("own-record", "same-address", "colleague", "same-surname")
+
+
+def test_what_was_seen_before_there_was_a_file_is_left_alone_and_a_newer_file_changes_nothing_of_that(
+    world, composition, tmp_path
+):
+    view(world, "sister")
+    world.clock.advance(timedelta(minutes=1))
+    load(world, tmp_path)
+    world.clock.advance(timedelta(minutes=1))
+    view(world, "flatmate")
+    world.clock.advance(timedelta(minutes=1))
+    load(world, tmp_path)
+    looked(world, composition)
+
+    assert told(world).keys() == {f"flatmate {AMBULANCE}"}
+
+
+def test_a_protected_address_is_compared_with_nobodys(world, composition, tmp_path):
+    load(world, tmp_path, ["flatmate"])
+    world.receive(a_record(SLAM, "protected", restricted=True))
+    view(world, "flatmate")
+    looked(world, composition)
+
+    assert told(world) == {}, "and nothing says that something was left out"
+
+
+def test_a_home_that_many_share_is_nobodys_address(world, composition, tmp_path, monkeypatch):
+    load(world, tmp_path, ["flatmate"])
+    view(world, "flatmate")
+    normalised = marks_of
+
+    def shared(form, *args, **kwargs):
+        places = tuple(one._replace(is_shared=True) for one in form.places)
+        return normalised(replace(form, places=places), *args, **kwargs)
+
+    monkeypatch.setattr(watching, "marks_of", shared)
+    looked(world, composition)
+
+    assert told(world) == {}
+
+
+# -- once each --------------------------------------------------------------------------------------------------------
+
+
+def test_a_matter_is_raised_once_however_the_log_is_cut_and_whatever_breaks_off(
+    world, composition, tmp_path, monkeypatch
+):
+    load(world, tmp_path)
+    for _ in range(2):
+        view(world, "sister")
+        looked(world, composition, at_once=1)
+    view(world, "flatmate")
+    wait_until_settled(world.db)
+    seal_audit(composition)
+    with monkeypatch.context() as broken:
+        broken.setattr(watching.store, "write_mark", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            watch_views(world.consent)
+    assert told(world).keys() == {f"sister {AMBULANCE}"}
+
+    looked(world, composition)
+    looked(world, composition)
+
+    assert told(world).keys() == {f"sister {AMBULANCE}", f"flatmate {AMBULANCE}"}
+    assert watch_views(world.consent) == 0
+
+
+def test_an_emergency_is_joined_and_not_doubled(world, composition, tmp_path):
+    load(world, tmp_path, ["sister"])
+    user = User("sister", PARAMEDIC, AMBULANCE, assurance=2)
+    world.object()
+    ask = world.question(purpose="BTG", reason_code="emergency-care", reason="Found unconscious", user=user)
+    assert open_emergency_access(world.consent, ask, APP).grant is not None
+    before = one_alert(world, "sister")
+    view(world, "sister", purpose="BTG")
+    looked(world, composition)
+
+    after = one_alert(world, "sister")
+
+    assert (before.code, before.signals) == ("emergency-opened", ("emergency-opened",))
+    assert (after.alert_id, after.code) == (before.alert_id, "emergency-opened")
+    assert (after.signals, after.rank) == (("emergency-opened", "same-surname"), before.rank - 1)
+
+
+# -- explained by care ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_explained"),
+    [
+        ({}, True),
+        ({"kind": "registration"}, False),  # stands whether anybody has come or not
+        ({"organisation": UCLH}, False),
+        ({"user_id": "somebody-else"}, False),
+        ({"by": replace(FEED, id="sister")}, False),  # who looks is no witness
+        ({"ends_at": timedelta(days=-8)}, False),
+        ({"ends_at": timedelta(days=-6)}, True),
+        ({"started_at": timedelta(days=2)}, False),
+    ],
+)
+@pytest.mark.parametrize("is_told_first", [True, False])
+def test_care_of_that_person_there_and_then_explains_a_look(
+    world, composition, tmp_path, changes, is_explained, is_told_first
+):
+    load(world, tmp_path, ["sister"])
+    now = world.clock.now()
+    made = {"started_at": now - timedelta(days=20)} | {
+        name: now + value if isinstance(value, timedelta) else value for name, value in changes.items()
+    }
+    if is_told_first:
+        cares(world, **made)
+    view(world, "sister")
+    looked(world, composition)
+    if not is_told_first:
+        cares(world, **made)
+
+    closed = explain_open(world.consent)
+
+    assert closed == (is_explained and not is_told_first)
+    state = "explained" if is_explained else "open"
+    found = {name: told(world, name) for name in ("open", "explained", "reviewed")}
+    assert {name for name, rows in found.items() if rows} == {state}
+    view(world, "sister")
+    looked(world, composition)
+    assert len(told(world, "all")) == len(list_alerts(world.consent, OFFICER, state="all")) == 1
+
+
+def test_nothing_explains_a_look_at_ones_own_record(world, composition, tmp_path):
+    load(world, tmp_path, ["herself"])
+    cares(world)
+    view(world, "herself")
+    looked(world, composition)
+    explain_open(world.consent)
+
+    assert told(world) == {f"herself {AMBULANCE}": ["own-record"]}
+
+
+def test_a_claim_is_explained_by_care_that_is_told_of_later(world):
+    end_relationship(world.consent, world.she, "team", AMBULANCE, world.clock.now(), FEED)
+    world.clock.advance(timedelta(minutes=1))
+    claimed = {"claimed_relationship": "referral", "reason_code": "patient-agreed", "reason": "She called"}
+    assert world.ask(**claimed).decision.outcome.is_permit
+    assert told(world) == {f"paramedic-1 {AMBULANCE}": ["self-claim"]}
+    assert explain_open(world.consent) == 0
+
+    cares(world)
+
+    assert explain_open(world.consent) == 1
+    assert told(world) == {}
+
+
+# -- reviews ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_review_closes_is_audited_and_is_counted(world, composition, tmp_path):
+    load(world, tmp_path)
+    for user in ("sister", "flatmate", "stranger"):
+        view(world, user)
+    looked(world, composition)
+    for user, outcome in (
+        ("sister", "confirmed"),
+        ("flatmate", "legitimate"),
+        ("stranger", "not-enough-to-say"),
+    ):
+        done = review_alert(
+            world.consent, one_alert(world, user).alert_id, Review(outcome, "Asked her manager"), OFFICER
+        )
+        assert (done.state, done.outcome, done.reviewed_by) == ("closed", outcome, "officer-1")
+
+    assert told(world) == {}
+    figures = alert_figures(world.consent, OFFICER)
+    rates = {one.signal: (one.alerts, one.confirmed, one.hit_per_mille) for one in figures.rates}
+    assert rates == {"same-address": (1, 0, 0), "colleague": (3, 1, 500), "same-surname": (1, 1, 1000)}
+    assert (figures.coverage, figures.looked_until) == ((), world.clock.now())
+    with world.db.read() as tx:
+        rows = tx.execute(select(audit_event).where(audit_event.c.kind == "alert-reviewed")).all()
+    assert [row.person_id for row in rows] == [world.she] * 3
+    assert "manager" not in repr(rows)
+
+
+def test_what_was_legitimate_is_not_asked_again_and_what_was_confirmed_raises_the_next(
+    world, composition, tmp_path
+):
+    load(world, tmp_path)
+    for user in ("sister", "flatmate"):
+        view(world, user)
+    looked(world, composition)
+    ranks = {one.user_id: one.rank for one in list_alerts(world.consent, OFFICER)}
+    review_alert(
+        world.consent, one_alert(world, "sister").alert_id, Review("legitimate", "Her team"), OFFICER
+    )
+    review_alert(
+        world.consent, one_alert(world, "flatmate").alert_id, Review("confirmed", "Curious"), OFFICER
+    )
+    world.clock.advance(timedelta(days=1))
+    for user in ("sister", "flatmate"):
+        view(world, user)
+    looked(world, composition)
+
+    assert one_alert(world, "flatmate").rank == ranks["flatmate"] - 1
+    assert told(world).keys() == {f"flatmate {AMBULANCE}"}
+    world.clock.advance(timedelta(days=90))
+    view(world, "sister")
+    looked(world, composition)
+    assert f"sister {AMBULANCE}" in told(world)
+
+
+def test_an_alert_is_reviewed_once_by_an_officer_of_that_organisation_who_is_not_its_subject(
+    world, composition, tmp_path
+):
+    load(world, tmp_path)
+    view(world, "sister")
+    looked(world, composition)
+    number, review = one_alert(world, "sister").alert_id, Review("confirmed", "Curious")
+
+    for by, review_of, fault, code in (
+        (replace(OFFICER, organisation=UCLH), review, NotFound, "alert-unknown"),
+        (replace(OFFICER, id="sister"), review, Forbidden, "alert-about-yourself"),
+        (OFFICER, Review("fine", "x"), Invalid, "outcome-unknown"),
+        (OFFICER, Review("confirmed", " "), Invalid, "comment-missing"),
+    ):
+        with pytest.raises(fault, match=code):
+            review_alert(world.consent, number, review_of, by)
+    review_alert(world.consent, number, review, OFFICER)
+    with pytest.raises(Conflict, match="alert-reviewed"):
+        review_alert(world.consent, number, review, OFFICER)
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_kept_as_digests_and_its_basis_with_it(world, tmp_path):
+    load(world, tmp_path)
+
+    (file,) = list_staff_files(world.consent, OFFICER)
+    assert (file.members, file.compares, file.loaded_by) == (4, COMPARED, FEED.id)
+    assert list_staff_files(world.consent, replace(OFFICER, organisation=UCLH)) == []
+    with world.db.read() as tx:
+        kept = tx.execute(select(staff_member)).all()
+        logged = tx.execute(select(audit_event).where(audit_event.c.kind == "staff-loaded")).all()
+    assert len(kept) == 4 and len(logged) == 1
+    text = repr((kept, logged)).lower()
+    assert [one for one in ("applewhite", "sister", "larkspur", "se5", "1984") if one in text] == []
+
+
+def test_two_employers_marks_of_one_person_have_nothing_in_common(world, tmp_path):
+    load(world, tmp_path)
+    load(world, tmp_path, organisation=UCLH)
+
+    with world.db.read() as tx:
+        rows = tx.execute(select(staff_member)).all()
+    marks = [mark for row in rows for mark in row[1:] if mark is not None]
+    assert len(marks) == 40
+    assert len(set(marks)) == 38, "two surnames are alike, each within its own file"
+
+
+def test_a_file_is_replaced_whole(world, composition, tmp_path):
+    load(world, tmp_path)
+    load(world, tmp_path, ["sister"])
+    view(world, "sister")
+    view(world, "stranger")
+    looked(world, composition)
+
+    assert told(world) == {f"sister {AMBULANCE}": ["same-surname"]}
+    with world.db.read() as tx:
+        assert len(tx.execute(select(staff_file)).all()) == len(tx.execute(select(staff_member)).all()) == 1
+
+
+def test_everything_that_came_of_a_file_goes_with_it(world, composition, tmp_path):
+    load(world, tmp_path)
+    load(world, tmp_path, organisation=UCLH)
+    world.object()
+    ask = world.question(purpose="BTG", reason_code="emergency-care", reason="Found unconscious")
+    sister = User("sister", PARAMEDIC, AMBULANCE, assurance=2)
+    assert open_emergency_access(world.consent, replace(ask, user=sister), APP).grant is not None
+    view(world, "sister", purpose="BTG")
+    before = one_alert(world, "sister")
+    flatmate = User("flatmate", PARAMEDIC, AMBULANCE, assurance=2)
+    withdrawn_objection(world)
+    issued = world.release(user=flatmate)
+    assert world.redeem(issued.ticket).answer["released"]
+    looked(world, composition)
+    review_alert(world.consent, one_alert(world, "flatmate").alert_id, Review("confirmed", "x"), OFFICER)
+    assert one_alert(world, "sister").rank < before.rank
+
+    done = withdraw_staff(world.consent, AMBULANCE, "The basis is disputed", FEED)
+
+    assert (done.removed, done.reduced) == (1, 1)
+    after = one_alert(world, "sister")
+    assert (after.signals, after.rank) == (before.signals, before.rank)
+    assert [one.signal for one in alert_figures(world.consent, OFFICER).rates] == ["emergency-opened"]
+    assert [one.organisation for one in list_staff_files(world.consent, FEED)] == [UCLH]
+    with pytest.raises(NotFound, match="staff-file-unknown"):
+        withdraw_staff(world.consent, AMBULANCE, "again", FEED)
+
+
+def withdrawn_objection(world: World) -> None:
+    (held,) = list_directives(world.consent, world.she, OFFICER)
+    withdraw_directive(world.consent, held.directive.row.directive_id, "her wish", PRACTICE_CLERK)
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "code"),
+    [
+        (",Smith,1990-01-01,1 Road,SE5 8AZ,9990000018", "user_id", "user-format"),
+        ("sister,Smith,1990-01-01,1 Road,SE5 8AZ,9990000018", "user_id", "user-repeated"),
+        ("x,Smith,1990-01,1 Road,SE5 8AZ,9990000018", "birth_date", "date-format"),
+        ("x,Smith,1990-02-31,1 Road,SE5 8AZ,9990000018", "birth_date", "date-impossible"),
+        ("x,Smith,1990-01-01,1 Road,SE5,9990000018", "postcode", "postcode-format"),
+        ("x,Smith,1990-01-01,1 Road,SE5 8AZ,9990000019", "nhs_number", "nhs-number-check"),
+        ("x,Smith,1990-01-01,1 Road,SE5 8AZ", None, "row-unreadable"),
+    ],
+)
+def test_one_wrong_row_keeps_the_file_out_and_is_told_without_its_value(
+    world, tmp_path, row: str, field: str | None, code: str
+):
+    load(world, tmp_path, ["stranger"])
+    before = every_row(world.db)
+
+    loaded = load(world, tmp_path, text=HEAD + f"sister,{STAFF['sister']}\n{row}\ny,,,,,\n")
+
+    assert loaded.file is None
+    assert [(one.row, one.field, one.code) for one in loaded.rejected] == [(3, field, code)]
+    assert every_row(world.db) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"text": HEAD.replace("\n", ",salary\n")}, "column-not-allowed"),
+        ({"compares": ("surname",)}, "column-not-allowed"),
+        ({"text": "user_id,surname\n"}, "column-missing"),
+        ({"compares": ("salary",)}, "compares-unknown"),
+        ({"compares": ()}, "compares-nothing"),
+        ({"organisation": "ZZZ99"}, "organisation-unknown"),
+    ],
+)
+def test_a_file_that_its_basis_does_not_cover_is_refused_whole(world, tmp_path, changes, code):
+    before = every_row(world.db)
+
+    with pytest.raises(Invalid, match=code):
+        load(world, tmp_path, **changes)
+
+    assert {name for name, rows in every_row(world.db).items() if rows != before[name]} == set()
+
+
+# -- as it is used ----------------------------------------------------------------------------------------------------
+
+
+def test_alerts_at_the_command_line_and_in_the_worker(world, composition, tmp_path):
+    run = lambda *words: CliRunner().invoke(consent_command, words, obj=composition)  # noqa: E731
+    path = tmp_path / "staff.csv"
+    path.write_text(HEAD + "".join(f"{name},{row}\n" for name, row in STAFF.items()))
+    words = ("--legal-basis", "Article 6(1)(e)", "--review-on", "2027-11-01", "--organisation", AMBULANCE)
+    compares = [word for one in COMPARED for word in ("--compare", one)]
+
+    assert run("staff", "load", str(path), *words, *compares).stdout == f"4 staff of {AMBULANCE}\n"
+    view(world, "flatmate")
+    wait_until_settled(world.db)
+    seal_audit(composition)
+    watch(composition)
+    (found,) = json.loads(run("alerts", "list", "--json").stdout)["alerts"]
+    reviewed = run("alerts", "review", found["alert_id"], "--outcome", "confirmed", "--comment", "Curious")
+
+    assert (found["signals"], found["rank"]) == (["same-address", "colleague"], 2)
+    assert reviewed.exit_code == 0
+    assert "No alerts." in run("alerts", "list").stdout
+    assert "1 confirmed" in run("alerts", "figures").stdout and "100.0 %" in run("alerts", "figures").stdout
+    assert "4 staff" in run("staff", "list").stdout
+    path.write_text("user_id,surname\nx y,Smith\n")
+    refused = run("staff", "load", str(path), *words, "--compare", "surname")
+    assert (refused.exit_code, refused.stdout) == (
+        3,
+        "row 2  rejected  user_id: user-format\nNothing was written.\n",
+    )
+    assert "1 alerts removed" in run("staff", "withdraw", AMBULANCE, "--reason", "ended").stdout
+    assert "No staff files" in run("staff", "list").stdout
+    with world.db.read() as tx:
+        assert tx.execute(select(alert)).all() == []
+    for words in (("alerts", "list"), ("alerts", "figures")):
+        assert f"{AMBULANCE}  not evaluated: own-record, " in run(*words).stdout
