@@ -52,6 +52,11 @@ BENCHMARKS = {
         ("--undone", "40", "--one-hand", "20", "--many-hands", "20", "--crashes", "4"),
         "random histories, undone, of one hand and of many, and with deaths, against one batch over their facts, on PostgreSQL",
     ),
+    "killed": Benchmark(
+        "killed.py",
+        ("--records", "1000", "--kills", "2", "--families", "2000"),
+        "a load over HTTP whose server is killed, and eight loaders at once, against one undisturbed load",
+    ),
     "deciding": Benchmark(
         "deciding.py",
         ("--records", "5000", "--people", "100", "--seconds", "5", "--redemptions", "50"),
