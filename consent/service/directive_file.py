@@ -16,7 +16,13 @@ from typing import Any
 
 from consent.facts import Scope
 from consent.service.context import Consent
-from consent.service.directives import FORM_SYSTEM, NewDirective, check_directive, record_directive
+from consent.service.directives import (
+    FORM_SYSTEM,
+    NewDirective,
+    check_directive,
+    foreseen_state,
+    record_directive,
+)
 from consent.store.directives import StandingDirective, read_reference
 from consent.store.erasure import ERASED
 from foundation.delimited import Rows, delimiter_of
@@ -151,8 +157,10 @@ def _recorded(consent: Consent, number: int, new: NewDirective, by: Principal) -
         return _known(consent, number, new, by) or RowOutcome(number, "rejected", code=fault.code)
     except (Invalid, NotFound, Forbidden) as fault:  # the world moved since it was checked
         return _rejected(number, fault)
-    state = {"binding": "binds", "waiting": "waits"}.get(receipt.state, receipt.state)
-    return RowOutcome(number, state, receipt.person_id)
+    return RowOutcome(number, _OF_RECEIPT.get(receipt.state, receipt.state), receipt.person_id)
+
+
+_OF_RECEIPT = {"binding": "binds", "waiting": "waits"}
 
 
 def _checked(
@@ -235,12 +243,12 @@ def _said(form: SourceRecord) -> Any:
 
 
 def _foreseen(consent: Consent, number: int, new: NewDirective, by: Principal) -> RowOutcome:
-    if new.standing == "refused":
-        return RowOutcome(number, "kept", new.person_id)
     if new.person_id is not None:
         with consent.db.read() as tx:
-            home = resolve_person(tx, new.person_id).person_id
-        return RowOutcome(number, "waits" if home is None else "binds", home)
+            state, home = foreseen_state(tx, consent, new, by)
+        return RowOutcome(number, _OF_RECEIPT.get(state, state), home)
+    if new.standing == "refused":
+        return RowOutcome(number, "kept")
     assert new.form is not None  # it was checked
     try:
         candidates = match_person(consent.mpi, new.form, by).candidates

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from consent.facts import Scope, codes
+from consent.rules.fold import lifts
 from consent.service import trail
 from consent.service.context import Consent
 from consent.service.order import Moved, bound_by, taken_again, write_under_locks
@@ -81,7 +82,11 @@ class NewDirective:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the patient takes home. ``state``: ``binding``; ``waiting`` until the index knows the person; ``kept`` for a refused one."""
+    """What the patient takes home.
+
+    ``state``: ``binding``; ``waiting`` until the index knows the person; ``kept`` for a refused one; ``lifted`` where the patient has
+    permitted the same since the objection's own time, so that it changes nothing now.
+    """
 
     directive_id: int
     state: str
@@ -130,7 +135,7 @@ def record_directive(consent: Consent, new: NewDirective, by: Principal) -> Rece
         return receipt
     if not home.is_current:
         return receipt
-    state = "kept" if new.standing == "refused" else "binding"
+    state = "binding" if receipt.state == "waiting" else receipt.state
     return replace(receipt, state=state, person_id=home.person_id, epoch=home.epoch)
 
 
@@ -217,7 +222,7 @@ def _record_for_person(
             if resolution.person_id is not None:
                 raise Moved
         record_id = _store_form(tx, consent, new, directive_id, by)
-        anchors = {*(resolution.record_ids or (asked_id,)), *((record_id,) if record_id else ())}
+        anchors = frozenset({*(resolution.record_ids or (asked_id,)), *((record_id,) if record_id else ())})
         theirs = read_directives_of(tx, anchors)
         _check_lifts(new, theirs)
         latest = max((directive.row.recorded_at for directive in theirs), default=None)
@@ -225,7 +230,7 @@ def _record_for_person(
         _insert(tx, row, anchors, new.reference)
         epochs = raise_epochs(tx, bound)
         audited = _leave(tx, consent, row, "recorded", epochs, by, resolution.person_id)
-        state = "kept" if new.standing == "refused" else "binding" if bound else "waiting"
+        state = _bearing(StandingDirective(row, (), anchors), theirs, is_somebodys=bool(bound))
         epoch = epochs.get(resolution.person_id or 0, 0)
         return Receipt(
             directive_id,
@@ -238,6 +243,34 @@ def _record_for_person(
         ), record_id
 
     return write_under_locks(consent, _with_hops(whom), act)
+
+
+def foreseen_state(
+    tx: Connection, consent: Consent, new: NewDirective, by: Principal
+) -> tuple[str, int | None]:
+    """Return in what state a directive about a known person would be if it were recorded now, and whose it would be."""
+    assert new.person_id is not None
+    home = resolve_person(tx, new.person_id)
+    theirs = read_directives_of(tx, home.record_ids or (new.person_id,))
+    row = _row(consent, new, 0, home.person_id or new.person_id, by)
+    state = _bearing(StandingDirective(row, (), frozenset()), theirs, is_somebodys=home.person_id is not None)
+    return state, home.person_id
+
+
+def _bearing(new: StandingDirective, theirs: Iterable[StandingDirective], *, is_somebodys: bool) -> str:
+    """Return the state of a directive that is new, beside the others of its person."""
+    if new.row.standing == "refused":
+        return "kept"
+    fact = new.as_fact()
+    if fact.kind == "objection" and any(
+        one.kind == "permission"
+        and one.scope == fact.scope
+        and one.is_in_force(fact.recorded_at)
+        and lifts(one, fact)
+        for one in (directive.as_fact() for directive in theirs)
+    ):
+        return "lifted"
+    return "binding" if is_somebodys else "waiting"
 
 
 def _record_from_form(

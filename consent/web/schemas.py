@@ -276,7 +276,7 @@ class DirectiveBulkSchema(Schema):
 
 class DirectiveBulkRowOutcomeSchema(Schema):
     row = fields.Integer()
-    state = Closed(("binds", "waits", "kept", "known", "may-bind", "rejected"))
+    state = Closed(("binds", "waits", "kept", "lifted", "known", "may-bind", "rejected"))
     person_id = IdText(allow_none=True)
     field = fields.String(allow_none=True)
     code = fields.String(allow_none=True)

@@ -79,6 +79,18 @@ def test_an_objection_binds_the_next_decision_and_its_receipt_states_the_epoch(w
     assert (answer.decision.outcome, answer.decision.epoch) == (DENIED, receipt.epoch)
 
 
+def test_the_receipt_of_an_objection_of_before_a_permission_says_that_it_is_lifted(world):
+    now = world.consent.clock.now()
+    made = NewDirective("permission", Scope("everything"), PRACTICE, person_id=world.she)
+    record_directive(world.consent, made, PRACTICE_CLERK)
+
+    late = world.object(effective_at=now - timedelta(days=3))
+    of_another_scope = world.object(scope=Scope("category", "letters"), effective_at=now - timedelta(days=3))
+
+    assert (late.state, of_another_scope.state) == ("lifted", "binding")
+    assert outcome(world) is FILTERED
+
+
 def test_a_withdrawn_objection_no_longer_binds_and_stays_on_record(world):
     receipt = world.object()
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,16 @@ from click.testing import CliRunner, Result
 from sqlalchemy import func, select
 
 from app import Composition, consent_command
+from consent.facts import Scope
 from consent.service import directives as directive_service
 from consent.service.directive_file import load_directives, read_directive_rows
+from consent.service.directives import NewDirective, record_directive
 from consent.store.tables import directive, directive_reference
 from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.errors import Invalid, Unavailable
 from foundation.settings import Settings
-from tests.service.consent_world import FEED, PRACTICE, UCLH, World, a_record, a_world
+from tests.service.consent_world import FEED, PRACTICE, PRACTICE_CLERK, UCLH, World, a_record, a_world
 
 HEADER = "reference,received_by,kind,scope,scope_code,emergency,person_id,given,family,birth_date,nhs_number"
 
@@ -77,6 +80,23 @@ def test_what_was_foreseen_happens(world: World, run) -> None:
     assert foreseen[0]["state"] == "binds"
     assert kept(world) == 3
     assert not world.ask().decision.outcome.is_permit
+
+
+def test_a_late_objection_that_a_permission_has_lifted_is_foreseen_and_told_as_that(
+    world: World, run
+) -> None:
+    now = world.consent.clock.now()
+    made = NewDirective("permission", Scope("everything"), PRACTICE, person_id=world.she)
+    record_directive(world.consent, made, PRACTICE_CLERK)
+    late = f"{hers(world)},{(now - timedelta(days=3)).isoformat()}"
+    header = f"{HEADER},effective_at"
+
+    foreseen = json.loads(run([late], "--dry-run", "--json", header=header).stdout)
+    told = json.loads(run([late], "--json", header=header).stdout)
+
+    assert [one["state"] for one in foreseen["rows"]] == ["lifted"]
+    assert told["counts"] == {"lifted": 1}
+    assert world.ask().decision.outcome.is_permit
 
 
 def test_the_same_file_again_changes_nothing(world: World, run) -> None:
