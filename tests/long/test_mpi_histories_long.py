@@ -27,7 +27,7 @@ from tests.service.test_mpi_histories import (
 empty = histories.empty
 
 
-@pytest.mark.parametrize(("machine", "count"), [(OneHand, 20), (ManyHands, 15)])
+@pytest.mark.parametrize(("machine", "count"), [(OneHand, 10), (ManyHands, 8)])
 def test_a_random_history_ends_in_the_persons_edges_and_questions_of_one_batch(
     machine: type[OneHand], count: int, empty: Callable[[], Database], clock: FixedClock, tmp_path: Path
 ) -> None:
@@ -38,19 +38,19 @@ def test_a_random_history_ends_in_the_persons_edges_and_questions_of_one_batch(
     assert tally["Undo undone"] > 0 and tally["UseModel activated"] > 0 and tally["Erase erased"] > 0
 
 
-@pytest.mark.parametrize("seed", [11, 12])
+@pytest.mark.parametrize("seed", [11])
 def test_merges_and_splits_that_are_taken_back_leave_everything_as_it_stood_to_the_row(
     db: Database, clock: FixedClock, tmp_path: Path, seed: int
 ) -> None:
     hand = an_index_of_questions(db, clock, tmp_path, seed=seed)
 
-    expect_that_undone_histories_leave_no_trace(hand, Random(seed), 30)
+    expect_that_undone_histories_leave_no_trace(hand, Random(seed), 20)
 
     done = Counter(what.split()[-1] for what in hand.done.elements())
-    assert done["undone"] > 60
+    assert done["undone"] > 40
 
 
-@pytest.mark.parametrize("seed", range(21, 27))
+@pytest.mark.parametrize("seed", range(21, 24))
 def test_workers_that_are_killed_at_a_random_statement_leave_nothing_undone_or_done_twice(
     db: Database, clock: FixedClock, tmp_path: Path, seed: int
 ) -> None:
