@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Protocol
 
 import click
 
+from consent import conformance
 from consent.facts import OptOutState, Scope
 from consent.facts.opt_out_file import NATIONAL_MAILBOX, WORKFLOW
 from consent.facts.staff import COMPARED
@@ -46,7 +47,7 @@ from consent.service.usage import count_usage, load_usage, read_usage
 from consent.service.usage_told import change_of, csv_of, lines_of, page_of, picture_of, shares_of
 from consent.service.watch import explain_open, watch_views
 from consent.store.alerts import STATES
-from foundation.errors import Invalid, ServiceError
+from foundation.errors import Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
 from foundation.sealing.checkpoint import read_checkpoint
@@ -886,6 +887,76 @@ def export_audit(composition: Composition, path: Path | None, after: int, checkp
         with click.open_file(str(path) if path else "-", "w", encoding="utf-8") as file:
             for line in chain.from_iterable(parts):
                 file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+# Conformance ---------------------------------------------------------------------------------------------------------
+
+
+@cli.command("conformance")
+@click.argument("url", required=False)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With whose accounts: see docs/consent/conformance.md.",
+)
+@click.option("--only", multiple=True, help="Cases whose names begin so; may be given again.")
+@as_json
+def ask_the_hard_cases(
+    url: str | None, config_file: Path | None, only: tuple[str, ...], is_json: bool
+) -> None:
+    """Ask the hard cases of the service at URL, over its public interface, and say which it answers otherwise; without URL, list them.
+
+    For an index of tests: the people of the cases are made up and stay. Exit status 1 when a case fails, 3 when none fails but some were
+    not run.
+    """
+    pack = conformance.read_pack()
+    if url is None:
+        _list_cases(pack, is_json)
+        return
+    if config_file is None:
+        raise click.UsageError("--config is needed.")
+
+    def told(result: conformance.CaseResult) -> None:
+        if not is_json:
+            click.echo("\n".join(_told_case(result)))
+
+    try:
+        config = conformance.read_config(config_file)
+        report = conformance.run_pack(pack, config, url, only=only, told=told)
+    except conformance.ConfigFault as fault:
+        _fail(Invalid("config-invalid", detail=str(fault)), is_json)
+    except conformance.NoAnswer as fault:
+        _fail(Unavailable("no-service", detail=f"{url}: {fault}"), is_json)
+    counts = {state: report.count(state) for state in ("passed", "failed", "not run")}
+    left = ", ".join(f"{what}: {count}" for what, count in report.left_behind.items()) or "nothing"
+    line = (
+        f"\n{len(report.results)} cases: "
+        + ", ".join(f"{count} {state}" for state, count in counts.items())
+        + f"\nLeft behind under the run {report.run}: {left}."
+    )
+    _say(is_json, asdict(report) | {"counts": counts}, line)
+    if counts["failed"] or not report.results:
+        sys.exit(FAILED)
+    if counts["not run"]:
+        sys.exit(WITH_REJECTS)
+
+
+def _told_case(result: conformance.CaseResult) -> list[str]:
+    needs = f": needs {result.needs}" if result.needs else ""
+    lines = [f"{result.state:8}  {result.case:36}  {result.title}{needs}"]
+    return lines + [f"          {problem}" for problem in result.problems]
+
+
+def _list_cases(pack: conformance.Pack, is_json: bool) -> None:
+    rows = [
+        {"case": one.name, "hard_case": one.hard_case, "title": one.title, "why": one.why}
+        for one in pack.cases
+    ]
+    lines = [f"{one.hard_case or '-':>3}  {one.name:36}  {one.title}" for one in pack.cases]
+    lines += ["", "Not to be shown from outside:"]
+    lines += [f"{one['hard_case']:>3}  {one['what']}: {one['why']}" for one in pack.not_shown]
+    _say(is_json, {"cases": rows, "not_shown": list(pack.not_shown)}, "\n".join(lines))
 
 
 @cli.group()

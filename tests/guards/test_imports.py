@@ -29,6 +29,8 @@ FAULTS = [
     ("enforcement", "consent/enforcement/planted.py", "import foundation"),
     ("enforcement", "consent/enforcement/planted.py", "import consent.facts"),
     ("enforcement", "consent/enforcement/planted.py", "import sqlalchemy.orm"),
+    ("conformance", "consent/conformance/planted.py", "import consent.rules"),
+    ("conformance", "consent/conformance/planted.py", "from foundation import clock"),
     ("core", "mpi/records/planted.py", "import logging"),
     ("core", "mpi/matching/planted.py", "def lazily():\n    import numpy"),
     ("core", "consent/facts/planted.py", "from sqlalchemy import text"),
@@ -84,7 +86,7 @@ def house(tmp_path: Path) -> Path:
         plant(tmp_path, f"foundation/{name}.py", "")
     for room in ("records", "matching", "store", "bulk", "training", "service", "feeds", "web"):
         plant(tmp_path, f"mpi/{room}/__init__.py", "")
-    for room in ("facts", "rules", "store", "service", "web", "enforcement"):
+    for room in ("facts", "rules", "store", "service", "web", "conformance", "enforcement"):
         plant(tmp_path, f"consent/{room}/__init__.py", "")
     return tmp_path
 
