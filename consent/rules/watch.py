@@ -22,6 +22,9 @@ RANKS = {
 
 _LAST = 5
 
+HOME = "same-address"
+"""The signal that says where somebody lives."""
+
 EXPLAINABLE = frozenset({"self-claim", "same-address", "colleague", "same-surname"})
 """Signals that care of that person by that organisation around that time explains. It explains nobody's look at their own record, and no
 emergency access."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from consent.facts.staff import not_evaluated
-from consent.rules.watch import in_order
+from consent.rules.watch import HOME, in_order, rank_of
 from consent.service import trail
 from consent.service.context import Consent
 from consent.service.order import taken_again
@@ -20,6 +20,7 @@ from consent.store.alerts import Alert
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.ids import format_id
 from foundation.principal import Principal
+from mpi.service.persons import resolve_person
 
 OUTCOMES = ("legitimate", "confirmed", "not-enough-to-say")
 """What a review can come to: the look was right; it was wrong, and is dealt with elsewhere; nobody can say."""
@@ -84,12 +85,39 @@ def list_alerts(
 
     def take(tx: Connection) -> Sequence[Alert]:
         found = store.list_alerts(tx, theirs(by), state=state, after=after, limit=limit)
+        while _forget_homes(tx, consent, by, found):
+            found = store.list_alerts(tx, theirs(by), state=state, after=after, limit=limit)
         trail.append(
             tx, "alerts-read", by, consent.clock.now(), detail={"alerts": len(found), "state": state}
         )
         return found
 
     return taken_again(consent, take)
+
+
+def _forget_homes(tx: Connection, consent: Consent, by: Principal, found: Sequence[Alert]) -> bool:
+    """Take back what alerts say of the homes of people whose location came to be protected after they were raised.
+
+    It is done where alerts are read, before anybody sees them; an alert that rests on the address alone goes. Returns whether any changed.
+    """
+    gone, reduced = [], 0
+    for one in found:
+        if HOME not in one.signals or not resolve_person(tx, one.person_id).restricted:
+            continue
+        left = tuple(signal for signal in one.signals if signal != HOME)
+        if left:
+            code = left[0] if one.code == HOME else one.code
+            store.change_alert(tx, one.alert_id, signals=left, code=code, rank=rank_of(left))
+            reduced += 1
+        else:
+            gone.append(one.alert_id)
+    if not gone and not reduced:
+        return False
+    store.delete_alerts(tx, gone)
+    # Of nobody: that there was something to take back says where somebody lives.
+    detail = {"removed": len(gone), "reduced": reduced}
+    trail.append(tx, "alerts-protected", by, consent.clock.now(), detail=detail)
+    return True
 
 
 def coverage_of(consent: Consent, by: Principal) -> tuple[Coverage, ...]:
@@ -132,6 +160,8 @@ def review_alert(consent: Consent, alert_id: int, review: Review, by: Principal)
     def take(tx: Connection) -> Alert:
         found = store.find_alert(tx, alert_id, holds=True)
         own = theirs(by)
+        if found is not None and _forget_homes(tx, consent, by, [found]):
+            found = store.find_alert(tx, alert_id, holds=True)
         if found is None or (own is not None and found.organisation not in own):
             raise NotFound("alert-unknown")
         if found.user_id == by.id:
@@ -171,6 +201,7 @@ def alert_figures(consent: Consent, by: Principal) -> Figures:
     """Count the alerts of the officer's organisations by signal, and say how often each was right; the reading is audited."""
 
     def take(tx: Connection) -> Figures:
+        _forget_homes(tx, consent, by, store.read_with_signal(tx, theirs(by), HOME))
         counts: dict[str, Counter[str]] = {}
         for tally in store.count_alerts(tx, theirs(by)):
             word = tally.outcome or ("explained" if tally.is_explained else tally.state)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Text, delete, func, insert, select, tuple_, type_coerce, update
 
 from consent.store.tables import alert, alert_mark
 from consent.store.usage import Mark
@@ -185,6 +185,14 @@ def read_signalled(tx: Connection, organisation: str) -> list[Alert]:
     """Return an organisation's alerts that a look through the log raised or added to."""
     statement = select(alert).where(alert.c.organisation == organisation, alert.c.signals.is_not(None))
     return [_alert(row) for row in tx.execute(statement.with_for_update())]
+
+
+def read_with_signal(tx: Connection, organisations: Collection[str] | None, signal: str) -> list[Alert]:
+    """Return the alerts that a look through the log gave this signal."""
+    statement = select(alert).where(type_coerce(alert.c.signals, Text).like(f'%"{signal}"%'))
+    if organisations is not None:
+        statement = statement.where(alert.c.organisation.in_(sorted(organisations)))
+    return [_alert(row) for row in tx.execute(statement)]
 
 
 def delete_alerts(tx: Connection, alert_ids: Sequence[int]) -> None:

@@ -201,6 +201,36 @@ def test_a_protected_address_is_compared_with_nobodys(world, composition, tmp_pa
     assert told(world) == {}, "and nothing says that something was left out"
 
 
+@pytest.mark.parametrize("is_counted_first", [True, False])
+def test_what_was_said_of_a_home_is_taken_back_before_anybody_reads_it_once_it_is_protected(
+    world, composition, tmp_path, is_counted_first
+):
+    load(world, tmp_path, ["flatmate", "sister"])
+    text = HEAD + f"flatmate,{STAFF['flatmate']}\nsister,Applewhite,1986-01-02,14 Larkspur Road,SE5 8AZ,\n"
+    load(world, tmp_path, text=text)
+    for user in ("flatmate", "sister"):
+        view(world, user)
+    looked(world, composition)
+    before = {one.user_id: one for one in list_alerts(world.consent, OFFICER)}
+    assert before["flatmate"].signals == ("same-address",)
+    assert (before["sister"].code, before["sister"].rank) == ("same-address", 2)
+    world.receive(a_record(SLAM, "protected", restricted=True))
+
+    if is_counted_first:
+        assert {one.signal for one in alert_figures(world.consent, OFFICER).rates} == {"same-surname"}
+    with pytest.raises(NotFound, match="alert-unknown"):
+        review_alert(world.consent, before["flatmate"].alert_id, Review("confirmed", "x"), OFFICER)
+    (left,) = list_alerts(world.consent, OFFICER, limit=1)
+
+    assert (left.user_id, left.code, left.signals, left.rank) == (
+        "sister",
+        "same-surname",
+        ("same-surname",),
+        5,
+    )
+    assert "same-address" not in {one.signal for one in alert_figures(world.consent, OFFICER).rates}
+
+
 def test_a_home_that_many_share_is_nobodys_address(world, composition, tmp_path, monkeypatch):
     load(world, tmp_path, ["flatmate"])
     view(world, "flatmate")
