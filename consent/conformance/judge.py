@@ -1,7 +1,7 @@
 """Hold an answer to what is expected of it, and to what holds for every answer. Problems name codes and kinds, never a value."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -96,8 +96,17 @@ def _always(decision: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[s
             yield "obligations: one of WITHHELD_NOTICE and HIDE_EXISTENCE is needed"
 
 
-def redemption_problems(body: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is wrong with the answer to a redemption."""
+def redemption_problems(
+    body: Mapping[str, Any], expected: Mapping[str, Any], items: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Say what is wrong with the answer to a redemption of these items."""
+    released, withheld = body.get("released", ()), body.get("withheld", ())
+    if sorted([*released, *withheld]) != sorted(item["id"] for item in items):
+        yield "released: with what is withheld it is not what was offered"
+    if bool(released) != (body.get("outcome") in ("PERMIT", "PERMIT_FILTERED")):
+        yield f"released: does not go with {body.get('outcome')}"
+    if any(one.get("code") not in OBLIGATIONS for one in body.get("obligations", ())):
+        yield "obligations: one that is not on the closed list"
     if "outcome" in expected and body.get("outcome") != expected["outcome"]:
         yield f"outcome: {expected['outcome']} expected, {body.get('outcome')} answered"
     if "released" in expected and sorted(body.get("released", ())) != sorted(expected["released"]):

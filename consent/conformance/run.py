@@ -24,6 +24,7 @@ State = Literal["passed", "failed", "not run"]
 _SYSTEM = "conformance"
 _CARED_FOR = timedelta(hours=6)
 _RACERS = 2
+_MOST_PAGES = 50
 _NOBODY = "1"
 """An id that was never given: ids are made from the time."""
 
@@ -283,7 +284,7 @@ class _Play:
 
     def _task_of(self, one: str, other: str) -> dict[str, Any] | None:
         reader, cursor = self._service.speaker("reader"), ""
-        for _ in range(50):
+        for _ in range(_MOST_PAGES):
             query = {"for": "*", "limit": "200"} | ({"cursor": cursor} if cursor else {})
             page = _taken(reader.call("GET", "/api/v1/tasks", **query), "task")
             for task in page["tasks"]:
@@ -292,8 +293,8 @@ class _Play:
                     return dict(task)
             cursor = page.get("next") or ""
             if not cursor:
-                break
-        return None
+                return None
+        raise Needs("a shorter review queue: it was read in part only")
 
     # Facts -----------------------------------------------------------------------------------------------------------
 
@@ -409,6 +410,7 @@ class _Play:
             ("batch", self._ask_batch),
             ("race", self._ask_race),
             ("report", self._ask_report),
+            ("alerts", self._ask_alerts),
         ):
             if kind in question:
                 yield from ask(name, question[kind], expected)
@@ -475,6 +477,7 @@ class _Play:
         if (yield from self._is_refusal(answer, expected)):
             return
         yield from self._judged_decision(name, answer.body["decision"], body, expected)
+        yield from self._told(answer, expected)
         ticket = answer.body["ticket"]
         if "ticket" in expected and (ticket is not None) is not expected["ticket"]:
             yield f"ticket: {'one' if expected['ticket'] else 'none'} expected"
@@ -496,7 +499,7 @@ class _Play:
         answer = self._service.speaker(words["by"]).call("POST", "/api/v1/releases/redeem", body)
         if (yield from self._is_refusal(answer, expected)):
             return
-        yield from redemption_problems(answer.body, expected)
+        yield from redemption_problems(answer.body, expected, items)
         yield from self._told(answer, expected)
 
     def _ask_emergency(
@@ -558,6 +561,8 @@ class _Play:
             if answer.status != 200:
                 problems[f"status: 200 expected, {_refusal(answer)} answered"] += 1
                 continue
+            problems.update(decision_problems(answer.body, {}, body, self._service.parts))
+            problems.update(self._told(answer, {}))
             at = answer.body["epoch"]
             wanted = expected["from"] if at >= epoch else expected["before"]
             if is_after and at < epoch:
@@ -577,6 +582,30 @@ class _Play:
         outcomes = [access["outcome"] for access in answer.body["accesses"] if access["kind"] == "decision"]
         if outcomes != expected["outcomes"]:
             yield f"outcomes: {len(expected['outcomes'])} accesses expected, {len(outcomes)} answered, or others"
+
+    def _ask_alerts(self, name: str, words: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
+        officer, person = self._service.speaker(words["by"]), self._persons[words["person"]]
+        home = _taken(officer.call("GET", "/api/v1/me"), "question")["organisation"]
+        if home != self._service.organisation("hospital"):
+            raise Needs(f"an {words['by']} of the hospital")
+        found: set[str] = set()
+        cursor = ""
+        for _ in range(_MOST_PAGES):
+            query = {"state": "all", "limit": "200"} | ({"cursor": cursor} if cursor else {})
+            answer = officer.call("GET", "/api/v1/alerts", **query)
+            if (yield from self._is_refusal(answer, expected)):
+                return
+            for alert in answer.body["items"]:
+                if alert["person_id"] == person:
+                    found |= {alert["code"], *alert.get("signals", ())}
+            cursor = answer.body.get("next") or ""
+            if not cursor:
+                break
+        else:
+            raise Needs("fewer alerts: they were read in part only")
+        for code in expected["alerts"]:
+            if code not in found:
+                yield f"alerts: {code} is missing"
 
     def _question(self, words: Mapping[str, Any]) -> dict[str, Any]:
         service = self._service

@@ -52,12 +52,12 @@ def config(sqlite: Database, tmp_path: Path) -> Config:
 
 
 def wrong(change: Change) -> Callable[[Flask], Flask]:
-    """Put a proxy before the service that changes answers, seeing what was asked."""
+    """Put before the service what changes its answers, seeing what was asked."""
 
     def through(app: Flask) -> Flask:
         def changed(response: Response) -> Response:
             if (
-                request.method == "POST"
+                request.method in ("GET", "POST")
                 and request.path.startswith("/api/v1/")
                 and response.status_code == 200
             ):
@@ -113,6 +113,16 @@ def believes_the_ticket(path: str, asked: dict[str, Any], body: dict[str, Any]) 
         body |= {"outcome": "PERMIT", "released": [one["id"] for one in asked["items"]], "withheld": []}
 
 
+def releases_more_than_was_offered(path: str, asked: dict[str, Any], body: dict[str, Any]) -> None:
+    if path == "/releases/redeem" and body["released"]:
+        body["released"].append("another")
+
+
+def forgets_the_alert(path: str, asked: dict[str, Any], body: dict[str, Any]) -> None:
+    if path == "/alerts":
+        body["items"] = []
+
+
 def hints_at_the_hidden(path: str, asked: dict[str, Any], body: dict[str, Any]) -> None:
     if path == "/decisions" and asked.get("labels") == ["GRA"] and asked["person_id"] != "1":
         body["texts"]["staff"] = "No record was found here."
@@ -142,6 +152,8 @@ def answers_from_before(path: str, asked: dict[str, Any], body: dict[str, Any]) 
         (invents_an_obligation, "12-opt-out-and-care"),
         (permits_one_cell_more, "19-sensitive-item"),
         (believes_the_ticket, "02-ticket-before-an-objection"),
+        (releases_more_than_was_offered, "02b-ticket-is-for-its-items"),
+        (forgets_the_alert, "22b-a-look-at-the-dead-is-told"),
         (hints_at_the_hidden, "20-protected-item"),
         (tells_the_label, "20-protected-item"),
         (opens_for_a_day, "09-break-glass"),
