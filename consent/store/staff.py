@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from consent.facts.staff import Marks, StaffFile
 from consent.store.tables import staff_file, staff_member
@@ -62,14 +62,18 @@ def find_member(tx: Connection, file_id: int, user: bytes) -> Member | None:
 
 def find_alike(tx: Connection, file_id: int, marks: Marks) -> list[Member]:
     """Return the staff who have a number, or a surname with a birth date, of somebody."""
-    statement = select(staff_member).where(
-        staff_member.c.file_id == file_id,
-        or_(
-            staff_member.c.number_mark.in_(sorted(marks.numbers)),
-            staff_member.c.person_mark.in_(sorted(marks.persons)),
-        ),
-    )
-    return [_member(row) for row in tx.execute(statement)]
+    found = {}
+    # One after the other, each by its index: of both at once SQLite reads the whole file.
+    for column, wanted in (
+        (staff_member.c.number_mark, marks.numbers),
+        (staff_member.c.person_mark, marks.persons),
+    ):
+        if wanted:
+            statement = select(staff_member).where(
+                staff_member.c.file_id == file_id, column.in_(sorted(wanted))
+            )
+            found.update({row.user_mark: _member(row) for row in tx.execute(statement)})
+    return list(found.values())
 
 
 _COLUMNS = {
