@@ -133,8 +133,7 @@ def _coverage(tx: Connection, by: Principal) -> tuple[Coverage, ...]:
     own = theirs(by)
     files = {one.organisation: one for one in staff_store.read_files(tx, own)}
     if own is None:
-        viewed = {one.organisation for one in usage_store.read_views(tx, origin="log")}
-        own = {*files, *viewed, *store.organisations_of_alerts(tx)}
+        own = {*files, *usage_store.organisations_that_viewed(tx), *store.organisations_of_alerts(tx)}
     told = [
         Coverage(
             code, not_evaluated(frozenset(files[code].compares) if code in files else None), code in files

@@ -155,6 +155,12 @@ def read_views(tx: Connection, *, origin: str | None = None) -> list[Viewed]:
     ]
 
 
+def organisations_that_viewed(tx: Connection) -> set[str]:
+    """Return the organisations of which the log has counted a view."""
+    statement = select(usage_month.c.organisation).where(usage_month.c.origin == "log").distinct()
+    return set(tx.scalars(statement))
+
+
 def count_staff(tx: Connection, first: Month, last: Month) -> int:
     """Return how many staff viewed in some months; one who works at two organisations counts twice."""
     keys = (

@@ -198,6 +198,8 @@ def test_a_protected_address_is_compared_with_nobodys(world, composition, tmp_pa
     view(world, "flatmate")
     looked(world, composition)
 
+    with world.db.read() as tx:
+        assert tx.execute(select(alert)).all() == [], "nothing was kept that reading would have to take back"
     assert told(world) == {}, "and nothing says that something was left out"
 
 
