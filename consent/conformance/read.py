@@ -19,6 +19,21 @@ def _words_of(schema: Mapping[str, Any], name: str) -> frozenset[str]:
 
 SCHEMA: Mapping[str, Any] = json.loads((ROOM / "case.schema.json").read_text(encoding="utf-8"))
 """How a case is written: the one place that lists its words."""
+_NAMES = {
+    "person": "person",
+    "persons": "person",
+    "as": "part",
+    "by": "part",
+    "organisation": "part",
+    "sources": "part",
+    "redeemer": "part",
+    "user": "user",
+    "ticket": "ticket",
+    "lifts": "directive",
+}
+"""What a word of a fact or of a question names."""
+NOBODY = "nobody"
+UNREACHED = "none"
 FACTS = {kind: _words_of(SCHEMA, kind) for kind in SCHEMA["$defs"]["fact"]["properties"]}
 QUESTIONS = {
     kind: _words_of(SCHEMA, kind)
@@ -124,7 +139,49 @@ def _case(path: Path, whole: Mapping[str, Any]) -> Case:
         _only(f"{where}: expected", question["expected"], EXPECTED)
         if question[kind].get("user", "doctor") not in whole["users"]:
             raise CaseFault(f"{where}: no user is called {question[kind]['user']}")
+    _check_names(path.name, case, whole)
     return case
+
+
+def _check_names(file: str, case: Case, whole: Mapping[str, Any]) -> None:
+    """See that whoever and whatever a case names is there: a name that is not would be told as somebody who is missing, or as nobody."""
+    facts = list(case.facts())
+    questions = [(kind, question[kind]) for question in case.asked for kind in QUESTIONS if kind in question]
+    facts += [("directive", words["directive"]) for _, words in questions if "directive" in words]
+    known = {
+        "person": {*case.people, NOBODY},
+        "part": {*PARTS, *PEOPLE},
+        "user": set(whole["users"]),
+        "agreement": set(whole["agreements"]),
+        "directive": {words.get("name", "directive") for kind, words in facts if kind == "directive"},
+        "ticket": {words["ticket"] for kind, words in questions if kind == "release"},
+        "question": {question["name"] for question in case.asked},
+    }
+    named: list[tuple[str, str]] = []
+    for person in case.people.values():
+        named += [("part", part) for part in person.get("known_to", ())]
+        named += [("person", person["like"])] if "like" in person else []
+    for kind, words in (*facts, *questions):
+        for word, what in _NAMES.items():
+            if word in words:
+                given = words[word] if isinstance(words[word], list) else [words[word]]
+                named += [(what, one) for one in given]
+        if kind == "agreement":
+            named.append(("agreement", words["name"]))
+        if kind in ("withdrawal", "same-person"):
+            what = "directive" if kind == "withdrawal" else "person"
+            named += [(what, one) for one in ([words["of"]] if kind == "withdrawal" else words["of"])]
+        if words.get("min_epoch", UNREACHED) != UNREACHED:
+            named.append(("directive", words["min_epoch"]))
+        if kind == "directive" and words["scope"]["kind"] == "organisation":
+            named.append(("part", words["scope"]["code"]))
+    for question in case.asked:
+        expected = question["expected"]
+        named += [("directive", expected["epoch_of"])] if "epoch_of" in expected else []
+        named += [("question", expected["same_as"])] if "same_as" in expected else []
+    for what, name in named:
+        if name not in known[what]:
+            raise CaseFault(f"{file}: no {what} is called {name}")
 
 
 def _only(where: str, given: Mapping[str, Any], known: frozenset[str]) -> None:

@@ -17,7 +17,7 @@ from consent.conformance.judge import (
     without_the_moment,
 )
 from consent.conformance.people import doubtful_likes, make_number, make_person, personal_values
-from consent.conformance.read import Case, Config, Pack
+from consent.conformance.read import NOBODY, UNREACHED, Case, Config, Pack
 from consent.conformance.speak import Answer, AtScreen, Needs, NoAnswer, Speaker, System
 
 State = Literal["passed", "failed", "not run"]
@@ -25,7 +25,8 @@ _SYSTEM = "conformance"
 _CARED_FOR = timedelta(hours=6)
 _RACERS = 2
 _MOST_PAGES = 50
-_NOBODY = "1"
+_UNREACHED = 2_000_000_000
+_NOBODYS_ID = "1"
 """An id that was never given: ids are made from the time."""
 
 
@@ -610,7 +611,7 @@ class _Play:
     def _question(self, words: Mapping[str, Any]) -> dict[str, Any]:
         service = self._service
         body: dict[str, Any] = {
-            "person_id": self._persons.get(words.get("person", ""), _NOBODY),
+            "person_id": _NOBODYS_ID if words["person"] == NOBODY else self._persons[words["person"]],
             "purpose": words.get("purpose", "TREAT"),
             "categories": words["categories"],
             "labels": words.get("labels", ["N"]),
@@ -632,8 +633,8 @@ class _Play:
         if "incident" in words:
             body["incident_id"] = self._incident if words["incident"] == "this" else f"{self._incident}-2"
         if "min_epoch" in words:
-            known = self._directives.get(words["min_epoch"], {}).get("epoch")
-            body["min_epoch"] = 2_000_000_000 if known is None else known
+            name = words["min_epoch"]
+            body["min_epoch"] = _UNREACHED if name == UNREACHED else self._directives[name]["epoch"]
         return body
 
     def _user_id(self, name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import requests
 from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 _SECONDS = 60
@@ -50,7 +51,7 @@ class System:
         self._base_url, self._client_id = base_url.rstrip("/"), client_id
         try:
             self._key = RSAKey.import_key(json.loads(key_file.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, KeyError, JoseError) as error:
             raise Needs(f"a readable key of {client_id}") from error
         self._token, self._renew_at = "", 0.0
 

@@ -229,6 +229,18 @@ def test_an_organisation_in_another_setting_is_told(sqlite: Database, config: Co
     }
 
 
+@pytest.mark.parametrize("text", ["{}", "no key", '{"kty": "oct", "k": "c2VjcmV0"}'])
+def test_a_key_that_is_none_is_told(text: str, sqlite: Database, config: Config, tmp_path: Path):
+    (tmp_path / "other.json").write_text(text)
+    ambulance = replace(config.systems["ambulance"], key=tmp_path / "other.json")
+    config = replace(config, systems={**config.systems, "ambulance": ambulance})
+
+    with served(sqlite, tmp_path) as url:
+        report = run_pack(PACK, config, url, only=("17",))
+
+    assert untold(report) == {"17-incident-ends": "a readable key of conf-ambulance"}
+
+
 # At the command line -------------------------------------------------------------------------------------------------
 
 

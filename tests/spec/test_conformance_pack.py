@@ -11,6 +11,7 @@ from consent.conformance import CaseFault, read_pack
 from consent.conformance.judge import OBLIGATIONS as KNOWN_TO_THE_PACK
 from consent.conformance.people import make_number, make_person
 from consent.conformance.read import ROOM, SCHEMA
+from consent.facts import codes
 from consent.rules import default_policy
 from consent.rules.decision import OBLIGATIONS
 from mpi.records import parse_nhs_number
@@ -45,6 +46,9 @@ def test_a_case_is_as_the_schema_says(path: Path):
         ('"relationship"', '"realtionship"', "no fact is called realtionship"),
         ('"known_to"', '"knwon_to"', "knwon_to is not known"),
         ('"why"', '"because"', "because is not known"),
+        ('"person": "she"', '"person": "hse"', "no person is called hse"),
+        ('"as": "hospital"', '"as": "hopsital"', "no part is called hopsital"),
+        ('"sources": ["hospital"]', '"sources": ["hopsital"]', "no part is called hopsital"),
     ],
 )
 def test_a_misspelt_word_is_a_fault_and_no_case_passed_over(old: str, new: str, told: str, tmp_path: Path):
@@ -67,6 +71,21 @@ def test_what_the_pack_expects_is_in_the_words_of_the_policy():
     assert {reason for one in expected for reason in one.get("reasons", ())} <= reasons
     assert {code for one in expected for code in one.get("obligations", ())} <= set(OBLIGATIONS)
     assert set(KNOWN_TO_THE_PACK) == set(OBLIGATIONS)
+
+
+def test_a_case_asks_in_codes_that_are_known_but_where_it_is_about_others():
+    asked = [
+        question[kind]
+        for case in read_pack().cases
+        for question in case.asked
+        for kind in ("decision", "release", "emergency", "batch", "race")
+        if kind in question and case.name != "00-who-asks"
+    ]
+
+    assert {words.get("purpose", "TREAT") for words in asked} <= codes.PURPOSES
+    assert {category for words in asked for category in words["categories"]} <= codes.CATEGORIES
+    assert {label for words in asked for label in words.get("labels", ())} <= codes.LABELS
+    assert {words.get("identified_by", "nhs-number") for words in asked} <= codes.IDENTIFICATIONS
 
 
 def test_the_page_tells_every_hard_case_that_cannot_be_shown():
