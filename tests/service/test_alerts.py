@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -272,6 +273,20 @@ def test_a_matter_is_raised_once_however_the_log_is_cut_and_whatever_breaks_off(
 
     assert told(world).keys() == {f"sister {AMBULANCE}", f"flatmate {AMBULANCE}"}
     assert watch_views(world.consent) == 0
+
+
+def test_workers_that_look_at_the_same_time_raise_nothing_twice(world, composition, tmp_path):
+    load(world, tmp_path)
+    for user in STAFF:
+        view(world, user)
+    wait_until_settled(world.db)
+    seal_audit(composition)
+
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(lambda _: watch_views(world.consent), range(4)))
+
+    assert sum(1 for count in rows if count) == 1
+    assert len(list_alerts(world.consent, OFFICER)) == len(STAFF)
 
 
 def test_an_emergency_is_joined_and_not_doubled(world, composition, tmp_path):
