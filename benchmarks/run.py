@@ -92,6 +92,11 @@ BENCHMARKS = {
         ("--people", "500", "--region", "3000", "--homes", "100"),
         "people registered again with one defect each, look-alike newcomers, and homes of twins and namesakes",
     ),
+    "bulk-beside-index": Benchmark(
+        "bulk/beside_index.py",
+        ("--records", "2000"),
+        "whether linking a file in bulk gives what the index comes to record by record",
+    ),
     "bulk-every-component": Benchmark(
         "bulk/every_component.py",
         ("--records", "10000"),

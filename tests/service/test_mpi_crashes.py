@@ -22,6 +22,6 @@ def test_workers_that_are_killed_at_a_random_statement_leave_nothing_undone_or_d
         for code in ORGANISATIONS:
             put_organisation(tx, Organisation(code, code, "acute"))
 
-    befell = expect_that_nothing_is_lost(db, clock, a_crowd(dice, 30), tmp_path / "trial", dice)
+    befell = expect_that_nothing_is_lost(db, clock, a_crowd(dice, 20), tmp_path / "trial", dice)
 
     assert befell["killed"] > 0

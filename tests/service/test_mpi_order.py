@@ -42,7 +42,7 @@ from tests.service.mpi_world import (
 from tests.service.switch_world import switched
 
 RECORDS = 2_000
-PERMUTATIONS = 5
+PERMUTATIONS = 3
 """tests/long takes fifty, and more orders and batches of the index."""
 
 Groups = frozenset[frozenset[RecordKey]]
