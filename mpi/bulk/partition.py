@@ -28,7 +28,7 @@ from mpi.records import RecordKey
 
 Ints = NDArray[np.int64]
 
-PAIRS_AT_ONCE, ROWS_AT_ONCE = 500_000, 20_000
+PAIRS_AT_ONCE, ROWS_AT_ONCE = 500_000, 100_000
 LARGE = 2_000
 """A component of more records than this has too many pairs to weigh them all beforehand."""
 
@@ -271,37 +271,28 @@ def _ordered(
     low_at, high_at = component[edges.a], component[edges.b]
     within = (low_at >= 0) & (low_at == high_at)
     within[within] = is_chosen[low_at[within]]
-    held = edges.kept(within)
-    by_component: dict[int, list[Edge]] = defaultdict(list)
-    known_of: dict[int, dict[tuple[int, int], PairWeight]] = defaultdict(dict)
-    for a, b, weight, may_link, alone, said, at in zip(
-        held.a.tolist(),
-        held.b.tolist(),
-        held.weight.tolist(),
-        held.may_link.tolist(),
-        able[within].tolist(),
-        held.evidence.tolist(),
-        component[held.a].tolist(),
-        strict=True,
-    ):
-        by_component[at].append(Edge(a, b, weight, may_link, alone))
-        known_of[at][a, b] = PairWeight(weight, said)
-    known = np.sort(held.a * records.size + held.b)
-    weighable = chosen[sizes[chosen] <= LARGE]
-    for low, high in _inside(order, starts[weighable], sizes[weighable]):
-        new = ~_are_among(known, low * records.size + high)
-        found = weigher.weigh(low[new], high[new])
-        for a, b, weight, said, at in zip(
-            found.a.tolist(),
-            found.b.tolist(),
-            found.weight.tolist(),
-            found.evidence.tolist(),
-            component[found.a].tolist(),
-            strict=True,
-        ):
-            known_of[at][a, b] = PairWeight(weight, said)
+    held, place = edges.kept(within), low_at[within]
+    in_turn = np.argsort(place, kind="stable")
+    held, place, may_join = held.kept(in_turn), place[in_turn], able[within][in_turn]
     refused: list[Refusal] = []
     for some in _batches(chosen, sizes):
+        # Their pairs as objects, which of all components at once would want more memory than all the columns do.
+        theirs = slice(*np.searchsorted(place, (some[0], some[-1] + 1)))
+        by_component, known_of = _as_objects(held.kept(theirs), may_join[theirs], place[theirs])
+        known = np.sort(held.a[theirs] * records.size + held.b[theirs])
+        weighable = np.array([at for at in some if sizes[at] <= LARGE], np.int64)
+        for low, high in _inside(order, starts[weighable], sizes[weighable]):
+            new = ~_are_among(known, low * records.size + high)
+            found = weigher.weigh(low[new], high[new])
+            for a, b, weight, said, at in zip(
+                found.a.tolist(),
+                found.b.tolist(),
+                found.weight.tolist(),
+                found.evidence.tolist(),
+                component[found.a].tolist(),
+                strict=True,
+            ):
+                known_of[at][a, b] = PairWeight(weight, said)
         together = [order[starts[at] : starts[at] + sizes[at]].astype(np.int64) for at in some]
         # Fetching one row costs next to nothing, fetching for one component as much as for thousands.
         people = _members(records, keys, np.concatenate(together))
@@ -313,6 +304,27 @@ def _ordered(
                 person[list(group)] = group[0]
             refused.extend(found_persons.refused)
     return refused
+
+
+def _as_objects(
+    edges: Weighed, able: NDArray[np.bool_], place: Ints
+) -> tuple[dict[int, list[Edge]], dict[int, dict[tuple[int, int], PairWeight]]]:
+    """Return edges by the component that they lie in, and what each says."""
+    by_component: dict[int, list[Edge]] = defaultdict(list)
+    known_of: dict[int, dict[tuple[int, int], PairWeight]] = defaultdict(dict)
+    for a, b, weight, may_link, alone, said, at in zip(
+        edges.a.tolist(),
+        edges.b.tolist(),
+        edges.weight.tolist(),
+        edges.may_link.tolist(),
+        able.tolist(),
+        edges.evidence.tolist(),
+        place.tolist(),
+        strict=True,
+    ):
+        by_component[at].append(Edge(a, b, weight, may_link, alone))
+        known_of[at][a, b] = PairWeight(weight, said)
+    return by_component, known_of
 
 
 def _members(records: Records, keys: Callable[[Ints], list[RecordKey]], rows: Ints) -> dict[int, Member]:
