@@ -93,7 +93,7 @@ def measure(chosen: argparse.Namespace, file: Path, folder: Path) -> dict[str, A
         **report,
         "whole": {
             "cpu_s": round(used.ru_utime + used.ru_stime, 2),
-            "peak_mb": round(used.ru_maxrss / 1e3, 1),
+            "peak_mb": round(used.ru_maxrss * 1024 / 1e6, 1),
         },
     }
 

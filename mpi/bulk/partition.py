@@ -276,7 +276,7 @@ def _ordered(
     held, place, may_join = held.kept(in_turn), place[in_turn], able[within][in_turn]
     refused: list[Refusal] = []
     for some in _batches(chosen, sizes):
-        # Their pairs as objects, which of all components at once would want more memory than all the columns do.
+        # Their pairs alone become objects: those of all components need not be held at once.
         theirs = slice(*np.searchsorted(place, (some[0], some[-1] + 1)))
         by_component, known_of = _as_objects(held.kept(theirs), may_join[theirs], place[theirs])
         known = np.sort(held.a[theirs] * records.size + held.b[theirs])
