@@ -74,13 +74,12 @@ def _linked(
     model: Model,
 ) -> Persons:
     """Group rows by the edges that link by themselves."""
-    links = edges.kept(edges.may_link & (edges.weight >= model.thresholds.live))
+    links = edges.may_link & (edges.weight >= model.thresholds.live)
     size = records.size
     person: Ints = np.arange(size)
-    if not len(links):
+    if not links.any():
         return Persons(person, (), 0, 0, 0)
-    graph = coo_array((np.ones(len(links), np.int8), (links.a, links.b)), shape=(size, size))
-    _, label = connected_components(graph, directed=False)
+    label = _labels(edges.a[links], edges.b[links], size)
     order = np.argsort(label, kind="stable")
     sorted_labels = label[order]
     starts = np.flatnonzero(np.concatenate(([True], sorted_labels[1:] != sorted_labels[:-1])))
@@ -107,7 +106,7 @@ def _linked(
     vetoed |= sizes > LARGE
     if model.quorum is not None:
         # Two groups of two, at the least, and a pair between them that is not sure by itself.
-        vetoed |= (sizes >= 4) & _has_unsure(links, component, len(starts), model.quorum.sure)
+        vetoed |= (sizes >= 4) & _has_unsure(edges, links, component, len(starts), model.quorum.sure)
     for low, high in _inside(order, starts[~vetoed], sizes[~vetoed]):
         new = ~_are_among(known, low * size + high)
         if not new.any():
@@ -146,9 +145,7 @@ def _joined_alone(
         return found
     able = np.zeros(len(edges), np.bool_)
     able[asked] = True
-    graph = coo_array((np.ones(len(apart), np.int8), (one[apart], other[apart])), shape=(size, size))
-    _, label = connected_components(graph, directed=False)
-    label = label[person].astype(np.int64)
+    label = _labels(one[apart], other[apart], size)[person].astype(np.int64)
     wanted = np.unique(label[edges.a[asked]])
     which = np.minimum(np.searchsorted(wanted, label), len(wanted) - 1)
     component = np.where(wanted[which] == label, which, -1)
@@ -160,6 +157,15 @@ def _joined_alone(
     refused = _ordered(records, keys, edges, able, weigher, model, person, some)
     kept = [one for one in found.refused if component[one.low_id] < 0]
     return replace(found, person=person, refused=(*kept, *refused), ordered=found.ordered + len(wanted))
+
+
+def _labels(one: Ints, other: Ints, size: int) -> NDArray[np.int32]:
+    """Give every row the number of what pairs tie it to."""
+    graph = coo_array(
+        (np.ones(len(one), np.int8), (one.astype(np.int32), other.astype(np.int32))), shape=(size, size)
+    )
+    label: NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return label
 
 
 def _counted(sizes: Ints) -> Ints:
@@ -192,14 +198,20 @@ def _has_two(component: Ints, values: Ints, rows: Ints, count: int) -> NDArray[n
     return two
 
 
-def _has_unsure(links: Weighed, component: Ints, count: int, sure: int) -> NDArray[np.bool_]:
-    """Say which components are held together by a pair below this weight: the pairs from there up leave them in parts."""
-    size = len(component)
-    firm = links.kept(links.weight >= sure)
-    graph = coo_array((np.ones(len(firm), np.int8), (firm.a, firm.b)), shape=(size, size))
-    _, part = connected_components(graph, directed=False)
+def _has_unsure(
+    edges: Weighed, links: NDArray[np.bool_], component: Ints, count: int, sure: int
+) -> NDArray[np.bool_]:
+    """Say which components are held together by a pair below this weight: the pairs from there up leave them in parts.
+
+    Args:
+        links: which edges link.
+    """
+    firm = links & (edges.weight >= sure)
+    part = _labels(edges.a[firm], edges.b[firm], len(component))
+    rest = links & ~firm
+    one, other = edges.a[rest], edges.b[rest]
     has = np.zeros(count, np.bool_)
-    has[component[links.a[part[links.a] != part[links.b]]]] = True
+    has[component[one[part[one] != part[other]]]] = True
     return has
 
 

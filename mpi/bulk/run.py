@@ -46,7 +46,7 @@ Ints = NDArray[np.int64]
 Say = Callable[[str, int, int], None]
 """Progress: what is done, how far, of how much."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Of the files of a run that was not finished; another layout begins anew."""
 
 ROWS_A_SLICE = 250_000
@@ -228,34 +228,36 @@ class _Run:
 
     def _weighed(self, weigher: Weigher, candidates: Candidates) -> tuple[Weighed, int]:
         """Weigh slice after slice; of each the edges are kept in a file."""
-        job = self._job
-        pairs = 0
-        found: list[dict[str, NDArray[Any]]] = []
         with self._stage("score"):
             for number in range(candidates.slices):
                 self._say("Weighing", number, candidates.slices)
-                path = job.work / f"edges-{number:04}.npz"
+                path = self._edge_file(number)
                 if not path.exists():
                     _save_edges(path, *self._weigh_slice(weigher, candidates, number))
-                with np.load(path) as kept:
-                    found.append({name: kept[name] for name in _EDGE})
-                    pairs += int(kept["pairs"])
-        whole = {name: np.concatenate([one[name] for one in found]) for name in _EDGE}
-        may_link = whole["may_link"]
+            return self._edges(weigher, candidates.slices)
+
+    def _edge_file(self, slice_number: int) -> Path:
+        return self._job.work / f"edges-{slice_number:04}.npz"
+
+    def _edges(self, weigher: Weigher, slices: int) -> tuple[Weighed, int]:
+        """Read the edges of all slices and say how many pairs there were. Two whole copies of the edges never stand side by side."""
+        job = self._job
+        sizes, pairs = [], 0
+        for number in range(slices):
+            with np.load(self._edge_file(number)) as kept:
+                sizes.append(int(kept["edges"]))
+                pairs += int(kept["pairs"])
+        edges = Weighed.blank(sum(sizes), weigher.patterns)
+        end = 0
+        for number, count in enumerate(sizes):
+            some = slice(end, end := end + count)
+            with np.load(self._edge_file(number)) as kept:
+                for name in _EDGE:
+                    getattr(edges, name)[some] = kept[name]
+                edges.pattern[some] = weigher.patterns.places(kept["code"])
         if job.cut == "balanced":
             # At even odds the safety rules of pairs stand aside; the vetoes of the partition do not.
-            may_link = whole["weight"] >= job.model.thresholds.balanced
-        place = weigher.patterns.places(whole["code"])
-        edges = Weighed(
-            whole["a"].astype(np.int64),
-            whole["b"].astype(np.int64),
-            whole["weight"].astype(np.int64),
-            whole["evidence"].astype(np.int64),
-            may_link,
-            whole["conflict"],
-            place,
-            weigher.patterns,
-        )
+            edges.may_link[:] = edges.weight >= job.model.thresholds.balanced
         return edges, pairs
 
     def _weigh_slice(
@@ -371,7 +373,7 @@ def _no_row(_columns: Sequence[str], _values: Sequence[str]) -> Any:
     raise AssertionError("there is no file to read rows of")
 
 
-_EDGE = ("a", "b", "weight", "evidence", "may_link", "conflict", "code")
+_EDGE = ("a", "b", "weight", "evidence", "may_link", "conflict")
 
 
 def _save_edges(path: Path, edges: Sequence[Weighed], pairs: int) -> None:
@@ -390,6 +392,7 @@ def _save_edges(path: Path, edges: Sequence[Weighed], pairs: int) -> None:
             may_link=joined("may_link", np.bool_),
             conflict=joined("conflict", np.int8),
             code=np.concatenate([np.empty(0, np.int64), *codes]),
+            edges=np.int64(sum(map(len, edges))),
             pairs=np.int64(pairs),
         )
     part.rename(path)

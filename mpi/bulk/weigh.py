@@ -40,6 +40,13 @@ class Weighed:
     pattern: Ints
     patterns: "Patterns"
 
+    @classmethod
+    def blank(cls, size: int, patterns: "Patterns") -> "Weighed":
+        """Return room for so many pairs, to be filled in."""
+        a, b, weight, evidence, pattern = (np.empty(size, np.int64) for _ in range(5))
+        may_link, conflict = np.empty(size, np.bool_), np.empty(size, np.int8)
+        return cls(a, b, weight, evidence, may_link, conflict, pattern, patterns)
+
     def __len__(self) -> int:
         return len(self.a)
 
