@@ -161,9 +161,11 @@ def _together(key: Ints) -> Ints:
     order: Ints = (beside & ((np.uint64(1) << bits) - np.uint64(1))).view(np.int64)
     beside >>= bits
     ordered = key[order]
-    if ((beside[1:] == beside[:-1]) & (ordered[1:] != ordered[:-1])).any():
-        # Two keys that begin alike may alternate.
-        order = np.argsort(key, kind="stable")
+    alternate = (beside[1:] == beside[:-1]) & (ordered[1:] != ordered[:-1])
+    # Of two keys that begin alike each may come between the other's: those are sorted by the whole key.
+    for begins in np.unique(beside[1:][alternate]):
+        some = slice(*np.searchsorted(beside, (begins, begins + np.uint64(1))))
+        order[some] = order[some][np.argsort(ordered[some], kind="stable")]
     return order
 
 
@@ -258,8 +260,9 @@ def _append(
     high = np.concatenate([one for _, one in pairs])
     codes = low * size + high
     place = low * slices // size
-    for number in range(slices):
-        here = codes if slices == 1 else codes[place == number]
+    codes = codes[np.argsort(place.astype(np.uint16), kind="stable")]
+    ends = np.cumsum(np.bincount(place, minlength=slices))
+    for number, here in enumerate(np.split(codes, ends[:-1])):
         if len(here):
             with _slice_path(folder, number).open("ab") as file:
                 here.tofile(file)
