@@ -94,7 +94,7 @@ def _linked(
     component[rows] = inside
 
     vetoed = sizes > model.group_limit
-    vetoed |= _has_two(component, _verified(records), rows, len(starts))
+    vetoed |= _has_two(component, records.verified_numbers(), rows, len(starts))
     vetoed |= _has_two(component, records.numbers("birth_order").astype(np.int64), rows, len(starts))
     known = np.sort(edges.a * size + edges.b)
     near = edges.evidence <= model.thresholds.contradiction
@@ -179,13 +179,6 @@ def _are_among(known: Ints, codes: Ints) -> NDArray[np.bool_]:
         return np.zeros(len(codes), np.bool_)
     found: NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, codes), len(known) - 1)] == codes
     return found
-
-
-def _verified(records: Records) -> Ints:
-    """Return a number for each row's verified NHS number; 0 for none."""
-    codes = records.codes("number") + 1
-    codes[records.codes("number_state") != records.code_in("number_state", "v")] = 0
-    return codes
 
 
 def _has_two(component: Ints, values: Ints, rows: Ints, count: int) -> NDArray[np.bool_]:

@@ -41,7 +41,7 @@ def open_tasks(
         sources: for each row a number of its organisation and system.
     """
     members = _Members(persons.person)
-    yield from _between(records, edges, persons, members, model)
+    yield from _between(records, edges, persons, members)
     yield from _within(records, sources, keys, members, model)
 
 
@@ -65,6 +65,19 @@ class _Members:
         start = int(self.starts[place])
         return tuple(self.order[start : start + int(self.sizes[place])].tolist())
 
+    def differ(self, values: Ints, low: Ints, high: Ints) -> NDArray[np.bool_]:
+        """Say of pairs of persons whether a record of one and a record of the other have two different values; 0 is none."""
+        if not len(low):
+            return np.zeros(0, np.bool_)
+        ordered = values[self.order]
+        most = np.maximum.reduceat(ordered, self.starts)
+        least = np.minimum.reduceat(np.where(ordered > 0, ordered, np.iinfo(np.int64).max), self.starts)
+        one, other = np.searchsorted(self.names, low), np.searchsorted(self.names, high)
+        told = (most[one] > 0) & (most[other] > 0)
+        alike = (least[one] == most[one]) & (least[other] == most[other]) & (most[one] == most[other])
+        differ: NDArray[np.bool_] = told & ~alike
+        return differ
+
     def have(self, values: Ints, *, where: NDArray[np.bool_], equal: bool) -> NDArray[np.bool_]:
         """Say which persons have a value twice (``equal``), or two different ones, among the rows asked for."""
         place = np.repeat(np.arange(len(self.starts)), self.sizes)
@@ -78,20 +91,19 @@ class _Members:
         return found
 
 
-def _between(
-    records: Records, edges: Weighed, persons: Persons, members: _Members, model: Model
-) -> Iterator[Task]:
+def _between(records: Records, edges: Weighed, persons: Persons, members: _Members) -> Iterator[Task]:
     one, other = persons.person[edges.a], persons.person[edges.b]
     apart = np.flatnonzero(one != other)
     low, high = np.minimum(one, other)[apart], np.maximum(one, other)[apart]
+    # Verified numbers or orders of birth tell two persons apart: no clerk is asked.
+    asked = ~members.differ(records.verified_numbers(), low, high)
+    asked &= ~members.differ(records.numbers("birth_order").astype(np.int64), low, high)
+    apart, low, high = apart[asked], low[asked], high[asked]
     order = np.lexsort((high, low))
     apart, low, high = apart[order], low[order], high[order]
     refused = {
         (min(one.low_id, one.high_id), max(one.low_id, one.high_id)): one.veto for one in persons.refused
     }
-    asked = np.unique(np.concatenate((low, high)))
-    rows = np.array(sorted(row for person in asked.tolist() for row in members.of(person)), np.int64)
-    marks = _Marks(records, rows)
     ends = np.flatnonzero(
         np.concatenate((low[1:] != low[:-1], [True])) | np.concatenate((high[1:] != high[:-1], [True]))
     )
@@ -100,9 +112,6 @@ def _between(
         places, pair = apart[start : end + 1], (int(low[start]), int(high[start]))
         start = end + 1
         sides = (members.of(pair[0]), members.of(pair[1]))
-        if any(marks.are_vetoed(row, against, model) for row in sides[0] for against in sides[1]):
-            # Verified numbers or orders of birth tell two persons apart: no clerk is asked.
-            continue
         vetoes = {
             refused[a, b]
             for a, b in zip(edges.a[places].tolist(), edges.b[places].tolist(), strict=True)
@@ -114,29 +123,6 @@ def _between(
         weight = int(edges.weight[places].max())
         kind, reason = asked_between(vetoes, conflicts)
         yield Task(kind.value, reason, sides, weight)
-
-
-class _Marks:
-    """What vetoes look at, of some rows."""
-
-    def __init__(self, records: Records, rows: Ints) -> None:
-        taken = records.taken(("number", "number_state", "birth_order"), rows)
-        number, state, order = (column.to_pylist() for column in taken.values())
-        self._of = dict(
-            zip(
-                rows.tolist(),
-                zip(
-                    (text if said == "v" else "" for text, said in zip(number, state, strict=True)),
-                    order,
-                    strict=True,
-                ),
-                strict=True,
-            )
-        )
-
-    def are_vetoed(self, row: int, other: int, model: Model) -> bool:
-        (one, one_order), (two, two_order) = self._of[row], self._of[other]
-        return bool(one and two and one != two) or bool(one_order and two_order and one_order != two_order)
 
 
 def _within(

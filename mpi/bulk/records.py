@@ -130,6 +130,12 @@ class Records:
         texts = self._encoded(name)[1].dictionary.to_pylist()
         return texts.index(text) if text in texts else -1
 
+    def verified_numbers(self) -> NDArray[np.int64]:
+        """Return a number for each row's verified NHS number, equal where those are; 0 for none."""
+        codes = self.codes("number") + 1
+        codes[self.codes("number_state") != self.code_in("number_state", "v")] = 0
+        return codes
+
     def _encoded(self, name: str) -> tuple[Group, Any]:
         group = self.groups[self.group_of(name)]
         column = group.values.column(name).combine_chunks()
