@@ -14,6 +14,7 @@ import click
 
 from consent import conformance
 from consent.facts import OptOutState, Scope
+from consent.facts.hours import A_DAY, ALWAYS, DAYS, Shift
 from consent.facts.opt_out_file import NATIONAL_MAILBOX, WORKFLOW
 from consent.facts.staff import COMPARED
 from consent.facts.usage import MINUTES_A_VIEW
@@ -32,6 +33,7 @@ from consent.service.alerts import (
 from consent.service.context import Consent
 from consent.service.directive_file import RowOutcome, load_directives, read_directive_rows
 from consent.service.directives import NewDirective, list_directives, record_directive, withdraw_directive
+from consent.service.hours import list_hours, load_hours, withdraw_hours
 from consent.service.opt_out import (
     MOST_NUMBERS,
     abandon_list,
@@ -548,6 +550,90 @@ def withdraw_staff_file(composition: Composition, organisation: str, reason: str
 
 
 @cli.group()
+def hours() -> None:
+    """When organisations' staff work, by role, by which looks out of hours are found."""
+
+
+@hours.command("load")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--organisation", required=True, help="ODS code of whose staff they are.")
+@as_json
+@needs_service
+def load_hours_file(composition: Composition, file: Path, organisation: str, is_json: bool) -> None:
+    """Load FILE, a CSV (role, days, from, until), in the place of the organisation's last one, all or none.
+
+    Exit status 3 says that rows were rejected: told by row and field, never by value.
+    """
+    with _telling(is_json):
+        loaded = load_hours(composition.consent, file, OPERATOR, organisation=organisation)
+    answer = {
+        "roles": list(loaded.hours.roles) if loaded.hours else [],
+        "rejected": [asdict(one) for one in loaded.rejected],
+    }
+    lines = [f"row {one.row}  rejected  {one.field or 'row'}: {one.code}" for one in loaded.rejected]
+    lines.append(
+        f"hours of {organisation} for {len(loaded.hours.roles)} roles"
+        if loaded.hours
+        else "Nothing was written."
+    )
+    _say(is_json, answer, "\n".join(lines))
+    if loaded.rejected:
+        sys.exit(WITH_REJECTS)
+
+
+@hours.command("list")
+@as_json
+@needs_service
+def list_working_hours(composition: Composition, is_json: bool) -> None:
+    """List hours by organisation and role, in the wall clock's time in Britain."""
+    with _telling(is_json):
+        found = list_hours(composition.consent, OPERATOR)
+    rows = [
+        {
+            "organisation": one.organisation,
+            "shifts": [asdict(shift) for shift in one.shifts],
+            "stands_since": one.stands_since.isoformat(),
+            "loaded_at": one.loaded_at.isoformat(),
+            "loaded_by": one.loaded_by,
+        }
+        for one in found
+    ]
+    lines = [
+        f"{one.organisation}  {shift.role:6}  {shift.day:10}  {_span(shift)}"
+        for one in found
+        for shift in sorted(one.shifts, key=lambda shift: (shift.role, _place(shift.day), shift.begins))
+    ]
+    _say(is_json, rows, "\n".join(lines) or "No hours on file: no look is taken to be out of hours.")
+
+
+def _place(day: str) -> tuple[int, str]:
+    return (DAYS.index(day), "") if day in DAYS else (len(DAYS), day)
+
+
+def _span(shift: Shift) -> str:
+    if shift.day == ALWAYS:
+        return "round the clock"
+    if shift.begins == shift.ends:
+        return "nobody works"
+    begins, ends = (f"{minutes // 60:02}:{minutes % 60:02}" for minutes in (shift.begins, shift.ends % A_DAY))
+    return f"{begins}–{'24:00' if shift.ends == A_DAY else ends}" + (
+        " the day after" if shift.ends > A_DAY else ""
+    )
+
+
+@hours.command("withdraw")
+@click.argument("organisation")
+@click.option("--reason", required=True)
+@as_json
+@needs_service
+def withdraw_working_hours(composition: Composition, organisation: str, reason: str, is_json: bool) -> None:
+    """Take the hours of ORGANISATION away; alerts that were raised by them stay."""
+    with _telling(is_json):
+        withdraw_hours(composition.consent, organisation, reason, OPERATOR)
+    _say(is_json, {"organisation": organisation}, f"{organisation} · hours withdrawn")
+
+
+@cli.group()
 def alerts() -> None:
     """Looks at records that a privacy officer should ask about."""
 
@@ -640,6 +726,7 @@ def _untold(missing: Iterable[Coverage]) -> list[str]:
     return [
         f"{one.organisation}  not evaluated: {', '.join(one.not_evaluated)}"
         + ("" if one.has_staff_file else "  (no staff file)")
+        + ("" if one.has_hours else "  (no hours)")
         for one in missing
     ]
 

@@ -17,15 +17,19 @@ RANKS = {
     "self-claim": 4,
     "colleague": 4,
     "same-surname": 5,
+    "out-of-hours": 5,
 }
 """Signals of alerts, the worst first. Each further signal that agrees raises an alert by one, and so does an earlier confirmed one."""
 
 _LAST = 5
 
+OUT_OF_HOURS = "out-of-hours"
+"""The signal of a look at a time when nobody of that role works at that organisation."""
+
 HOME = "same-address"
 """The signal that says where somebody lives."""
 
-EXPLAINABLE = frozenset({"self-claim", "same-address", "colleague", "same-surname"})
+EXPLAINABLE = frozenset({"self-claim", "same-address", "colleague", "same-surname", OUT_OF_HOURS})
 """Signals that care of that person by that organisation around that time explains. It explains nobody's look at their own record, and no
 emergency access."""
 

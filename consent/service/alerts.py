@@ -8,15 +8,17 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from consent.facts.staff import not_evaluated
-from consent.rules.watch import HOME, in_order, rank_of
+from consent.rules.watch import HOME, OUT_OF_HOURS, in_order, rank_of
 from consent.service import trail
 from consent.service.context import Consent
 from consent.service.order import taken_again
 from consent.service.staff import theirs
 from consent.store import alerts as store
+from consent.store import hours as hours_store
 from consent.store import staff as staff_store
 from consent.store import usage as usage_store
 from consent.store.alerts import Alert
+from foundation.directory import with_ancestors
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.ids import format_id
 from foundation.principal import Principal
@@ -28,11 +30,15 @@ OUTCOMES = ("legitimate", "confirmed", "not-enough-to-say")
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Signals that were not evaluated for an organisation: it has no staff file, or one that does not compare what they need."""
+    """Signals that were not evaluated for an organisation.
+
+    Neither it nor one that it is a part of has a staff file, or it does not compare what they need; or hours on file.
+    """
 
     organisation: str
     not_evaluated: tuple[str, ...]
     has_staff_file: bool
+    has_hours: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ def _forget_homes(tx: Connection, consent: Consent, by: Principal, found: Sequen
 def coverage_of(consent: Consent, by: Principal) -> tuple[Coverage, ...]:
     """Say for which of the officer's organisations signals were not evaluated, so that no alert is not taken for nothing to see.
 
-    Of someone who sees all organisations those are told that have a staff file or an alert, or viewed anything.
+    Of someone who sees all organisations those are told that have a staff file, hours or an alert, or viewed anything.
     """
     with consent.db.read() as tx:
         return _coverage(tx, by)
@@ -131,15 +137,22 @@ def coverage_of(consent: Consent, by: Principal) -> tuple[Coverage, ...]:
 
 def _coverage(tx: Connection, by: Principal) -> tuple[Coverage, ...]:
     own = theirs(by)
-    files = {one.organisation: one for one in staff_store.read_files(tx, own)}
+    files = {one.organisation: frozenset(one.compares) for one in staff_store.read_files(tx)}
+    hours = {one.organisation for one in hours_store.read_hours(tx)}
     if own is None:
-        own = {*files, *usage_store.organisations_that_viewed(tx), *store.organisations_of_alerts(tx)}
-    told = [
-        Coverage(
-            code, not_evaluated(frozenset(files[code].compares) if code in files else None), code in files
-        )
-        for code in sorted(own)
-    ]
+        own = {
+            *files,
+            *hours,
+            *usage_store.organisations_that_viewed(tx),
+            *store.organisations_of_alerts(tx),
+        }
+    told = []
+    for code in sorted(own):
+        lineage = with_ancestors(tx, code)
+        compares = next((files[one] for one in lineage if one in files), None)
+        has_hours = not hours.isdisjoint(lineage)
+        missing = not_evaluated(compares) + (() if has_hours else (OUT_OF_HOURS,))
+        told.append(Coverage(code, missing, compares is not None, has_hours))
     return tuple(one for one in told if one.not_evaluated)
 
 

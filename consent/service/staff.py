@@ -1,9 +1,7 @@
 """Staff files: an employer's list of its staff, loaded whole, kept as keyed digests, withdrawn whole with all that came of it."""
 
-import csv
-import io
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,17 +13,16 @@ from consent.facts.staff import COMPARED, NEEDS, Marks, StaffFile
 from consent.rules.watch import rank_of
 from consent.service import trail
 from consent.service.context import Consent
+from consent.service.filed import Reject, read_whole_file
 from consent.service.order import taken_again
 from consent.store import alerts as alert_store
 from consent.store import staff as store
 from consent.store.staff import Member
-from foundation.delimited import Rows, delimiter_of
 from foundation.directory import find_organisation, parse_ods_code
 from foundation.errors import Invalid, NotFound
 from foundation.ids import new_id
 from foundation.keyed import digest, get_key
 from foundation.principal import Principal
-from mpi.feeds.delimited import check_encoding
 from mpi.matching import Model, NormalisedRecord, normalise
 from mpi.records import (
     Address,
@@ -44,17 +41,8 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "address": ("address_line", "postcode"),
     "nhs_number": ("nhs_number",),
 }
-_LONGEST_USER, _LONGEST_VALUE = 128, 200
+_LONGEST_USER = 128
 _USER = re.compile(r"[\x21-\x7e]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A row that cannot be taken, told by row, field and code; never by its value."""
-
-    row: int
-    field: str | None
-    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +81,7 @@ def load_staff(
 
     Raises:
         Invalid: ``organisation-unknown``, ``legal-basis-missing``, ``compares-nothing``, ``compares-unknown``, ``review-date-past``; of the
-            file's head ``file-empty``, ``column-missing``, ``column-not-allowed``; or as ``check_encoding``.
+            file as ``read_whole_file``.
     """
     basis = legal_basis.strip()
     if not 3 <= len(basis) <= 200 or not basis.isprintable():
@@ -107,12 +95,21 @@ def load_staff(
         raise Invalid("review-date-past", field="review_on")
     code = parse_ods_code(organisation)
     allowed = tuple(one for one in COMPARED if one in compares)
-    check_encoding(path)
-    rejected: list[Reject] = []
-    with path.open("r", encoding="utf-8-sig", newline="") as file:
-        rows = list(_read(file, allowed, rejected))
+    users: set[str] = set()
+
+    def checked(told: Mapping[str, str]) -> Mapping[str, str]:
+        _check(told)
+        if told["user_id"] in users:
+            raise Invalid("user-repeated", field="user_id")
+        users.add(told["user_id"])
+        return told
+
+    columns = ("user_id", *(column for one in allowed for column in _COLUMNS[one]))
+    rows, rejected = read_whole_file(
+        path, columns, checked, not_allowed="It has a column that may not be compared."
+    )
     if rejected:
-        return Loaded(None, tuple(rejected))
+        return Loaded(None, rejected)
 
     model = consent.mpi.present().model
 
@@ -163,12 +160,15 @@ def withdraw_staff(consent: Consent, organisation: str, reason: str, by: Princip
         if file is None:
             raise NotFound("staff-file-unknown")
         gone, reduced = [], 0
-        for one in alert_store.read_signalled(tx, code):
+        for one in alert_store.read_resting_on(tx, code):
             left = tuple(signal for signal in one.signals if signal not in NEEDS)
             if not left:
                 gone.append(one.alert_id)
             elif left != one.signals:
-                alert_store.change_alert(tx, one.alert_id, signals=left, rank=rank_of(left))
+                first = one.code if one.code in left else left[0]
+                alert_store.change_alert(
+                    tx, one.alert_id, signals=left, code=first, rank=rank_of(left), staff_of=None
+                )
                 reduced += 1
         alert_store.delete_alerts(tx, gone)
         detail = {"organisation": code, "alerts_removed": len(gone), "alerts_reduced": reduced}
@@ -238,47 +238,7 @@ def _marks_of(told: Mapping[str, str], key: bytes, organisation: str, model: Mod
 # The file ------------------------------------------------------------------------------------------------------------
 
 
-def _read(
-    file: io.TextIOBase, compares: Collection[str], rejected: list[Reject]
-) -> Iterable[Mapping[str, str]]:
-    """Yield the rows that can be taken, and note the others.
-
-    Raises:
-        Invalid: ``file-empty``, ``column-missing``, ``column-not-allowed``.
-    """
-    try:
-        rows = Rows(file, delimiter_of(file))
-    except (StopIteration, csv.Error) as error:
-        raise Invalid("file-empty", row=1) from error
-    names = [heading.strip().lower() for heading in rows.header]
-    wanted = ("user_id", *(column for one in compares for column in _COLUMNS[one]))
-    for column in wanted:
-        if names.count(column) != 1:
-            raise Invalid("column-missing", field=column, row=1)
-    if len(names) != len(wanted):
-        # Named by its place: a heading that is not ours may be a value.
-        raise Invalid("column-not-allowed", row=1, detail="It has a column that may not be compared.")
-    seen: set[str] = set()
-    for number, values in rows.read(()):
-        if values is None or len(values) != len(names):
-            rejected.append(Reject(number, None, "row-unreadable"))
-            continue
-        told = {name: value.strip() for name, value in zip(names, values, strict=True)}
-        try:
-            _check(told)
-            if told["user_id"] in seen:
-                raise Invalid("user-repeated", field="user_id")
-        except Invalid as fault:
-            rejected.append(Reject(number, fault.field, fault.code))
-            continue
-        seen.add(told["user_id"])
-        yield told
-
-
 def _check(told: Mapping[str, str]) -> None:
-    for name, value in told.items():
-        if len(value) > _LONGEST_VALUE or not value.isprintable():
-            raise Invalid("value-unreadable", field=name)
     user = told["user_id"]
     if not _USER.fullmatch(user) or len(user) > _LONGEST_USER:
         raise Invalid("user-format", field="user_id")

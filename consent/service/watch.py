@@ -1,22 +1,28 @@
 """Looking through the sealed log, from a cursor, for views that somebody should ask about, unless care explains them."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from consent.facts.staff import Marks, StaffFile
-from consent.rules.watch import in_order, is_explainable, rank_of, signals_of
+from consent.facts.hours import WorkingHours
+from consent.facts.staff import NEEDS, Marks, StaffFile
+from consent.rules.hours import is_outside
+from consent.rules.watch import OUT_OF_HOURS, in_order, is_explainable, rank_of, signals_of
 from consent.service.context import Consent
 from consent.service.order import taken_again
 from consent.service.staff import KEY, marks_of, user_mark
 from consent.store import alerts as store
 from consent.store import care as care_store
+from consent.store import hours as hours_store
 from consent.store import staff as staff_store
 from consent.store import usage as usage_store
 from consent.store.alerts import Alert
 from consent.store.usage import SeenRow
+from foundation.directory import with_ancestors
 from foundation.ids import new_id
 from foundation.keyed import find_key
 from mpi.service.persons import resolve_person
@@ -37,12 +43,35 @@ _SETTLED = timedelta(days=90)
 _REMEMBERED = timedelta(days=365)
 _TOLD_AT_ONCE = 500
 
+F = TypeVar("F")
+
+
+@dataclass(frozen=True, slots=True)
+class _OnFile:
+    """What is on file to hold looks against: staff and hours by organisation, each good for its sites too."""
+
+    staff: Mapping[str, StaffFile]
+    hours: Mapping[str, WorkingHours]
+    key: bytes | None = field(repr=False)
+    lineages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def staff_of(self, tx: Connection, organisation: str) -> StaffFile | None:
+        return self._nearest(tx, organisation, self.staff)
+
+    def hours_of(self, tx: Connection, organisation: str) -> WorkingHours | None:
+        return self._nearest(tx, organisation, self.hours)
+
+    def _nearest(self, tx: Connection, organisation: str, files: Mapping[str, F]) -> F | None:
+        if organisation not in self.lineages:
+            self.lineages[organisation] = with_ancestors(tx, organisation)
+        return next((files[code] for code in self.lineages[organisation] if code in files), None)
+
 
 def watch_views(consent: Consent, at_once: int = AT_ONCE) -> int:
     """Look through the next rows of the sealed log and raise what they give; return how many rows were looked at.
 
-    The cursor moves in the transaction that raises, so that each view is looked at once. Without a staff file of the viewer's
-    organisation nothing is compared, and a file that comes later is not held to what was seen before it.
+    The cursor moves in the transaction that raises, so that each view is looked at once. Without a file of the viewer's organisation, or
+    of one that it is a part of, nothing is held against it, and a file that comes later is not held to what was seen before it.
     """
 
     def take(tx: Connection) -> int:
@@ -50,41 +79,64 @@ def watch_views(consent: Consent, at_once: int = AT_ONCE) -> int:
         reached, seen = usage_store.read_sealed(tx, mark, at_once)
         if reached.leaf_index == mark.leaf_index:
             return 0
-        files = {one.organisation: one for one in staff_store.read_files(tx)}
-        key = find_key(tx, KEY) if files else None
-        if key is not None:
-            _look(tx, consent, files, key, seen)
+        staff = {one.organisation: one for one in staff_store.read_files(tx)}
+        hours = {one.organisation: one for one in hours_store.read_hours(tx)}
+        if staff or hours:
+            _look(tx, consent, _OnFile(staff, hours, find_key(tx, KEY) if staff else None), seen)
         store.write_mark(tx, reached)
         return reached.leaf_index - mark.leaf_index
 
     return taken_again(consent, take)
 
 
-def _look(
-    tx: Connection, consent: Consent, files: dict[str, StaffFile], key: bytes, seen: Iterable[SeenRow]
-) -> None:
-    first: dict[int, dict[tuple[str, str], SeenRow]] = defaultdict(dict)
+def _look(tx: Connection, consent: Consent, on_file: _OnFile, seen: Iterable[SeenRow]) -> None:
+    looks: dict[int, dict[tuple[str, str], list[SeenRow]]] = defaultdict(lambda: defaultdict(list))
     for one in sorted(seen, key=lambda one: one.event_id):
-        file = files.get(one.organisation)
-        if file is None or one.user_id is None or one.person_id is None or one.at < file.stands_since:
-            continue
-        first[one.person_id].setdefault((one.organisation, one.user_id), one)
-    for person_id, views in sorted(first.items()):
-        whole = read_whole_person(tx, person_id)
-        if not whole.resolution.is_current:
-            continue  # erased since, or on the way to somebody else
-        for (organisation, user_id), view in sorted(views.items()):
-            file_id = files[organisation].file_id
-            user = staff_store.find_member(tx, file_id, user_mark(key, organisation, user_id))
-            if user is None:
+        if one.user_id is not None and one.person_id is not None:
+            looks[one.person_id][one.organisation, one.user_id].append(one)
+    for person_id, by_user in sorted(looks.items()):
+        whole: WholePerson | None = None
+        for (organisation, user_id), views in sorted(by_user.items()):
+            file, hours = on_file.staff_of(tx, organisation), on_file.hours_of(tx, organisation)
+            compared = next((one for one in views if file and one.at >= file.stands_since), None)
+            outside = next((one for one in views if hours and _is_outside(hours, one)), None)
+            if compared is None and outside is None:
                 continue
-            patient = _patient(consent, whole, key, organisation)
-            colleagues = [
-                one.marks for one in staff_store.find_alike(tx, file_id, patient) if one.user != user.user
-            ]
-            found = signals_of(user.marks, patient, colleagues)
-            if found:
-                _raise(tx, whole, view, found, consent.clock.now())
+            whole = whole or read_whole_person(tx, person_id)
+            if not whole.resolution.is_current:
+                break  # erased since, or on the way to somebody else
+            found: tuple[str, ...] = ()
+            if compared is not None and file is not None and on_file.key is not None:
+                found = _compared(tx, consent, whole, file, on_file.key, user_id)
+            view = compared if found else outside
+            if view is not None:
+                employer = file.organisation if found and file is not None else None
+                _raise(
+                    tx,
+                    whole,
+                    view,
+                    found,
+                    consent.clock.now(),
+                    was_outside=outside is not None,
+                    employer=employer,
+                )
+
+
+def _is_outside(hours: WorkingHours, view: SeenRow) -> bool:
+    return view.at >= hours.stands_since and is_outside(hours.shifts, view.role, view.at)
+
+
+def _compared(
+    tx: Connection, consent: Consent, whole: WholePerson, file: StaffFile, key: bytes, user_id: str
+) -> tuple[str, ...]:
+    """Return what comes of comparing a member of staff, if the file has one of that name, with a person."""
+    employer = file.organisation
+    user = staff_store.find_member(tx, file.file_id, user_mark(key, employer, user_id))
+    if user is None:
+        return ()
+    patient = _patient(consent, whole, key, employer)
+    alike = staff_store.find_alike(tx, file.file_id, patient)
+    return signals_of(user.marks, patient, [one.marks for one in alike if one.user != user.user])
 
 
 def _patient(consent: Consent, whole: WholePerson, key: bytes, organisation: str) -> Marks:
@@ -102,8 +154,21 @@ def _patient(consent: Consent, whole: WholePerson, key: bytes, organisation: str
     )
 
 
-def _raise(tx: Connection, whole: WholePerson, view: SeenRow, found: tuple[str, ...], now: datetime) -> None:
-    """Raise an alert of a view, or add to the one that waits: one matter of one user and one person, whatever told of it."""
+def _raise(
+    tx: Connection,
+    whole: WholePerson,
+    view: SeenRow,
+    found: tuple[str, ...],
+    now: datetime,
+    *,
+    was_outside: bool,
+    employer: str | None,
+) -> None:
+    """Raise an alert of a view, or add to the one that waits: one matter of one user and one person, whatever told of it.
+
+    Args:
+        found: what came of comparing staff, by the file of ``employer``.
+    """
     person_id, user_id = whole.resolution.person_id, view.user_id
     assert person_id is not None and user_id is not None
     earlier = store.read_between(tx, person_id, user_id, view.organisation)
@@ -113,16 +178,23 @@ def _raise(tx: Connection, whole: WholePerson, view: SeenRow, found: tuple[str, 
         if one.outcome == "legitimate" and one.reviewed_at and one.reviewed_at > view.at - _SETTLED
         for signal in one.signals
     }
-    fresh = [signal for signal in found if signal not in settled]
+    fresh = [signal for signal in (*found, *([OUT_OF_HOURS] if was_outside else ())) if signal not in settled]
     if not fresh:
         return
+    if NEEDS.keys().isdisjoint(fresh):
+        employer = None
     was_confirmed = store.was_confirmed(tx, user_id, view.organisation, view.at - _REMEMBERED)
     for one in earlier:
-        if one.state == "open":
+        if one.state == "open" and (employer is None or one.staff_of in (None, employer)):
             signals = in_order((*one.signals, *fresh))
             rank = min(one.rank, rank_of(signals, was_confirmed=was_confirmed))
             if signals == one.signals or store.change_alert(
-                tx, one.alert_id, only_open=True, signals=signals, rank=rank
+                tx,
+                one.alert_id,
+                only_open=True,
+                signals=signals,
+                rank=rank,
+                staff_of=employer or one.staff_of,
             ):
                 return
     explained_by = (
@@ -152,6 +224,7 @@ def _raise(tx: Connection, whole: WholePerson, view: SeenRow, found: tuple[str, 
             signals=signals,
             event_id=view.event_id,
             viewed_at=view.at,
+            staff_of=employer,
             explained_by=explained_by,
         ),
     )

@@ -16,8 +16,8 @@ from foundation.database import insert_ignore, upsert
 class Alert:
     """Something that a privacy officer of this organisation should look at; rank 0 is the worst.
 
-    ``signals``: all that agree, the worst first; ``code`` is the first of them. ``explained_by``: the relationship that accounts for the
-    view; ``outcome``: that of the review.
+    ``signals``: all that agree, the worst first; ``code`` is the first of them. ``staff_of``: whose staff file some of them rest on.
+    ``explained_by``: the relationship that accounts for the view; ``outcome``: that of the review.
     """
 
     alert_id: int
@@ -36,6 +36,7 @@ class Alert:
     signals: tuple[str, ...] = ()
     event_id: int | None = None
     viewed_at: datetime | None = None
+    staff_of: str | None = None
     explained_by: int | None = None
     outcome: str | None = None
     comment: str | None = field(default=None, repr=False)
@@ -181,9 +182,9 @@ def organisations_of_alerts(tx: Connection) -> set[str]:
     return set(tx.scalars(select(alert.c.organisation).distinct()))
 
 
-def read_signalled(tx: Connection, organisation: str) -> list[Alert]:
-    """Return an organisation's alerts that a look through the log raised or added to."""
-    statement = select(alert).where(alert.c.organisation == organisation, alert.c.signals.is_not(None))
+def read_resting_on(tx: Connection, organisation: str) -> list[Alert]:
+    """Return the alerts that rest, in part at least, on an organisation's staff file."""
+    statement = select(alert).where(alert.c.staff_of == organisation)
     return [_alert(row) for row in tx.execute(statement.with_for_update())]
 
 

@@ -234,6 +234,7 @@ alert = Table(
     Column("signals", Json),  # all that agree, the worst first; none: the code alone
     Column("event_id", Id),  # the audit row of the view that raised it
     Column("viewed_at", UtcDateTime),
+    Column("staff_of", String(20)),  # whose staff file some of the signals rest on; it may be a parent's
     Column(
         "explained_by", Id
     ),  # a relationship that accounts for the view; the alert is closed, and was nobody's to review
@@ -275,6 +276,17 @@ staff_member = Table(
     PrimaryKeyConstraint("file_id", "user_mark"),
     Index("ix_staff_member_number", "file_id", "number_mark"),
     Index("ix_staff_member_person", "file_id", "person_mark"),
+)
+
+# When an organisation's staff work, by role: replaced and withdrawn whole.
+working_hours = Table(
+    "working_hours",
+    metadata,
+    Column("organisation", String(20), primary_key=True),
+    Column("shifts", Json, nullable=False),
+    Column("stands_since", UtcDateTime, nullable=False),
+    Column("loaded_at", UtcDateTime, nullable=False),
+    Column("loaded_by", String(128), nullable=False),
 )
 
 # How far the sealed log was looked through for alerts.

@@ -1,4 +1,4 @@
-"""Alerts over HTTP, for privacy officers: listed, reviewed, counted; and what staff files they rest on."""
+"""Alerts over HTTP, for privacy officers: listed, reviewed, counted; and what staff files and hours they rest on."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from flask_smorest import Blueprint
 
 from consent.service.alerts import Review, alert_figures, coverage_of, list_alerts, review_alert
 from consent.service.context import Consent
+from consent.service.hours import list_hours
 from consent.service.staff import list_staff_files
 from consent.web.schemas import (
     AlertFiguresSchema,
@@ -15,6 +16,7 @@ from consent.web.schemas import (
     Loaded,
     ReviewSchema,
     StaffFilesSchema,
+    WorkingHoursListSchema,
 )
 from foundation.ids import parse_id
 from foundation.web import current_principal, make_blueprint, make_page, read_cursor, requires
@@ -31,7 +33,7 @@ def make(consent: Consent) -> Blueprint:
         """Return the alerts of the officer's organisations, the worst first and among equals the oldest.
 
         `not_evaluated` says for which organisations nobody looked, and for what: without a staff file an employer's staff are compared
-        with nobody. The reading is audited.
+        with nobody, and without hours no look is out of them. The reading is audited.
         """
         by, limit = current_principal(), query["limit"]
         place = read_cursor(query["cursor"], int, int)
@@ -77,5 +79,15 @@ def make(consent: Consent) -> Blueprint:
                 for one in list_staff_files(consent, current_principal())
             ]
         }
+
+    @room.get("/working-hours")
+    @requires("alerts:read")
+    @room.response(200, WorkingHoursListSchema)
+    def hours() -> Any:
+        """Return when staff of the officer's organisations work, by role, as it is on file.
+
+        They are loaded and withdrawn by an operator: `consent hours`.
+        """
+        return {"working_hours": list_hours(consent, current_principal())}
 
     return room

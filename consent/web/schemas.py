@@ -486,7 +486,8 @@ class AlertSchema(Schema):
 class CoverageSchema(Schema):
     organisation = fields.String()
     not_evaluated = fields.List(fields.String())
-    has_staff_file = fields.Boolean()
+    has_staff_file = fields.Boolean(metadata={"description": "Its own, or that of one that it is a part of."})
+    has_hours = fields.Boolean(metadata={"description": "As has_staff_file."})
 
 
 class AlertPage(Schema):
@@ -540,6 +541,33 @@ class StaffFileSchema(Schema):
 
 class StaffFilesSchema(Schema):
     staff_files = fields.List(fields.Nested(StaffFileSchema), required=True)
+
+
+class ShiftSchema(Schema):
+    role = fields.String(
+        metadata={"description": "A national job role code; `*` for every role with none of its own."}
+    )
+    day = fields.String(
+        metadata={"description": "mon to sun; a date, in the place of its day of the week; or `always`."}
+    )
+    begins = fields.Integer(metadata={"description": "Minutes after midnight of that day in Britain."})
+    ends = fields.Integer(
+        metadata={
+            "description": "As begins, not in it; beyond 1440 on the day after. As begins: nobody works."
+        }
+    )
+
+
+class WorkingHoursSchema(Schema):
+    organisation = fields.String()
+    shifts = fields.List(fields.Nested(ShiftSchema))
+    stands_since = Instant()
+    loaded_at = Instant()
+    loaded_by = fields.String()
+
+
+class WorkingHoursListSchema(Schema):
+    working_hours = fields.List(fields.Nested(WorkingHoursSchema), required=True)
 
 
 class UsageQuery(Schema):

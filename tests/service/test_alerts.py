@@ -18,7 +18,9 @@ from consent.service.alerts import Review, alert_figures, coverage_of, list_aler
 from consent.service.asking import User
 from consent.service.directives import list_directives, withdraw_directive
 from consent.service.emergency import open_emergency_access
+from consent.service.hours import list_hours, load_hours, withdraw_hours
 from consent.service.relationships import NewRelationship, end_relationship, record_relationship
+from consent.service.release import issue_release
 from consent.service.staff import list_staff_files, load_staff, marks_of, withdraw_staff
 from consent.service.watch import explain_open, watch_views
 from consent.store.alerts import Alert
@@ -26,6 +28,7 @@ from consent.store.tables import alert, staff_file, staff_member
 from foundation.audit import audit_event
 from foundation.clock import FixedClock
 from foundation.database import Database
+from foundation.directory import Organisation, put_organisation
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.principal import Principal
 from foundation.settings import Settings
@@ -33,6 +36,7 @@ from tests.service.audit_world import wait_until_settled
 from tests.service.consent_world import (
     AMBULANCE,
     APP,
+    DOCTOR,
     FEED,
     PARAMEDIC,
     PRACTICE_CLERK,
@@ -51,6 +55,7 @@ STAFF = {
     "flatmate": "Thistlewood,1985-05-05,14 Larkspur Rd,se58az,9990000034",
     "stranger": "Quillfeather,1970-07-07,1 Far Lane,N1 9GU,9990000042",
 }
+SITE = "RRU01"
 OFFICER = Principal("person", "officer-1", AMBULANCE, frozenset(), role="R0001", assurance=2)
 
 
@@ -92,7 +97,9 @@ def load(
 
 
 def view(world: World, user: str, organisation: str = AMBULANCE, role: str = PARAMEDIC, **changes) -> None:
-    issued = world.release(user=User(user, role, organisation, assurance=2), **changes)
+    ask = world.question(user=User(user, role, organisation, assurance=2), **changes)
+    app = replace(APP, organisations=APP.organisations | {SITE})
+    issued = issue_release(world.consent, ask, "record-service", app)
     assert world.redeem(issued.ticket).answer["released"]
 
 
@@ -164,7 +171,7 @@ def test_only_what_the_basis_allows_is_compared(world, composition, tmp_path, co
 
     assert told(world) == {f"{user} {AMBULANCE}": found for user, found in expected.items() if found}
     (coverage,) = coverage_of(world.consent, OFFICER)
-    assert coverage.has_staff_file and coverage.not_evaluated
+    assert coverage.has_staff_file and set(coverage.not_evaluated) > {"out-of-hours"}
 
 
 def test_without_a_file_nothing_is_evaluated_and_that_is_said(world, composition, tmp_path):
@@ -175,7 +182,13 @@ def test_without_a_file_nothing_is_evaluated_and_that_is_said(world, composition
     assert told(world) == {}
     (coverage,) = coverage_of(world.consent, OFFICER)
     assert (coverage.organisation, coverage.has_staff_file) == (AMBULANCE, False)
-    assert coverage.not_evaluated == ("own-record", "same-address", "colleague", "same-surname")
+    assert coverage.not_evaluated == (
+        "own-record",
+        "same-address",
+        "colleague",
+        "same-surname",
+        "out-of-hours",
+    )
 
 
 def test_what_was_seen_before_there_was_a_file_is_left_alone_and_a_newer_file_changes_nothing_of_that(
@@ -395,7 +408,10 @@ def test_a_review_closes_is_audited_and_is_counted(world, composition, tmp_path)
     figures = alert_figures(world.consent, OFFICER)
     rates = {one.signal: (one.alerts, one.confirmed, one.hit_per_mille) for one in figures.rates}
     assert rates == {"same-address": (1, 0, 0), "colleague": (3, 1, 500), "same-surname": (1, 1, 1000)}
-    assert (figures.coverage, figures.looked_until) == ((), world.clock.now())
+    assert ([one.not_evaluated for one in figures.coverage], figures.looked_until) == (
+        [("out-of-hours",)],
+        world.clock.now(),
+    )
     with world.db.read() as tx:
         rows = tx.execute(select(audit_event).where(audit_event.c.kind == "alert-reviewed")).all()
     assert [row.person_id for row in rows] == [world.she] * 3
@@ -448,6 +464,204 @@ def test_an_alert_is_reviewed_once_by_an_officer_of_that_organisation_who_is_not
     review_alert(world.consent, number, review, OFFICER)
     with pytest.raises(Conflict, match="alert-reviewed"):
         review_alert(world.consent, number, review, OFFICER)
+
+
+# -- out of hours -----------------------------------------------------------------------------------------------------
+
+
+def tell_hours(world: World, folder: Path, rows: str, organisation: str = AMBULANCE):
+    path = folder / "hours.csv"
+    path.write_text("role,days,from,until\n" + rows)
+    return load_hours(world.consent, path, FEED, organisation=organisation)
+
+
+OFFICE = "*,mon-fri,08:00,18:00\n"
+
+
+def at_clock(world: World, hour: int) -> None:
+    """Let the clock go on to that hour of a Wednesday, UTC."""
+    now = world.clock.now()
+    then = now.replace(hour=hour, minute=0, second=0, microsecond=0) + timedelta(days=(2 - now.weekday()) % 7)
+    world.clock.advance(then - now + timedelta(days=7))
+
+
+def test_a_look_out_of_hours_raises_unless_care_explains_it(world, composition, tmp_path):
+    assert tell_hours(world, tmp_path, OFFICE).hours is not None
+    at_clock(world, 12)
+    view(world, "by-day")
+    at_clock(world, 22)
+    view(world, "by-night")
+    view(world, "by-day")
+    looked(world, composition)
+
+    assert told(world) == {f"{one} {AMBULANCE}": ["out-of-hours"] for one in ("by-night", "by-day")}
+    alert_of = one_alert(world, "by-night")
+    assert (alert_of.rank, alert_of.viewed_at, alert_of.staff_of) == (5, world.clock.now(), None)
+    cares(world)
+    assert explain_open(world.consent) == 2
+    assert told(world) == {}
+
+
+def test_hours_are_of_a_role_and_some_work_round_the_clock(world, composition, tmp_path):
+    tell_hours(world, tmp_path, OFFICE + f"{PARAMEDIC},always,,\n")
+    at_clock(world, 22)
+    view(world, "paramedic")
+    view(world, "doctor", role=DOCTOR)
+    looked(world, composition)
+
+    assert told(world) == {f"doctor {AMBULANCE}": ["out-of-hours"]}
+
+
+def test_hours_and_staff_are_one_matter_and_the_staff_file_takes_its_part_away(world, composition, tmp_path):
+    load(world, tmp_path, ["sister"])
+    tell_hours(world, tmp_path, OFFICE)
+    at_clock(world, 22)
+    view(world, "sister")
+    looked(world, composition)
+    before = one_alert(world, "sister")
+    assert (before.signals, before.rank) == (("out-of-hours", "same-surname"), 4)
+    assert coverage_of(world.consent, OFFICER) == ()
+
+    done = withdraw_staff(world.consent, AMBULANCE, "ended", FEED)
+
+    after = one_alert(world, "sister")
+    assert (done.removed, done.reduced) == (0, 1)
+    assert (after.code, after.signals, after.rank, after.staff_of) == (
+        "out-of-hours",
+        ("out-of-hours",),
+        5,
+        None,
+    )
+
+
+def test_without_hours_no_look_is_out_of_them_and_what_was_seen_before_is_left_alone(
+    world, composition, tmp_path
+):
+    at_clock(world, 22)
+    view(world, "early")
+    world.clock.advance(timedelta(minutes=1))
+    tell_hours(world, tmp_path, OFFICE, organisation=UCLH)
+    looked(world, composition)
+    (coverage,) = coverage_of(world.consent, OFFICER)
+    assert (coverage.has_hours, coverage.not_evaluated[-1]) == (False, "out-of-hours")
+    tell_hours(world, tmp_path, OFFICE)
+    (coverage,) = coverage_of(world.consent, OFFICER)
+    assert (coverage.has_hours, coverage.not_evaluated[-1]) == (True, "same-surname")
+    world.clock.advance(timedelta(minutes=1))
+    view(world, "late")
+    looked(world, composition)
+
+    assert told(world).keys() == {f"late {AMBULANCE}"}
+    withdraw_hours(world.consent, AMBULANCE, "wrong", FEED)
+    assert told(world).keys() == {f"late {AMBULANCE}"}, "an alert stays"
+    assert [one.organisation for one in list_hours(world.consent, FEED)] == [UCLH]
+    with pytest.raises(NotFound, match="hours-unknown"):
+        withdraw_hours(world.consent, AMBULANCE, "again", FEED)
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "code"),
+    [
+        ("R9999,mon,08:00,18:00", "role", "role-unknown"),
+        ("*,monday,08:00,18:00", "days", "days-format"),
+        ("*,fri-mon,08:00,18:00", "days", "days-format"),
+        ("*,mon mon,08:00,18:00", "days", "days-format"),
+        ("*,,08:00,18:00", "days", "days-format"),
+        ("*,2026-02-31,,", "days", "days-format"),
+        ("*,20261225,,", "days", "days-format"),
+        ("*,mon,8:00,18:00", "from", "time-format"),
+        ("*,mon,24:00,08:00", "from", "time-format"),
+        ("*,mon,08:00,18:60", "until", "time-format"),
+        ("*,mon,,", "from", "time-format"),
+        ("*,2026-12-25,08:00,", "until", "time-format"),
+        ("*,always,08:00,", "from", "time-not-allowed"),
+        ("*,mon,08:00", None, "row-unreadable"),
+    ],
+)
+def test_one_wrong_row_keeps_hours_out_and_is_told_by_row_and_field(world, tmp_path, row, field, code):
+    tell_hours(world, tmp_path, OFFICE)
+    before = every_row(world.db)
+
+    loaded = tell_hours(world, tmp_path, f"*,mon-fri,09:00,17:00\n{row}\n")
+
+    assert loaded.hours is None
+    assert [(one.row, one.field, one.code) for one in loaded.rejected] == [(3, field, code)]
+    assert every_row(world.db) == before
+
+
+@pytest.mark.parametrize(
+    ("rows", "organisation", "code"),
+    [
+        (f"{PARAMEDIC},always,,\n", AMBULANCE, "hours-incomplete"),
+        ("*,2026-12-25,,\n", AMBULANCE, "hours-incomplete"),
+        (OFFICE + "*,always,,\n", AMBULANCE, "hours-contradict"),
+        (OFFICE, "ZZZ99", "organisation-unknown"),
+    ],
+)
+def test_hours_that_do_not_tell_enough_are_refused_whole(world, tmp_path, rows, organisation, code):
+    with pytest.raises(Invalid, match=code):
+        tell_hours(world, tmp_path, rows, organisation)
+
+    assert list_hours(world.consent, FEED) == []
+
+
+# -- a site of a trust ------------------------------------------------------------------------------------------------
+
+
+def make_site(world: World) -> None:
+    with world.db.write() as tx:
+        put_organisation(tx, Organisation(SITE, "A station", "ambulance", parent=AMBULANCE))
+
+
+def test_a_site_is_held_against_its_trusts_file_and_hours(world, composition, tmp_path):
+    make_site(world)
+    load(world, tmp_path, ["sister"])
+    tell_hours(world, tmp_path, OFFICE)
+    world.is_caring(organisation=SITE, kind="team")
+    at_clock(world, 22)
+    view(world, "sister", organisation=SITE)
+    looked(world, composition)
+
+    at_site = replace(OFFICER, organisation=SITE)
+    assert told(world, by=at_site) == {f"sister {SITE}": ["out-of-hours", "same-surname"]}
+    assert coverage_of(world.consent, at_site) == ()
+    assert withdraw_staff(world.consent, AMBULANCE, "ended", FEED).reduced == 1
+    assert told(world, by=at_site) == {f"sister {SITE}": ["out-of-hours"]}
+
+
+def test_a_sites_own_file_stands_before_its_trusts(world, composition, tmp_path):
+    make_site(world)
+    load(world, tmp_path, ["sister"])
+    load(world, tmp_path, ["flatmate"], organisation=SITE)
+    world.is_caring(organisation=SITE, kind="team")
+    for user in ("sister", "flatmate"):
+        view(world, user, organisation=SITE)
+    looked(world, composition)
+
+    assert told(world, by=FEED) == {f"flatmate {SITE}": ["same-address"]}
+    assert withdraw_staff(world.consent, AMBULANCE, "ended", FEED).removed == 0
+    assert withdraw_staff(world.consent, SITE, "ended", FEED).removed == 1
+
+
+def test_what_rests_on_two_files_is_two_alerts_so_that_each_can_be_withdrawn(world, composition, tmp_path):
+    make_site(world)
+    load(world, tmp_path, ["sister"])
+    world.is_caring(organisation=SITE, kind="team")
+    view(world, "sister", organisation=SITE)
+    looked(world, composition)
+    text = HEAD + "sister,,,14 Larkspur Road,SE5 8AZ,\n"
+    load(world, tmp_path, text=text, organisation=SITE)
+    world.clock.advance(timedelta(minutes=1))
+    view(world, "sister", organisation=SITE)
+    looked(world, composition)
+
+    found = list_alerts(world.consent, FEED)
+    assert {(one.staff_of, one.signals) for one in found} == {
+        (SITE, ("same-address",)),
+        (AMBULANCE, ("same-surname",)),
+    }
+    assert withdraw_staff(world.consent, AMBULANCE, "ended", FEED).removed == 1
+    assert [one.signals for one in list_alerts(world.consent, FEED)] == [("same-address",)]
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------
@@ -601,5 +815,17 @@ def test_alerts_at_the_command_line_and_in_the_worker(world, composition, tmp_pa
     assert "No staff files" in run("staff", "list").stdout
     with world.db.read() as tx:
         assert tx.execute(select(alert)).all() == []
+    path.write_text("role,days,from,until\n*,mon-fri,08:00,18:00\nR1070,sat,20:00,08:00\n*,2026-12-25,,\n")
+    assert run("hours", "load", str(path), "--organisation", AMBULANCE).stdout == (
+        f"hours of {AMBULANCE} for 2 roles\n"
+    )
+    lines = run("hours", "list").stdout.splitlines()
+    assert [line.split() for line in lines[-3:]] == [
+        [AMBULANCE, "*", "fri", "08:00–18:00"],
+        [AMBULANCE, "*", "2026-12-25", "nobody", "works"],
+        [AMBULANCE, "R1070", "sat", "20:00–08:00", "the", "day", "after"],
+    ]
+    assert "hours withdrawn" in run("hours", "withdraw", AMBULANCE, "--reason", "ended").stdout
+    assert "No hours on file" in run("hours", "list").stdout
     for words in (("alerts", "list"), ("alerts", "figures")):
         assert f"{AMBULANCE}  not evaluated: own-record, " in run(*words).stdout

@@ -208,8 +208,9 @@ def test_alerts_are_listed_worst_first_reviewed_and_counted_over_http(world, amb
     assert rest["next"] is None
     assert {
         "organisation": AMBULANCE,
-        "not_evaluated": ["own-record", "same-address", "colleague", "same-surname"],
+        "not_evaluated": ["own-record", "same-address", "colleague", "same-surname", "out-of-hours"],
         "has_staff_file": False,
+        "has_hours": False,
     } in page["not_evaluated"]
     path = f"/api/v1/alerts/{first['alert_id']}/review"
     review = {"outcome": "legitimate", "comment": "Brought in at four"}
@@ -225,6 +226,7 @@ def test_alerts_are_listed_worst_first_reviewed_and_counted_over_http(world, amb
         ("emergency-opened", 1, None),
     ]
     assert ambulance.get("/api/v1/staff-files").json == {"staff_files": []}
+    assert ambulance.get("/api/v1/working-hours").json == {"working_hours": []}
 
 
 @pytest.mark.parametrize(
