@@ -25,7 +25,6 @@ from sqlalchemy import (
     TypeDecorator,
     create_engine,
     event,
-    text,
 )
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -385,8 +384,8 @@ def lock_space(tx: Connection, space: int, *, shared: bool = False, wait: bool =
     if tx.dialect.name == "sqlite":
         return True
     function = f"pg_{'' if wait else 'try_'}advisory_xact_lock{'_shared' if shared else ''}"
-    held = tx.execute(text(f"SELECT {function}(:key)"), {"key": space_key(space)}).scalar_one()
-    return wait or bool(held)
+    held = tell(tx, f"SELECT {function}(%s::bigint)", (space_key(space),)).fetchall()
+    return wait or bool(held[0][0])
 
 
 def space_key(space: int) -> int:

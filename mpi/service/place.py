@@ -8,10 +8,8 @@ from sqlalchemy import Connection
 from mpi.matching.harm import ERROR_PER_MILLE, decayed, harm_of, route_of, untold_harm
 from mpi.service.context import Mpi
 from mpi.store import activity as activity_store
-from mpi.store import records as record_store
 from mpi.store import tasks as task_store
 from mpi.store.activity import Activity
-from mpi.store.tasks import TaskRow
 
 UNTOLD = {kind: untold_harm(kind) for kind in ERROR_PER_MILLE}
 """The harm of each kind of task while nothing more may be told, or is known."""
@@ -23,7 +21,7 @@ PLACED_FOR = timedelta(days=1)
 def place_tasks(tx: Connection, mpi: Mpi, task_ids: Collection[int], now: datetime) -> None:
     """Work out harm and route of open tasks from whom they are about now."""
     if task_ids:
-        _place(tx, mpi, [row for row in task_store.read_tasks(tx, task_ids) if row.state == "open"], now)
+        _place(tx, mpi, task_ids, now)
 
 
 def place_waiting(mpi: Mpi, limit: int = 500) -> int:
@@ -37,37 +35,25 @@ def place_waiting(mpi: Mpi, limit: int = 500) -> int:
         if not task_store.has_stale_places(tx, now - PLACED_FOR):
             return 0
     with mpi.db.write() as tx:
-        rows = task_store.stale_places(tx, now - PLACED_FOR, limit)
-        _place(tx, mpi.at(tx), rows, now)
-    return len(rows)
+        task_ids = task_store.stale_places(tx, now - PLACED_FOR, limit)
+        _place(tx, mpi.at(tx), task_ids, now)
+    return len(task_ids)
 
 
-def _place(tx: Connection, mpi: Mpi, rows: Collection[TaskRow], now: datetime) -> None:
-    named = {number for row in rows for side in row.sides for number in side}
-    owners = activity_store.read_owners(tx, named)
-    organisations = {number: one.organisation for number, one in owners.items()}
-    protected = record_store.protected_records(tx, named)
-    persons_of = {
-        row.task_id: {
-            person
-            for side in row.sides
-            for number in side
-            if number in owners and (person := owners[number].person_id) is not None
-        }
-        for row in rows
-    }
-    counts = activity_store.person_activity(tx, {one for some in persons_of.values() for one in some})
+def _place(tx: Connection, mpi: Mpi, task_ids: Collection[int], now: datetime) -> None:
+    rows = task_store.read_standing(tx, task_ids)
+    counts = activity_store.person_activity(tx, {person for row in rows for person in row.persons})
     even = mpi.model.thresholds.balanced
     places = {}
     for row in rows:
-        if any(not protected.isdisjoint(side) for side in row.sides):
+        if row.protected:
             harm = UNTOLD[row.kind]
         elif row.is_sample:
             harm = row.harm  # it stands where another task stood
         else:
-            active = [_sum(counts.get(person, ()), now) for person in sorted(persons_of[row.task_id])]
+            active = [_sum(counts.get(person, ()), now) for person in sorted(row.persons)]
             harm = harm_of(row.kind, row.weight_millibits, even, active)
-        places[row.task_id] = (harm, row.escalated_to or route_of(row.kind, row.sides, organisations))
+        places[row.task_id] = (harm, row.escalated_to or route_of(row.kind, row.sides, row.organisations))
     task_store.write_places(tx, places, now)
 
 

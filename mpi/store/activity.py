@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from foundation.database import upsert
+from foundation.direct import Statement, told_instant
 from mpi.store.batch import within
 from mpi.store.tables import record_activity, source_record, task, task_member
 
@@ -26,18 +27,20 @@ def read_activity(tx: Connection, record_ids: Collection[int]) -> dict[int, Acti
     return {row[0]: Activity(row[1], row[2]) for row in tx.execute(statement)}
 
 
+_ACTIVITY = Statement.alike(
+    "SELECT r.person_id, a.milliviews, a.counted_at FROM source_record r JOIN record_activity a ON a.record_id = r.record_id "
+    "WHERE r.person_id {among}"
+)
+
+
 def person_activity(tx: Connection, person_ids: Collection[int]) -> dict[int, list[Activity]]:
     """Return the counts of each person's records: so they go with a record from person to person."""
     if not person_ids:
         return {}
-    statement = (
-        select(source_record.c.person_id, record_activity.c.milliviews, record_activity.c.counted_at)
-        .join(record_activity, record_activity.c.record_id == source_record.c.record_id)
-        .where(within(tx, source_record.c.person_id, person_ids))
-    )
     found: dict[int, list[Activity]] = {}
-    for person_id, milliviews, counted_at in tx.execute(statement):
-        found.setdefault(person_id, []).append(Activity(milliviews, counted_at))
+    for person_id, milliviews, counted_at in _ACTIVITY.rows(tx, person_ids):
+        at = told_instant(counted_at) if isinstance(counted_at, str) else counted_at
+        found.setdefault(person_id, []).append(Activity(milliviews, at))
     return found
 
 

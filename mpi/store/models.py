@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, or_, select, update
 
 from foundation.database import insert_ignore
+from foundation.direct import Statement
 from mpi.store.tables import link_decision, match_model, model_change, source_record
 
 OPEN = ("proposed", "approved")
@@ -37,12 +38,15 @@ class ChangeRow:
     done_at: datetime | None
 
 
+_IN_FORCE = Statement.alike(
+    "SELECT revision FROM model_change WHERE place IS NOT NULL ORDER BY place DESC LIMIT 1"
+)
+
+
 def revision_in_force(tx: Connection) -> str | None:
     """Return the revision that the last change put in force; None where there never was one."""
-    table = model_change.c
-    statement = select(table.revision).where(table.place.is_not(None)).order_by(table.place.desc()).limit(1)
-    found: str | None = tx.scalar(statement)
-    return found
+    found: list[tuple[str]] = _IN_FORCE.rows(tx)
+    return found[0][0] if found else None
 
 
 def keep_model(

@@ -22,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from foundation.direct import Statement, write_rows
 from mpi.store.batch import within
 from mpi.store.tables import link_decision, source_record, task, task_comment, task_member
 
@@ -90,14 +91,14 @@ _PLACE = (
 _COLUMNS = (*_TASK, *_PLACE)
 
 
+_SIDES = Statement.alike("SELECT task_id, record_id, side FROM task_member WHERE task_id {among}")
+
+
 def _with_sides(tx: Connection, rows: Sequence[Any]) -> list[TaskRow]:
     if not rows:
         return []
-    members = select(task_member.c.task_id, task_member.c.record_id, task_member.c.side).where(
-        within(tx, task_member.c.task_id, [row[0] for row in rows])
-    )
     sides: dict[int, dict[int, set[int]]] = {}
-    for task_id, record_id, side in tx.execute(members):
+    for task_id, record_id, side in _SIDES.rows(tx, [row[0] for row in rows]):
         sides.setdefault(task_id, {}).setdefault(side, set()).add(record_id)
     return [
         TaskRow(
@@ -449,8 +450,8 @@ def forget_place(tx: Connection, untold: Mapping[str, int], record_ids: Collecti
     )
 
 
-def stale_places(tx: Connection, before: datetime, limit: int) -> list[TaskRow]:
-    """Hold and return open tasks that were never placed, or not since an instant; those that someone else holds are left to them."""
+def stale_places(tx: Connection, before: datetime, limit: int) -> list[int]:
+    """Hold open tasks that were never placed, or not since an instant; those that someone else holds are left to them."""
     statement = (
         select(task.c.task_id)
         .where(task.c.state == "open", or_(task.c.placed_at.is_(None), task.c.placed_at < before))
@@ -458,7 +459,7 @@ def stale_places(tx: Connection, before: datetime, limit: int) -> list[TaskRow]:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return read_tasks(tx, list(tx.scalars(statement)))
+    return list(tx.scalars(statement))
 
 
 def has_stale_places(tx: Connection, before: datetime) -> bool:
@@ -468,19 +469,71 @@ def has_stale_places(tx: Connection, before: datetime) -> bool:
     return tx.scalar(statement.limit(1)) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the place of an open task hangs on: what it asks, of whom, and whose its records are.
+
+    ``protected`` are those of its records whose location, or whose person's, is protected.
+    """
+
+    task_id: int
+    kind: str
+    weight_millibits: int | None
+    is_sample: bool
+    harm: int
+    escalated_to: str | None
+    sides: tuple[frozenset[int], ...]
+    organisations: Mapping[int, str] = field(repr=False)
+    persons: frozenset[int] = field(repr=False)
+    protected: frozenset[int] = field(repr=False)
+
+
+_STANDING = Statement.alike(
+    "SELECT t.task_id, t.kind, t.weight, t.is_sample, t.harm, t.escalated_to, m.record_id, m.side, r.state, r.organisation, r.person_id, "
+    "r.restricted OR EXISTS (SELECT 1 FROM source_record o WHERE o.person_id = r.person_id AND o.restricted) "
+    "FROM task t LEFT JOIN task_member m ON m.task_id = t.task_id LEFT JOIN source_record r ON r.record_id = m.record_id "
+    "WHERE t.task_id {among} AND t.state = 'open'"
+)
+
+
+def read_standing(tx: Connection, task_ids: Collection[int]) -> list[Standing]:
+    """Return what the places of those of these tasks hang on that are open, in order of id."""
+    rows: dict[int, list[Any]] = {}
+    for row in _STANDING.rows(tx, task_ids):
+        rows.setdefault(row[0], []).append(row)
+    return [_standing(of) for _, of in sorted(rows.items())]
+
+
+def _standing(rows: Sequence[Any]) -> Standing:
+    task_id, kind, weight, is_sample, harm, escalated_to = rows[0][:6]
+    sides: dict[int, set[int]] = {}
+    organisations, persons = {}, set()
+    for record_id, side, state, organisation, person_id in (row[6:11] for row in rows if row[6] is not None):
+        sides.setdefault(side, set()).add(record_id)
+        if state == "active":
+            organisations[record_id] = organisation
+            persons.add(person_id)
+    return Standing(
+        task_id,
+        kind,
+        weight,
+        bool(is_sample),
+        harm,
+        escalated_to,
+        tuple(frozenset(records) for _, records in sorted(sides.items())),
+        organisations,
+        frozenset(persons - {None}),
+        frozenset(row[6] for row in rows if row[11]),
+    )
+
+
 def write_places(tx: Connection, places: Mapping[int, tuple[int, str]], at: datetime) -> None:
     """Set harm and route of tasks."""
-    if not places:
-        return
-    tx.execute(
-        update(task)
-        .where(task.c.task_id == bindparam("at_task_id"))
-        .values(harm=bindparam("new_harm"), routed_to=bindparam("new_route"), placed_at=at),
-        [
-            {"at_task_id": task_id, "new_harm": harm, "new_route": route}
-            for task_id, (harm, route) in sorted(places.items())
-        ],
-    )
+    rows = [
+        {"task_id": task_id, "harm": harm, "routed_to": route, "placed_at": at}
+        for task_id, (harm, route) in sorted(places.items())
+    ]
+    write_rows(tx, lambda writes: writes.update(task, rows, "task_id"))
 
 
 def wake_tasks(tx: Connection, task_ids: Collection[int]) -> None:
