@@ -40,6 +40,7 @@ from foundation.auth.roles import role_name
 from foundation.auth.tokens import TokenIssuer, fetch_jwks
 from foundation.bell import Bell
 from foundation.clock import Clock, SystemClock
+from foundation.collector import settle_down
 from foundation.database import Database
 from foundation.directory import Organisation, find_organisation
 from foundation.errors import Forbidden, Invalid, ServiceError, Unavailable
@@ -478,6 +479,7 @@ def worker(composition: Composition, until_closed: bool, once: bool) -> None:
         signal.signal(number, lambda *_: stop.set())
     if until_closed:
         threading.Thread(target=_stop_when_closed, args=(stop,), daemon=True).start()
+    settle_down()
     log.info("worker started")
     run_worker(composition, stop)
     log.info("worker ended")

@@ -44,6 +44,7 @@ from benchmarks.watch import Watch, an_engine, machine, versions  # noqa: E402
 from examples.client import ServiceClient  # noqa: E402
 from foundation.auth import clients  # noqa: E402
 from foundation.clock import SystemClock  # noqa: E402
+from foundation.collector import settle_down  # noqa: E402
 from foundation.database import Database  # noqa: E402
 from foundation.migrations import upgrade  # noqa: E402
 from mpi.cli import link_files_into_index, load_organisations  # noqa: E402
@@ -621,6 +622,7 @@ def _hub(
     rows: Sequence[dict[str, str]],
 ) -> dict[str, dict[str, Any]]:
     """Link a few records that meet a hub of look-alikes, and others beside them."""
+    settle_down()  # as a server does
     hub = _look_alikes(chosen.hub, places, "hub", "Vandervoorde", first=chosen.crowd)
     few, many = hub[:5], hub[5:]
     _plant(index, many)

@@ -14,6 +14,7 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from werkzeug.exceptions import BadRequest
 
+from foundation.collector import settle_down
 from foundation.logs import get_logger
 from foundation.settings import Settings
 from foundation.web.problems import CONTENT_TYPE, problem_body
@@ -133,4 +134,5 @@ class Server(BaseApplication):
         app = self._load()
         # A body in chunks that are no chunks is found out while the application reads it.
         app.register_error_handler(errors.ParseException, lambda _: app.handle_http_exception(BadRequest()))
+        settle_down()
         return app

@@ -1,5 +1,6 @@
 """The server as it runs: what is no HTTP, too much of it, or never comes to its end is answered too, in the same words as other faults."""
 
+import gc
 import json
 import os
 import re
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from flask import Flask
 
 from app import Composition, mpi_command
 from foundation.settings import Settings
+from foundation.web.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 2
@@ -28,6 +31,23 @@ app.mpi_command()
 POST = b"POST /api/v1/sign-in HTTP/1.1\r\nHost: mpi\r\nContent-Type: application/json\r\n"
 GET = b"GET /health/live HTTP/1.1\r\nHost: mpi\r\n"
 SMITH = b"Smith-1990-02-14"
+
+
+def test_what_a_server_begins_with_is_not_looked_through_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    usual = gc.get_threshold()
+    monkeypatch.setattr("sys.argv", ["mpi"])
+    frozen = gc.get_freeze_count()
+    try:
+        Server(Settings(tmp_path, "", ""), lambda: Flask("begun")).load()
+
+        assert gc.get_freeze_count() > frozen + 1_000
+        assert gc.get_threshold()[2] > usual[2]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*usual)
 
 
 @pytest.fixture(scope="module")
