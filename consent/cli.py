@@ -658,7 +658,8 @@ def list_open_alerts(composition: Composition, state: str, limit: int, is_json: 
             "signals": list(one.signals),
             "organisation": one.organisation,
             "user_id": one.user_id,
-            "person_id": format_id(one.person_id),
+            "person_id": None if one.person_id is None else format_id(one.person_id),
+            "reason": one.reason,
             "state": one.state,
             "outcome": one.outcome,
             "is_explained": one.is_explained,
@@ -667,7 +668,8 @@ def list_open_alerts(composition: Composition, state: str, limit: int, is_json: 
         for one in found
     ]
     lines = [
-        f"{row['alert_id']}  rank {row['rank']}  {', '.join(one.signals)}  {one.organisation}  {one.user_id}  person {row['person_id']}"
+        f"{row['alert_id']}  rank {row['rank']}  {', '.join(one.signals)}  {one.organisation}  {one.user_id}  "
+        + (f"person {row['person_id']}" if row["person_id"] else str(one.reason))
         + (f"  {one.outcome}" if one.outcome else "  explained" if one.is_explained else "")
         for row, one in zip(rows, found, strict=True)
     ]

@@ -13,6 +13,7 @@ RANKS = {
     "bound-too-widely": 2,
     "own-record": 3,
     "same-address": 3,
+    "unusual-volume": 3,
     "facts-unreadable": 3,
     "self-claim": 4,
     "colleague": 4,
@@ -25,6 +26,9 @@ _LAST = 5
 
 OUT_OF_HOURS = "out-of-hours"
 """The signal of a look at a time when nobody of that role works at that organisation."""
+
+UNUSUAL_VOLUME = "unusual-volume"
+"""The signal of a user's day with many more people than usual."""
 
 HOME = "same-address"
 """The signal that says where somebody lives."""

@@ -3,16 +3,17 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import Connection
 
 from consent.facts.staff import not_evaluated
-from consent.rules.watch import HOME, OUT_OF_HOURS, in_order, rank_of
+from consent.rules.watch import HOME, OUT_OF_HOURS, UNUSUAL_VOLUME, in_order, rank_of
 from consent.service import trail
 from consent.service.context import Consent
 from consent.service.order import taken_again
 from consent.service.staff import theirs
+from consent.service.volume import with_enough_past
 from consent.store import alerts as store
 from consent.store import hours as hours_store
 from consent.store import staff as staff_store
@@ -32,7 +33,8 @@ OUTCOMES = ("legitimate", "confirmed", "not-enough-to-say")
 class Coverage:
     """Signals that were not evaluated for an organisation.
 
-    Neither it nor one that it is a part of has a staff file, or it does not compare what they need; or hours on file.
+    Neither it nor one that it is a part of has a staff file, or it does not compare what they need; or hours on file;
+    or nobody's past there is enough to hold a day against.
     """
 
     organisation: str
@@ -108,7 +110,11 @@ def _forget_homes(tx: Connection, consent: Consent, by: Principal, found: Sequen
     """
     gone, reduced = [], 0
     for one in found:
-        if HOME not in one.signals or not resolve_person(tx, one.person_id).restricted:
+        if (
+            HOME not in one.signals
+            or one.person_id is None
+            or not resolve_person(tx, one.person_id).restricted
+        ):
             continue
         left = tuple(signal for signal in one.signals if signal != HOME)
         if left:
@@ -132,10 +138,10 @@ def coverage_of(consent: Consent, by: Principal) -> tuple[Coverage, ...]:
     Of someone who sees all organisations those are told that have a staff file, hours or an alert, or viewed anything.
     """
     with consent.db.read() as tx:
-        return _coverage(tx, by)
+        return _coverage(tx, by, consent.mpi.today())
 
 
-def _coverage(tx: Connection, by: Principal) -> tuple[Coverage, ...]:
+def _coverage(tx: Connection, by: Principal, today: date) -> tuple[Coverage, ...]:
     own = theirs(by)
     files = {one.organisation: frozenset(one.compares) for one in staff_store.read_files(tx)}
     hours = {one.organisation for one in hours_store.read_hours(tx)}
@@ -146,12 +152,15 @@ def _coverage(tx: Connection, by: Principal) -> tuple[Coverage, ...]:
             *usage_store.organisations_that_viewed(tx),
             *store.organisations_of_alerts(tx),
         }
+    counted = with_enough_past(tx, own, today)
     told = []
     for code in sorted(own):
         lineage = with_ancestors(tx, code)
         compares = next((files[one] for one in lineage if one in files), None)
         has_hours = not hours.isdisjoint(lineage)
-        missing = not_evaluated(compares) + (() if has_hours else (OUT_OF_HOURS,))
+        missing = not_evaluated(compares)
+        missing += () if has_hours else (OUT_OF_HOURS,)
+        missing += () if code in counted else (UNUSUAL_VOLUME,)
         told.append(Coverage(code, missing, compares is not None, has_hours))
     return tuple(one for one in told if one.not_evaluated)
 
@@ -232,6 +241,6 @@ def alert_figures(consent: Consent, by: Principal) -> Figures:
             for signal in in_order(counts.keys())
         )
         trail.append(tx, "alert-figures-read", by, consent.clock.now(), detail={"signals": len(rates)})
-        return Figures(rates, _coverage(tx, by), store.read_looked_until(tx))
+        return Figures(rates, _coverage(tx, by, consent.mpi.today()), store.read_looked_until(tx))
 
     return taken_again(consent, take)

@@ -12,9 +12,11 @@ from consent.facts.hours import WorkingHours
 from consent.facts.staff import NEEDS, Marks, StaffFile
 from consent.rules.hours import is_outside
 from consent.rules.watch import OUT_OF_HOURS, in_order, is_explainable, rank_of, signals_of
+from consent.service.asking import SYSTEM_ROLE
 from consent.service.context import Consent
 from consent.service.order import taken_again
 from consent.service.staff import KEY, marks_of, user_mark
+from consent.service.volume import watch_volume
 from consent.store import alerts as store
 from consent.store import care as care_store
 from consent.store import hours as hours_store
@@ -70,7 +72,8 @@ class _OnFile:
 def watch_views(consent: Consent, at_once: int = AT_ONCE) -> int:
     """Look through the next rows of the sealed log and raise what they give; return how many rows were looked at.
 
-    The cursor moves in the transaction that raises, so that each view is looked at once. Without a file of the viewer's organisation, or
+    The cursor moves in the transaction that raises, so that each view is looked at once. How many people each user sees is counted on the
+    way. Without a file of the viewer's organisation, or
     of one that it is a part of, nothing is held against it, and a file that comes later is not held to what was seen before it.
     """
 
@@ -83,6 +86,7 @@ def watch_views(consent: Consent, at_once: int = AT_ONCE) -> int:
         hours = {one.organisation: one for one in hours_store.read_hours(tx)}
         if staff or hours:
             _look(tx, consent, _OnFile(staff, hours, find_key(tx, KEY) if staff else None), seen)
+        watch_volume(tx, seen, mark.counted_until, reached.counted_until, consent.clock.now())
         store.write_mark(tx, reached)
         return reached.leaf_index - mark.leaf_index
 
@@ -123,7 +127,12 @@ def _look(tx: Connection, consent: Consent, on_file: _OnFile, seen: Iterable[See
 
 
 def _is_outside(hours: WorkingHours, view: SeenRow) -> bool:
-    return view.at >= hours.stands_since and is_outside(hours.shifts, view.role, view.at)
+    """A system that asks for itself has no hours."""
+    return (
+        view.role != SYSTEM_ROLE
+        and view.at >= hours.stands_since
+        and is_outside(hours.shifts, view.role, view.at)
+    )
 
 
 def _compared(
@@ -251,7 +260,7 @@ def explain_open(consent: Consent) -> int:
         found = store.read_unexplained(tx, since, after, _TOLD_AT_ONCE)
         done = 0
         for one in found:
-            if not is_explainable(one.signals):
+            if one.person_id is None or not is_explainable(one.signals):
                 continue
             at = one.viewed_at or one.raised_at
             records = resolve_person(tx, one.person_id).record_ids

@@ -17,6 +17,7 @@ class Alert:
     """Something that a privacy officer of this organisation should look at; rank 0 is the worst.
 
     ``signals``: all that agree, the worst first; ``code`` is the first of them. ``staff_of``: whose staff file some of them rest on.
+    ``person_id``: None where it is about what the user did with many.
     ``explained_by``: the relationship that accounts for the view; ``outcome``: that of the review.
     """
 
@@ -25,7 +26,7 @@ class Alert:
     alert_type: int | None
     alert_reason: int | None
     rank: int
-    person_id: int
+    person_id: int | None
     organisation: str
     user_id: str
     decision_id: int | None
@@ -99,6 +100,17 @@ def read_between(tx: Connection, person_id: int, user_id: str, organisation: str
         .order_by(alert.c.rank, alert.c.alert_id)
     )
     return [_alert(row) for row in tx.execute(statement)]
+
+
+def read_of_user(tx: Connection, code: str, user_id: str, organisation: str, since: datetime) -> list[Alert]:
+    """Return the alerts of a code about a user of an organisation whose view is of that time or later."""
+    statement = select(alert).where(
+        alert.c.organisation == organisation,
+        alert.c.code == code,
+        alert.c.user_id == user_id,
+        alert.c.viewed_at >= since,
+    )
+    return [_alert(row) for row in tx.execute(statement.order_by(alert.c.alert_id))]
 
 
 def was_confirmed(tx: Connection, user_id: str, organisation: str, since: datetime) -> bool:

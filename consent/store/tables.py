@@ -223,7 +223,7 @@ alert = Table(
     Column("alert_type", Integer),  # SCR-AlertType and SCR-AlertReason, where they apply
     Column("alert_reason", Integer),
     Column("rank", Integer, nullable=False),  # 0 is the worst
-    Column("person_id", Id, nullable=False),
+    Column("person_id", Id),  # none: it is about what the user did with many
     Column("organisation", String(20), nullable=False),
     Column("user_id", String(128), nullable=False),
     Column("decision_id", Id),
@@ -287,6 +287,31 @@ working_hours = Table(
     Column("stands_since", UtcDateTime, nullable=False),
     Column("loaded_at", UtcDateTime, nullable=False),
     Column("loaded_by", String(128), nullable=False),
+)
+
+# Whom each user viewed in the last days, an hour at a time, so that nobody is counted twice; and how many people a day since.
+viewer_seen = Table(
+    "viewer_seen",
+    metadata,
+    Column("day", Date, nullable=False),  # in Britain
+    Column("organisation", String(20), nullable=False),
+    Column("user_id", String(128), nullable=False),
+    Column("hour_at", UtcDateTime, nullable=False),
+    Column("person_id", Id, nullable=False, autoincrement=False),
+    PrimaryKeyConstraint("day", "organisation", "user_id", "hour_at", "person_id"),
+)
+
+viewer_day = Table(
+    "viewer_day",
+    metadata,
+    Column("organisation", String(20), nullable=False),
+    Column("user_id", String(128), nullable=False),
+    Column("day", Date, nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("people", Integer, nullable=False),
+    Column("most_in_hour", Integer, nullable=False),
+    PrimaryKeyConstraint("organisation", "user_id", "day"),
+    Index("ix_viewer_day_role", "organisation", "role", "day"),
 )
 
 # How far the sealed log was looked through for alerts.

@@ -464,7 +464,9 @@ class AlertSchema(Schema):
     alert_type = fields.Integer(allow_none=True)
     alert_reason = fields.Integer(allow_none=True)
     rank = fields.Integer(metadata={"description": "0 is the worst."})
-    person_id = IdText()
+    person_id = IdText(
+        allow_none=True, metadata={"description": "None where it is about what the user did with many."}
+    )
     organisation = fields.String()
     user_id = fields.String()
     decision_id = IdText(allow_none=True)

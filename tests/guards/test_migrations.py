@@ -8,7 +8,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Column, Integer, Table, inspect, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from foundation.database import Database, metadata
 from foundation.migrations import SCRIPTS, drift, is_current, upgrade
@@ -141,6 +141,32 @@ def test_history_outlives_the_change_of_its_key(empty: Database):
             )
         )
         assert [tuple(row) for row in found] == sorted(rows)
+
+
+def test_alerts_outlive_the_change_of_what_they_must_name_and_know_whose_file_they_rest_on(empty: Database):
+    insert = (
+        "INSERT INTO alert (alert_id, code, rank, person_id, organisation, user_id, state, raised_at, signals) "
+        "VALUES (:id, 'same-surname', 5, :person, 'RRV', 'user-1', :state, '2026-01-01 00:00:00+00', :signals)"
+    )
+    rows = [
+        {"id": 1, "person": 10, "state": "open", "signals": '["same-surname"]'},
+        {"id": 2, "person": 20, "state": "closed", "signals": None},
+    ]
+    with empty.write() as tx:
+        config = Config()
+        config.set_main_option("script_location", str(SCRIPTS))
+        config.attributes["connection"] = tx
+        command.upgrade(config, "0015")
+        tx.execute(text(insert), rows)
+
+    upgrade(empty)
+
+    with empty.write() as tx:
+        found = tx.execute(text("SELECT alert_id, person_id, staff_of FROM alert ORDER BY alert_id"))
+        assert [tuple(row) for row in found] == [(1, 10, "RRV"), (2, 20, None)]
+        tx.execute(text(insert), {"id": 3, "person": None, "state": "open", "signals": None})
+    with pytest.raises(IntegrityError), empty.write() as tx:
+        tx.execute(text(insert), {"id": 4, "person": 10, "state": "lost", "signals": None})
 
 
 def test_tasks_that_wait_keep_their_order_where_a_type_comes_between(empty: Database):

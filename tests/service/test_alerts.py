@@ -24,8 +24,9 @@ from consent.service.release import issue_release
 from consent.service.staff import list_staff_files, load_staff, marks_of, withdraw_staff
 from consent.service.watch import explain_open, watch_views
 from consent.store.alerts import Alert
-from consent.store.tables import alert, staff_file, staff_member
-from foundation.audit import audit_event
+from consent.store.tables import alert, staff_file, staff_member, viewer_day, viewer_seen
+from foundation.audit import append as append_audit
+from foundation.audit import audit_event, entry_by
 from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.directory import Organisation, put_organisation
@@ -188,6 +189,7 @@ def test_without_a_file_nothing_is_evaluated_and_that_is_said(world, composition
         "colleague",
         "same-surname",
         "out-of-hours",
+        "unusual-volume",
     )
 
 
@@ -409,7 +411,7 @@ def test_a_review_closes_is_audited_and_is_counted(world, composition, tmp_path)
     rates = {one.signal: (one.alerts, one.confirmed, one.hit_per_mille) for one in figures.rates}
     assert rates == {"same-address": (1, 0, 0), "colleague": (3, 1, 500), "same-surname": (1, 1, 1000)}
     assert ([one.not_evaluated for one in figures.coverage], figures.looked_until) == (
-        [("out-of-hours",)],
+        [("out-of-hours", "unusual-volume")],
         world.clock.now(),
     )
     with world.db.read() as tx:
@@ -520,7 +522,7 @@ def test_hours_and_staff_are_one_matter_and_the_staff_file_takes_its_part_away(w
     looked(world, composition)
     before = one_alert(world, "sister")
     assert (before.signals, before.rank) == (("out-of-hours", "same-surname"), 4)
-    assert coverage_of(world.consent, OFFICER) == ()
+    assert [one.not_evaluated for one in coverage_of(world.consent, OFFICER)] == [("unusual-volume",)]
 
     done = withdraw_staff(world.consent, AMBULANCE, "ended", FEED)
 
@@ -543,10 +545,10 @@ def test_without_hours_no_look_is_out_of_them_and_what_was_seen_before_is_left_a
     tell_hours(world, tmp_path, OFFICE, organisation=UCLH)
     looked(world, composition)
     (coverage,) = coverage_of(world.consent, OFFICER)
-    assert (coverage.has_hours, coverage.not_evaluated[-1]) == (False, "out-of-hours")
+    assert (coverage.has_hours, coverage.not_evaluated[-2]) == (False, "out-of-hours")
     tell_hours(world, tmp_path, OFFICE)
     (coverage,) = coverage_of(world.consent, OFFICER)
-    assert (coverage.has_hours, coverage.not_evaluated[-1]) == (True, "same-surname")
+    assert (coverage.has_hours, coverage.not_evaluated[-2]) == (True, "same-surname")
     world.clock.advance(timedelta(minutes=1))
     view(world, "late")
     looked(world, composition)
@@ -605,6 +607,114 @@ def test_hours_that_do_not_tell_enough_are_refused_whole(world, tmp_path, rows, 
     assert list_hours(world.consent, FEED) == []
 
 
+# -- unusual volume ---------------------------------------------------------------------------------------------------
+
+
+def views(world: World, user: str, people: int, organisation: str = AMBULANCE, role: str = PARAMEDIC) -> None:
+    """Put looks at so many people into the log as redemption does, five an hour, each twice; then it is the next day."""
+    by = Principal("system", user, organisation, frozenset(), role=role, client_id="ambulance-app")
+    morning = world.clock.now().replace(hour=5, minute=0, second=0, microsecond=0)
+    with world.db.write() as tx:
+        for number in range(people):
+            for again in (0, 1):
+                at = morning + timedelta(hours=number // 5, minutes=again)
+                append_audit(tx, entry_by(by, at, "redemption", person_id=1_000 + number, purpose="TREAT"))
+
+
+def days_of_views(world: World, composition: Composition, days: int, **people: int) -> None:
+    for _ in range(days):
+        world.clock.advance(timedelta(days=1))
+        for user, number in people.items():
+            views(world, user, number)
+    looked(world, composition)
+
+
+def volumes(world: World, state: str = "open") -> list[Alert]:
+    found = list_alerts(world.consent, OFFICER, state=state)
+    return [one for one in found if one.signals == ("unusual-volume",)]
+
+
+def test_who_is_steady_raises_nothing_and_who_browses_is_one_alert_a_day(world, composition):
+    days_of_views(world, composition, 12, steady=30, browser=6)
+    assert volumes(world) == []
+    days_of_views(world, composition, 1, steady=31, browser=40)
+
+    (found,) = volumes(world)
+    assert (found.user_id, found.rank, found.person_id) == ("browser", 3, None)
+    assert found.reason == "40 people in the day, 5 of them in one hour; usual are up to 20 and 10"
+    world.clock.advance(-timedelta(days=1))
+    days_of_views(world, composition, 1, browser=45)
+    (after,) = volumes(world)
+    assert (after.alert_id, after.reason and after.reason[:9]) == (found.alert_id, "45 people")
+    review_alert(world.consent, after.alert_id, Review("confirmed", "Curious"), OFFICER)
+    days_of_views(world, composition, 1, browser=40)
+    assert [one.rank for one in volumes(world)] == [2], "another day, and the last one was confirmed"
+    assert len(volumes(world, "all")) == 2
+    rates = {one.signal: one.confirmed for one in alert_figures(world.consent, OFFICER).rates}
+    assert rates == {"unusual-volume": 1}
+
+
+def test_a_day_is_held_against_those_of_that_role_too(world, composition):
+    busy = {"one": 40, "two": 41, "three": 42}
+    days_of_views(world, composition, 12, **busy, quiet=6)
+    days_of_views(world, composition, 1, quiet=45, new=60)
+    assert volumes(world) == [], "as many as everybody beside them"
+    days_of_views(world, composition, 1, new=90)
+
+    assert [one.user_id for one in volumes(world)] == ["new"], "whom the others' past is enough for"
+
+
+def test_without_a_past_nothing_is_unusual_and_that_is_said(world, composition):
+    days_of_views(world, composition, 9, browser=6)
+    (coverage,) = coverage_of(world.consent, OFFICER)
+    assert "unusual-volume" in coverage.not_evaluated
+    days_of_views(world, composition, 1, browser=60)
+
+    assert volumes(world) == []
+    (coverage,) = coverage_of(world.consent, OFFICER)
+    assert "unusual-volume" not in coverage.not_evaluated
+
+
+def test_an_hour_is_held_against_hours_and_a_system_against_nothing(world, composition):
+    days_of_views(world, composition, 12, hasty=6, machine=6)
+    world.clock.advance(timedelta(days=1))
+    noon = world.clock.now().replace(hour=12, minute=0)
+    with world.db.write() as tx:
+        for user, role in (("hasty", PARAMEDIC), ("machine", "SYSTEM")):
+            by = Principal("system", user, AMBULANCE, frozenset(), role=role)
+            for number in range(11):
+                entry = entry_by(by, noon, "redemption", person_id=1_000 + number, purpose="TREAT")
+                append_audit(tx, entry)
+    looked(world, composition)
+
+    assert [one.user_id for one in volumes(world)] == ["hasty"]
+
+
+def test_whom_somebody_saw_is_kept_for_days_and_how_many_for_months(world, composition):
+    days_of_views(world, composition, 6, somebody=2)
+    with world.db.read() as tx:
+        assert len(set(tx.scalars(select(viewer_seen.c.day)))) == 4
+        assert len(tx.execute(select(viewer_day)).all()) == 6
+    world.clock.advance(timedelta(days=88))
+    days_of_views(world, composition, 1, somebody=2)
+
+    with world.db.read() as tx:
+        assert len(set(tx.scalars(select(viewer_seen.c.day)))) == 1
+        assert len(tx.execute(select(viewer_day)).all()) == 3
+
+
+def test_counts_leave_no_trace_in_the_log_of_acts(world, composition):
+    days_of_views(world, composition, 12, browser=6)
+    with world.db.read() as tx:
+        before = tx.execute(select(audit_event)).all()
+    days_of_views(world, composition, 1, browser=40)
+
+    with world.db.read() as tx:
+        after = tx.execute(select(audit_event)).all()
+    assert len(volumes(world)) == 1
+    assert {row.kind for row in after[len(before) :]} <= {"redemption", "alerts-read"}
+
+
 # -- a site of a trust ------------------------------------------------------------------------------------------------
 
 
@@ -624,7 +734,7 @@ def test_a_site_is_held_against_its_trusts_file_and_hours(world, composition, tm
 
     at_site = replace(OFFICER, organisation=SITE)
     assert told(world, by=at_site) == {f"sister {SITE}": ["out-of-hours", "same-surname"]}
-    assert coverage_of(world.consent, at_site) == ()
+    assert [one.not_evaluated for one in coverage_of(world.consent, at_site)] == [("unusual-volume",)]
     assert withdraw_staff(world.consent, AMBULANCE, "ended", FEED).reduced == 1
     assert told(world, by=at_site) == {f"sister {SITE}": ["out-of-hours"]}
 

@@ -208,7 +208,14 @@ def test_alerts_are_listed_worst_first_reviewed_and_counted_over_http(world, amb
     assert rest["next"] is None
     assert {
         "organisation": AMBULANCE,
-        "not_evaluated": ["own-record", "same-address", "colleague", "same-surname", "out-of-hours"],
+        "not_evaluated": [
+            "own-record",
+            "same-address",
+            "colleague",
+            "same-surname",
+            "out-of-hours",
+            "unusual-volume",
+        ],
         "has_staff_file": False,
         "has_hours": False,
     } in page["not_evaluated"]
