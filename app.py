@@ -31,6 +31,7 @@ from consent.service.agreements import NewAgreement, record_agreements
 from consent.service.context import Consent
 from consent.service.erasure import holder_of
 from consent.service.gate import release_gate
+from consent.service.policies import keep_shipped
 from consent.service.usage import count_usage
 from consent.service.watch import explain_open, watch_views
 from consent.web import make_blueprints as make_consent_blueprints
@@ -404,6 +405,7 @@ def _migrate(composition: Composition) -> None:
     database = Database(composition.settings.migrator_database_url, pool_size=1)
     try:
         upgrade(database)
+        keep_shipped(replace(composition.consent, db=database), "mpi-migrate")
     finally:
         database.close()
 

@@ -18,7 +18,7 @@ from consent.facts.hours import A_DAY, ALWAYS, DAYS, Shift
 from consent.facts.opt_out_file import NATIONAL_MAILBOX, WORKFLOW
 from consent.facts.staff import COMPARED
 from consent.facts.usage import MINUTES_A_VIEW
-from consent.rules import Policy, default_policy
+from consent.rules import Policy
 from consent.service import trail
 from consent.service.agreements import agreement_from_payload, record_agreements
 from consent.service.alerts import (
@@ -42,6 +42,18 @@ from consent.service.opt_out import (
     record_opt_out_evidence,
 )
 from consent.service.opt_out_folder import ReceivedFile, open_folder, put_lists, receive_folder
+from consent.service.policies import (
+    KnownPolicy,
+    PolicyChange,
+    approve_policy,
+    import_policy,
+    list_policies,
+    propose_policy,
+    propose_roll_back,
+    publish_policy,
+    read_policy,
+    withdraw_policy,
+)
 from consent.service.replay import explain_event
 from consent.service.report import access_report
 from consent.service.staff import list_staff_files, load_staff, withdraw_staff
@@ -49,6 +61,8 @@ from consent.service.usage import count_usage, load_usage, read_usage
 from consent.service.usage_told import change_of, csv_of, lines_of, page_of, picture_of, shares_of
 from consent.service.watch import explain_open, watch_views
 from consent.store.alerts import STATES
+from consent.store.policies import OPEN
+from foundation.auth.users import active_user
 from foundation.errors import Invalid, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
@@ -1048,16 +1062,178 @@ def _list_cases(pack: conformance.Pack, is_json: bool) -> None:
     _say(is_json, {"cases": rows, "not_shown": list(pack.not_shown)}, "\n".join(lines))
 
 
+# The policy ----------------------------------------------------------------------------------------------------------
+
+
 @cli.group()
 def policy() -> None:
-    """The rows by which decisions are made."""
+    """The rules by which decisions are made, and how others take their place: drafted, proposed, approved by a second person, published."""
+
+
+whose = click.option("--by", "username", required=True, help="Whose act it is: the name of an account.")
+why_so = click.option("--comment", help="Why, for whoever approves it.")
+
+
+@policy.command("list")
+@as_json
+@needs_service
+def list_kept_policies(composition: Composition, is_json: bool) -> None:
+    """List the rule sets that were ever drafted or in force, and what waits for approval."""
+    with _telling(is_json):
+        found = list_policies(composition.consent)
+    answer = {
+        "in_force": found.in_force,
+        "policies": [one.as_json() for one in found.policies],
+        "changes": [one.as_json() for one in found.changes],
+    }
+    lines = [_policy_line(one) for one in found.policies]
+    for one in found.changes:
+        if one.state in OPEN:
+            lines += ["", *_change_lines(one)]
+    _say(is_json, answer, "\n".join(lines))
+
+
+def _policy_line(one: KnownPolicy) -> str:
+    line = f"{one.revision}  {one.state:<9} {one.name} version {one.version}"
+    if one.since is not None:
+        line += f"  since {one.since:%Y-%m-%d %H:%M}, proposed by {one.proposed_by}, approved by {one.approved_by}"
+    elif one.state == "in-force":
+        line += "  as shipped; nothing was published"
+    return line + (f"  until {one.until:%Y-%m-%d %H:%M}" if one.until is not None else "")
+
+
+def _change_lines(one: PolicyChange) -> list[str]:
+    lines = [
+        f"{one.kind.capitalize()} of {one.name} version {one.version}, revision {one.revision}, from {one.from_revision}: {one.state}",
+        f"Proposed by {one.proposed_by} at {one.proposed_at:%Y-%m-%d %H:%M}"
+        + (f", approved by {one.approved_by} at {one.approved_at:%Y-%m-%d %H:%M}" if one.approved_at else ""),
+    ]
+    return lines + ([f"Comment: {one.comment}"] if one.comment else [])
 
 
 @policy.command("show")
+@click.argument("revision", required=False)
 @click.option("--markdown", is_flag=True, help="As the table in docs/consent/policy-table.md.")
-def show_policy(markdown: bool) -> None:
-    """Show the rows in force, tier by tier."""
-    click.echo(policy_table(default_policy()) if markdown else _plain(default_policy()))
+@needs_service
+def show_policy(composition: Composition, revision: str | None, markdown: bool) -> None:
+    """Show the rows of REVISION, tier by tier; without it, those in force."""
+    with _telling(is_json=False):
+        found = read_policy(composition.consent, revision)
+    click.echo(policy_table(found) if markdown else _plain(found))
+
+
+@policy.command("export")
+@click.argument("revision", required=False)
+@click.option("--to", "path", type=click.Path(dir_okay=False, path_type=Path), help="Into this file instead.")
+@needs_service
+def export_policy(composition: Composition, revision: str | None, path: Path | None) -> None:
+    """Write the rule set of REVISION as JSON, to be edited and imported; without it, the one in force."""
+    with _telling(is_json=False):
+        found = read_policy(composition.consent, revision)
+    with click.open_file(str(path) if path else "-", "w", encoding="utf-8") as file:
+        file.write(json.dumps(found.document, ensure_ascii=False, indent=1) + "\n")
+
+
+@policy.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@whose
+@as_json
+@needs_service
+def import_draft(composition: Composition, file: Path, username: str, is_json: bool) -> None:
+    """Check the rule set in FILE whole and keep it as a draft. Nothing else changes; the same file again changes nothing at all."""
+    with _telling(is_json):
+        document = read_json(file, "policy")
+        made = import_policy(composition.consent, document, _person(composition, username))
+    _say(
+        is_json,
+        made.as_json(),
+        f"{_policy_line(made)}\nNext: `consent policy propose {made.revision} --by NAME`",
+    )
+
+
+@policy.command("propose")
+@click.argument("revision")
+@whose
+@why_so
+@as_json
+@needs_service
+def propose(
+    composition: Composition, revision: str, username: str, comment: str | None, is_json: bool
+) -> None:
+    """Ask a second person to approve that the rule set of REVISION comes into force. Nothing else changes."""
+    with _telling(is_json):
+        by = _person(composition, username)
+        change = propose_policy(composition.consent, revision, by, comment=comment)
+    _say_change(change, is_json, f"Next: `consent policy approve {change.revision} --by ANOTHER`")
+
+
+@policy.command("roll-back")
+@whose
+@why_so
+@as_json
+@needs_service
+def roll_back(composition: Composition, username: str, comment: str | None, is_json: bool) -> None:
+    """Ask a second person to approve that the policy before the one in force comes back. Nothing else changes."""
+    with _telling(is_json):
+        change = propose_roll_back(composition.consent, _person(composition, username), comment=comment)
+    _say_change(change, is_json, f"Next: `consent policy approve {change.revision} --by ANOTHER`")
+
+
+@policy.command("approve")
+@click.argument("revision")
+@whose
+@as_json
+@needs_service
+def approve(composition: Composition, revision: str, username: str, is_json: bool) -> None:
+    """Approve what another person proposed: the revision that is to come into force. Nothing else changes."""
+    with _telling(is_json):
+        change = approve_policy(composition.consent, revision, _person(composition, username))
+    _say_change(change, is_json, f"Next: `consent policy publish {change.revision} --by NAME`")
+
+
+@policy.command("publish")
+@click.argument("revision")
+@whose
+@as_json
+@needs_service
+def publish(composition: Composition, revision: str, username: str, is_json: bool) -> None:
+    """Bring into force what was approved: every decision from then on is made by it, in every process. None has to be started again."""
+    with _telling(is_json):
+        change = publish_policy(composition.consent, revision, _person(composition, username))
+    _say_change(change, is_json, None)
+
+
+@policy.command("withdraw")
+@click.argument("revision")
+@whose
+@as_json
+@needs_service
+def withdraw_change(composition: Composition, revision: str, username: str, is_json: bool) -> None:
+    """Take back what was proposed, approved or not; one person is enough to say no."""
+    with _telling(is_json):
+        change = withdraw_policy(composition.consent, revision, _person(composition, username))
+    _say_change(change, is_json, None)
+
+
+def _say_change(change: PolicyChange, is_json: bool, then: str | None) -> None:
+    _say(is_json, change.as_json(), "\n".join([*_change_lines(change), *([then] if then else [])]))
+
+
+def _person(composition: Composition, username: str) -> Principal:
+    with composition.consent.db.read() as tx:
+        return active_user(tx, username, "by").principal()
+
+
+def read_json(file: Path, field: str) -> Any:
+    """Read a file of JSON.
+
+    Raises:
+        Invalid: ``json-unreadable``.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as fault:
+        raise Invalid("json-unreadable", field=field) from fault
 
 
 def policy_table(rules: Policy) -> str:

@@ -2,7 +2,7 @@
 
 from consent.rules.decision import CellRuling, Decision, Effect, Obligation, Outcome
 from consent.rules.evaluate import decide, releasable
-from consent.rules.policy import Policy, default_policy, load_policy
+from consent.rules.policy import Policy, compile_policy, default_policy, load_policy
 
 __all__ = [
     "CellRuling",
@@ -11,6 +11,7 @@ __all__ = [
     "Obligation",
     "Outcome",
     "Policy",
+    "compile_policy",
     "decide",
     "default_policy",
     "load_policy",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from consent.facts import codes
-from consent.rules.decision import OBLIGATIONS, Effect, Finding, Texts, Verdict
+from consent.rules.decision import Effect, Finding, Texts, Verdict
+from consent.rules.document import check_document
 from foundation.errors import Invalid
 
 CASE_ATTRIBUTES: Mapping[str, frozenset[str] | None] = {
@@ -112,6 +113,7 @@ class Policy:
     notify_patient_days: int
     proxy_review_age: int
     proxy_end_age: int
+    document: Mapping[str, Any] = field(repr=False, compare=False)
     # What the rows say where some conditions hold, kept as it is found: it follows from the rows, and holds no fact of anyone.
     verdicts: dict[int, Verdict] = field(init=False, default_factory=dict, repr=False, compare=False)
 
@@ -154,6 +156,7 @@ def compile_policy(document: Mapping[str, Any]) -> Policy:
     Raises:
         Invalid: ``policy-format``, naming the row and the attribute at fault.
     """
+    check_document(document)
     try:
         return _compile(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -167,16 +170,12 @@ def _compile(document: Mapping[str, Any]) -> Policy:
     known: dict[str, frozenset[str] | None] = {**CASE_ATTRIBUTES, **CELL_ATTRIBUTES}
     known["role_class"] = frozenset(roles.values()) | {"unknown"}
     known["purpose_group"] = frozenset(groups.values())
-    if not set(groups) <= codes.PURPOSES:
-        raise Invalid("policy-format", field="purpose_groups")
     places: dict[Condition, int] = {}
     rows = [_compile_row(row, known, reasons, places) for row in document["rows"] if row.get("enabled", True)]
-    names = [row.rule_id for row in rows]
-    if len(set(names)) != len(names):
-        raise Invalid("policy-format", field="rows.id")
+    for row in document["rows"]:
+        if not row.get("enabled", True):
+            _compile_row(row, known, reasons, {})  # what is switched off is checked all the same
     tiers = tuple(_compile_tier(tier, rows, reasons) for tier in document["tiers"])
-    if [tier.number for tier in tiers] != list(range(9)):
-        raise Invalid("policy-format", field="tiers")
     settings = document["settings"]
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return Policy(
@@ -197,6 +196,7 @@ def _compile(document: Mapping[str, Any]) -> Policy:
         notify_patient_days=int(settings["notify_patient_days"]),
         proxy_review_age=int(settings["proxy_review_age"]),
         proxy_end_age=int(settings["proxy_end_age"]),
+        document=document,
     )
 
 
@@ -223,12 +223,6 @@ def _compile_tier(tier: Mapping[str, Any], rows: list[Row], reasons: Mapping[str
     )
 
 
-_ROW_FIELDS = {
-    "id", "version", "tier", "effect", "reason", "overridable", "hides", "when", "unless", "obligations", "alerts",
-    "enabled", "why",
-}  # fmt: skip
-
-
 def _bits(places: Mapping[Condition, int]) -> Mapping[str, Mapping[str, int]]:
     table: dict[str, dict[str, int]] = {}
     for condition, place in places.items():
@@ -245,12 +239,8 @@ def _compile_row(
     places: dict[Condition, int],
 ) -> Row:
     name, tier, effect = row["id"], int(row["tier"]), Effect(row["effect"])
-    if not set(row) <= _ROW_FIELDS:
-        raise Invalid("policy-format", field=f"{name}.{min(set(row) - _ROW_FIELDS)}")
     if row["reason"] not in reasons:
         raise Invalid("policy-format", field=f"{name}.reason")
-    if not set(row.get("obligations", ())) <= OBLIGATIONS:
-        raise Invalid("policy-format", field=f"{name}.obligations")
     if (effect is Effect.LIFT) != (tier == 8 and effect is not Effect.DENY):
         raise Invalid("policy-format", field=f"{name}.effect")
     if row.get("overridable", False) and (effect is not Effect.DENY or tier not in (4, 6, 7)):
@@ -291,7 +281,7 @@ def _conditions(
     for attribute, values in row.get(part, {}).items():
         allowed = known.get(attribute, frozenset())
         wanted = frozenset(values)
-        if attribute not in known or not wanted or isinstance(values, str):
+        if attribute not in known or not wanted:
             raise Invalid("policy-format", field=f"{row['id']}.{part}.{attribute}")
         if allowed is not None and not wanted <= allowed:
             raise Invalid("policy-format", field=f"{row['id']}.{part}.{attribute}")

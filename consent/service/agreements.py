@@ -52,9 +52,10 @@ def record_agreements(consent: Consent, new: Sequence[NewAgreement], by: Princip
     """Record several agreements, all or none. ``Invalid`` names the row (from 1) at fault."""
     with consent.db.write() as tx:
         recorded = []
+        role_classes = frozenset(consent.policies.at(tx).role_classes.values())
         for place, one in enumerate(new, start=1):
             try:
-                _check(tx, consent, one)
+                _check(tx, role_classes, one)
             except Invalid as error:
                 raise Invalid(error.code, field=error.field, row=place) from None
             recorded.append(_record(tx, consent, one, by))
@@ -135,11 +136,11 @@ def _record(tx: Connection, consent: Consent, new: NewAgreement, by: Principal) 
     return Recorded(row, "changed" if earlier else "new")
 
 
-def _check(tx: Connection, consent: Consent, new: NewAgreement) -> None:
+def _check(tx: Connection, role_classes: frozenset[str], new: NewAgreement) -> None:
     if not new.name.strip() or len(new.name) > 120:
         raise Invalid("agreement-name", field="name")
     for field, given, known in (
-        ("role_classes", new.role_classes, frozenset(consent.policy.role_classes.values())),
+        ("role_classes", new.role_classes, role_classes),
         ("purposes", new.purposes, codes.PURPOSES),
         ("categories", new.categories, codes.CATEGORIES),
         ("legal_basis", frozenset((new.legal_basis,)), codes.LEGAL_BASES),

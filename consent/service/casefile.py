@@ -18,6 +18,7 @@ from consent.facts import (
     Subject,
 )
 from consent.facts.opt_out import evidence_of
+from consent.rules import Policy
 from consent.service.context import Consent
 from consent.store.facts import OnRecord, read_facts
 from consent.store.organisations import Organisations
@@ -42,9 +43,10 @@ _HOPPING = ("objection", "permission")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A case file, with what is worth keeping of how it was read."""
+    """A case file with the policy that was in force, read in the same statement, and what is worth keeping of how it was read."""
 
     case: CaseFile
+    policy: Policy = field(repr=False)
     organisations: Organisations = field(repr=False)
     is_bound_too_widely: bool = False
 
@@ -148,7 +150,8 @@ def read_case(
 ) -> Reading:
     """Read the facts. The caller holds the person's lock and resolved the person after taking it.
 
-    Of a person who is not readable nothing is read, which is named in ``unreadable`` and leads to a denial: silence is not permission.
+    Of a person who is not readable nothing is read, which is named in ``unreadable`` and leads to a denial, under the shipped policy:
+    silence is not permission. A policy in force that cannot be read is such a fact.
 
     Raises:
         FactsUnreadable: a fact could not be read. The caller asks again about the person as one who is not readable.
@@ -162,7 +165,7 @@ def read_case(
         unreadable=frozenset({"facts"}),
     )
     if not whole.is_readable:
-        return Reading(nothing_known, Organisations())
+        return Reading(nothing_known, consent.policies.shipped, Organisations())
     try:
         return _read(tx, consent, whole, nothing_known)
     except Exception as error:  # whatever the fault, the answer is a denial
@@ -186,7 +189,10 @@ def _read(tx: Connection, consent: Consent, whole: WholePerson, bare: CaseFile) 
         organisation=actor.organisation,
         user_id=actor.user_id,
     )
-    organisations = on_record.organisations
+    organisations, policy = (
+        on_record.organisations,
+        consent.policies.of_revision(tx, on_record.policy_revision),
+    )
     directives = _directives(on_record)
     # Another server's clock may be ahead: what is on record has been said, so the decision is no earlier than that.
     at = max([bare.at, *(directive.recorded_at for directive in directives)])
@@ -200,7 +206,7 @@ def _read(tx: Connection, consent: Consent, whole: WholePerson, bare: CaseFile) 
     }
     if not resolution.is_current:
         nobody = Subject(person_id, resolution.state)
-        return Reading(CaseFile(at=bare.at, subject=nobody, **common), organisations)  # type: ignore[arg-type]
+        return Reading(CaseFile(at=bare.at, subject=nobody, **common), policy, organisations)  # type: ignore[arg-type]
     return Reading(
         CaseFile(
             at=bare.at if is_doubtful else at,
@@ -223,6 +229,7 @@ def _read(tx: Connection, consent: Consent, whole: WholePerson, bare: CaseFile) 
             emergency=on_record.emergency,
             **common,  # type: ignore[arg-type]
         ),
+        policy,
         organisations,
         binding.alarm,
     )

@@ -78,8 +78,8 @@ def decide_in(
     request = request_of(ask, chosen or sources_of(whole.resolution), are_named=bool(chosen))
     reading = read_case(tx, consent, whole, actor, request, ask.person_id)
     if not chosen:
-        reading = _without_untold(consent, reading)
-    decision = rules.decide(reading.case, consent.policy)
+        reading = _without_untold(reading)
+    decision = rules.decide(reading.case, reading.policy)
     return Decided(new_id(), decision, decision.permitted, reading)
 
 
@@ -88,11 +88,11 @@ def redecide_in(
 ) -> Decided:
     """Decide an earlier question again, over the facts of this moment."""
     reading = read_case(tx, consent, whole, actor, request, asked_id)
-    decision = rules.decide(reading.case, consent.policy)
+    decision = rules.decide(reading.case, reading.policy)
     return Decided(new_id(), decision, decision.permitted, reading)
 
 
-def _without_untold(consent: Consent, reading: Reading) -> Reading:
+def _without_untold(reading: Reading) -> Reading:
     """Leave out of the question the sources that the caller did not name and whose knowing the person may not be told.
 
     So they show in nothing: not in what is permitted, nor in the outcome, the reasons or the obligations. Where nobody else knows the
@@ -107,7 +107,7 @@ def _without_untold(consent: Consent, reading: Reading) -> Reading:
     if not guarded:
         return reading
     knowing = tuple(guarded[source] for source in sorted(guarded))
-    told = {cell.source for cell in rules.decide(_about(case, knowing), consent.policy).permitted}
+    told = {cell.source for cell in rules.decide(_about(case, knowing), reading.policy).permitted}
     untold = guarded.keys() - told
     cells = tuple(cell for cell in case.request.cells if cell.source not in untold)
     return replace(reading, case=_about(case, cells or knowing))

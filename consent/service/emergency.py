@@ -75,11 +75,11 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
             organisation=actor.organisation,
             reason_code=ask.reason_code or "",
             opened_at=now,
-            expires_at=now + timedelta(hours=consent.policy.emergency_hours),
+            expires_at=now + timedelta(hours=reading.policy.emergency_hours),
             renewals=earlier.renewals + 1 if earlier is not None and is_renewal else 0,
         )
         reading = replace(reading, case=replace(reading.case, emergency=grant))
-        decision = rules.decide(reading.case, consent.policy)
+        decision = rules.decide(reading.case, reading.policy)
         decision_id = new_id()
         is_open = bool(decision.permitted)
         receipt = trail.append(
@@ -121,7 +121,7 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
                 raised_at=now,
             ),
         )
-        tell_at = now + timedelta(days=consent.policy.notify_patient_days)
+        tell_at = now + timedelta(days=reading.policy.notify_patient_days)
         emit(
             tx,
             "patient.notify",

@@ -52,17 +52,17 @@ def _ask(tx: Connection, consent: Consent, request: GateRequest) -> GateAnswer:
     }
     places = {source: Cell("location", "N", source) for source in others}
     actor = actor_of(by, None)
-    role_class = consent.policy.role_class(actor.role)
-    purpose = request.purpose or ("PATADMIN" if role_class in _IDENTITY_ROLES else "TREAT")
     cells = {*told.values(), *(places.values() if request.wanted == "demographics" else ())}
-    asked = Request(purpose, tuple(sorted(cells)), identified_by="care-context")
+    asked = Request(request.purpose or "TREAT", tuple(sorted(cells)), identified_by="care-context")
     try:
         # A savepoint, since the transaction is the index's: a failed read leaves one in which the denial can still be audited.
         with tx.begin_nested():
             reading = read_case(tx, consent, whole, actor, asked, request.person_id)
     except FactsUnreadable:
         reading = read_case(tx, consent, replace(whole, is_readable=False), actor, asked, request.person_id)
-    decision = rules.decide(reading.case, consent.policy)
+    if request.purpose is None and reading.policy.role_class(actor.role) in _IDENTITY_ROLES:
+        reading = replace(reading, case=replace(reading.case, request=replace(asked, purpose="PATADMIN")))
+    decision, purpose = rules.decide(reading.case, reading.policy), reading.case.request.purpose
     decision_id = new_id()
     permitted = set(decision.permitted)
     allowed = own | {source for source, cell in told.items() if cell in permitted}

@@ -48,7 +48,8 @@ def explain_event(consent: Consent, event_id: int, by: Principal) -> Recomputed:
 
     Raises:
         NotFound: ``decision-unknown`` when the row records no decision, or its personal parts were erased.
-        Conflict: ``policy-changed`` when it was made under other rules than those in force.
+        Conflict: ``policy-not-kept`` when it was made under rules of which only the revision is known.
+        Unavailable: ``policy-unreadable``.
     """
 
     def take(tx: Connection) -> Recomputed:
@@ -70,11 +71,14 @@ def explain_event(consent: Consent, event_id: int, by: Principal) -> Recomputed:
 
 
 def recompute(tx: Connection, consent: Consent, event: AuditEvent) -> Recomputed:
-    """Build the case file of an audit row and decide it under the rules in force; see ``explain_event``."""
+    """Build the case file of an audit row and decide it under the rules that the row names; see ``explain_event``."""
     detail: Mapping[str, Any] = event.detail or {}
-    if detail["policy"][2] != consent.policy.revision:
-        raise Conflict("policy-changed")
-    decision = rules.decide(_case(tx, event, detail), consent.policy)
+    policy = consent.policies.kept(tx, detail["policy"][2])
+    if policy is None:
+        raise Conflict(
+            "policy-not-kept", detail="Only the revision of the rules that it was made by is known."
+        )
+    decision = rules.decide(_case(tx, event, detail), policy)
     is_same = detail["determining"] == [finding.rule_id for finding in decision.determining] and (
         event.kind == "gate" or detail["outcome"] == decision.outcome.value
     )

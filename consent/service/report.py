@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from consent.rules import Outcome
+from consent.rules import Outcome, Policy
 from consent.rules.decision import Texts
 from consent.rules.explain import compose_from_reasons
 from consent.service import trail
@@ -103,7 +103,7 @@ def access_report(
             raise NotFound("person-unknown")
         now = consent.clock.now()
         rows = events_about(tx, {resolution.person_id, *resolution.record_ids}, since, until)
-        accesses = tuple(_access(consent, row) for row in rows if row.kind in _WORDS)
+        accesses = tuple(_access(row, _policy_of(tx, consent, row)) for row in rows if row.kind in _WORDS)
         trail.append(
             tx,
             "access-report",
@@ -117,7 +117,14 @@ def access_report(
     return taken_again(consent, take)
 
 
-def _access(consent: Consent, row: AuditEvent) -> Access:
+def _policy_of(tx: Connection, consent: Consent, row: AuditEvent) -> Policy:
+    """The policy that a row was decided by, whose words are told; where that is not kept, or none was, the one in force."""
+    named = (row.detail or {}).get("policy")
+    found = consent.policies.kept(tx, named[2]) if named else None
+    return found or consent.policies.at(tx)
+
+
+def _access(row: AuditEvent, policy: Policy) -> Access:
     detail = row.detail or {}
     told = detail.get("outcome")
     outcome = Outcome(str(told)) if told in Outcome.__members__ else None
@@ -137,7 +144,7 @@ def _access(consent: Consent, row: AuditEvent) -> Access:
         is_emergency=row.purpose == "BTG",
         items=tuple(SeenItem(*map(str, item)) for item in detail.get("items", ())),
         request_id=row.request_id,
-        texts=compose_from_reasons(outcome, row.reasons, consent.policy)
+        texts=compose_from_reasons(outcome, row.reasons, policy)
         if outcome is not None
         else Texts("", "", ""),
         leaf_hash=row.leaf_hash,

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from consent.facts import Agreement, Directive, EmergencyGrant, OptOutAnswer, OptOutState, Relationship, Scope
 from consent.store.agreements import KnownAgreements
 from consent.store.organisations import COLUMNS, LINEAGES, Organisations, lineage, organisations_from
+from consent.store.policies import IN_FORCE
 from foundation.direct import Statement, listed_texts, told_instant, told_rows
 
 
@@ -23,6 +24,7 @@ class OnRecord:
     agreements: tuple[Agreement, ...]
     relationships: tuple[Relationship, ...] = field(repr=False)
     opt_out: tuple[OptOutAnswer, ...]
+    policy_revision: str | None  # in force; None where nothing was ever published
     emergency: EmergencyGrant | None = field(repr=False)
 
 
@@ -46,7 +48,7 @@ _FACTS = Statement.alike(
     "WHERE e.record_id {among}), "
     "(SELECT {row}(g.grant_id, g.user_id, g.organisation, g.reason_code, g.opened_at, g.expires_at, g.renewals) "
     "FROM emergency_grant g WHERE g.record_id {among} AND g.user_id = {given} AND g.organisation = {given} "
-    "ORDER BY g.opened_at DESC, g.grant_id DESC LIMIT 1)"
+    "ORDER BY g.opened_at DESC, g.grant_id DESC LIMIT 1), " + IN_FORCE
 )
 
 
@@ -87,6 +89,7 @@ def read_facts(
         agreements=known.of(tx, [(row[0], row[1], row[2]) for row in told_rows(told[3])]),
         relationships=tuple(map(_relationship, sorted(told_rows(told[4])))),
         opt_out=tuple(map(_opt_out, told_rows(told[5]))),
+        policy_revision=told[7],
         emergency=_grant(told_rows(told[6]), person_id),
     )
 

@@ -10,6 +10,7 @@ from consent.facts import codes
 from consent.facts.usage import MINUTES_A_VIEW
 from consent.service.alerts import OUTCOMES
 from consent.service.directive_file import KINDS as BULK_KINDS
+from consent.service.policies import MAX_COMMENT
 from consent.store.alerts import STATES
 from foundation.ids import format_id
 from foundation.web import Closed, IdText, Instant, OdsCode, PageQuery, Schema, Text, page_schema
@@ -614,3 +615,54 @@ class UsageSchema(Schema):
     minutes_saved = fields.Integer()
     minutes_per_view = fields.Float()
     counted_until = Instant(allow_none=True)
+
+
+class ImportPolicySchema(Schema):
+    policy = fields.Dict(required=True, metadata={"description": "The rule set's document."})
+
+
+class ProposePolicySchema(Schema):
+    comment = Text(longest=MAX_COMMENT, metadata={"description": "Why, for whoever approves it."})
+
+
+class KnownPolicySchema(Schema):
+    revision = fields.String()
+    name = fields.String()
+    version = fields.Integer()
+    state = Closed(("in-force", "approved", "proposed", "past", "draft"))
+    since = Instant(allow_none=True)
+    until = Instant(allow_none=True)
+    proposed_by = fields.String(allow_none=True)
+    approved_by = fields.String(allow_none=True)
+
+
+class PolicyDocumentSchema(Schema):
+    revision = fields.String()
+    name = fields.String()
+    version = fields.Integer()
+    policy = fields.Dict(metadata={"description": "The rule set's document, as it was imported."})
+
+
+class PolicyChangeSchema(Schema):
+    change_id = IdText()
+    kind = Closed(("publication", "roll-back"))
+    state = Closed(("proposed", "approved", "done", "withdrawn"))
+    revision = fields.String()
+    name = fields.String()
+    version = fields.Integer()
+    from_revision = fields.String()
+    comment = fields.String(allow_none=True)
+    proposed_by = fields.String()
+    proposed_at = Instant()
+    approved_by = fields.String(allow_none=True)
+    approved_at = Instant(allow_none=True)
+    withdrawn_by = fields.String(allow_none=True)
+    withdrawn_at = Instant(allow_none=True)
+    done_by = fields.String(allow_none=True)
+    done_at = Instant(allow_none=True)
+
+
+class PoliciesSchema(Schema):
+    in_force = fields.String()
+    policies = fields.List(fields.Nested(KnownPolicySchema))
+    changes = fields.List(fields.Nested(PolicyChangeSchema))

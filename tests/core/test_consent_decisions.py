@@ -1,5 +1,6 @@
 """Laws of the decision: it agrees with a naive second evaluator, and what must never widen never does."""
 
+import copy
 import json
 from collections import Counter
 from dataclasses import replace
@@ -315,3 +316,98 @@ def test_a_policy_with_a_fault_is_refused_whole(row):
 
     with pytest.raises(Invalid, match="policy-format"):
         compile_policy(_an_added_denial({**fault, **row}))
+
+
+def _changed(path: str, value: object) -> dict:
+    """The shipped document with one part of it put in another's place; None takes it away."""
+    document = copy.deepcopy(DOCUMENT)
+    *parts, last = [int(part) if part.isdigit() else part for part in path.split("/")]
+    here = document
+    for part in parts:
+        here = here[part]
+    if value is None:
+        del here[last]
+    else:
+        here[last] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        ("name", "", "name"),
+        ("version", True, "version"),
+        ("version", "1", "version"),
+        ("more", 1, "more"),
+        ("settings", [], "settings"),
+        ("settings/opt_out_days", 0, "settings.opt_out_days"),
+        ("settings/emergency_hours", "4", "settings.emergency_hours"),
+        ("settings/emergency_hours", None, "settings.emergency_hours"),
+        ("settings/proxy_review_age", 17, "settings.proxy_review_age"),
+        ("role_classes/R8000", "unknown", "role_classes"),
+        ("role_classes/R8000", 7, "role_classes"),
+        ("purpose_groups/FUN", "care", "purpose_groups"),
+        ("purpose_covers/TREAT", "ETREAT", "purpose_covers"),
+        ("outcomes/PERMIT", None, "outcomes"),
+        ("outcomes/PERMIT/staff", "", "outcomes.PERMIT.staff"),
+        ("reasons/rule-failed", None, "reasons.rule-failed"),
+        ("reasons/objection/staff", "Hidden: {cell}", "reasons.objection.staff"),
+        ("reasons/objection/patient", None, "reasons.objection"),
+        ("tiers/8", None, "tiers"),
+        ("tiers/3/tier", 4, "tiers.3.tier"),
+        ("tiers/0/needs_permit", False, "tiers.0.needs_permit"),
+        ("tiers/5/otherwise", None, "tiers.5.otherwise"),
+        ("tiers/5/otherwise/overridable", True, "tiers.5.otherwise.overridable"),
+        ("tiers/5/otherwise/reason", "nonsense", "tiers.5.otherwise.reason"),
+        ("rows", [], "rows"),
+        ("rows/1", 7, "rows.2"),
+        ("rows/1/id", "Not an id", "rows.2.id"),
+        ("rows/1/id", "integrity-sound", "rows.2.id"),
+        ("rows/1/tier", 9, "subject-not-current.tier"),
+        ("rows/1/effect", ["DENY"], "subject-not-current.effect"),
+        ("rows/1/hides", "no", "subject-not-current.hides"),
+        ("rows/1/alerts", ["nonsense"], "subject-not-current.alerts"),
+        ("rows/1/when", ["subject"], "subject-not-current.when"),
+        ("rows/1/when/subject", ["gone", 7], "subject-not-current.when.subject"),
+        ("rows/0/when/facts", ["readable", "unreadable"], "integrity-sound.when.facts"),
+        ("rows/0/when/subject", None, "integrity-sound.when.subject"),
+    ],
+)
+def test_a_fault_of_a_rule_set_is_named_by_row_and_attribute(path, value, field):
+    with pytest.raises(Invalid, match="policy-format") as refused:
+        compile_policy(_changed(path, value))
+
+    assert refused.value.field == field
+
+
+def test_a_row_that_is_switched_off_is_checked_all_the_same():
+    off = {"id": "off", "version": 1, "tier": 3, "effect": "DENY", "reason": "objection", "enabled": False}
+
+    assert "off" not in {
+        row.rule_id for tier in compile_policy(_an_added_denial(off)).tiers for row in tier.rows
+    }
+    with pytest.raises(Invalid, match="policy-format") as refused:
+        compile_policy(_an_added_denial(off | {"when": {"label": ["nonsense"]}}))
+    assert refused.value.field == "off.when.label"
+
+
+@settings(max_examples=200)
+@given(
+    path=st.lists(
+        st.sampled_from([*DOCUMENT, "when", "id", "0", "1", "tier", "label"]), min_size=1, max_size=3
+    ),
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    ),
+)
+def test_whatever_is_sent_as_a_rule_set_is_compiled_or_refused_as_one(path, value):
+    try:
+        document = _changed("/".join(path), value)
+    except (LookupError, TypeError):
+        document = value
+
+    try:
+        compile_policy(document)
+    except Invalid as refused:
+        assert refused.code == "policy-format"
