@@ -7,6 +7,7 @@ from consent.facts.staff import Marks
 RANKS = {
     "deceased-without-relationship": 0,
     "emergency-renewed": 1,
+    "celebrity": 1,
     "rule-failed": 1,
     "emergency-opened": 2,
     "ticket-replayed": 2,
@@ -30,10 +31,13 @@ OUT_OF_HOURS = "out-of-hours"
 UNUSUAL_VOLUME = "unusual-volume"
 """The signal of a user's day with many more people than usual."""
 
+CELEBRITY = "celebrity"
+"""The signal of a look at somebody on the celebrity list. It is an alert of its own, which privacy officers alone are shown."""
+
 HOME = "same-address"
 """The signal that says where somebody lives."""
 
-EXPLAINABLE = frozenset({"self-claim", "same-address", "colleague", "same-surname", OUT_OF_HOURS})
+EXPLAINABLE = frozenset({"self-claim", "same-address", "colleague", "same-surname", OUT_OF_HOURS, CELEBRITY})
 """Signals that care of that person by that organisation around that time explains. It explains nobody's look at their own record, and no
 emergency access."""
 

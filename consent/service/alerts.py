@@ -8,8 +8,9 @@ from datetime import date, datetime
 from sqlalchemy import Connection
 
 from consent.facts.staff import not_evaluated
-from consent.rules.watch import HOME, OUT_OF_HOURS, UNUSUAL_VOLUME, in_order, rank_of
+from consent.rules.watch import CELEBRITY, HOME, OUT_OF_HOURS, UNUSUAL_VOLUME, in_order, rank_of
 from consent.service import trail
+from consent.service.celebrities import is_privacy_officer
 from consent.service.context import Consent
 from consent.service.order import taken_again
 from consent.service.staff import theirs
@@ -86,21 +87,32 @@ def list_alerts(
 ) -> Sequence[Alert]:
     """Return the alerts of the officer's organisations, the worst first and among equals the oldest; the reading is audited.
 
+    Those of celebrities are left out for anybody but a privacy officer in person.
+
     Args:
         state: ``open``; ``explained``, closed because care accounts for the look; ``reviewed``; ``all``.
         after: rank and id of the last one of the page before.
     """
 
     def take(tx: Connection) -> Sequence[Alert]:
-        found = store.list_alerts(tx, theirs(by), state=state, after=after, limit=limit)
+        def page() -> list[Alert]:
+            hidden = _hidden_from(by)
+            return store.list_alerts(tx, theirs(by), state=state, after=after, limit=limit, without=hidden)
+
+        found = page()
         while _forget_homes(tx, consent, by, found):
-            found = store.list_alerts(tx, theirs(by), state=state, after=after, limit=limit)
+            found = page()
         trail.append(
             tx, "alerts-read", by, consent.clock.now(), detail={"alerts": len(found), "state": state}
         )
         return found
 
     return taken_again(consent, take)
+
+
+def _hidden_from(by: Principal) -> str | None:
+    """Return the code of the alerts that somebody may not know of: who is a celebrity is for privacy officers."""
+    return None if is_privacy_officer(by) else CELEBRITY
 
 
 def _forget_homes(tx: Connection, consent: Consent, by: Principal, found: Sequence[Alert]) -> bool:
@@ -169,7 +181,7 @@ def review_alert(consent: Consent, alert_id: int, review: Review, by: Principal)
     """Close an alert with an outcome and a reason in the officer's words. One that care explained can be reviewed too.
 
     Raises:
-        NotFound: ``alert-unknown``, also for another organisation's. Forbidden: ``alert-about-yourself``.
+        NotFound: ``alert-unknown``, also for one that is not theirs to see. Forbidden: ``alert-about-yourself``.
         Conflict: ``alert-reviewed``. Invalid: ``outcome-unknown``, ``comment-missing``.
     """
     if review.outcome not in OUTCOMES:
@@ -183,7 +195,11 @@ def review_alert(consent: Consent, alert_id: int, review: Review, by: Principal)
         own = theirs(by)
         if found is not None and _forget_homes(tx, consent, by, [found]):
             found = store.find_alert(tx, alert_id, holds=True)
-        if found is None or (own is not None and found.organisation not in own):
+        if (
+            found is None
+            or (own is not None and found.organisation not in own)
+            or found.code == _hidden_from(by)
+        ):
             raise NotFound("alert-unknown")
         if found.user_id == by.id:
             raise Forbidden("alert-about-yourself")
@@ -199,17 +215,15 @@ def review_alert(consent: Consent, alert_id: int, review: Review, by: Principal)
             reviewed_at=now,
             reviewed_by=by.id,
         )
+        is_secret = found.code == CELEBRITY  # what the audit log says of the person is read by others too
+        detail: dict[str, object] = {"alert_id": format_id(alert_id), "outcome": review.outcome}
         trail.append(
             tx,
             "alert-reviewed",
             by,
             now,
-            person_id=found.person_id,
-            detail={
-                "alert_id": format_id(alert_id),
-                "outcome": review.outcome,
-                "signals": list(found.signals),
-            },
+            person_id=None if is_secret else found.person_id,
+            detail=detail if is_secret else detail | {"signals": list(found.signals)},
         )
         reviewed = store.find_alert(tx, alert_id)
         assert reviewed is not None
@@ -224,7 +238,7 @@ def alert_figures(consent: Consent, by: Principal) -> Figures:
     def take(tx: Connection) -> Figures:
         _forget_homes(tx, consent, by, store.read_with_signal(tx, theirs(by), HOME))
         counts: dict[str, Counter[str]] = {}
-        for tally in store.count_alerts(tx, theirs(by)):
+        for tally in store.count_alerts(tx, theirs(by), without=_hidden_from(by)):
             word = tally.outcome or ("explained" if tally.is_explained else tally.state)
             for signal in tally.signals:
                 counts.setdefault(signal, Counter())[word] += tally.alerts

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from consent.service.celebrities import hand_over
 from consent.service.context import Consent
 from consent.store import erasure as erasure_store
 from consent.store.directives import StandingDirective, read_directives_of
@@ -34,6 +35,7 @@ def _let_go(tx: Connection, erasure: Erasure) -> LetGo:
     directives = read_directives_of(tx, [erasure.record_id])
     carried = _carry(tx, directives, erasure)
     erasure_store.remove_anchors(tx, erasure.record_id)
+    hand_over(tx, erasure.record_id, erasure.kin, erasure.at)  # told nowhere: who is on that list is not
     asked = erasure_store.forget_asked(tx, erasure.record_id)
     if erasure.kin:
         handed_over = {

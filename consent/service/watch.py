@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 from consent.facts.hours import WorkingHours
 from consent.facts.staff import NEEDS, Marks, StaffFile
 from consent.rules.hours import is_outside
-from consent.rules.watch import OUT_OF_HOURS, in_order, is_explainable, rank_of, signals_of
+from consent.rules.watch import CELEBRITY, OUT_OF_HOURS, in_order, is_explainable, rank_of, signals_of
 from consent.service.asking import SYSTEM_ROLE
+from consent.service.celebrities import listed_among
 from consent.service.context import Consent
 from consent.service.order import taken_again
 from consent.service.staff import KEY, marks_of, user_mark
@@ -50,10 +51,11 @@ F = TypeVar("F")
 
 @dataclass(frozen=True, slots=True)
 class _OnFile:
-    """What is on file to hold looks against: staff and hours by organisation, each good for its sites too."""
+    """What is on file to hold looks against: staff and hours by organisation, each good for its sites too; and celebrities, since when."""
 
     staff: Mapping[str, StaffFile]
     hours: Mapping[str, WorkingHours]
+    listed: Mapping[int, datetime] = field(repr=False)
     key: bytes | None = field(repr=False)
     lineages: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -84,8 +86,11 @@ def watch_views(consent: Consent, at_once: int = AT_ONCE) -> int:
             return 0
         staff = {one.organisation: one for one in staff_store.read_files(tx)}
         hours = {one.organisation: one for one in hours_store.read_hours(tx)}
-        if staff or hours:
-            _look(tx, consent, _OnFile(staff, hours, find_key(tx, KEY) if staff else None), seen)
+        viewed = {one.person_id for one in seen if one.person_id is not None}
+        listed = listed_among(tx, viewed)
+        if staff or hours or listed:
+            key = find_key(tx, KEY) if staff else None
+            _look(tx, consent, _OnFile(staff, hours, listed, key), seen)
         watch_volume(tx, seen, mark.counted_until, reached.counted_until, consent.clock.now())
         store.write_mark(tx, reached)
         return reached.leaf_index - mark.leaf_index
@@ -104,7 +109,9 @@ def _look(tx: Connection, consent: Consent, on_file: _OnFile, seen: Iterable[See
             file, hours = on_file.staff_of(tx, organisation), on_file.hours_of(tx, organisation)
             compared = next((one for one in views if file and one.at >= file.stands_since), None)
             outside = next((one for one in views if hours and _is_outside(hours, one)), None)
-            if compared is None and outside is None:
+            since = on_file.listed.get(person_id)
+            curious = next((one for one in views if since and one.at >= since), None)
+            if compared is None and outside is None and curious is None:
                 continue
             whole = whole or read_whole_person(tx, person_id)
             if not whole.resolution.is_current:
@@ -112,18 +119,15 @@ def _look(tx: Connection, consent: Consent, on_file: _OnFile, seen: Iterable[See
             found: tuple[str, ...] = ()
             if compared is not None and file is not None and on_file.key is not None:
                 found = _compared(tx, consent, whole, file, on_file.key, user_id)
-            view = compared if found else outside
+            employer = file.organisation if found and file is not None else None
+            if outside is not None:
+                found = in_order((*found, OUT_OF_HOURS))
+            view = compared if employer else outside
+            now = consent.clock.now()
             if view is not None:
-                employer = file.organisation if found and file is not None else None
-                _raise(
-                    tx,
-                    whole,
-                    view,
-                    found,
-                    consent.clock.now(),
-                    was_outside=outside is not None,
-                    employer=employer,
-                )
+                _raise(tx, whole, view, found, now, employer=employer)
+            if curious is not None:
+                _raise(tx, whole, curious, (CELEBRITY,), now)
 
 
 def _is_outside(hours: WorkingHours, view: SeenRow) -> bool:
@@ -170,24 +174,29 @@ def _raise(
     found: tuple[str, ...],
     now: datetime,
     *,
-    was_outside: bool,
-    employer: str | None,
+    employer: str | None = None,
 ) -> None:
     """Raise an alert of a view, or add to the one that waits: one matter of one user and one person, whatever told of it.
 
+    That somebody is a celebrity is a matter of its own: who may not know of it is not to see another alert change by it.
+
     Args:
-        found: what came of comparing staff, by the file of ``employer``.
+        employer: whose staff file some of what was found rests on.
     """
     person_id, user_id = whole.resolution.person_id, view.user_id
     assert person_id is not None and user_id is not None
-    earlier = store.read_between(tx, person_id, user_id, view.organisation)
+    earlier = [
+        one
+        for one in store.read_between(tx, person_id, user_id, view.organisation)
+        if (CELEBRITY in one.signals) == (CELEBRITY in found)
+    ]
     settled = {
         signal
         for one in earlier
         if one.outcome == "legitimate" and one.reviewed_at and one.reviewed_at > view.at - _SETTLED
         for signal in one.signals
     }
-    fresh = [signal for signal in (*found, *([OUT_OF_HOURS] if was_outside else ())) if signal not in settled]
+    fresh = [signal for signal in found if signal not in settled]
     if not fresh:
         return
     if NEEDS.keys().isdisjoint(fresh):

@@ -145,11 +145,20 @@ def list_alerts(
     state: str = "open",
     after: tuple[int, int] | None = None,
     limit: int,
+    without: str | None = None,
 ) -> list[Alert]:
-    """Return alerts, the worst first and among equals the oldest; ``organisations`` None means all, ``after`` is a rank and an id."""
+    """Return alerts, the worst first and among equals the oldest.
+
+    Args:
+        organisations: None means all.
+        after: a rank and an id.
+        without: leave alerts of this code out.
+    """
     statement = select(alert).where(*_STATES[state]).order_by(alert.c.rank, alert.c.alert_id).limit(limit)
     if organisations is not None:
         statement = statement.where(alert.c.organisation.in_(sorted(organisations)))
+    if without is not None:
+        statement = statement.where(alert.c.code != without)
     if after is not None:
         statement = statement.where(tuple_(alert.c.rank, alert.c.alert_id) > after)
     return [_alert(row) for row in tx.execute(statement)]
@@ -177,11 +186,15 @@ class Tally:
     alerts: int
 
 
-def count_alerts(tx: Connection, organisations: Collection[str] | None) -> list[Tally]:
-    """Count alerts by signals, state and outcome."""
+def count_alerts(
+    tx: Connection, organisations: Collection[str] | None, *, without: str | None = None
+) -> list[Tally]:
+    """Count alerts by signals, state and outcome; ``without`` as in ``list_alerts``."""
     is_explained = alert.c.explained_by.is_not(None) & alert.c.outcome.is_(None)
     about = (alert.c.signals, alert.c.code, alert.c.state, alert.c.outcome, is_explained)
     statement = select(*about, func.count()).group_by(*about)
+    if without is not None:
+        statement = statement.where(alert.c.code != without)
     if organisations is not None:
         statement = statement.where(alert.c.organisation.in_(sorted(organisations)))
     return [

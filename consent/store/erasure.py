@@ -6,6 +6,8 @@ from sqlalchemy import Column, Connection, Table, delete, insert, select, update
 
 from consent.store.tables import (
     alert,
+    celebrity_anchor,
+    celebrity_entry,
     directive,
     directive_anchor,
     directive_event,
@@ -86,9 +88,12 @@ def blank_words(
 ) -> int:
     """Blank the reasons and references around some records, persons and directives that quote what is erased; return how many."""
     records, persons, directives = list(record_ids), list(person_ids), list(directive_ids)
+    anchored = select(celebrity_anchor.c.entry_id).where(celebrity_anchor.c.record_id.in_(records))
+    entries = list(tx.scalars(anchored))
     places: tuple[tuple[Table, Column[int], Column[int], list[int], tuple[str, ...]], ...] = (
         (emergency_grant, emergency_grant.c.grant_id, emergency_grant.c.record_id, records, ("reason",)),
         (alert, alert.c.alert_id, alert.c.person_id, persons, ("reason", "comment")),
+        (celebrity_entry, celebrity_entry.c.entry_id, celebrity_entry.c.entry_id, entries, ("reason",)),
         (directive, directive.c.directive_id, directive.c.directive_id, directives, ("evidence", "reason")),
         (
             directive_event,
@@ -104,7 +109,7 @@ def blank_words(
             found = {name: ERASED for name, words in zip(names, row[1:], strict=True) if quotes(words)}
             if found:
                 tx.execute(update(table).where(key == row[0]).values(found))
-                blanked += len(found)
+                blanked += len(found) if table is not celebrity_entry else 0  # nobody is to count these
     return blanked
 
 

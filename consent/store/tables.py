@@ -279,6 +279,29 @@ staff_member = Table(
     Index("ix_staff_member_person", "file_id", "person_mark"),
 )
 
+# People whom many are curious about; as directives are, anchored to the records that made the person then.
+celebrity_entry = Table(
+    "celebrity_entry",
+    metadata,
+    Column("entry_id", Id, primary_key=True, autoincrement=False),
+    Column("organisation", String(20), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("review_on", Date, nullable=False),
+    Column("listed_at", UtcDateTime, nullable=False),
+    Column("listed_by", String(128), nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("ended_by", String(128)),
+)
+
+celebrity_anchor = Table(
+    "celebrity_anchor",
+    metadata,
+    Column("record_id", Id, nullable=False, autoincrement=False),
+    Column("entry_id", Id, ForeignKey("celebrity_entry.entry_id"), nullable=False, autoincrement=False),
+    PrimaryKeyConstraint("record_id", "entry_id"),
+    Index("ix_celebrity_anchor_entry_id", "entry_id"),
+)
+
 # When an organisation's staff work, by role: replaced and withdrawn whole.
 working_hours = Table(
     "working_hours",

@@ -5,6 +5,7 @@ from typing import Any
 from flask_smorest import Blueprint
 
 from consent.service.alerts import Review, alert_figures, coverage_of, list_alerts, review_alert
+from consent.service.celebrities import Listed, list_celebrities, list_celebrity, unlist_celebrity
 from consent.service.context import Consent
 from consent.service.hours import list_hours
 from consent.service.staff import list_staff_files
@@ -13,7 +14,10 @@ from consent.web.schemas import (
     AlertPage,
     AlertQuery,
     AlertSchema,
+    CelebritiesSchema,
+    CelebritySchema,
     Loaded,
+    NewCelebritySchema,
     ReviewSchema,
     StaffFilesSchema,
     WorkingHoursListSchema,
@@ -89,5 +93,41 @@ def make(consent: Consent) -> Blueprint:
         They are loaded and withdrawn by an operator: `consent hours`.
         """
         return {"working_hours": list_hours(consent, current_principal())}
+
+    def told(listed: Listed) -> Any:
+        entry = listed.entry
+        names = ("entry_id", "organisation", "reason", "review_on", "listed_at", "listed_by")
+        row = {name: getattr(entry, name) for name in names}
+        overdue = entry.review_on <= consent.mpi.today()
+        return row | {"person_ids": listed.person_ids, "is_overdue": overdue}
+
+    @room.get("/celebrities")
+    @requires("alerts:read")
+    @room.response(200, CelebritiesSchema)
+    def celebrities() -> Any:
+        """Return who stands on the celebrity list of the officer's organisations; the look is audited.
+
+        For privacy officers in person alone: any look at somebody on it that care does not explain raises an alert.
+        """
+        return {"celebrities": [told(one) for one in list_celebrities(consent, current_principal())]}
+
+    @room.post("/celebrities")
+    @requires("alerts:read")
+    @room.arguments(NewCelebritySchema)
+    @room.response(201, CelebritySchema)
+    def put_on(body: Loaded) -> Any:
+        """Put a person on the celebrity list, with a reason and a day of review; for privacy officers in person alone.
+
+        The entry follows the person's records through merges and splits.
+        """
+        by = current_principal()
+        return told(list_celebrity(consent, body["person_id"], body["reason"], body["review_on"], by))
+
+    @room.delete("/celebrities/<entry_id>")
+    @requires("alerts:read")
+    @room.response(204)
+    def take_off(entry_id: str) -> None:
+        """Take somebody off the celebrity list; for privacy officers in person alone. Alerts that were raised stay."""
+        unlist_celebrity(consent, parse_id(entry_id, "entry_id"), current_principal())
 
     return room

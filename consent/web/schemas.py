@@ -573,6 +573,31 @@ class WorkingHoursListSchema(Schema):
     working_hours = fields.List(fields.Nested(WorkingHoursSchema), required=True)
 
 
+class NewCelebritySchema(Schema):
+    person_id = IdText(required=True)
+    reason = Text(500, required=True)
+    review_on = fields.Date(
+        required=True, metadata={"description": "When to ask again whether they stay on."}
+    )
+
+
+class CelebritySchema(Schema):
+    entry_id = IdText()
+    person_ids = fields.List(
+        IdText(), metadata={"description": "Who holds the entry's records now: several after a split."}
+    )
+    organisation = fields.String()
+    reason = fields.String()
+    review_on = fields.Date()
+    is_overdue = fields.Boolean(metadata={"description": "Its day of review has passed."})
+    listed_at = Instant()
+    listed_by = fields.String()
+
+
+class CelebritiesSchema(Schema):
+    celebrities = fields.List(fields.Nested(CelebritySchema), required=True)
+
+
 class UsageQuery(Schema):
     first = fields.String(
         data_key="from", load_default=None, metadata={"description": "First month, as 2026-01."}

@@ -16,11 +16,13 @@ from consent.facts.staff import COMPARED
 from consent.service import watch as watching
 from consent.service.alerts import Review, alert_figures, coverage_of, list_alerts, review_alert
 from consent.service.asking import User
+from consent.service.celebrities import list_celebrities, list_celebrity, unlist_celebrity
 from consent.service.directives import list_directives, withdraw_directive
 from consent.service.emergency import open_emergency_access
 from consent.service.hours import list_hours, load_hours, withdraw_hours
 from consent.service.relationships import NewRelationship, end_relationship, record_relationship
 from consent.service.release import issue_release
+from consent.service.report import access_report
 from consent.service.staff import list_staff_files, load_staff, marks_of, withdraw_staff
 from consent.service.watch import explain_open, watch_views
 from consent.store.alerts import Alert
@@ -33,6 +35,9 @@ from foundation.directory import Organisation, put_organisation
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.principal import Principal
 from foundation.settings import Settings
+from mpi.records import HumanName, RecordKey
+from mpi.service.review import undo_decision
+from mpi.store.tables import source_record
 from tests.service.audit_world import wait_until_settled
 from tests.service.consent_world import (
     AMBULANCE,
@@ -41,15 +46,20 @@ from tests.service.consent_world import (
     FEED,
     PARAMEDIC,
     PRACTICE_CLERK,
+    QUALITY_CLERK,
     SLAM,
     UCLH,
     World,
+    a_possible_duplicate,
     a_record,
     a_world,
+    join,
 )
+from tests.service.purge_world import composed, purged
 from tests.web.every_row import every_row
 
 HEAD = "user_id,surname,birth_date,address_line,postcode,nhs_number\n"
+OTHER_NAME = HumanName("usual", None, ("Peregrine",), "Thackeray")
 STAFF = {
     "herself": "Applewhite,1984-03-07,Flat 9,N1 9GU,9990000018",
     "sister": "Applewhite,1986-01-02,9 Elm Walk,LS1 4AP,9990000026",
@@ -713,6 +723,189 @@ def test_counts_leave_no_trace_in_the_log_of_acts(world, composition):
         after = tx.execute(select(audit_event)).all()
     assert len(volumes(world)) == 1
     assert {row.kind for row in after[len(before) :]} <= {"redemption", "alerts-read"}
+
+
+# -- celebrities ------------------------------------------------------------------------------------------------------
+
+
+def put_on(world: World, person_id: int | None = None, by: Principal = OFFICER):
+    return list_celebrity(world.consent, person_id or world.she, "A singer", date(2027, 6, 1), by)
+
+
+def curious(world: World, by: Principal = OFFICER, state: str = "open") -> list[Alert]:
+    return [one for one in list_alerts(world.consent, by, state=state) if "celebrity" in one.signals]
+
+
+def test_a_look_at_somebody_on_the_list_raises_unless_care_explains_it(world, composition):
+    view(world, "early")
+    world.clock.advance(timedelta(minutes=1))
+    put_on(world, by=replace(OFFICER, organisation=UCLH))
+    world.clock.advance(timedelta(minutes=1))
+    view(world, "fan")
+    view(world, "fan")
+    looked(world, composition)
+
+    (found,) = curious(world)
+    assert (found.user_id, found.signals, found.rank, found.person_id) == (
+        "fan",
+        ("celebrity",),
+        1,
+        world.she,
+    )
+    cares(world)
+    assert explain_open(world.consent) == 1
+    view(world, "carer")
+    looked(world, composition)
+    assert curious(world) == []
+
+
+def test_the_list_is_kept_by_privacy_officers_alone_and_each_look_at_it_is_audited(world):
+    listed = put_on(world)
+    other = replace(OFFICER, organisation=UCLH)
+    for by in (
+        FEED,
+        replace(OFFICER, role="R8000"),
+        replace(FEED, role="R0001"),
+        PRACTICE_CLERK,
+    ):
+        for act in (
+            lambda by: list_celebrities(world.consent, by),
+            lambda by: put_on(world, by=by),
+            lambda by: unlist_celebrity(world.consent, listed.entry.entry_id, by),
+        ):
+            with pytest.raises(Forbidden, match="privacy-officer-needed"):
+                act(by)
+    (seen,) = list_celebrities(world.consent, OFFICER)
+    assert (seen.person_ids, seen.entry.reason, seen.entry.listed_by) == (
+        (world.she,),
+        "A singer",
+        "officer-1",
+    )
+    assert list_celebrities(world.consent, other) == []
+    with pytest.raises(NotFound, match="entry-unknown"):
+        unlist_celebrity(world.consent, listed.entry.entry_id, other)
+    with pytest.raises(Conflict, match="celebrity-listed"):
+        put_on(world)
+    assert put_on(world, by=other).entry.organisation == UCLH, "which says nothing of another's list"
+    with pytest.raises(NotFound, match="person-unknown"):
+        put_on(world, 12345)
+    with pytest.raises(Invalid, match="review-date-past"):
+        list_celebrity(world.consent, world.she, "x", world.clock.now().date(), OFFICER)
+
+    unlist_celebrity(world.consent, listed.entry.entry_id, OFFICER)
+
+    assert list_celebrities(world.consent, OFFICER) == []
+    with pytest.raises(NotFound, match="entry-unknown"):
+        unlist_celebrity(world.consent, listed.entry.entry_id, OFFICER)
+    with world.db.read() as tx:
+        rows = tx.execute(select(audit_event).where(audit_event.c.kind.startswith("celebrit"))).all()
+    assert [row.kind for row in rows] == [
+        "celebrity-listed",
+        "celebrities-read",
+        "celebrities-read",
+        "celebrity-listed",
+        "celebrity-unlisted",
+        "celebrities-read",
+    ]
+    assert [row.person_id for row in rows] == [None] * 6
+    assert str(world.she) not in repr(rows) and "singer" not in repr(rows)
+
+
+def test_who_is_on_the_list_shows_nowhere_else(world, composition, tmp_path):
+    load(world, tmp_path, ["sister"])
+    for state in ("open", "all"):
+        assert list_alerts(world.consent, FEED, state=state) == []
+    view(world, "sister")
+    looked(world, composition)
+
+    def seen_by_others() -> object:
+        figures = alert_figures(world.consent, FEED)
+        return (
+            list_alerts(world.consent, FEED),
+            list_alerts(world.consent, FEED, state="all"),
+            (figures.rates, figures.coverage),
+            access_report(world.consent, world.she, OFFICER).accesses,
+        )
+
+    before = seen_by_others()
+    put_on(world)
+    world.clock.advance(timedelta(minutes=1))
+    with world.db.write() as tx:
+        by = Principal("system", "sister", AMBULANCE, frozenset(), role=PARAMEDIC)
+        again = entry_by(by, world.clock.now(), "redemption", person_id=world.she, purpose="TREAT")
+        append_audit(tx, again)
+    looked(world, composition)
+    (found,) = curious(world)
+    assert found.signals == ("celebrity",), "it is no part of the alert that others see"
+    with pytest.raises(NotFound, match="alert-unknown"):
+        review_alert(world.consent, found.alert_id, Review("confirmed", "x"), FEED)
+    review_alert(world.consent, found.alert_id, Review("confirmed", "x"), OFFICER)
+
+    after = seen_by_others()
+
+    assert after[:3] == before[:3]
+    fresh = {one.kind for one in after[3] if one not in before[3]}
+    assert fresh == {"redemption", "access-report"}, "the look, and the report before"
+    assert [one.signal for one in alert_figures(world.consent, OFFICER).rates] == [
+        "celebrity",
+        "same-surname",
+    ]
+
+
+def test_an_entry_follows_its_records_through_a_merge_and_its_undoing(world, composition):
+    maybe = a_possible_duplicate(world)
+    put_on(world, maybe)
+    world.clock.advance(timedelta(minutes=1))
+    view(world, "before")
+    task = join(world)
+    together = list_celebrities(world.consent, OFFICER)[0].person_ids
+    view(world, "while")
+    looked(world, composition)
+    assert {one.user_id for one in curious(world)} == {"before", "while"}, (
+        "looks of this minute, as persons are now"
+    )
+    undo_decision(world.mpi, task, QUALITY_CLERK)
+    view(world, "after")
+    looked(world, composition)
+
+    assert {one.user_id for one in curious(world)} == {"before", "while"}
+    (listed,) = list_celebrities(world.consent, OFFICER)
+    assert (len(together), listed.person_ids) == (1, (maybe,))
+
+
+def test_an_entry_of_a_joined_person_stays_with_both_when_they_part(world, composition):
+    maybe = a_possible_duplicate(world)
+    task = join(world)
+    put_on(world)
+    undo_decision(world.mpi, task, QUALITY_CLERK)
+
+    (listed,) = list_celebrities(world.consent, OFFICER)
+
+    assert listed.person_ids == tuple(sorted((world.she, maybe)))
+    world.clock.advance(timedelta(minutes=1))
+    view(world, "fan")
+    looked(world, composition)
+    assert [one.user_id for one in curious(world)] == ["fan"]
+
+
+def test_an_erased_record_hands_its_entry_on_and_one_that_hung_on_it_alone_ends(world, composition):
+    alone = world.receive(
+        a_record(UCLH, "alone", nhs_number="9990000042", birth_date="1931-01-01", names=(OTHER_NAME,))
+    )
+    put_on(world)
+    put_on(world, alone)
+    mpi = composed(world.db, world.clock).mpi
+    purged(mpi, RecordKey(UCLH, "main", "p-0"))
+    purged(mpi, RecordKey(UCLH, "main", "alone"))
+
+    (listed,) = list_celebrities(world.consent, OFFICER)
+
+    with world.db.read() as tx:
+        she = tx.execute(
+            select(source_record.c.person_id).where(source_record.c.local_id == "p-1")
+        ).scalar_one()
+    assert listed.person_ids == (she,)
+    assert len(listed.entry.anchors) == 2
 
 
 # -- a site of a trust ------------------------------------------------------------------------------------------------

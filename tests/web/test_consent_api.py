@@ -20,6 +20,7 @@ from consent.service.opt_out import prepare_lists, receive_answer
 from examples.record_service.app import ALSO_KEEPS
 from examples.record_service.app import create_app as create_record_service
 from foundation.audit import events_about
+from foundation.auth.users import create_user
 from foundation.settings import Settings
 from tests.service.consent_world import AMBULANCE, APP, FEED, PRACTICE, SLAM, UCLH, World, a_world
 from tests.web.mpi_client import Caller
@@ -192,6 +193,39 @@ def test_the_officer_reads_report_and_alerts_over_http(world, ambulance, provide
     assert [one["code"] for one in ambulance.get("/api/v1/alerts").json["items"]] == ["emergency-opened"]
     report = provider.get(f"/api/v1/persons/{world.she}/access-report").json
     assert "emergency-opened" in {one["kind"] for one in report["accesses"]}
+
+
+def test_the_celebrity_list_is_for_privacy_officers_who_signed_in(app, world, ambulance):
+    with world.db.write() as tx:
+        create_user(tx, world.clock.now(), "officer", "a long pass phrase 1", AMBULANCE, "R0001")
+    client = app.test_client()
+    signed_in = client.post(
+        "/api/v1/sign-in", json={"username": "officer", "password": "a long pass phrase 1"}
+    )
+    secret = {"X-CSRF-Token": signed_in.json["csrf_token"]}
+    body = {"person_id": str(world.she), "reason": "A singer", "review_on": "2027-11-01"}
+
+    made = client.post("/api/v1/celebrities", json=body, headers=secret)
+    again = client.post("/api/v1/celebrities", json=body, headers=secret)
+    seen = client.get("/api/v1/celebrities").json["celebrities"]
+
+    assert (made.status_code, made.json["person_ids"], made.json["is_overdue"]) == (
+        201,
+        [str(world.she)],
+        False,
+    )
+    assert (again.status_code, again.json["code"]) == (409, "celebrity-listed")
+    assert str(world.she) not in json.dumps(again.json)
+    assert seen == [made.json]
+    path = f"/api/v1/celebrities/{made.json['entry_id']}"
+    for answer in (
+        ambulance.get("/api/v1/celebrities"),
+        ambulance.post("/api/v1/celebrities", body),
+        ambulance.call("DELETE", path),
+    ):
+        assert (answer.status_code, answer.json["code"]) == (403, "privacy-officer-needed")
+    assert client.delete(path, headers=secret).status_code == 204
+    assert client.get("/api/v1/celebrities").json == {"celebrities": []}
 
 
 def test_alerts_are_listed_worst_first_reviewed_and_counted_over_http(world, ambulance, provider):
