@@ -52,7 +52,7 @@ from mpi.feeds.delimited import Row, read_rows  # noqa: E402
 from mpi.matching import load_model, normalise, search_keys  # noqa: E402
 from mpi.records import Address, HumanName, RecordKey, SourceRecord  # noqa: E402
 from mpi.sample import generate, write_sample  # noqa: E402
-from mpi.sample.numbers import nhs_number  # noqa: E402
+from mpi.sample.numbers import PEOPLE_IN_999, nhs_number  # noqa: E402
 from mpi.service.context import Mpi  # noqa: E402
 from mpi.service.evidence import weigh_pair  # noqa: E402
 from mpi.service.link import Change, link_record, repartition, taken_again  # noqa: E402
@@ -550,11 +550,14 @@ def _a_person_of(count: int, places: Sequence[tuple[str, str]], mark: str) -> li
 def _look_alikes(
     count: int, places: Sequence[tuple[str, str]], mark: str, family: str = _FAMILY, first: int = 0
 ) -> list[Row]:
-    """Return records of people of one name and birth date, each with a verified number and a home of their own."""
+    """Return records of people of one name and birth date, each with a verified number and a home of their own.
+
+    Their numbers are beyond those of a sample: arrivals must not meet them by a number that two people bear.
+    """
     records = (
         SourceRecord(
             key=RecordKey("", "", ""),
-            nhs_number=nhs_number(first + place, 1),
+            nhs_number=nhs_number(PEOPLE_IN_999 + first + place, 1),
             nhs_number_status="01",
             names=(HumanName(given=(_GIVEN,), family=family),),
             birth_date=_BORN,
