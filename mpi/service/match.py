@@ -139,25 +139,30 @@ def _search(tx: Connection, mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int,
         with_protected=has_minimum_input(form),
     )
     bare = form.without_location() if found.protected else form
+    # Somebody registered in many places reads the same in most of them: each reading is weighed once.
+    weighed: dict[tuple[str, bool], tuple[Score, Comparison]] = {}
     best: dict[int, _Best] = {}
     for row in found.rows:
-        if row.person_id in found.protected:
-            # Of them only what a key without location read: what lies past such a key's cap, a right postcode must not find either.
-            if not has_minimum_input(form) or not row.without_location:
-                continue
-            one = _weigh(mpi, bare, row, is_protected=True)
-        else:
-            one = _weigh(mpi, form, row, is_protected=False)
+        is_protected = row.person_id in found.protected
+        # Of them only what a key without location read: what lies past such a key's cap, a right postcode must not find either.
+        if is_protected and not (has_minimum_input(form) and row.without_location):
+            continue
+        said = weighed.get((row.normalised, is_protected))
+        if said is None:
+            said = _weigh(mpi, bare if is_protected else form, row, is_protected=is_protected)
+            weighed[row.normalised, is_protected] = said
         known = best.get(row.person_id)
-        if known is None or (one.score.weight, -one.record_id) > (known.score.weight, -known.record_id):
-            best[row.person_id] = one
+        if known is None or (said[0].weight, -row.record_id) > (known.score.weight, -known.record_id):
+            best[row.person_id] = _Best(row.record_id, *said)
     return best, not found.is_cut
 
 
-def _weigh(mpi: Mpi, form: NormalisedRecord, row: Normalised, *, is_protected: bool) -> _Best:
+def _weigh(
+    mpi: Mpi, form: NormalisedRecord, row: Normalised, *, is_protected: bool
+) -> tuple[Score, Comparison]:
     other = mpi.forms.of(row)
     comparison = compare(form, other.without_location() if is_protected else other, mpi.model)
-    return _Best(row.record_id, score(comparison, mpi.model), comparison)
+    return score(comparison, mpi.model), comparison
 
 
 def _graded(
