@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from sqlalchemy import Connection
@@ -24,7 +24,7 @@ from foundation.directory import with_ancestors
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.ids import format_id
 from foundation.principal import Principal
-from mpi.service.persons import resolve_person
+from mpi.service.persons import resolve_person, resolve_records
 
 OUTCOMES = ("legitimate", "confirmed", "not-enough-to-say")
 """What a review can come to: the look was right; it was wrong, and is dealt with elsewhere; nobody can say."""
@@ -105,9 +105,18 @@ def list_alerts(
         trail.append(
             tx, "alerts-read", by, consent.clock.now(), detail={"alerts": len(found), "state": state}
         )
-        return found
+        return _as_persons_are(tx, found)
 
     return taken_again(consent, take)
+
+
+def _as_persons_are(tx: Connection, found: Sequence[Alert]) -> list[Alert]:
+    """Return alerts as being about whoever now holds the record that each hangs on; one whose record was erased keeps its id."""
+    holders = resolve_records(tx, {one.person_id for one in found if one.person_id is not None})
+    return [
+        one if one.person_id is None else replace(one, person_id=holders.get(one.person_id) or one.person_id)
+        for one in found
+    ]
 
 
 def _hidden_from(by: Principal) -> str | None:
@@ -215,6 +224,7 @@ def review_alert(consent: Consent, alert_id: int, review: Review, by: Principal)
             reviewed_at=now,
             reviewed_by=by.id,
         )
+        (found,) = _as_persons_are(tx, [found])
         is_secret = found.code == CELEBRITY  # what the audit log says of the person is read by others too
         detail: dict[str, object] = {"alert_id": format_id(alert_id), "outcome": review.outcome}
         trail.append(
@@ -227,7 +237,7 @@ def review_alert(consent: Consent, alert_id: int, review: Review, by: Principal)
         )
         reviewed = store.find_alert(tx, alert_id)
         assert reviewed is not None
-        return reviewed
+        return _as_persons_are(tx, [reviewed])[0]
 
     return taken_again(consent, take)
 

@@ -16,7 +16,7 @@ from consent.service.casefile import read_case, sources_of
 from consent.service.context import Consent
 from consent.service.order import decide_under_lock
 from consent.store import care as care_store
-from consent.store.alerts import Alert, insert_alert
+from consent.store.alerts import Alert
 from foundation.audit import AuditReceipt
 from foundation.errors import Invalid
 from foundation.ids import format_id, new_id
@@ -103,7 +103,7 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
         care_store.insert_grant(tx, grant, record_id=resolution.person_id, reason=words)
         kind, reason = codes.EMERGENCY_REASONS[grant.reason_code]
         code = "emergency-renewed" if is_renewal else "emergency-opened"
-        insert_alert(
+        trail.raise_alert(
             tx,
             Alert(
                 alert_id=new_id(),

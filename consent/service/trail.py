@@ -9,16 +9,17 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from consent.facts import Actor, codes
 from consent.rules import Decision
-from consent.rules.watch import rank_of
+from consent.rules.watch import CELEBRITY, in_order, rank_of
 from consent.service.casefile import grouped
 from consent.service.context import Consent
-from consent.store.alerts import Alert, has_open_alert, insert_alert
+from consent.store.alerts import Alert, change_alert, insert_alert, read_between
 from foundation import audit
 from foundation.audit import AuditReceipt
 from foundation.database import is_retryable
 from foundation.errors import Unavailable
 from foundation.ids import new_id
 from foundation.principal import Principal
+from mpi.service.persons import resolve_person
 
 _TOLD_ELSEWHERE = {"break-glass-used"}  # its opening raised the alert; each use is in the audit log
 
@@ -92,10 +93,8 @@ def raise_alerts(
 ) -> None:
     """Raise what a decision found, once for each open matter of one user and one person."""
     for code in sorted(set(found) - _TOLD_ELSEWHERE):
-        if has_open_alert(tx, code, person_id, actor.user_id, actor.organisation):
-            continue
         kind = codes.SELF_CLAIM_REASONS.get(reason_code or "") if code == "self-claim" else None
-        insert_alert(
+        raise_alert(
             tx,
             Alert(
                 alert_id=new_id(),
@@ -112,4 +111,38 @@ def raise_alerts(
                 state="open",
                 raised_at=consent.clock.now(),
             ),
+            is_once=True,
         )
+
+
+def raise_alert(tx: Connection, raised: Alert, *, is_once: bool = False) -> None:
+    """Raise an alert of an act, or let it take over the open one that a look through the log raised of that user and person.
+
+    What an act raised before stays by itself: each has an emergency, a claim and words of its own. An alert that is being changed at this
+    moment is not waited for: two alerts are better than a clinician who waits.
+
+    Args:
+        is_once: raise nothing where an open alert has this signal already.
+    """
+    assert raised.person_id is not None
+    records = resolve_person(tx, raised.person_id).record_ids or (raised.person_id,)
+    found = [
+        one
+        for one in read_between(tx, records, raised.user_id, raised.organisation, waits=False)
+        if one.state == "open" and CELEBRITY not in one.signals
+    ]
+    if is_once and any(raised.code in one.signals for one in found):
+        return
+    for one in found:
+        if one.decision_id is None:
+            signals = in_order((*one.signals, raised.code))
+            taken = {
+                name: getattr(raised, name)
+                for name in ("alert_type", "alert_reason", "decision_id", "grant_id", "reason")
+            }
+            rank = min(one.rank, rank_of(signals))
+            if change_alert(
+                tx, one.alert_id, only_open=True, signals=signals, code=signals[0], rank=rank, **taken
+            ):
+                return
+    insert_alert(tx, raised)

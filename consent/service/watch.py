@@ -1,7 +1,7 @@
 """Looking through the sealed log, from a cursor, for views that somebody should ask about, unless care explains them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -75,8 +75,8 @@ def watch_views(consent: Consent, at_once: int = AT_ONCE) -> int:
     """Look through the next rows of the sealed log and raise what they give; return how many rows were looked at.
 
     The cursor moves in the transaction that raises, so that each view is looked at once. How many people each user sees is counted on the
-    way. Without a file of the viewer's organisation, or
-    of one that it is a part of, nothing is held against it, and a file that comes later is not held to what was seen before it.
+    way. Without a file of the viewer's organisation, or of one that it is a part of, nothing is held against it, and a file that comes
+    later is not held to what was seen before it.
     """
 
     def take(tx: Connection) -> int:
@@ -117,15 +117,16 @@ def _look(tx: Connection, consent: Consent, on_file: _OnFile, seen: Iterable[See
             if not whole.resolution.is_current:
                 break  # erased since, or on the way to somebody else
             found: tuple[str, ...] = ()
+            anchor = whole.resolution.person_id
             if compared is not None and file is not None and on_file.key is not None:
-                found = _compared(tx, consent, whole, file, on_file.key, user_id)
+                found, anchor = _compared(tx, consent, whole, file, on_file.key, user_id)
             employer = file.organisation if found and file is not None else None
             if outside is not None:
                 found = in_order((*found, OUT_OF_HOURS))
             view = compared if employer else outside
             now = consent.clock.now()
             if view is not None:
-                _raise(tx, whole, view, found, now, employer=employer)
+                _raise(tx, whole, view, found, now, employer=employer, anchor=anchor)
             if curious is not None:
                 _raise(tx, whole, curious, (CELEBRITY,), now)
 
@@ -141,24 +142,35 @@ def _is_outside(hours: WorkingHours, view: SeenRow) -> bool:
 
 def _compared(
     tx: Connection, consent: Consent, whole: WholePerson, file: StaffFile, key: bytes, user_id: str
-) -> tuple[str, ...]:
-    """Return what comes of comparing a member of staff, if the file has one of that name, with a person."""
-    employer = file.organisation
+) -> tuple[tuple[str, ...], int | None]:
+    """Return what comes of comparing a member of staff, if the file has them, with a person; and which record says most of it."""
+    employer, person_id = file.organisation, whole.resolution.person_id
     user = staff_store.find_member(tx, file.file_id, user_mark(key, employer, user_id))
     if user is None:
-        return ()
-    patient = _patient(consent, whole, key, employer)
+        return (), person_id
+    by_record = _marks_by_record(consent, whole, key, employer)
+    patient = _together(by_record.values())
     alike = staff_store.find_alike(tx, file.file_id, patient)
-    return signals_of(user.marks, patient, [one.marks for one in alike if one.user != user.user])
+    others = [one.marks for one in alike if one.user != user.user]
+    found = signals_of(user.marks, patient, others)
+
+    def says(record_id: int) -> tuple[int, bool, int]:
+        alone = signals_of(user.marks, by_record[record_id], others)
+        return len(set(found) & set(alone)), record_id == person_id, -record_id
+
+    return found, max(by_record, key=says, default=person_id)
 
 
-def _patient(consent: Consent, whole: WholePerson, key: bytes, organisation: str) -> Marks:
-    """Return the marks of everything that a person's records say; never of where they live, if that is protected."""
+def _marks_by_record(consent: Consent, whole: WholePerson, key: bytes, organisation: str) -> dict[int, Marks]:
+    """Return the marks of what each of a person's records says; never of where they live, if that is protected."""
     with_addresses = not whole.resolution.restricted
-    told = [
-        marks_of(form, key, organisation, with_addresses=with_addresses)
-        for form in consent.mpi.forms_of(whole.members).values()
-    ]
+    return {
+        record_id: marks_of(form, key, organisation, with_addresses=with_addresses)
+        for record_id, form in consent.mpi.forms_of(whole.members).items()
+    }
+
+
+def _together(told: Collection[Marks]) -> Marks:
     return Marks(
         numbers=frozenset(mark for one in told for mark in one.numbers),
         surnames=frozenset(mark for one in told for mark in one.surnames),
@@ -175,6 +187,7 @@ def _raise(
     now: datetime,
     *,
     employer: str | None = None,
+    anchor: int | None = None,
 ) -> None:
     """Raise an alert of a view, or add to the one that waits: one matter of one user and one person, whatever told of it.
 
@@ -182,12 +195,13 @@ def _raise(
 
     Args:
         employer: whose staff file some of what was found rests on.
+        anchor: the record with which the alert goes when the person's records part; that whose id the person bears, if none is given.
     """
     person_id, user_id = whole.resolution.person_id, view.user_id
     assert person_id is not None and user_id is not None
     earlier = [
         one
-        for one in store.read_between(tx, person_id, user_id, view.organisation)
+        for one in store.read_between(tx, whole.resolution.record_ids, user_id, view.organisation)
         if (CELEBRITY in one.signals) == (CELEBRITY in found)
     ]
     settled = {
@@ -231,7 +245,7 @@ def _raise(
             alert_type=None,
             alert_reason=None,
             rank=rank_of(signals, was_confirmed=was_confirmed),
-            person_id=person_id,
+            person_id=anchor or person_id,
             organisation=view.organisation,
             user_id=user_id,
             decision_id=None,

@@ -17,7 +17,8 @@ class Alert:
     """Something that a privacy officer of this organisation should look at; rank 0 is the worst.
 
     ``signals``: all that agree, the worst first; ``code`` is the first of them. ``staff_of``: whose staff file some of them rest on.
-    ``person_id``: None where it is about what the user did with many.
+    ``person_id``: a record of the person, with whom the alert goes when persons merge and part; None where it is about what the user did
+    with many.
     ``explained_by``: the relationship that accounts for the view; ``outcome``: that of the review.
     """
 
@@ -65,22 +66,6 @@ def change_alert(tx: Connection, alert_id: int, *, only_open: bool = False, **va
     return tx.execute(statement).rowcount == 1
 
 
-def has_open_alert(tx: Connection, code: str, person_id: int, user_id: str, organisation: str) -> bool:
-    """Whether this matter of this user and person waits for the privacy officer already."""
-    statement = (
-        select(alert.c.alert_id)
-        .where(
-            alert.c.person_id == person_id,
-            alert.c.code == code,
-            alert.c.user_id == user_id,
-            alert.c.organisation == organisation,
-            alert.c.state == "open",
-        )
-        .limit(1)
-    )
-    return tx.execute(statement).first() is not None
-
-
 def find_alert(tx: Connection, alert_id: int, *, holds: bool = False) -> Alert | None:
     """Return an alert; ``holds``: others wait with their changes of it until the transaction ends."""
     statement = select(alert).where(alert.c.alert_id == alert_id)
@@ -88,16 +73,23 @@ def find_alert(tx: Connection, alert_id: int, *, holds: bool = False) -> Alert |
     return None if row is None else _alert(row)
 
 
-def read_between(tx: Connection, person_id: int, user_id: str, organisation: str) -> list[Alert]:
-    """Return the alerts of a user of an organisation about a person, the worst first."""
+def read_between(
+    tx: Connection, record_ids: Collection[int], user_id: str, organisation: str, *, waits: bool = True
+) -> list[Alert]:
+    """Return the alerts of a user of an organisation about some records, the worst first, and keep others from changing them.
+
+    Args:
+        waits: False to leave out those that another transaction holds, rather than wait for it.
+    """
     statement = (
         select(alert)
         .where(
-            alert.c.person_id == person_id,
+            alert.c.person_id.in_(sorted(record_ids)),
             alert.c.user_id == user_id,
             alert.c.organisation == organisation,
         )
         .order_by(alert.c.rank, alert.c.alert_id)
+        .with_for_update(skip_locked=not waits)
     )
     return [_alert(row) for row in tx.execute(statement)]
 

@@ -49,7 +49,11 @@ def forget_asked(tx: Connection, record_id: int) -> int:
 
 
 def hand_over_care(tx: Connection, record_id: int, to: int) -> int:
-    """Let another record of the same person bear the relationships, emergency access and opt-out answers of this one."""
+    """Let another record of the same person bear the relationships, emergency access and opt-out answers of this one, and its alerts.
+
+    Alerts are not among what is counted: some of them are not for everybody to know of.
+    """
+    tx.execute(update(alert).where(alert.c.person_id == record_id).values(person_id=to))
     moved = 0
     for table in (relationship, emergency_grant):
         moved += tx.execute(update(table).where(table.c.record_id == record_id).values(record_id=to)).rowcount
@@ -92,7 +96,7 @@ def blank_words(
     entries = list(tx.scalars(anchored))
     places: tuple[tuple[Table, Column[int], Column[int], list[int], tuple[str, ...]], ...] = (
         (emergency_grant, emergency_grant.c.grant_id, emergency_grant.c.record_id, records, ("reason",)),
-        (alert, alert.c.alert_id, alert.c.person_id, persons, ("reason", "comment")),
+        (alert, alert.c.alert_id, alert.c.person_id, [*records, *persons], ("reason", "comment")),
         (celebrity_entry, celebrity_entry.c.entry_id, celebrity_entry.c.entry_id, entries, ("reason",)),
         (directive, directive.c.directive_id, directive.c.directive_id, directives, ("evidence", "reason")),
         (

@@ -224,7 +224,9 @@ alert = Table(
     Column("alert_type", Integer),  # SCR-AlertType and SCR-AlertReason, where they apply
     Column("alert_reason", Integer),
     Column("rank", Integer, nullable=False),  # 0 is the worst
-    Column("person_id", Id),  # none: it is about what the user did with many
+    Column(
+        "person_id", Id
+    ),  # a record of theirs, and so whoever holds it now; none: it is about what the user did with many
     Column("organisation", String(20), nullable=False),
     Column("user_id", String(128), nullable=False),
     Column("decision_id", Id),

@@ -466,7 +466,10 @@ class AlertSchema(Schema):
     alert_reason = fields.Integer(allow_none=True)
     rank = fields.Integer(metadata={"description": "0 is the worst."})
     person_id = IdText(
-        allow_none=True, metadata={"description": "None where it is about what the user did with many."}
+        allow_none=True,
+        metadata={
+            "description": "Who they are now, after merges and splits; null where it is about what the user did with many."
+        },
     )
     organisation = fields.String()
     user_id = fields.String()

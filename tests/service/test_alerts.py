@@ -331,6 +331,121 @@ def test_an_emergency_is_joined_and_not_doubled(world, composition, tmp_path):
     assert (after.signals, after.rank) == (("emergency-opened", "same-surname"), before.rank - 1)
 
 
+def test_a_claim_after_a_look_takes_over_the_look_and_is_not_doubled(world, composition, tmp_path):
+    load(world, tmp_path, ["sister"])
+    view(world, "sister")
+    looked(world, composition)
+    before = one_alert(world, "sister")
+    end_relationship(world.consent, world.she, "team", AMBULANCE, world.clock.now(), FEED)
+    world.clock.advance(timedelta(minutes=1))
+    sister = User("sister", PARAMEDIC, AMBULANCE, assurance=2)
+    claim = {"claimed_relationship": "referral", "reason_code": "patient-agreed", "reason": "She called"}
+    for _ in range(2):
+        assert world.ask(**claim, user=sister).decision.outcome.is_permit
+
+    after = one_alert(world, "sister")
+
+    assert (after.alert_id, after.code, after.signals) == (
+        before.alert_id,
+        "self-claim",
+        ("self-claim", "same-surname"),
+    )
+    assert (after.rank, after.reason, after.alert_type) == (3, "She called", 1)
+    assert after.decision_id is not None and after.event_id == before.event_id
+    assert withdraw_staff(world.consent, AMBULANCE, "ended", FEED).reduced == 1
+    left = one_alert(world, "sister")
+    assert (left.code, left.signals, left.rank) == ("self-claim", ("self-claim",), 4)
+
+
+def test_an_emergency_after_a_look_takes_over_the_look_and_each_later_one_stands_by_itself(
+    world, composition, tmp_path
+):
+    load(world, tmp_path, ["sister"])
+    view(world, "sister")
+    looked(world, composition)
+    before = one_alert(world, "sister")
+    world.object()
+    sister = User("sister", PARAMEDIC, AMBULANCE, assurance=2)
+    for words in ("Found unconscious", "Still unconscious"):
+        ask = world.question(purpose="BTG", reason_code="emergency-care", reason=words, user=sister)
+        assert open_emergency_access(world.consent, ask, APP).grant is not None
+
+    found = list_alerts(world.consent, OFFICER)
+
+    assert [(one.signals, one.rank, one.reason) for one in found] == [
+        (("emergency-opened", "same-surname"), 1, "Found unconscious"),
+        (("emergency-renewed",), 1, "Still unconscious"),
+    ]
+    assert found[0].alert_id == before.alert_id
+    assert all(one.grant_id and one.decision_id and one.alert_type == 2 for one in found)
+
+
+# -- persons that merge and part --------------------------------------------------------------------------------------
+
+
+def test_an_alert_goes_with_the_record_that_says_most_of_it(world, composition, tmp_path):
+    load(world, tmp_path, ["sister", "flatmate"])
+    maybe = a_possible_duplicate(world)  # at the sister's address
+    task = join(world)
+    for user in ("sister", "flatmate"):
+        view(world, user)
+    looked(world, composition)
+
+    def about() -> dict[str, int | None]:
+        return {one.user_id: one.person_id for one in list_alerts(world.consent, OFFICER)}
+
+    together = about()
+    undo_decision(world.mpi, task, QUALITY_CLERK)
+    apart = about()
+    join(world)
+    again = about()
+
+    assert set(one_alert(world, "sister").signals) == {"same-address", "same-surname"}
+    assert len(set(together.values())) == 1
+    assert apart == {"sister": maybe, "flatmate": world.she}
+    assert again == together
+    review_alert(world.consent, one_alert(world, "sister").alert_id, Review("confirmed", "x"), OFFICER)
+    with world.db.read() as tx:
+        rows = tx.execute(select(audit_event).where(audit_event.c.kind == "alert-reviewed")).all()
+    assert [row.person_id for row in rows] == [together["sister"]], "of the person as they are"
+
+
+def test_a_matter_that_was_raised_before_a_merge_is_not_raised_again_after_it(world, composition, tmp_path):
+    load(world, tmp_path, ["sister"])
+    maybe = a_possible_duplicate(world)
+    world.is_caring(kind="team", person_id=maybe)
+    view(world, "sister", person_id=maybe)
+    looked(world, composition)
+    (before,) = list_alerts(world.consent, OFFICER)
+    assert before.person_id == maybe
+    join(world)
+    view(world, "sister")
+    looked(world, composition)
+
+    (after,) = list_alerts(world.consent, OFFICER)
+
+    assert (after.alert_id, after.signals) == (before.alert_id, before.signals)
+    review_alert(world.consent, after.alert_id, Review("legitimate", "Her team"), OFFICER)
+    view(world, "sister")
+    looked(world, composition)
+    assert told(world) == {}, "and what was settled is"
+
+
+def test_an_alert_of_an_erased_record_goes_on_with_the_person(world, composition, tmp_path):
+    load(world, tmp_path, ["sister"])
+    view(world, "sister")
+    looked(world, composition)
+    purged(composed(world.db, world.clock).mpi, RecordKey(UCLH, "main", "p-0"))
+
+    (found,) = list_alerts(world.consent, OFFICER)
+
+    with world.db.read() as tx:
+        she = tx.execute(
+            select(source_record.c.person_id).where(source_record.c.local_id == "p-1")
+        ).scalar_one()
+    assert found.person_id == she != world.she
+
+
 # -- explained by care ------------------------------------------------------------------------------------------------
 
 

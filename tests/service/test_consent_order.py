@@ -125,8 +125,8 @@ def test_of_two_emergencies_opened_at_the_same_moment_one_is_opened_and_alerts_o
     world, people, monkeypatch
 ):
     world.object()
-    door = Door(emergency.insert_alert)
-    monkeypatch.setattr(emergency, "insert_alert", door)
+    door = Door(emergency.trail.raise_alert)
+    monkeypatch.setattr(emergency.trail, "raise_alert", door)
     ask = world.question(purpose="BTG", reason_code="emergency-care", reason="Found unconscious at home")
     first = people.submit(open_emergency_access, world.consent, ask, APP)
     assert door.reached.wait(PATIENCE_SECONDS)
