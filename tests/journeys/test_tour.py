@@ -60,6 +60,7 @@ FOLLOWING = (
     "record-an-objection",
     "work-the-review-queue",
     "read-data-quality",
+    "review-alerts",
 )
 PAGES = {"README": steps(TOUR)} | {
     name: steps((ROOT / "docs" / "how-to" / f"{name}.md").read_text()) for name in FOLLOWING
