@@ -62,6 +62,11 @@ BENCHMARKS = {
         ("--records", "5000", "--people", "100", "--seconds", "5", "--redemptions", "50"),
         "decisions and redemptions over HTTP on PostgreSQL, with directives, relationships and agreements as in life",
     ),
+    "what-if": Benchmark(
+        "what_if.py",
+        ("--decisions", "5000"),
+        "stored decisions made again under a draft rule set, on PostgreSQL, both sides' CPU",
+    ),
     "audit-sqlite": Benchmark(
         "audit.py", ("--rows", "20000"), "sealing audit rows, proving and verifying them, on SQLite"
     ),

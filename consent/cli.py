@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -18,8 +18,8 @@ from consent.facts.hours import A_DAY, ALWAYS, DAYS, Shift
 from consent.facts.opt_out_file import NATIONAL_MAILBOX, WORKFLOW
 from consent.facts.staff import COMPARED
 from consent.facts.usage import MINUTES_A_VIEW
-from consent.rules import Policy
-from consent.service import trail
+from consent.rules import Policy, compile_policy
+from consent.service import trail, what_if_told
 from consent.service.agreements import agreement_from_payload, record_agreements
 from consent.service.alerts import (
     OUTCOMES,
@@ -60,6 +60,7 @@ from consent.service.staff import list_staff_files, load_staff, withdraw_staff
 from consent.service.usage import count_usage, load_usage, read_usage
 from consent.service.usage_told import change_of, csv_of, lines_of, page_of, picture_of, shares_of
 from consent.service.watch import explain_open, watch_views
+from consent.service.what_if import MOST_EXAMPLES, read_moment, read_planned, what_if
 from consent.store.alerts import STATES
 from consent.store.policies import OPEN
 from foundation.auth.users import active_user
@@ -1108,7 +1109,20 @@ def _change_lines(one: PolicyChange) -> list[str]:
         f"Proposed by {one.proposed_by} at {one.proposed_at:%Y-%m-%d %H:%M}"
         + (f", approved by {one.approved_by} at {one.approved_at:%Y-%m-%d %H:%M}" if one.approved_at else ""),
     ]
-    return lines + ([f"Comment: {one.comment}"] if one.comment else [])
+    if one.comment:
+        lines.append(f"Comment: {one.comment}")
+    if one.what_if is None or one.what_if_at is None:
+        return [*lines, "Nobody asked what it would change"]
+    of = one.what_if
+    sides = (
+        f"{of[side]['decisions']} {side.replace('_', ' ')}" for side in ("newly_denied", "newly_permitted")
+    )
+    period = f"{of['from'][:10]} to {of['to'][:10]}"
+    lines.append(
+        f"What if, asked {one.what_if_at:%Y-%m-%d %H:%M} of {period}: of {of['replayed']} decisions "
+        f"{', '.join(sides)}; {sum(of['not_replayable'].values())} could not be replayed"
+    )
+    return lines
 
 
 @policy.command("show")
@@ -1153,17 +1167,29 @@ def import_draft(composition: Composition, file: Path, username: str, is_json: b
 
 @policy.command("propose")
 @click.argument("revision")
+@click.option(
+    "--what-if",
+    "figures",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What `consent what-if --json` printed of it.",
+)
 @whose
 @why_so
 @as_json
 @needs_service
 def propose(
-    composition: Composition, revision: str, username: str, comment: str | None, is_json: bool
+    composition: Composition,
+    revision: str,
+    figures: Path | None,
+    username: str,
+    comment: str | None,
+    is_json: bool,
 ) -> None:
     """Ask a second person to approve that the rule set of REVISION comes into force. Nothing else changes."""
     with _telling(is_json):
         by = _person(composition, username)
-        change = propose_policy(composition.consent, revision, by, comment=comment)
+        told = None if figures is None else read_json(figures, "what_if")
+        change = propose_policy(composition.consent, revision, by, what_if=told, comment=comment)
     _say_change(change, is_json, f"Next: `consent policy approve {change.revision} --by ANOTHER`")
 
 
@@ -1222,6 +1248,82 @@ def _say_change(change: PolicyChange, is_json: bool, then: str | None) -> None:
 def _person(composition: Composition, username: str) -> Principal:
     with composition.consent.db.read() as tx:
         return active_user(tx, username, "by").principal()
+
+
+# What if -------------------------------------------------------------------------------------------------------------
+
+
+@cli.command("what-if")
+@click.option(
+    "--from", "since", required=True, help="A day in London, as 2026-11-01, or an instant with its zone."
+)
+@click.option("--to", "until", required=True, help="The first day, or instant, that is not in the period.")
+@click.option("--policy", "draft", help="Under this rule set: a file, or the revision of one that is kept.")
+@click.option(
+    "--agreements",
+    "agreements_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='After these agreements came or changed: as `agreements load` takes them; {"name": …, "end": true} ends one.',
+)
+@click.option("--examples", default=10, show_default=True, type=click.IntRange(0, MOST_EXAMPLES))
+@click.option(
+    "--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables here."
+)
+@as_json
+@needs_service
+def foresee(
+    composition: Composition,
+    since: str,
+    until: str,
+    draft: str | None,
+    agreements_file: Path | None,
+    examples: int,
+    csv_file: Path | None,
+    is_json: bool,
+) -> None:
+    """Make the decisions of a period again under a change, and count what would have been denied or permitted that was not.
+
+    Nothing changes. Each decision is first made again under its own rules; one that does not come out as recorded is counted apart.
+    """
+    if draft is None and agreements_file is None:
+        raise click.UsageError("--policy or --agreements is needed.")
+    consent = composition.consent
+    with _telling(is_json):
+        rules = None
+        if draft is not None:
+            file = Path(draft)
+            rules = (
+                compile_policy(read_json(file, "policy")) if file.is_file() else read_policy(consent, draft)
+            )
+        planned = None
+        if agreements_file is not None:
+            planned = read_planned(consent, read_json(agreements_file, "agreements"))
+        found = what_if(
+            consent,
+            read_moment(since, "from"),
+            read_moment(until, "to"),
+            OPERATOR,
+            policy=rules,
+            planned=planned,
+            examples=examples,
+            progress=_deciding(is_json),
+        )
+    if csv_file is not None:
+        csv_file.write_text(what_if_told.csv_of(found), "utf-8")
+    _say(is_json, found.as_json(), "\n".join(what_if_told.lines_of(found)))
+
+
+def _deciding(is_json: bool) -> Callable[[int], None]:
+    """Return what tells a person who waits how many decisions were looked at; how many there are nobody has counted."""
+    looked_at = 0
+
+    def progress(done: int) -> None:
+        nonlocal looked_at
+        looked_at += done
+        if not is_json and sys.stderr.isatty():
+            click.echo(f"\r{looked_at:,} decisions", nl=False, err=True)
+
+    return progress
 
 
 def read_json(file: Path, field: str) -> Any:

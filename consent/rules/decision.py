@@ -133,6 +133,15 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a decision comes to, without its explanation."""
+
+    outcome: Outcome
+    determining: tuple[Finding, ...]
+    permitted: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The answer to one case file, with all that is needed to explain it and to find it again."""
 

@@ -15,6 +15,7 @@ from consent.rules.decision import (
     Decision,
     Effect,
     Finding,
+    Judgement,
     NearMiss,
     Obligation,
     Outcome,
@@ -47,6 +48,22 @@ def decide(case: CaseFile, policy: Policy) -> Decision:
             epoch=case.subject.epoch,
             evaluated_at=case.at,
         )
+
+
+def judge(case: CaseFile, policy: Policy) -> Judgement:
+    """Say of one case file what ``decide`` says in outcome, determining rules and permitted cells, for less: it explains nothing."""
+    try:
+        rulings = _rule_on(prepare(case, policy))
+        verdicts = tuple({id(ruling.verdict): ruling.verdict for ruling in rulings}.values())
+        # Only where nothing is permitted does the outcome say whether an emergency would help.
+        may_help = not any(verdict.is_permitted for verdict in verdicts)
+        return Judgement(
+            outcome=_outcome(verdicts, _override(case, policy, rulings) if may_help else Override(False)),
+            determining=tuple(sorted({finding for verdict in verdicts for finding in verdict.findings})),
+            permitted=tuple(ruling.cell for ruling in rulings if ruling.verdict.is_permitted),
+        )
+    except Exception:  # as of a decision
+        return Judgement(Outcome.DENY, (RULE_FAILED,), ())
 
 
 def releasable(promised: Iterable[Cell], decision: Decision) -> tuple[Cell, ...]:

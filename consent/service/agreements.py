@@ -55,7 +55,7 @@ def record_agreements(consent: Consent, new: Sequence[NewAgreement], by: Princip
         role_classes = frozenset(consent.policies.at(tx).role_classes.values())
         for place, one in enumerate(new, start=1):
             try:
-                _check(tx, role_classes, one)
+                check_agreement(tx, role_classes, one)
             except Invalid as error:
                 raise Invalid(error.code, field=error.field, row=place) from None
             recorded.append(_record(tx, consent, one, by))
@@ -136,7 +136,7 @@ def _record(tx: Connection, consent: Consent, new: NewAgreement, by: Principal) 
     return Recorded(row, "changed" if earlier else "new")
 
 
-def _check(tx: Connection, role_classes: frozenset[str], new: NewAgreement) -> None:
+def check_agreement(tx: Connection, role_classes: frozenset[str], new: NewAgreement) -> None:
     if not new.name.strip() or len(new.name) > 120:
         raise Invalid("agreement-name", field="name")
     for field, given, known in (

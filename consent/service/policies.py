@@ -5,7 +5,7 @@ Publishing holds the space of all persons alone, as every decision holds it shar
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Connection
@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from consent.rules import Policy, compile_policy
 from consent.service import trail
 from consent.service.context import Consent
+from consent.service.what_if import BY
 from consent.store import policies as policy_store
 from consent.store.policies import ChangeRow, KeptPolicy
 from foundation.database import LOCK_PERSON, lock_space
@@ -182,18 +183,31 @@ def keep_shipped(consent: Consent, by: str) -> None:
 
 
 def propose_policy(
-    consent: Consent, revision: str, by: Principal, *, comment: str | None = None
+    consent: Consent,
+    revision: str,
+    by: Principal,
+    *,
+    what_if: Any = None,
+    comment: str | None = None,
 ) -> PolicyChange:
     """Ask for a second person's approval of a rule set that is kept; nothing else changes.
 
+    Args:
+        what_if: what ``consent what-if --json`` said of it.
+
     Raises:
         Forbidden: ``scope-missing``, ``approver-not-a-person``.
-        Invalid: ``text-too-long``, ``control-character``.
+        Invalid: ``what-if-format``, ``what-if-of-another-policy``, ``text-too-long``, ``control-character``.
         NotFound: ``policy-unknown``.
         Conflict: ``policy-in-force``, ``policy-proposed-already``.
         Unavailable: ``policy-unreadable``: what is kept does not compile.
     """
-    return _propose(consent, "publication", revision, by, comment)
+    figures = made_at = None
+    if what_if is not None:
+        figures, made_at = read_what_if(what_if, revision)
+        if made_at > consent.clock.now() + timedelta(days=1):
+            raise Invalid("what-if-format", field="what_if", detail="It was made in the future.")
+    return _propose(consent, "publication", revision, by, comment, figures, made_at)
 
 
 def propose_roll_back(consent: Consent, by: Principal, *, comment: str | None = None) -> PolicyChange:
@@ -203,11 +217,17 @@ def propose_roll_back(consent: Consent, by: Principal, *, comment: str | None = 
         Forbidden, Invalid, Unavailable: as ``propose_policy``.
         Conflict: ``nothing-to-roll-back``, ``policy-proposed-already``.
     """
-    return _propose(consent, "roll-back", None, by, comment)
+    return _propose(consent, "roll-back", None, by, comment, None, None)
 
 
 def _propose(
-    consent: Consent, kind: Kind, revision: str | None, by: Principal, comment: str | None
+    consent: Consent,
+    kind: Kind,
+    revision: str | None,
+    by: Principal,
+    comment: str | None,
+    figures: Mapping[str, Any] | None,
+    made_at: datetime | None,
 ) -> PolicyChange:
     _check_person(by)
     _check_comment(comment)
@@ -236,6 +256,8 @@ def _propose(
                     "revision": revision,
                     "from_revision": present,
                     "comment": comment,
+                    "what_if": figures,
+                    "what_if_at": made_at,
                     "proposed_by": by.id,
                     "proposed_at": now,
                 },
@@ -268,6 +290,60 @@ def _before(done: list[ChangeRow]) -> str:
     return standing[-1]
 
 
+_COUNTS = ("replayed", "changed")
+_SIDES = ("newly_denied", "newly_permitted")
+_TOTALS = ("decisions", "wholly", "cells")
+_MOST_CODES = 2_000
+_COUNT_LIMIT = 1 << 60
+
+
+def read_what_if(told: Any, revision: str) -> tuple[dict[str, Any], datetime]:
+    """Read what ``consent what-if --json`` printed: its figures, without the numbers of its examples, and when it was made.
+
+    Raises:
+        Invalid: ``what-if-format``, ``what-if-of-another-policy``.
+    """
+    try:
+        found: dict[str, Any] = {
+            "from": _instant(told["from"]).isoformat(),
+            "to": _instant(told["to"]).isoformat(),
+            **{name: _count(told[name]) for name in _COUNTS},
+            "agreements": _tally(told["agreements"]),
+            "not_replayable": _tally(told["not_replayable"]),
+        }
+        for side in _SIDES:
+            found[side] = {name: _count(told[side][name]) for name in _TOTALS}
+            found[side] |= {f"by_{name}": _tally(told[side][f"by_{name}"]) for name in BY}
+        of, made_at = told["policy"], _instant(told["made_at"])
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        raise Invalid("what-if-format", field="what_if") from fault
+    if of != revision:
+        raise Invalid("what-if-of-another-policy", field="what_if")
+    return found, made_at
+
+
+def _instant(value: Any) -> datetime:
+    at = datetime.fromisoformat(value)
+    if at.tzinfo is None:
+        raise ValueError("an instant needs a zone")
+    return at
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _COUNT_LIMIT:
+        raise ValueError("no count")
+    return value
+
+
+def _tally(value: Any) -> dict[str, int]:
+    if len(value) > _MOST_CODES:
+        raise ValueError("too many")
+    for name in value:
+        if not isinstance(name, str) or len(name) > 60 or not name.isprintable():
+            raise ValueError("no code")
+    return {name: _count(count) for name, count in value.items()}
+
+
 # Approving, publishing -----------------------------------------------------------------------------------------------
 
 
@@ -291,7 +367,13 @@ def approve_policy(consent: Consent, revision: str, by: Principal) -> PolicyChan
         _check_still_from(tx, consent, row)
         values = {"state": "approved", "approved_by": by.id, "approved_at": now}
         policy_store.update_change(tx, row.change_id, values)
-        detail = {"kind": row.kind, "policy_revision": revision, "proposed_by": row.proposed_by}
+        detail: dict[str, Any] = {
+            "kind": row.kind,
+            "policy_revision": revision,
+            "proposed_by": row.proposed_by,
+        }
+        if row.what_if is not None:
+            detail["what_if"] = {side: row.what_if[side]["decisions"] for side in _SIDES}
         trail.append(tx, "policy-approved", by, now, detail=detail)
         return _read_back(tx, row.change_id)
 

@@ -1,37 +1,43 @@
 """Recomputing: a decision made again from its audit row and the versions of facts that the row names, to explain it or to check it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import product
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection
 
 from consent import rules
 from consent.facts import (
     Actor,
+    Agreement,
     CaseFile,
     Cell,
     Directive,
     EmergencyGrant,
     OptOutEvidence,
     OptOutState,
+    Relationship,
     Request,
     SourceSetting,
     Subject,
 )
-from consent.rules import Decision
+from consent.rules import Decision, Judgement
 from consent.service import trail
+from consent.service.casefile import grouped
 from consent.service.context import Consent
 from consent.service.order import taken_again
 from consent.store import agreements as agreement_store
 from consent.store import care as care_store
-from consent.store.directives import read_directive
+from consent.store import directives as directive_store
 from foundation.audit import AuditEvent, read_event
 from foundation.errors import Conflict, NotFound
 from foundation.ids import format_id
 from foundation.principal import Principal
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +84,95 @@ def recompute(tx: Connection, consent: Consent, event: AuditEvent) -> Recomputed
         raise Conflict(
             "policy-not-kept", detail="Only the revision of the rules that it was made by is known."
         )
-    decision = rules.decide(_case(tx, event, detail), policy)
-    is_same = detail["determining"] == [finding.rule_id for finding in decision.determining] and (
-        event.kind == "gate" or detail["outcome"] == decision.outcome.value
+    try:
+        case = case_of(event.at, detail["facts"], KeptFacts().read(tx, [detail["facts"]]))
+    except FactGone as fault:
+        raise NotFound("decision-unknown") from fault
+    decision = rules.decide(case, policy)
+    return Recomputed(event, decision, is_as_recorded(event.kind, detail, decision))
+
+
+def is_as_recorded(kind: str, detail: Mapping[str, Any], decision: Decision | Judgement) -> bool:
+    """Whether a decision made again has the outcome, the determining rules and the permitted cells that its row holds."""
+    return bool(
+        detail["determining"] == [finding.rule_id for finding in decision.determining]
+        and (kind == "gate" or detail["outcome"] == decision.outcome.value)
+        and detail["permitted"] == grouped(decision.permitted)
     )
-    return Recomputed(event, decision, is_same)
 
 
-def _case(tx: Connection, event: AuditEvent, detail: Mapping[str, Any]) -> CaseFile:
-    facts = detail["facts"]
+class FactGone(Exception):
+    """A fact that a row names is not there any more: its source record was erased."""
+
+
+class KeptFacts:
+    """The facts that audit rows name by id and version, read for many rows at once."""
+
+    def __init__(self) -> None:
+        self.directives: dict[tuple[int, bool], Directive] = {}
+        self.agreements: dict[tuple[int, int], Agreement] = {}
+        self.relationships: dict[int, Relationship] = {}
+
+    def directive(self, number: str, standing: str, withdrawn_at: str | None, *, via_task: bool) -> Directive:
+        """Return a directive as it stood by then.
+
+        Raises:
+            FactGone.
+        """
+        found = _there(self.directives, (int(number), via_task))
+        return replace(found, standing=standing, withdrawn_at=_instant(withdrawn_at))
+
+    def relationship(self, number: str, ends_at: str | None) -> Relationship:
+        """Return a relationship as it stood by then.
+
+        Raises:
+            FactGone.
+        """
+        return replace(_there(self.relationships, int(number)), ends_at=_instant(ends_at))
+
+    def agreement(self, number: str, version: int) -> Agreement:
+        """Return a version of an agreement.
+
+        Raises:
+            FactGone.
+        """
+        return _there(self.agreements, (int(number), version))
+
+    def read(self, tx: Connection, rows: Iterable[Mapping[str, Any]]) -> Self:
+        """Read what these rows name, in the place of what was read of rows before; versions of agreements stay, as they never change."""
+        directives: set[int] = set()
+        relationships: set[int] = set()
+        agreements: set[tuple[int, int]] = set()
+        for facts in rows:
+            directives.update(int(one[0]) for part, _ in _DIRECTIVES for one in facts[part])
+            relationships.update(int(one[0]) for one in facts["relationships"])
+            agreements.update((int(number), version) for number, version in facts["agreements"])
+        self.directives = {
+            (one.row.directive_id, via_task): one.as_fact(via_task=via_task)
+            for one in directive_store.read_directives(tx, directives)
+            for via_task in (False, True)
+        }
+        self.relationships = care_store.read_relationships(tx, relationships)
+        self.agreements |= agreement_store.read_versions(tx, agreements - self.agreements.keys())
+        return self
+
+
+_DIRECTIVES = (("directives", False), ("through_tasks", True))
+
+
+def _there(kept: Mapping[K, V], key: K) -> V:
+    found = kept.get(key)
+    if found is None:
+        raise FactGone
+    return found
+
+
+def case_of(at: datetime, facts: Mapping[str, Any], kept: KeptFacts) -> CaseFile:
+    """Build the case file that a row's facts tell of.
+
+    Raises:
+        FactGone: a directive, an agreement or a relationship that it names.
+    """
     asked, subject, organisations = facts["request"], facts["subject"], facts["organisations"]
     actor = Actor(
         user_id=facts["actor"]["user"],
@@ -96,7 +182,7 @@ def _case(tx: Connection, event: AuditEvent, detail: Mapping[str, Any]) -> CaseF
         activities=frozenset(facts["actor"]["activities"]),
     )
     return CaseFile(
-        at=event.at,
+        at=at,
         subject=Subject(
             person_id=int(subject["person"]),
             state=subject["state"],
@@ -118,17 +204,12 @@ def _case(tx: Connection, event: AuditEvent, detail: Mapping[str, Any]) -> CaseF
             min_epoch=asked["min_epoch"],
         ),
         directives=tuple(
-            _directive(tx, *written, via_task=via_task)
-            for via_task, several in ((False, facts["directives"]), (True, facts["through_tasks"]))
-            for written in several
+            kept.directive(*written, via_task=via_task)
+            for part, via_task in _DIRECTIVES
+            for written in facts[part]
         ),
-        agreements=tuple(
-            agreement_store.read_version(tx, int(number), version) for number, version in facts["agreements"]
-        ),
-        relationships=tuple(
-            replace(care_store.read_relationship(tx, int(number)), ends_at=_instant(ends_at))
-            for number, ends_at in facts["relationships"]
-        ),
+        agreements=tuple(kept.agreement(*written) for written in facts["agreements"]),
+        relationships=tuple(kept.relationship(*written) for written in facts["relationships"]),
         sources={
             code: SourceSetting(code, kind, frozenset(categories), frozenset(labels))
             for code, (kind, categories, labels, _) in organisations.items()
@@ -141,15 +222,6 @@ def _case(tx: Connection, event: AuditEvent, detail: Mapping[str, Any]) -> CaseF
         emergency=_grant(facts["grant"], actor, int(subject["person"])),
         unreadable=frozenset(facts["unreadable"]),
     )
-
-
-def _directive(
-    tx: Connection, number: str, standing: str, withdrawn_at: str | None, *, via_task: bool
-) -> Directive:
-    found = read_directive(tx, int(number))
-    if found is None:
-        raise NotFound("decision-unknown")
-    return replace(found.as_fact(via_task=via_task), standing=standing, withdrawn_at=_instant(withdrawn_at))
 
 
 def _grant(row: list[Any] | None, actor: Actor, person_id: int) -> EmergencyGrant | None:

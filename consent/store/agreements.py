@@ -93,10 +93,13 @@ def find_agreement(tx: Connection, name: str) -> AgreementRow | None:
     return None if found is None else _row(found)
 
 
-def read_version(tx: Connection, agreement_id: int, version: int) -> Agreement:
-    """One version of an agreement as it was recorded; none is ever removed."""
-    key = and_(agreement.c.agreement_id == agreement_id, agreement.c.version == version)
-    return _fact(tx.execute(select(agreement).where(key)).one())
+def read_versions(tx: Connection, versions: Collection[tuple[int, int]]) -> dict[tuple[int, int], Agreement]:
+    """Versions of agreements as they were recorded, by id and version; none is ever removed."""
+    if not versions:
+        return {}
+    key = tuple_(agreement.c.agreement_id, agreement.c.version)
+    rows = tx.execute(select(agreement).where(key.in_(sorted(versions))))
+    return {(row.agreement_id, row.version): _fact(row) for row in rows}
 
 
 def list_agreements(tx: Connection, *, after: int, limit: int) -> list[AgreementRow]:

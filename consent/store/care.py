@@ -59,10 +59,12 @@ def _relationship(row: Row[tuple[object, ...]]) -> Relationship:
     )
 
 
-def read_relationship(tx: Connection, relationship_id: int) -> Relationship:
-    """One relationship as it stands now; its end may have been set since."""
-    key = relationship.c.relationship_id == relationship_id
-    return _relationship(tx.execute(select(relationship).where(key)).one())
+def read_relationships(tx: Connection, relationship_ids: Collection[int]) -> dict[int, Relationship]:
+    """Those of these relationships that are there, as they stand now; their ends may have been set since."""
+    if not relationship_ids:
+        return {}
+    key = relationship.c.relationship_id.in_(sorted(relationship_ids))
+    return {row.relationship_id: _relationship(row) for row in tx.execute(select(relationship).where(key))}
 
 
 ATTENDANCE = ("admission", "attendance", "incident", "referral")

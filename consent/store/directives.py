@@ -119,6 +119,11 @@ def read_directive(tx: Connection, directive_id: int) -> StandingDirective | Non
     return found[0] if found else None
 
 
+def read_directives(tx: Connection, directive_ids: Collection[int]) -> list[StandingDirective]:
+    """Return those of these directives that are there."""
+    return _read(tx, directive_ids)
+
+
 def read_directives_of(tx: Connection, record_ids: Collection[int]) -> list[StandingDirective]:
     """Return every directive anchored to one of these records, whatever its standing, in order of recording."""
     if not record_ids:

@@ -14,6 +14,7 @@ from consent.web.schemas import (
     PolicyChangeSchema,
     PolicyDocumentSchema,
     ProposePolicySchema,
+    RollBackPolicySchema,
 )
 from foundation.web import current_principal, make_blueprint, requires
 
@@ -57,11 +58,16 @@ def make(consent: Consent) -> Blueprint:
     @room.response(201, PolicyChangeSchema)
     @requires("policy:write")
     def propose_policy(body: Loaded, revision: str) -> Any:
-        """Ask for a second person's approval of a rule set that is kept; nothing else changes. For people, not for systems."""
-        return policies.propose_policy(consent, revision, current_principal(), comment=body.get("comment"))
+        """Ask for a second person's approval of a rule set that is kept; nothing else changes. For people, not for systems.
+
+        ``what_if`` is what `consent what-if --json` printed of it: the approver sees its figures.
+        """
+        return policies.propose_policy(
+            consent, revision, current_principal(), what_if=body.get("what_if"), comment=body.get("comment")
+        )
 
     @room.route("/roll-back", methods=["POST"])
-    @room.arguments(ProposePolicySchema)
+    @room.arguments(RollBackPolicySchema)
     @room.response(201, PolicyChangeSchema)
     @requires("policy:write")
     def propose_roll_back(body: Loaded) -> Any:

@@ -649,7 +649,12 @@ class ImportPolicySchema(Schema):
     policy = fields.Dict(required=True, metadata={"description": "The rule set's document."})
 
 
+class RollBackPolicySchema(Schema):
+    comment = Text(longest=MAX_COMMENT, metadata={"description": "Why, for whoever approves it."})
+
+
 class ProposePolicySchema(Schema):
+    what_if = fields.Dict(metadata={"description": "What `consent what-if --json` printed of it."})
     comment = Text(longest=MAX_COMMENT, metadata={"description": "Why, for whoever approves it."})
 
 
@@ -680,6 +685,8 @@ class PolicyChangeSchema(Schema):
     version = fields.Integer()
     from_revision = fields.String()
     comment = fields.String(allow_none=True)
+    what_if = fields.Dict(allow_none=True, metadata={"description": "Its figures, without examples."})
+    what_if_at = Instant(allow_none=True)
     proposed_by = fields.String()
     proposed_at = Instant()
     approved_by = fields.String(allow_none=True)

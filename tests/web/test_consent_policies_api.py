@@ -81,7 +81,8 @@ def test_a_fault_of_a_draft_is_named_and_nothing_is_kept(world, anne, change, fi
 
     answer = anne.post(POLICIES, {"policy": document})
 
-    assert (answer.status_code, answer.json["code"], answer.json["field"]) == (422, "policy-format", field)
+    assert (answer.status_code, answer.json["code"]) == (422, "policy-format")
+    assert [one["field"] for one in answer.json["errors"]] == [field]
     assert changed_tables(before, every_row(world.db)) == set()
 
 
