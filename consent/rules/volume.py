@@ -7,7 +7,7 @@ from statistics import median_high
 FEWEST_A_DAY, FEWEST_AN_HOUR = 20, 10
 """As many people or fewer are never unusual, whoever looks."""
 
-_TIMES_THE_SPREAD, _TIMES_THE_MEDIAN = 5, 2
+_TIMES_THE_SPREAD, _TIMES_THE_MEDIAN = 7, 2
 
 OWN_DAYS = 10
 """Days with a look that somebody's own past must have to be held against them."""
@@ -39,11 +39,11 @@ FLOOR = Volume(FEWEST_A_DAY, FEWEST_AN_HOUR)
 
 
 def limit_of(past: Sequence[int], fewest: int) -> int:
-    """Return how many are still usual after some days' counts: the median and five times the median deviation from it.
+    """Return how many are still usual after some days' counts: the median and seven times the median deviation from it.
 
     At least twice the median, since who sees as many every day has no deviation, and at least ``fewest``. Medians, because a past may hold
-    the very days that should have been asked about: half of it would have to before they count as usual. Five deviations are 3.4 standard
-    deviations where counts are spread normally; they are not, and a busy day is no offence.
+    the very days that should have been asked about: half of it would have to before they count as usual. Seven deviations are 4.7 standard
+    deviations where counts are spread normally; but they lean upwards, and five would flag many a busy day that came by lot.
     """
     middle = median_high(past)
     spread = median_high([abs(one - middle) for one in past])

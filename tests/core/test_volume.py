@@ -46,7 +46,7 @@ def test_how_far_a_few_bad_days_went_changes_nothing(past: list[int], wild: int,
     few = len(past) // 3
 
     assert limit_of([*past, *[wild] * few], 0) == limit_of([*past, *[wild + more] * few], 0)
-    assert limit_of([*past, *[wild] * few], 0) <= 200 + 5 * 200
+    assert limit_of([*past, *[wild] * few], 0) <= 200 + 7 * 200
 
 
 @given(past=PAST, more=integers(0, 50))
@@ -64,6 +64,11 @@ def test_a_limit_is_never_below_either_past_and_needs_one(own: list[Day], others
     if found is not None:
         assert found.day == max(one.day for one in known) >= FLOOR.day
         assert found.hour == max(one.hour for one in known) >= FLOOR.hour
+
+
+def test_a_spread_widens_what_is_usual_by_seven_of_its_medians():
+    assert limit_of([10, 20, 30, 20, 40, 20, 10, 20, 30, 20], 0) == 20 + 7 * 10
+    assert limit_of([0] * 10, 20) == 20
 
 
 def test_what_is_held_against_whom():

@@ -671,6 +671,8 @@ def test_without_hours_no_look_is_out_of_them_and_what_was_seen_before_is_left_a
     looked(world, composition)
     (coverage,) = coverage_of(world.consent, OFFICER)
     assert (coverage.has_hours, coverage.not_evaluated[-2]) == (False, "out-of-hours")
+    view(world, "not-looked-at-yet")
+    world.clock.advance(timedelta(minutes=1))
     tell_hours(world, tmp_path, OFFICE)
     (coverage,) = coverage_of(world.consent, OFFICER)
     assert (coverage.has_hours, coverage.not_evaluated[-2]) == (True, "same-surname")
