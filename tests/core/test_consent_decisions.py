@@ -391,16 +391,17 @@ def test_a_row_that_is_switched_off_is_checked_all_the_same():
     assert refused.value.field == "off.when.label"
 
 
-@settings(max_examples=200)
-@given(
-    path=st.lists(
-        st.sampled_from([*DOCUMENT, "when", "id", "0", "1", "tier", "label"]), min_size=1, max_size=3
-    ),
-    value=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    ),
+_PATHS = st.lists(
+    st.sampled_from([*DOCUMENT, "when", "id", "0", "1", "tier", "label"]), min_size=1, max_size=3
 )
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+
+
+@settings(max_examples=200)
+@given(path=_PATHS, value=_ANYTHING)
 def test_whatever_is_sent_as_a_rule_set_is_compiled_or_refused_as_one(path, value):
     try:
         document = _changed("/".join(path), value)

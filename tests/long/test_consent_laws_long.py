@@ -22,6 +22,11 @@ LAWS: list[tuple[Any, dict[str, st.SearchStrategy[Any]], int]] = [
     (laws.test_a_hidden_person_and_no_person_get_the_same_answer, CASE, 300),
     (laws.test_a_redemption_releases_no_more_than_both_decisions_allow, CASE | {"later": case_files}, 200),
     (laws.test_obligations_are_of_the_closed_list_and_only_on_permits, CASE, 200),
+    (
+        laws.test_whatever_is_sent_as_a_rule_set_is_compiled_or_refused_as_one,
+        {"path": laws._PATHS, "value": laws._ANYTHING},
+        2_000,
+    ),
 ]
 ORACLE = laws.test_the_decision_agrees_with_a_naive_evaluator_written_from_the_semantics_page
 
