@@ -33,6 +33,7 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from foundation.errors import Unavailable
+from foundation.line import Line, Told
 
 LOCK_COMPONENT = 1
 LOCK_PERSON = 2
@@ -127,6 +128,9 @@ class Database:
             event.listen(self.engine, "connect", _open_sqlite)
         else:
             event.listen(self.engine, "checkin", _note_rest)
+            event.listen(self.engine, "rollback", _note_forgotten)
+            event.listen(self.engine, "rollback_savepoint", _note_forgotten)
+            event.listen(self.engine, "reset", _note_reset)
             event.listen(self.engine, "checkout", self._look_after_rest)
 
     def _look_after_rest(self, connection: Any, record: Any, _proxy: Any) -> None:
@@ -171,17 +175,21 @@ class Database:
                     line.autocommit = False
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, plan_once: bool = False) -> Iterator[Connection]:
         """One transaction that commits when the block ends, and leaves nothing behind when it raises.
+
+        Args:
+            plan_once: PostgreSQL plans its statements once a connection rather than once a call, which is for those that an index answers
+                whatever they are asked about.
 
         Raises:
             Unavailable: ``database-busy`` when SQLite's one writer does not come free in time.
         """
-        with self.engine.connect() as tx, self.writing(tx):
+        with self.engine.connect() as tx, self.writing(tx, plan_once=plan_once):
             yield tx
 
     @contextmanager
-    def writing(self, tx: Connection) -> Iterator[None]:
+    def writing(self, tx: Connection, *, plan_once: bool = False) -> Iterator[None]:
         """``write()`` on a connection that is at hand."""
         if self.is_sqlite:
             try:
@@ -190,8 +198,12 @@ class Database:
                 raise Unavailable("database-busy") from error
         _begin(tx)
         try:
+            if plan_once and not self.is_sqlite:
+                _begin_planning_once(tx)
             yield
         except BaseException:
+            if not self.is_sqlite:
+                _roll_back_quietly(tx)
             tx.rollback()
             raise
         _commit(tx)
@@ -235,22 +247,27 @@ def _begin(tx: Connection) -> None:
         tx.begin()
 
 
-def _roll_back_quietly(tx: Connection) -> None:
-    """End a transaction that wrote nothing.
+def _begin_planning_once(tx: Connection) -> None:
+    try:
+        _line(tx).begin(plan_once=True)
+    except psycopg.Error as error:
+        raise _as_told(tx, "BEGIN", error) from error
 
-    The driver's own way forgets every statement that the connection has prepared, since a transaction that is rolled back may have made
-    what they are about.
-    """
-    if tx.invalidated or not tx.in_transaction():
-        return
-    line = cast("psycopg.Connection[Any]", tx.connection.driver_connection).pgconn
-    if line.transaction_status == psycopg.pq.TransactionStatus.INTRANS:
-        line.exec_(b"ROLLBACK")
+
+def _roll_back_quietly(tx: Connection) -> None:
+    """End a transaction without the driver, which would forget every statement that the connection has prepared."""
+    if not tx.invalidated and tx.in_transaction():
+        _line(tx).roll_back()
 
 
 def _commit(tx: Connection) -> None:
     """Commit, or give the connection up: one whose commit failed may still be inside its transaction, and must not go back to the pool."""
     try:
+        if tx.dialect.name != "sqlite" and not tx.invalidated:
+            try:
+                _line(tx).commit()
+            except psycopg.Error as error:
+                raise _as_told(tx, "COMMIT", error) from error
         tx.commit()
     except BaseException:
         tx.invalidate()
@@ -280,6 +297,8 @@ class Session:
         try:
             yield tx
         except BaseException:
+            if not self._db.is_sqlite:
+                _roll_back_quietly(tx)
             tx.rollback()
             raise
         _commit(tx)
@@ -287,6 +306,22 @@ class Session:
 
 def _note_rest(_connection: Any, record: Any) -> None:
     record.info["rests_since"] = time.monotonic()
+
+
+def _note_forgotten(tx: Connection, *_: Any) -> None:
+    """The driver is about to roll back, and lets the connection forget what it has prepared, if there is anything to roll back."""
+    if not tx.invalidated:
+        _forget(tx.connection.info)
+
+
+def _note_reset(_connection: Any, record: Any, _state: Any) -> None:
+    _forget(record.info)
+
+
+def _forget(info: Any) -> None:
+    line: Line | None = info.get("line")
+    if line is not None and not line.is_idle:
+        line.forget()
 
 
 def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -302,8 +337,13 @@ def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA cache_size = -65536")
 
 
-def tell(tx: Connection, text: str, values: tuple[Any, ...]) -> "psycopg.Cursor[Any] | CursorResult[Any]":
+def tell(
+    tx: Connection, text: str, values: tuple[Any, ...], *, may_wait: bool = False
+) -> "Told | psycopg.Cursor[Any] | CursorResult[Any]":
     """Tell PostgreSQL's driver a statement, with ``%s`` where values stand; the answer knows ``fetchall`` and ``rowcount``, until the next.
+
+    Args:
+        may_wait: whether it may wait for others for long.
 
     Raises:
         DBAPIError: as SQLAlchemy would, from which nothing else differs.
@@ -312,26 +352,48 @@ def tell(tx: Connection, text: str, values: tuple[Any, ...]) -> "psycopg.Cursor[
         # Someone wants to see what is sent: SQLAlchemy tells them.
         return tx.exec_driver_sql(text, values)
     _begin(tx)
-    held = tx.connection
-    cursor: psycopg.Cursor[Any] | None = held.info.get("cursor")
-    if cursor is None:
-        # One for the connection's life: to make it costs a third of a short statement. Its rows are taken before the next is sent.
-        cursor = held.info["cursor"] = cast("psycopg.Connection[Any]", held.driver_connection).cursor()
+    line = _line(tx)
     try:
+        # To wait for a lock is the driver's: it hears who interrupts it.
+        told = None if may_wait else line.tell(text, values)
+        if told is not None:
+            return told
+        line.begin()
+        held = tx.connection
+        cursor: psycopg.Cursor[Any] | None = held.info.get("cursor")
+        if cursor is None:
+            # One for the connection's life: to make it costs a third of a short statement. Its rows are taken before the next is sent.
+            cursor = held.info["cursor"] = line.connection.cursor()
         return cursor.execute(text, values)
     except psycopg.Error as error:
-        is_lost = tx.dialect.is_disconnect(error, tx.connection, None)  # type: ignore[arg-type]
-        if is_lost:
-            tx.invalidate(error)
-        raise DBAPIError.instance(
-            text,
-            None,
-            error,
-            psycopg.Error,
-            hide_parameters=True,
-            connection_invalidated=is_lost,
-            dialect=tx.dialect,
-        ) from error
+        raise _as_told(tx, text, error) from error
+
+
+def _line(tx: Connection) -> Line:
+    """Return the line of a connection to PostgreSQL."""
+    held = tx.connection
+    line: Line | None = held.info.get("line")
+    if line is None:
+        line = held.info["line"] = Line(cast("psycopg.Connection[Any]", held.driver_connection))
+    return line
+
+
+def _as_told(tx: Connection, text: str, error: psycopg.Error) -> DBAPIError:
+    """Return a fault of the driver as SQLAlchemy tells of it, and give up a connection that is lost."""
+    is_lost = tx.dialect.is_disconnect(error, tx.connection, None)  # type: ignore[arg-type]
+    if is_lost:
+        tx.invalidate(error)
+    told = DBAPIError.instance(
+        text,
+        None,
+        error,
+        psycopg.Error,
+        hide_parameters=True,
+        connection_invalidated=is_lost,
+        dialect=tx.dialect,
+    )
+    assert isinstance(told, DBAPIError)
+    return told
 
 
 def array_of(numbers: Iterable[int]) -> str:
@@ -371,6 +433,7 @@ def lock(
         f"SELECT {function}_shared(%s::bigint), {PLANNED_ONCE if plan_once else 'NULL'} UNION ALL "  # noqa: S608
         f"SELECT {function}{'_shared' if shared else ''}(key), NULL FROM unnest(%s::bigint[]) AS key",
         (space_key(space), array_of(sorted({_lock_key(space, one) for one in ids}))),
+        may_wait=wait,
     ).fetchall()
     return wait or all(row[0] for row in held)
 
@@ -384,7 +447,7 @@ def lock_space(tx: Connection, space: int, *, shared: bool = False, wait: bool =
     if tx.dialect.name == "sqlite":
         return True
     function = f"pg_{'' if wait else 'try_'}advisory_xact_lock{'_shared' if shared else ''}"
-    held = tell(tx, f"SELECT {function}(%s::bigint)", (space_key(space),)).fetchall()
+    held = tell(tx, f"SELECT {function}(%s::bigint)", (space_key(space),), may_wait=wait).fetchall()
     return wait or bool(held[0][0])
 
 

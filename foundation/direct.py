@@ -86,7 +86,7 @@ class Statement:
         )
         if is_sqlite:
             return list(tx.exec_driver_sql(self.sqlite, told).all())
-        return list(tell(tx, self.postgresql, told).fetchall())
+        return tell(tx, self.postgresql, told).fetchall()  # type: ignore[return-value]
 
 
 def text_array(texts: Iterable[str]) -> str:

@@ -148,7 +148,7 @@ def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
     # What came while no model could be read, or another one was in force, is read first, in a transaction of its own; so is what came
     # beside news of its number.
     for _ in range(READINGS + 1):
-        linked = taken_again(mpi, take)
+        linked = taken_again(mpi, take, plan_once=True)
         if linked is not None:
             break
     else:
@@ -191,15 +191,18 @@ def _linked(mpi: Mpi, ids: Sequence[int]) -> int:
     return len(ids)
 
 
-def taken_again(mpi: Mpi, take: Callable[[Connection], T]) -> T:
+def taken_again(mpi: Mpi, take: Callable[[Connection], T], *, plan_once: bool = False) -> T:
     """Run a write transaction until nothing moved under it: deadlocks and moves never reach the caller.
+
+    Args:
+        plan_once: as for ``Database.write``.
 
     Raises:
         Unavailable: ``linking-busy`` after many attempts.
     """
     for attempt in range(ATTEMPTS):
         try:
-            with mpi.db.write() as tx:
+            with mpi.db.write(plan_once=plan_once) as tx:
                 return take(tx)
         except Moved:
             pass

@@ -91,7 +91,7 @@ def receive_record(
     def take(tx: Connection) -> Stored:
         return _store(tx, mpi, [record], by, if_match=if_match)[0]
 
-    stored = taken_again(mpi, take)
+    stored = taken_again(mpi, take, plan_once=True)
     is_left = stored.is_waiting
     person_of: Mapping[int, int | None] = {}
     if stored.is_waiting:

@@ -208,7 +208,7 @@ class Start:
 _START = Statement.alike(
     "SELECT seen.*, r.* FROM (SELECT {hold_index} AS is_held, "  # noqa: S608
     "EXISTS (SELECT 1 FROM edge WHERE low_id {among}) OR EXISTS (SELECT 1 FROM edge WHERE high_id {among}), "
-    "EXISTS (SELECT 1 FROM superseded_number WHERE record_id {among}), {plan_once}) AS seen "
+    "EXISTS (SELECT 1 FROM superseded_number WHERE record_id {among})) AS seen "
     f"LEFT JOIN (SELECT {_NAMES} FROM source_record WHERE record_id {{among}}) AS r ON true"
 )
 
@@ -217,7 +217,7 @@ def begin_linking(tx: Connection, ids: Collection[int]) -> Start:
     """Hold the index without waiting, and read by the same statement what linking these records begins with."""
     found = _START.rows(tx, ids, ids, ids, ids)
     is_held, has_edges, tells_news = found[0][:3]
-    rows = _records(row[4:] for row in found if row[4] is not None)
+    rows = _records(row[3:] for row in found if row[3] is not None)
     return Start(bool(is_held), bool(has_edges), bool(tells_news), rows)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import (
     Boolean,
     Column,
+    Connection,
     Integer,
     LargeBinary,
     MetaData,
@@ -27,7 +28,7 @@ from foundation.audit import written
 from foundation.database import LOCK_PERSON, Database, Id, Json, UtcDateTime, is_retryable, lock
 from foundation.direct import Statement, Writes, write_rows
 from foundation.errors import Unavailable
-from tests.engines import APPLICATION
+from tests.engines import APPLICATION, MIGRATOR
 
 _shapes = MetaData()
 SHAPES = Table(
@@ -221,11 +222,13 @@ def test_a_connection_that_was_lost_while_it_rested_is_made_anew(
     other.close()
 
 
-def test_a_connection_that_is_lost_in_use_may_be_taken_again(postgresql_url: str) -> None:
+@pytest.mark.parametrize("told", [1, 5])
+def test_a_connection_that_is_lost_in_use_may_be_taken_again(postgresql_url: str, told: int) -> None:
     db, other = Database(postgresql_url, pool_size=1), Database(postgresql_url)
     one = Statement.alike("SELECT pg_backend_pid()")
     with pytest.raises(DBAPIError) as lost, db.write() as tx:
-        pid = one.rows(tx)[0][0]
+        for _ in range(told):
+            pid = one.rows(tx)[0][0]
         with other.write() as killing:
             killing.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
         one.rows(tx)
@@ -264,6 +267,144 @@ def test_a_connection_keeps_what_it_has_prepared_when_a_transaction_that_only_re
     database.close()
 
     assert any("direct_shape" in one for one in prepared)
+
+
+# Prepared here ------------------------------------------------------------------------------------------------------
+
+
+OFTEN = 5
+"""Times after which a statement is prepared under the driver."""
+
+
+@pytest.fixture
+def one_line(postgresql_url: str) -> Iterator[Database]:
+    """A database with a single connection, which has been told often of the numbers 1 and 2."""
+    database = Database(postgresql_url.replace(f"//{APPLICATION}@", f"//{MIGRATOR}@"), pool_size=1)
+    with database.write() as tx:
+        _shapes.create_all(tx)
+    with database.write() as tx:
+        write_rows(tx, lambda writes: writes.insert(SHAPES, [{"number": n, "words": f"{n}"} for n in (1, 2)]))
+    for _ in range(OFTEN):
+        with database.read() as tx:
+            NUMBERS.rows(tx, [1])
+    yield database
+    with database.write() as tx:
+        _shapes.drop_all(tx)
+    database.close()
+
+
+def prepared_here(tx: Connection) -> int:
+    found = tx.execute(text("select count(*) from pg_prepared_statements where name like 'told_%'"))
+    return int(found.scalar_one())
+
+
+def test_what_is_told_often_is_prepared_once_and_reads_the_same(one_line: Database) -> None:
+    with one_line.read() as tx:
+        found = [NUMBERS.rows(tx, asked) for asked in ([2, 1], [], [9], [2])]
+        prepared = prepared_here(tx)
+
+    assert found == [[(1, "1"), (2, "2")], [], [], [(2, "2")]]
+    assert prepared == 1
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(row=_shape)
+def test_what_is_written_by_a_prepared_statement_reads_back_whatever_it_is(
+    one_line: Database, row: dict[str, Any]
+) -> None:
+    for _ in range(OFTEN):
+        with one_line.write() as tx:
+            tx.execute(SHAPES.delete())
+            write_rows(tx, lambda writes: writes.insert(SHAPES, [{"number": 3, **row}]))
+
+        assert rows(one_line) == [{"number": 3, **row}]
+
+
+@pytest.mark.parametrize("plan_once", [False, True])
+def test_a_prepared_statement_is_of_the_transaction_that_it_is_told_in(
+    one_line: Database, plan_once: bool
+) -> None:
+    with pytest.raises(ValueError), one_line.write(plan_once=plan_once) as tx:
+        for _ in range(OFTEN):
+            tx.execute(SHAPES.delete())
+            write_rows(tx, lambda writes: writes.insert(SHAPES, [{"number": 3}]))
+        assert [row[0] for row in NUMBERS.rows(tx, [1, 3])] == [3]
+        raise ValueError
+    with one_line.write(plan_once=plan_once) as tx:
+        mode = tx.execute(text("show plan_cache_mode")).scalar_one()
+        write_rows(tx, lambda writes: writes.insert(OTHERS, [{"number": 3}]))
+    with one_line.read() as tx:
+        after = tx.execute(text("show plan_cache_mode")).scalar_one()
+        found = NUMBERS.rows(tx, [1, 3])
+        others = tx.execute(select(OTHERS.c.number)).scalars().all()
+
+    assert (mode, after) == ("force_generic_plan" if plan_once else "auto", "auto")
+    assert (found, others) == ([(1, "1")], [3])
+
+
+def test_a_prepared_statement_that_fails_raises_what_the_driver_would(one_line: Database) -> None:
+    def put(number: int) -> None:
+        with one_line.write() as tx:
+            write_rows(tx, lambda writes: writes.insert(SHAPES, [{"number": number, "words": "a secret"}]))
+
+    for number in range(3, 3 + OFTEN):
+        put(number)
+    with pytest.raises(IntegrityError) as refused:
+        put(3)
+    put(3 + OFTEN)
+
+    assert "a secret" not in str(refused.value)
+    assert not is_retryable(refused.value)
+    assert len(rows(one_line)) == 2 + OFTEN + 1
+
+
+def test_a_text_that_would_end_at_a_nul_is_refused_by_a_prepared_statement_too(one_line: Database) -> None:
+    for words in [*"abcde", "before\0after"]:
+        with one_line.write() as tx:
+            write = [{"number": 3, "words": words}]
+            if "\0" in words:
+                with pytest.raises(DBAPIError):
+                    write_rows(
+                        tx, lambda writes, put=write: writes.upsert(SHAPES, put, ["number"], ["words"])
+                    )
+            else:
+                write_rows(tx, lambda writes, put=write: writes.upsert(SHAPES, put, ["number"], ["words"]))
+
+    assert rows(one_line)[2]["words"] == "e"
+
+
+def test_what_the_driver_lets_a_connection_forget_is_prepared_again(one_line: Database) -> None:
+    def ask_often(tx: Connection) -> None:
+        for _ in range(OFTEN + 3):  # so that the driver has something to forget
+            tx.exec_driver_sql("select words from direct_shape where number = %s", (1,))
+        assert NUMBERS.rows(tx, [1]) == [(1, "1")]
+
+    with one_line.engine.connect() as tx:  # by the pool, as it takes back an open transaction
+        ask_often(tx)
+    with one_line.write() as tx:
+        ask_often(tx)
+        with pytest.raises(IntegrityError), tx.begin_nested():  # by a savepoint
+            tx.execute(SHAPES.insert(), {"number": 1})
+        ask_often(tx)
+        tx.rollback()  # by SQLAlchemy
+    with one_line.read() as tx:
+        ask_often(tx)
+        prepared = prepared_here(tx)
+
+    assert prepared == 1
+
+
+def test_a_commit_that_is_refused_leaves_nothing_and_gives_the_connection_up(one_line: Database) -> None:
+    with pytest.raises(IntegrityError), one_line.write() as tx:
+        tx.execute(
+            text("create temp table once (number bigint unique deferrable initially deferred) on commit drop")
+        )
+        tx.execute(OTHERS.insert(), {"number": 5})
+        tx.execute(text("insert into once values (1), (1)"))
+
+    with one_line.read() as tx:
+        assert NUMBERS.rows(tx, [1]) == [(1, "1")]
+        assert tx.execute(select(OTHERS.c.number)).all() == []
 
 
 def test_a_transaction_that_only_reads_leaves_nothing_behind_even_where_it_wrote(shapes: Database):
