@@ -438,16 +438,22 @@ def lock(
     return wait or all(row[0] for row in held)
 
 
-def lock_space(tx: Connection, space: int, *, shared: bool = False, wait: bool = True) -> bool:
+def lock_space(
+    tx: Connection, space: int, *, shared: bool = False, wait: bool = True, plan_once: bool = False
+) -> bool:
     """Hold a whole space of advisory locks until the transaction ends: exclusive against everyone who holds any of its ids.
 
     Args:
         wait: False to give up at once where it is not free; the answer says whether it is held.
+        plan_once: for what follows in the transaction, as ``PLANNED_ONCE``.
     """
     if tx.dialect.name == "sqlite":
         return True
     function = f"pg_{'' if wait else 'try_'}advisory_xact_lock{'_shared' if shared else ''}"
-    held = tell(tx, f"SELECT {function}(%s::bigint)", (space_key(space),), may_wait=wait).fetchall()
+    planned = PLANNED_ONCE if plan_once else "NULL"
+    held = tell(
+        tx, f"SELECT {function}(%s::bigint), {planned}", (space_key(space),), may_wait=wait
+    ).fetchall()
     return wait or bool(held[0][0])
 
 

@@ -66,8 +66,18 @@ def edge_row(pair: Pair, weighed: Weighed, model: Model) -> EdgeRow:
     )
 
 
-def weight_of(edge: EdgeRow) -> PairWeight:
-    """Return what an edge's pair said when it was weighed."""
+def telling_weight(model: Model) -> int:
+    """Return the weight up to which a pair may contradict one person, by the odds that it started from; above it none does."""
+    return model.thresholds.contradiction + max(model.priors)
+
+
+def weight_of(edge: EdgeRow, model: Model) -> PairWeight:
+    """Return what an edge's pair said when it was weighed; of one without its parts, the least that its evidence can be.
+
+    Parts are left out of edges above ``telling_weight`` alone, so that the least is no contradiction either.
+    """
+    if not edge.parts:
+        return PairWeight(edge.weight_millibits, edge.weight_millibits - max(model.priors))
     # Of hundreds of edges only the first part is read: the prior, whose millibits stand last in it.
     prior = int(edge.parts[: edge.parts.index("]")].rpartition(",")[2])
     return PairWeight(edge.weight_millibits, edge.weight_millibits - prior)

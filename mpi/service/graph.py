@@ -21,7 +21,7 @@ from mpi.matching import (
     may_join_alone,
     partition,
 )
-from mpi.service.evidence import Pair, is_live, pair_of, tied, ties, weigh_pair, weight_of
+from mpi.service.evidence import Pair, pair_of, telling_weight, tied, ties, weigh_pair, weight_of
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -36,7 +36,7 @@ class Survey:
 
     ``members`` are all records of the components that are partitioned again; ``neighbours`` the records outside that a weaker
     edge or a task reaches, with everyone of their persons. ``edges`` are those at members, the fresh ones in place of the stale;
-    ``tasks`` are all that name a member, of whatever state.
+    ``tasks`` are all that name a member, of whatever state. Stored edges above ``telling_weight`` are without their parts.
     """
 
     members: Mapping[int, RecordRow]
@@ -95,7 +95,7 @@ def survey(
             for number, row in record_store.read_components(tx, core).items()
             if row.state == "active"
         }
-        around = graph_store.read_around(tx, members)
+        around = graph_store.read_around(tx, members, telling_weight(model))
         decisions = graph_store.read_decisions(tx, members) if around.has_decisions else []
         decisions += [one for one in supposed if any(not side.isdisjoint(members) for side in one.sides)]
         stored = around.edges
@@ -189,13 +189,14 @@ def settle(
 def settle_again(
     tx: Connection, model: Model, forms: FormsOf, record_ids: Collection[int]
 ) -> tuple[Partition, Mapping[Pair, EdgeRow]]:
-    """Partition the components of linked records as they stand, to explain them; nothing is written."""
+    """Partition the components of linked records as they stand, to explain them with all their edges; nothing is written."""
     found = survey(tx, model, record_ids, {}, ())
+    edges = graph_store.read_edges(tx, found.members)
     parsed = {number: forms.of(row) for number, row in found.members.items()}
     answers = _partitions(found, model, parsed, {}, (), _components(found, model))
     joins = tuple(join for answer in answers for join in answer.joins)
     refused = tuple(one for answer in answers for one in answer.refused)
-    return Partition((), joins, refused), found.edges
+    return Partition((), joins, refused), edges
 
 
 def _partitions(
@@ -219,7 +220,7 @@ def _partitions(
         if known is None:
             edge = found.edges.get((low, high))
             if edge is not None and edge.model_revision == model.revision and found.stands(low, high):
-                known = weight_of(edge)
+                known = weight_of(edge, model)
             else:
                 known = PairWeight.of(weigh_pair(forms[low], forms[high], model).score)
             said[low, high] = known
@@ -240,7 +241,7 @@ def _partitions(
         answers.append(
             partition(
                 members,
-                [_edge(row, forms, model) for row in rows],
+                _edges(rows, forms, model),
                 decisions,
                 model,
                 weigh,
@@ -255,22 +256,24 @@ def _compatible(found: Survey, rows: Iterable[EdgeRow], model: Model) -> list[Pa
 
     ``weigh`` would say so too, for hundreds of pairs one by one.
     """
-    least = model.thresholds.contradiction + max(model.priors)
+    least, revision = telling_weight(model), model.revision
     standing = {number for number in found.members if found.stands(number)}
     return [
-        (row.low_id, row.high_id)
-        for row in rows
-        if row.weight_millibits > least
-        and row.model_revision == model.revision
-        and row.low_id in standing
-        and row.high_id in standing
+        (low, high)
+        for low, high, weight, _, _, _, weighed_by, _ in rows
+        if weight > least and weighed_by == revision and low in standing and high in standing
     ]
 
 
-def _edge(row: EdgeRow, forms: Mapping[int, NormalisedRecord], model: Model) -> Edge:
-    is_open = not is_live(row, model) and ties(row, model)
-    alone = is_open and may_join_alone(compare(forms[row.low_id], forms[row.high_id], model), model)
-    return Edge(row.low_id, row.high_id, row.weight_millibits, row.may_link, alone)
+def _edges(rows: Iterable[EdgeRow], forms: Mapping[int, NormalisedRecord], model: Model) -> list[Edge]:
+    live = model.thresholds.live
+    edges = []
+    for low, high, weight, may_link, *_ in rows:
+        # What joins by itself, as most of a large component does, need not be asked whether it may join alone.
+        is_open = not (may_link and weight >= live) and model.ties(weight, may_link)
+        alone = is_open and may_join_alone(compare(forms[low], forms[high], model), model)
+        edges.append(Edge(low, high, weight, may_link, alone))
+    return edges
 
 
 def _components(found: Survey, model: Model) -> dict[int, list[int]]:

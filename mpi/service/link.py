@@ -341,12 +341,12 @@ def _as_asked(tx: Connection, overlay: Overlay, task: TaskRow) -> Overlay:
 def hold_index(tx: Connection) -> None:
     """Begin before or after a bulk switch, never beside it: a search that it overtook would not have seen what it brought.
 
-    From here on no other model can come into force until the transaction ends.
+    From here on no other model can come into force until the transaction ends, and what is asked is planned once a connection.
 
     Raises:
         Unavailable: ``linking-busy`` while there is one; what waits is taken after it.
     """
-    if not lock_space(tx, LOCK_COMPONENT, shared=True, wait=False):
+    if not lock_space(tx, LOCK_COMPONENT, shared=True, wait=False, plan_once=True):
         raise Unavailable("linking-busy")
 
 

@@ -19,9 +19,9 @@ PLACED_FOR = timedelta(days=1)
 
 
 def place_tasks(tx: Connection, mpi: Mpi, task_ids: Collection[int], now: datetime) -> None:
-    """Work out harm and route of open tasks from whom they are about now."""
+    """Work out harm and route of open tasks from whom they are about now; what comes to the same is not written again."""
     if task_ids:
-        _place(tx, mpi, task_ids, now)
+        _place(tx, mpi, task_ids, now, only_moved=True)
 
 
 def place_waiting(mpi: Mpi, limit: int = 500) -> int:
@@ -40,7 +40,9 @@ def place_waiting(mpi: Mpi, limit: int = 500) -> int:
     return len(task_ids)
 
 
-def _place(tx: Connection, mpi: Mpi, task_ids: Collection[int], now: datetime) -> None:
+def _place(
+    tx: Connection, mpi: Mpi, task_ids: Collection[int], now: datetime, *, only_moved: bool = False
+) -> None:
     rows = task_store.read_standing(tx, task_ids)
     counts = activity_store.person_activity(tx, {person for row in rows for person in row.persons})
     even = mpi.model.thresholds.balanced
@@ -53,7 +55,9 @@ def _place(tx: Connection, mpi: Mpi, task_ids: Collection[int], now: datetime) -
         else:
             active = [_sum(counts.get(person, ()), now) for person in sorted(row.persons)]
             harm = harm_of(row.kind, row.weight_millibits, even, active)
-        places[row.task_id] = (harm, row.escalated_to or route_of(row.kind, row.sides, row.organisations))
+        route = row.escalated_to or route_of(row.kind, row.sides, row.organisations)
+        if not only_moved or not row.is_placed or (harm, route) != (row.harm, row.routed_to):
+            places[row.task_id] = (harm, route)
     task_store.write_places(tx, places, now)
 
 

@@ -102,6 +102,8 @@ def _between_persons(
     model: Model,
     forms: Mapping[int, NormalisedRecord],
 ) -> Iterable[Question]:
+    if len(persons.records_of) < 2:
+        return
     pairs: dict[Pair, list[Pair]] = defaultdict(list)
     person_of = persons.person_of
     for low, high in sorted(pair for pair in found.edges if person_of.get(pair[0]) != person_of.get(pair[1])):

@@ -13,7 +13,7 @@ from mpi.store.tables import edge, link_decision, link_decision_member
 
 
 class EdgeRow(NamedTuple):
-    """What the model says of two records. ``weight_millibits`` is exact; ``parts`` is JSON text."""
+    """What the model says of two records. ``weight_millibits`` is exact; ``parts`` is JSON text, empty where it was not asked for."""
 
     low_id: int
     high_id: int
@@ -47,14 +47,23 @@ class DecisionRow:
 
 _EDGE = "low_id, high_id, weight, may_link, conflict, parts, model_revision, search_complete"
 _CHANGING = ("weight", "may_link", "conflict", "parts", "model_revision", "search_complete")
-# An edge between two of the records is read at its lower end alone.
-_EDGES_AT = (
-    f"SELECT {_EDGE} FROM edge WHERE low_id {{among}} "  # noqa: S608
-    f"UNION ALL SELECT {_EDGE} FROM edge WHERE high_id {{among}} AND low_id {{beside}}"
+_SHORT_EDGE = (
+    "low_id, high_id, weight, may_link, conflict, CASE WHEN weight <= {given} THEN parts ELSE '' END, "
+    "model_revision, search_complete"
 )
-_EDGES = Statement.alike(_EDGES_AT)
+
+
+def _edges_at(edge: str) -> str:
+    # An edge between two of the records is read at its lower end alone.
+    return (
+        f"SELECT {edge} FROM edge WHERE low_id {{among}} "  # noqa: S608
+        f"UNION ALL SELECT {edge} FROM edge WHERE high_id {{among}} AND low_id {{beside}}"
+    )
+
+
+_EDGES = Statement.alike(_edges_at(_EDGE))
 _AROUND = Statement.alike(
-    _EDGES_AT  # noqa: S608
+    _edges_at(_SHORT_EDGE)  # noqa: S608
     + " UNION ALL SELECT decision_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM link_decision_member WHERE record_id {among}"
     " UNION ALL SELECT NULL, task_id, NULL, NULL, NULL, NULL, NULL, NULL FROM task_member WHERE record_id {among}"
 )
@@ -74,12 +83,16 @@ def read_edges(tx: Connection, ids: Collection[int]) -> dict[tuple[int, int], Ed
     return _edges(tx, _EDGES.rows(tx, ids, ids, ids)) if ids else {}
 
 
-def read_around(tx: Connection, ids: Collection[int]) -> Around:
-    """Return what stands around some records, by one statement: of most of them no decision and no task is to be read."""
+def read_around(tx: Connection, ids: Collection[int], parts_to: int) -> Around:
+    """Return what stands around some records, by one statement: of most of them no decision and no task is to be read.
+
+    Args:
+        parts_to: the weight up to which an edge's parts are read as well. Of a large component they are most of what is sent.
+    """
     if not ids:
         return Around({}, has_decisions=False, has_tasks=False)
     edges, has_decisions, has_tasks = [], False, False
-    for row in _AROUND.rows(tx, ids, ids, ids, ids, ids):
+    for row in _AROUND.rows(tx, parts_to, ids, parts_to, ids, ids, ids, ids):
         if row[1] is None:
             has_decisions = True
         elif row[0] is None:

@@ -473,7 +473,7 @@ def has_stale_places(tx: Connection, before: datetime) -> bool:
 class Standing:
     """What the place of an open task hangs on: what it asks, of whom, and whose its records are.
 
-    ``protected`` are those of its records whose location, or whose person's, is protected.
+    ``protected`` are those of its records whose location, or whose person's, is protected. ``is_placed``: harm and route are not stale.
     """
 
     task_id: int
@@ -482,15 +482,19 @@ class Standing:
     is_sample: bool
     harm: int
     escalated_to: str | None
+    routed_to: str
+    is_placed: bool
     sides: tuple[frozenset[int], ...]
     organisations: Mapping[int, str] = field(repr=False)
     persons: frozenset[int] = field(repr=False)
     protected: frozenset[int] = field(repr=False)
 
 
+# Whether a person is protected is asked with a LIMIT: of each record through the index, and never of all who are protected at once.
 _STANDING = Statement.alike(
     "SELECT t.task_id, t.kind, t.weight, t.is_sample, t.harm, t.escalated_to, m.record_id, m.side, r.state, r.organisation, r.person_id, "
-    "r.restricted OR EXISTS (SELECT 1 FROM source_record o WHERE o.person_id = r.person_id AND o.restricted) "
+    "r.restricted OR (SELECT 1 FROM source_record o WHERE o.person_id = r.person_id AND o.restricted LIMIT 1) IS NOT NULL, "
+    "t.routed_to, t.placed_at IS NOT NULL "
     "FROM task t LEFT JOIN task_member m ON m.task_id = t.task_id LEFT JOIN source_record r ON r.record_id = m.record_id "
     "WHERE t.task_id {among} AND t.state = 'open'"
 )
@@ -520,6 +524,8 @@ def _standing(rows: Sequence[Any]) -> Standing:
         bool(is_sample),
         harm,
         escalated_to,
+        rows[0][12],
+        bool(rows[0][13]),
         tuple(frozenset(records) for _, records in sorted(sides.items())),
         organisations,
         frozenset(persons - {None}),

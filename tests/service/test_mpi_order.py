@@ -30,7 +30,7 @@ from mpi.service.load import load_records
 from mpi.service.receive import receive_record
 from mpi.service.renew import renew_index
 from mpi.store import records as records_store
-from mpi.store.graph import read_edges
+from mpi.store.graph import read_around, read_edges
 from tests.core.pure_pipeline import Population, linked
 from tests.service.mpi_world import (
     FEED,
@@ -267,7 +267,34 @@ def test_a_stored_edge_says_what_weighing_its_pair_says(
 
     assert len(edges) > 50
     for (low, high), edge in edges.items():
-        assert weight_of(edge) == PairWeight.of(weigh_pair(forms[low], forms[high], mpi.model).score)
+        assert weight_of(edge, mpi.model) == PairWeight.of(
+            weigh_pair(forms[low], forms[high], mpi.model).score
+        )
+
+
+def test_edges_that_are_read_to_partition_bring_their_parts_where_they_may_contradict_alone(
+    db: Database, clock: FixedClock, sample: list[SourceRecord]
+) -> None:
+    mpi = an_index(db, clock, sample)
+    load(mpi, sample[:400], 200)
+    with db.read() as tx:
+        ids = [number for (number,) in tx.execute(text("select record_id from source_record"))]
+        whole = read_edges(tx, ids)
+        limit = sorted(edge.weight_millibits for edge in whole.values())[len(whole) // 2]
+        short = read_around(tx, ids, limit).edges
+        found = survey(tx, mpi.model, ids, {}, ())
+
+    assert any(edge.weight_millibits > limit for edge in whole.values())
+    assert short == {
+        pair: edge if edge.weight_millibits <= limit else edge._replace(parts="")
+        for pair, edge in whole.items()
+    }
+    contradiction = mpi.model.thresholds.contradiction
+    for pair, edge in found.edges.items():
+        said, known = weight_of(whole[pair], mpi.model), weight_of(edge, mpi.model)
+        assert known.weight == said.weight
+        assert known.evidence <= said.evidence
+        assert (known.evidence <= contradiction) == (said.evidence <= contradiction)
 
 
 def test_an_edge_of_a_record_that_changed_since_it_was_searched_is_not_believed(

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from foundation.clock import FixedClock
 from foundation.database import Database
@@ -13,7 +14,7 @@ from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.outbox import Event, emit, relay
 from foundation.principal import Principal
 from mpi.service.activity import CARED, VIEWED, cared_payload, count_activity, viewed_payload
-from mpi.service.link import link_waiting
+from mpi.service.link import Change, link_waiting, repartition
 from mpi.service.persons import bound_with
 from mpi.service.place import PLACED_FOR, UNTOLD
 from mpi.service.queue import (
@@ -112,6 +113,35 @@ def test_of_one_kind_who_is_looked_at_more_comes_first(world: World) -> None:
     look_at(world, second[1], times=5)
 
     assert told_apart(world) == [the_task(world, *second).task_id, the_task(world, *first).task_id]
+
+
+def test_a_place_that_comes_to_the_same_is_not_written_again(world: World) -> None:
+    one, other = a_doubt(world)
+    task_id = the_task(world, one, other).task_id
+    placed = "select placed_at, harm, routed_to from task"
+    (before,) = world.rows(placed)
+    world.clock.advance(timedelta(hours=1))
+
+    def touch() -> None:
+        with world.mpi.db.write() as tx:
+            repartition(tx, world.mpi, [one], Change("measured"))
+
+    touch()
+    (same,) = world.rows(placed)
+    look_at(world, other, times=5)
+    with world.mpi.db.write() as tx:
+        tx.execute(text("update task set harm = harm + 1, routed_to = 'RRU'"))
+    touch()
+    (moved,) = world.rows(placed)
+    with world.mpi.db.write() as tx:
+        tx.execute(text("update task set placed_at = null"))
+    touch()
+    (again,) = world.rows(placed)
+
+    assert the_task(world, one, other).task_id == task_id
+    assert before == same
+    assert moved[1] > before[1] and moved[0] > before[0] and moved[2] == before[2]
+    assert again == moved
 
 
 def test_a_worse_kind_comes_before_any_harm(world: World) -> None:
