@@ -3,12 +3,12 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import click
 
@@ -43,7 +43,6 @@ from consent.service.opt_out import (
 )
 from consent.service.opt_out_folder import ReceivedFile, open_folder, put_lists, receive_folder
 from consent.service.policies import (
-    KnownPolicy,
     PolicyChange,
     approve_policy,
     import_policy,
@@ -62,17 +61,26 @@ from consent.service.usage_told import change_of, csv_of, lines_of, page_of, pic
 from consent.service.watch import explain_open, watch_views
 from consent.service.what_if import MOST_EXAMPLES, read_moment, read_planned, what_if
 from consent.store.alerts import STATES
-from consent.store.policies import OPEN
-from foundation.auth.users import active_user
-from foundation.errors import Invalid, ServiceError, Unavailable
+from foundation.cli import (
+    FAILED,
+    WITH_REJECTS,
+    as_json,
+    change_lines,
+    fail,
+    known_line,
+    known_lines,
+    person_of,
+    read_json,
+    telling,
+    whose,
+    why_so,
+)
+from foundation.errors import Invalid, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
 from foundation.sealing.checkpoint import read_checkpoint
 from foundation.sealing.export import export_checkpoints, export_events
 from foundation.sealing.verify import Fault, verify_log
-
-FAILED = 1
-WITH_REJECTS = 3
 
 OPERATOR = Principal(
     kind="system",
@@ -92,7 +100,6 @@ class Composition(Protocol):
     def consent(self) -> Consent: ...
 
 
-as_json = click.option("--json", "is_json", is_flag=True, help="Answer in JSON, for machines.")
 needs_service = click.pass_obj
 
 
@@ -101,22 +108,7 @@ def cli() -> None:
     """May this be shared? Agreements, objections, national opt-outs, alerts, reports, the audit log and the policy."""
 
 
-@contextmanager
-def _telling(is_json: bool) -> Iterator[None]:
-    """Turn a refusal into one clear line and a failing exit."""
-    try:
-        yield
-    except ServiceError as fault:
-        _fail(fault, is_json)
-
-
-def _fail(fault: ServiceError, is_json: bool) -> NoReturn:
-    if is_json:
-        answer = {"error": fault.code, "field": fault.field, "row": fault.row, "detail": fault.detail}
-        click.echo(json.dumps({name: value for name, value in answer.items() if value is not None}))
-    else:
-        click.echo(f"consent: {fault}", err=True)
-    sys.exit(FAILED)
+_telling, _fail = partial(telling, "consent"), partial(fail, "consent")
 
 
 def _say(is_json: bool, answer: Any, line: str) -> None:
@@ -1071,10 +1063,6 @@ def policy() -> None:
     """The rules by which decisions are made, and how others take their place: drafted, proposed, approved by a second person, published."""
 
 
-whose = click.option("--by", "username", required=True, help="Whose act it is: the name of an account.")
-why_so = click.option("--comment", help="Why, for whoever approves it.")
-
-
 @policy.command("list")
 @as_json
 @needs_service
@@ -1087,42 +1075,30 @@ def list_kept_policies(composition: Composition, is_json: bool) -> None:
         "policies": [one.as_json() for one in found.policies],
         "changes": [one.as_json() for one in found.changes],
     }
-    lines = [_policy_line(one) for one in found.policies]
-    for one in found.changes:
-        if one.state in OPEN:
-            lines += ["", *_change_lines(one)]
+    waiting = [_change_lines(one) for one in found.changes if one.is_open]
+    lines = known_lines(found.policies, _AS_SHIPPED, waiting)
     _say(is_json, answer, "\n".join(lines))
 
 
-def _policy_line(one: KnownPolicy) -> str:
-    line = f"{one.revision}  {one.state:<9} {one.name} version {one.version}"
-    if one.since is not None:
-        line += f"  since {one.since:%Y-%m-%d %H:%M}, proposed by {one.proposed_by}, approved by {one.approved_by}"
-    elif one.state == "in-force":
-        line += "  as shipped; nothing was published"
-    return line + (f"  until {one.until:%Y-%m-%d %H:%M}" if one.until is not None else "")
+_AS_SHIPPED = "as shipped; nothing was published"
 
 
 def _change_lines(one: PolicyChange) -> list[str]:
-    lines = [
-        f"{one.kind.capitalize()} of {one.name} version {one.version}, revision {one.revision}, from {one.from_revision}: {one.state}",
-        f"Proposed by {one.proposed_by} at {one.proposed_at:%Y-%m-%d %H:%M}"
-        + (f", approved by {one.approved_by} at {one.approved_at:%Y-%m-%d %H:%M}" if one.approved_at else ""),
-    ]
-    if one.comment:
-        lines.append(f"Comment: {one.comment}")
+    return change_lines(one, [_figures_line(one)])
+
+
+def _figures_line(one: PolicyChange) -> str:
     if one.what_if is None or one.what_if_at is None:
-        return [*lines, "Nobody asked what it would change"]
+        return "Nobody asked what it would change"
     of = one.what_if
     sides = (
         f"{of[side]['decisions']} {side.replace('_', ' ')}" for side in ("newly_denied", "newly_permitted")
     )
     period = f"{of['from'][:10]} to {of['to'][:10]}"
-    lines.append(
+    return (
         f"What if, asked {one.what_if_at:%Y-%m-%d %H:%M} of {period}: of {of['replayed']} decisions "
         f"{', '.join(sides)}; {sum(of['not_replayable'].values())} could not be replayed"
     )
-    return lines
 
 
 @policy.command("show")
@@ -1157,11 +1133,11 @@ def import_draft(composition: Composition, file: Path, username: str, is_json: b
     """Check the rule set in FILE whole and keep it as a draft. Nothing else changes; the same file again changes nothing at all."""
     with _telling(is_json):
         document = read_json(file, "policy")
-        made = import_policy(composition.consent, document, _person(composition, username))
+        made = import_policy(composition.consent, document, person_of(composition.consent.db, username))
     _say(
         is_json,
         made.as_json(),
-        f"{_policy_line(made)}\nNext: `consent policy propose {made.revision} --by NAME`",
+        f"{known_line(made, _AS_SHIPPED)}\nNext: `consent policy propose {made.revision} --by NAME`",
     )
 
 
@@ -1187,7 +1163,7 @@ def propose(
 ) -> None:
     """Ask a second person to approve that the rule set of REVISION comes into force. Nothing else changes."""
     with _telling(is_json):
-        by = _person(composition, username)
+        by = person_of(composition.consent.db, username)
         told = None if figures is None else read_json(figures, "what_if")
         change = propose_policy(composition.consent, revision, by, what_if=told, comment=comment)
     _say_change(change, is_json, f"Next: `consent policy approve {change.revision} --by ANOTHER`")
@@ -1201,7 +1177,9 @@ def propose(
 def roll_back(composition: Composition, username: str, comment: str | None, is_json: bool) -> None:
     """Ask a second person to approve that the policy before the one in force comes back. Nothing else changes."""
     with _telling(is_json):
-        change = propose_roll_back(composition.consent, _person(composition, username), comment=comment)
+        change = propose_roll_back(
+            composition.consent, person_of(composition.consent.db, username), comment=comment
+        )
     _say_change(change, is_json, f"Next: `consent policy approve {change.revision} --by ANOTHER`")
 
 
@@ -1213,7 +1191,7 @@ def roll_back(composition: Composition, username: str, comment: str | None, is_j
 def approve(composition: Composition, revision: str, username: str, is_json: bool) -> None:
     """Approve what another person proposed: the revision that is to come into force. Nothing else changes."""
     with _telling(is_json):
-        change = approve_policy(composition.consent, revision, _person(composition, username))
+        change = approve_policy(composition.consent, revision, person_of(composition.consent.db, username))
     _say_change(change, is_json, f"Next: `consent policy publish {change.revision} --by NAME`")
 
 
@@ -1225,7 +1203,7 @@ def approve(composition: Composition, revision: str, username: str, is_json: boo
 def publish(composition: Composition, revision: str, username: str, is_json: bool) -> None:
     """Bring into force what was approved: every decision from then on is made by it, in every process. None has to be started again."""
     with _telling(is_json):
-        change = publish_policy(composition.consent, revision, _person(composition, username))
+        change = publish_policy(composition.consent, revision, person_of(composition.consent.db, username))
     _say_change(change, is_json, None)
 
 
@@ -1237,17 +1215,12 @@ def publish(composition: Composition, revision: str, username: str, is_json: boo
 def withdraw_change(composition: Composition, revision: str, username: str, is_json: bool) -> None:
     """Take back what was proposed, approved or not; one person is enough to say no."""
     with _telling(is_json):
-        change = withdraw_policy(composition.consent, revision, _person(composition, username))
+        change = withdraw_policy(composition.consent, revision, person_of(composition.consent.db, username))
     _say_change(change, is_json, None)
 
 
 def _say_change(change: PolicyChange, is_json: bool, then: str | None) -> None:
     _say(is_json, change.as_json(), "\n".join([*_change_lines(change), *([then] if then else [])]))
-
-
-def _person(composition: Composition, username: str) -> Principal:
-    with composition.consent.db.read() as tx:
-        return active_user(tx, username, "by").principal()
 
 
 # What if -------------------------------------------------------------------------------------------------------------
@@ -1324,18 +1297,6 @@ def _deciding(is_json: bool) -> Callable[[int], None]:
             click.echo(f"\r{looked_at:,} decisions", nl=False, err=True)
 
     return progress
-
-
-def read_json(file: Path, field: str) -> Any:
-    """Read a file of JSON.
-
-    Raises:
-        Invalid: ``json-unreadable``.
-    """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as fault:
-        raise Invalid("json-unreadable", field=field) from fault
 
 
 def policy_table(rules: Policy) -> str:

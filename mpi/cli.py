@@ -12,16 +12,29 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 import click
 
 from foundation.auth.users import active_user
+from foundation.cli import (
+    FAILED,
+    WITH_REJECTS,
+    as_json,
+    change_lines,
+    known_lines,
+    person_of,
+    read_json,
+    telling,
+    whose,
+    why_so,
+)
 from foundation.clock import SystemClock
 from foundation.database import Database, metadata
 from foundation.directory import Organisation, list_organisations, parse_ods_code, put_organisation
-from foundation.errors import Conflict, Forbidden, Invalid, ServiceError, Unavailable
+from foundation.errors import Conflict, Forbidden, Invalid, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.logs import configure_logs
 from foundation.principal import Principal
@@ -51,7 +64,6 @@ from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
 from mpi.service.match import MOST_CANDIDATES, match_person
 from mpi.service.models import (
-    KnownModel,
     ModelChange,
     approve_model,
     list_models,
@@ -101,9 +113,6 @@ if TYPE_CHECKING:
     from mpi.bulk.read import Reject as BulkReject
     from mpi.service.forecast import Forecast
 
-FAILED = 1
-WITH_REJECTS = 3
-
 OPERATOR = Principal(
     kind="system",
     id="mpi-cli",
@@ -128,7 +137,6 @@ class Composition(Protocol):
     def tracer(self) -> Tracer: ...
 
 
-as_json = click.option("--json", "is_json", is_flag=True, help="Answer in JSON, for machines.")
 needs_index = click.pass_obj
 how_much = click.option(
     "--memory", default="4GB", show_default=True, help="How much to use, such as 900MB or 4GB."
@@ -143,22 +151,7 @@ def cli() -> None:
     """Who is this? Load source records, link them, and ask the index."""
 
 
-@contextmanager
-def _telling(is_json: bool) -> Iterator[None]:
-    """Turn a refusal into one clear line and a failing exit."""
-    try:
-        yield
-    except ServiceError as fault:
-        _fail(fault, is_json)
-
-
-def _fail(fault: ServiceError, is_json: bool) -> NoReturn:
-    if is_json:
-        answer = {"error": fault.code, "field": fault.field, "row": fault.row, "detail": fault.detail}
-        click.echo(json.dumps({name: value for name, value in answer.items() if value is not None}))
-    else:
-        click.echo(f"mpi: {fault}", err=True)
-    sys.exit(FAILED)
+_telling = partial(telling, "mpi")
 
 
 def _say(answer: Mapping[str, Any], is_json: bool, lines: Iterator[str] | list[str]) -> None:
@@ -947,10 +940,6 @@ def model_group() -> None:
     """The match model in force, and how another takes its place: proposed, approved by a second person, activated, rolled back."""
 
 
-whose = click.option("--by", "username", required=True, help="Whose act it is: the name of an account.")
-why_so = click.option("--comment", help="Why, for whoever approves it.")
-
-
 @model_group.command("list")
 @as_json
 @needs_index
@@ -963,45 +952,31 @@ def model_list(composition: Composition, is_json: bool) -> None:
         "models": [one.as_json() for one in found.models],
         "changes": [one.as_json() for one in found.changes],
     }
-    waiting = [one for one in found.changes if one.state in ("proposed", "approved")]
-    lines = [_model_line(one) for one in found.models]
-    lines += [line for one in waiting for line in ("", *_change_lines(one))]
-    _say(answer, is_json, lines)
+    waiting = [_change_lines(one) for one in found.changes if one.is_open]
+    _say(answer, is_json, known_lines(found.models, _BY_SETTINGS, waiting))
 
 
-def _model_line(one: KnownModel) -> str:
-    line = f"{one.revision}  {one.state:<9} {one.name}"
-    if one.since is not None:
-        line += f"  since {one.since:%Y-%m-%d %H:%M}, proposed by {one.proposed_by}, approved by {one.approved_by}"
-    elif one.state == "in-force":
-        line += "  by settings; nobody has approved it"
-    if one.until is not None:
-        line += f"  until {one.until:%Y-%m-%d %H:%M}"
-    return line
+_BY_SETTINGS = "by settings; nobody has approved it"
 
 
 def _change_lines(one: ModelChange) -> list[str]:
-    lines = [
-        f"{one.kind.capitalize()} of {one.name}, revision {one.revision}, from {one.from_revision}: {one.state}",
-        f"Proposed by {one.proposed_by} at {one.proposed_at:%Y-%m-%d %H:%M}"
-        + (f", approved by {one.approved_by} at {one.approved_at:%Y-%m-%d %H:%M}" if one.approved_at else ""),
-    ]
-    if one.comment:
-        lines.append(f"Comment: {one.comment}")
+    return change_lines(one, _figures_lines(one))
+
+
+def _figures_lines(one: ModelChange) -> Iterator[str]:
     if one.forecast is None or one.forecast_at is None:
-        lines.append("No forecast was made of what it would change")
-    else:
-        of = one.forecast
-        lines.append(
-            f"Forecast of {one.forecast_at:%Y-%m-%d %H:%M}: {of['persons_before']} persons then, {of['persons_after']} with it; "
-            f"{of['links_gained']} links gained, {of['links_lost']} lost; tasks opened: {_counted(of['tasks_opened'])}; "
-            f"closed: {_counted(of['tasks_closed'])}"
-        )
+        yield "No forecast was made of what it would change"
+        return
+    of = one.forecast
+    yield (
+        f"Forecast of {one.forecast_at:%Y-%m-%d %H:%M}: {of['persons_before']} persons then, {of['persons_after']} with it; "
+        f"{of['links_gained']} links gained, {of['links_lost']} lost; tasks opened: {_counted(of['tasks_opened'])}; "
+        f"closed: {_counted(of['tasks_closed'])}"
+    )
     if one.staleness is not None:
         since = f"{one.staleness.changed} of {one.staleness.records} records and {one.staleness.decisions} decisions came or changed since"
         stale = _STALE.get(one.staleness.because or "")
-        lines.append(f"STALE FORECAST ({stale}): {since}" if stale else f"{since[0].upper()}{since[1:]}")
-    return lines
+        yield f"STALE FORECAST ({stale}): {since}" if stale else f"{since[0].upper()}{since[1:]}"
 
 
 _STALE = {
@@ -1033,9 +1008,9 @@ def model_propose(
 ) -> None:
     """Keep MODEL, and ask a second person to approve that it comes into force. Nothing else changes."""
     with _telling(is_json):
-        model = read_model(_json_of(model_file, "model"))
-        told = None if forecast_file is None else _json_of(forecast_file, "forecast")
-        by = _person(composition.mpi, username, "by")
+        model = read_model(read_json(model_file, "model"))
+        told = None if forecast_file is None else read_json(forecast_file, "forecast")
+        by = person_of(composition.mpi.db, username)
         change = propose_model(composition.mpi, model, by, forecast=told, comment=comment)
     _say_change(change, is_json, f"Next: `mpi model approve {change.revision} --by ANOTHER`")
 
@@ -1048,7 +1023,7 @@ def model_propose(
 def model_roll_back(composition: Composition, username: str, comment: str | None, is_json: bool) -> None:
     """Ask a second person to approve that the model before the one in force comes back. Nothing else changes."""
     with _telling(is_json):
-        by = _person(composition.mpi, username, "by")
+        by = person_of(composition.mpi.db, username)
         change = propose_roll_back(composition.mpi, by, comment=comment)
     _say_change(change, is_json, f"Next: `mpi model approve {change.revision} --by ANOTHER`")
 
@@ -1061,7 +1036,7 @@ def model_roll_back(composition: Composition, username: str, comment: str | None
 def model_approve(composition: Composition, revision: str, username: str, is_json: bool) -> None:
     """Approve what another person proposed: the revision that is to come into force. Nothing else changes."""
     with _telling(is_json):
-        change = approve_model(composition.mpi, revision, _person(composition.mpi, username, "by"))
+        change = approve_model(composition.mpi, revision, person_of(composition.mpi.db, username))
     _say_change(change, is_json, f"Next: `mpi model activate {change.revision}`")
 
 
@@ -1073,7 +1048,7 @@ def model_approve(composition: Composition, revision: str, username: str, is_jso
 def model_withdraw(composition: Composition, revision: str, username: str, is_json: bool) -> None:
     """Take back what was proposed, approved or not; one person is enough to say no."""
     with _telling(is_json):
-        change = withdraw_model(composition.mpi, revision, _person(composition.mpi, username, "by"))
+        change = withdraw_model(composition.mpi, revision, person_of(composition.mpi.db, username))
     _say_change(change, is_json, None)
 
 
@@ -1122,23 +1097,6 @@ def _say_change(change: ModelChange, is_json: bool, then: str | None) -> None:
     _say(change.as_json(), is_json, [*_change_lines(change), *([then] if then else [])])
 
 
-def _person(mpi: Mpi, username: str, field: str) -> Principal:
-    with mpi.db.read() as tx:
-        return active_user(tx, username, field).principal()
-
-
-def _json_of(file: Path, field: str) -> Any:
-    """Read a file of JSON.
-
-    Raises:
-        Invalid: ``json-unreadable``.
-    """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as fault:
-        raise Invalid("json-unreadable", field=field) from fault
-
-
 @model_group.command("overfull")
 @as_json
 @needs_index
@@ -1174,7 +1132,7 @@ def model_overfull(composition: Composition, is_json: bool) -> None:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The new model's file."
 )
-@click.option("--by", "username", required=True, help="Whose act it is: the name of an account.")
+@whose
 @click.option("--approved-by", required=True, help="A second person's account.")
 @as_json
 @needs_index
@@ -1229,11 +1187,9 @@ def purge_group() -> None:
 
 def _by(mpi: Mpi, username: str) -> Principal:
     """Return the person whose account this is; with the database in hand they act for any organisation."""
-    with mpi.db.read() as tx:
-        return replace(active_user(tx, username, "by").principal(), organisations=frozenset({"*"}))
+    return replace(person_of(mpi.db, username), organisations=frozenset({"*"}))
 
 
-acts_as = click.option("--by", "username", required=True, help="Whose act it is: the name of an account.")
 a_purge = click.argument("number", metavar="PURGE_ID")
 
 
@@ -1248,7 +1204,7 @@ def _codes(of: Mapping[str, Iterable[str]]) -> str:
 @click.option("--lift", is_flag=True, help="Lift the tombstone of a record, so that it may come again.")
 @click.option("--reason", required=True, help=_codes(REASONS))
 @click.option("--legal-basis", required=True, help=_codes(LEGAL_BASES))
-@acts_as
+@whose
 @as_json
 @needs_index
 def purge_propose(
@@ -1294,7 +1250,7 @@ def _local_id() -> str:
 
 @purge_group.command("show")
 @a_purge
-@acts_as
+@whose
 @as_json
 @needs_index
 def purge_show(composition: Composition, number: str, username: str, is_json: bool) -> None:
@@ -1309,7 +1265,7 @@ def purge_show(composition: Composition, number: str, username: str, is_json: bo
 @click.option(
     "--seen", type=int, help="The mark that `mpi purge show` ends with; that of the proposal if not given."
 )
-@acts_as
+@whose
 @as_json
 @needs_index
 def purge_confirm(
@@ -1324,7 +1280,7 @@ def purge_confirm(
 
 @purge_group.command("withdraw")
 @a_purge
-@acts_as
+@whose
 @as_json
 @needs_index
 def purge_withdraw(composition: Composition, number: str, username: str, is_json: bool) -> None:
@@ -1947,7 +1903,7 @@ _for_what = click.option("--purpose", help="The purpose of use, if another than 
 
 def _who(mpi: Mpi, username: str | None) -> Principal:
     """Return who asks about a person: the operator, or someone whose role lets them read persons."""
-    by = OPERATOR if username is None else _person(mpi, username, "by")
+    by = OPERATOR if username is None else person_of(mpi.db, username)
     if "persons:read" not in by.scopes:
         raise Forbidden("scope-missing", ids={"scope": "persons:read"})
     return by
@@ -2362,7 +2318,7 @@ def tasks_groups(
 @tasks_group.command("next")
 @_of_kind
 @_for_whom
-@acts_as
+@whose
 @as_json
 @needs_index
 def tasks_next(
@@ -2382,7 +2338,7 @@ def tasks_next(
 @tasks_group.command("claim")
 @_a_task
 @click.option("--group", is_flag=True, help="And the open tasks that share a person with it.")
-@acts_as
+@whose
 @as_json
 @needs_index
 def tasks_claim(composition: Composition, number: str, group: bool, username: str, is_json: bool) -> None:
@@ -2403,7 +2359,7 @@ def tasks_claim(composition: Composition, number: str, group: bool, username: st
 
 @tasks_group.command("release")
 @_a_task
-@acts_as
+@whose
 @as_json
 @needs_index
 def tasks_release(composition: Composition, number: str, username: str, is_json: bool) -> None:
@@ -2418,7 +2374,7 @@ def tasks_release(composition: Composition, number: str, username: str, is_json:
 @click.argument("verdict", type=click.Choice(VERDICTS))
 @click.option("--reason", required=True, help=f"One of {', '.join(DECISION_REASONS)}.")
 @_a_comment
-@acts_as
+@whose
 @as_json
 @needs_index
 def tasks_decide(
@@ -2441,7 +2397,7 @@ def tasks_decide(
 @tasks_group.command("undo")
 @_a_task
 @_a_comment
-@acts_as
+@whose
 @as_json
 @needs_index
 def tasks_undo(
@@ -2466,7 +2422,7 @@ def _say_outcome(outcome: TaskOutcome, is_json: bool) -> None:
 @tasks_group.command("comment")
 @_a_task
 @click.argument("words")
-@acts_as
+@whose
 @as_json
 @needs_index
 def tasks_comment(composition: Composition, number: str, words: str, username: str, is_json: bool) -> None:
@@ -2486,7 +2442,7 @@ def tasks_comment(composition: Composition, number: str, words: str, username: s
 )
 @click.option("--reason", type=click.Choice(queue.DEFERRAL_REASONS), required=True)
 @_a_comment
-@acts_as
+@whose
 @as_json
 @needs_index
 def tasks_defer(
@@ -2509,7 +2465,7 @@ def tasks_defer(
 
 @tasks_group.command("resume")
 @_a_task
-@acts_as
+@whose
 @as_json
 @needs_index
 def tasks_resume(composition: Composition, number: str, username: str, is_json: bool) -> None:
@@ -2524,7 +2480,7 @@ def tasks_resume(composition: Composition, number: str, username: str, is_json: 
 @click.option("--to", type=click.Choice(TEAMS), required=True)
 @click.option("--reason", type=click.Choice(queue.ESCALATION_REASONS), required=True)
 @_a_comment
-@acts_as
+@whose
 @as_json
 @needs_index
 def tasks_escalate(
@@ -2547,7 +2503,7 @@ def tasks_escalate(
 @tasks_group.command("give-back")
 @_a_task
 @_a_comment
-@acts_as
+@whose
 @as_json
 @needs_index
 def tasks_give_back(
@@ -2563,7 +2519,7 @@ def tasks_give_back(
 @click.option("--count", type=click.IntRange(1, MOST_AT_ONCE), help="How many links.")
 @click.option("--rate", type=click.FloatRange(0, 1, min_open=True), help="Or which share of all links.")
 @click.option("--seed", type=int, required=True, help="The same one draws the same links of the same index.")
-@acts_as
+@whose
 @as_json
 @needs_index
 def tasks_sample(
@@ -2585,8 +2541,7 @@ def _reader(mpi: Mpi, username: str, scope: str = "tasks:work") -> Principal:
     Raises:
         Forbidden: ``scope-missing``.
     """
-    with mpi.db.read() as tx:
-        reader = active_user(tx, username, "by").principal()
+    reader = person_of(mpi.db, username)
     if scope not in reader.scopes and not (scope == "tasks:work" and "tasks:advise" in reader.scopes):
         raise Forbidden("scope-missing", field="by", detail=f"Needs the scope {scope}.")
     return reader

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from consent.rules import Policy, compile_policy, default_policy
-from consent.store import policies as policy_store
 from consent.store.agreements import KnownAgreements
+from consent.store.policies import POLICIES
 from foundation.clock import Clock
 from foundation.database import Database
 from foundation.errors import Invalid, Unavailable
@@ -34,7 +34,7 @@ class Policies:
         Raises:
             Unavailable: ``policy-unreadable``.
         """
-        return self.of_revision(tx, policy_store.revision_in_force(tx))
+        return self.of_revision(tx, POLICIES.revision_in_force(tx))
 
     def of_revision(self, tx: Connection, revision: str | None) -> Policy:
         """As ``at``, where the transaction has read already which revision is in force; None where nothing was ever published."""
@@ -58,7 +58,7 @@ class Policies:
 
     def _read(self, tx: Connection, revision: str) -> Policy | None:
         try:
-            document = policy_store.read_document(tx, revision)
+            document = POLICIES.read_document(tx, revision)
             if document is None:
                 return None
             made = compile_policy(document)

@@ -12,10 +12,10 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
-    Text,
     UniqueConstraint,
 )
 
+from foundation.changes import change_table, kept_table
 from foundation.database import Id, Json, UtcDateTime, metadata
 
 directive = Table(
@@ -385,52 +385,6 @@ usage_mark = Table(
     CheckConstraint("mark = 1", name="one_mark"),
 )
 
-# Rule sets by revision: drafts, what is in force, and what was.
-policy = Table(
-    "policy",
-    metadata,
-    Column("revision", String(16), primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("document", Text, nullable=False),
-    Column("kept_by", String(128), nullable=False),
-    Column("kept_at", UtcDateTime, nullable=False),
-)
-
-# A change of policy: proposed by one person, approved by another, published. The one with the greatest place is in force.
-policy_change = Table(
-    "policy_change",
-    metadata,
-    Column("change_id", Id, primary_key=True, autoincrement=False),
-    Column("kind", String(12), nullable=False),
-    Column("state", String(12), nullable=False),
-    Column("revision", String(16), ForeignKey("policy.revision"), nullable=False),
-    Column("from_revision", String(16), ForeignKey("policy.revision"), nullable=False),
-    Column("comment", Text),
-    Column("what_if", Json),  # figures alone: nobody's ids
-    Column("what_if_at", UtcDateTime),
-    Column("proposed_by", String(128), nullable=False),
-    Column("proposed_at", UtcDateTime, nullable=False),
-    Column("approved_by", String(128)),
-    Column("approved_at", UtcDateTime),
-    Column("withdrawn_by", String(128)),
-    Column("withdrawn_at", UtcDateTime),
-    Column("place", Integer),  # 1 for the first that was ever done, and so on
-    Column("done_by", String(128)),
-    Column("done_at", UtcDateTime),
-    UniqueConstraint("place"),
-    CheckConstraint("kind in ('publication', 'roll-back')", name="kind_is_known"),
-    CheckConstraint("state in ('proposed', 'approved', 'done', 'withdrawn')", name="state_is_known"),
-    CheckConstraint("(state = 'done') = (place is not null)", name="done_has_place"),
-    CheckConstraint("state not in ('approved', 'done') or approved_by is not null", name="is_approved"),
-    CheckConstraint("approved_by <> proposed_by", name="two_people"),
-    CheckConstraint("revision <> from_revision", name="revisions_differ"),
-)
-# One open change of a revision at a time.
-Index(
-    "uq_policy_change_open",
-    policy_change.c.revision,
-    unique=True,
-    sqlite_where=policy_change.c.state.in_(("proposed", "approved")),
-    postgresql_where=policy_change.c.state.in_(("proposed", "approved")),
-)
+# Rule sets, and who let which of them be in force.
+policy = kept_table("policy", Column("version", Integer, nullable=False))
+policy_change = change_table("policy_change", policy, kind="publication", figures="what_if")

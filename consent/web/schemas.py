@@ -10,10 +10,11 @@ from consent.facts import codes
 from consent.facts.usage import MINUTES_A_VIEW
 from consent.service.alerts import OUTCOMES
 from consent.service.directive_file import KINDS as BULK_KINDS
-from consent.service.policies import MAX_COMMENT
 from consent.store.alerts import STATES
+from foundation.changes import MAX_COMMENT
 from foundation.ids import format_id
 from foundation.web import Closed, IdText, Instant, OdsCode, PageQuery, Schema, Text, page_schema
+from foundation.web.changes import change_schema, known_schema
 from mpi.web.schemas import DemographicsSchema
 
 Loaded = dict[str, Any]
@@ -658,15 +659,7 @@ class ProposePolicySchema(Schema):
     comment = Text(longest=MAX_COMMENT, metadata={"description": "Why, for whoever approves it."})
 
 
-class KnownPolicySchema(Schema):
-    revision = fields.String()
-    name = fields.String()
-    version = fields.Integer()
-    state = Closed(("in-force", "approved", "proposed", "past", "draft"))
-    since = Instant(allow_none=True)
-    until = Instant(allow_none=True)
-    proposed_by = fields.String(allow_none=True)
-    approved_by = fields.String(allow_none=True)
+KnownPolicySchema = known_schema("KnownPolicySchema", "draft", {"version": fields.Integer()})
 
 
 class PolicyDocumentSchema(Schema):
@@ -676,25 +669,15 @@ class PolicyDocumentSchema(Schema):
     policy = fields.Dict(metadata={"description": "The rule set's document, as it was imported."})
 
 
-class PolicyChangeSchema(Schema):
-    change_id = IdText()
-    kind = Closed(("publication", "roll-back"))
-    state = Closed(("proposed", "approved", "done", "withdrawn"))
-    revision = fields.String()
-    name = fields.String()
-    version = fields.Integer()
-    from_revision = fields.String()
-    comment = fields.String(allow_none=True)
-    what_if = fields.Dict(allow_none=True, metadata={"description": "Its figures, without examples."})
-    what_if_at = Instant(allow_none=True)
-    proposed_by = fields.String()
-    proposed_at = Instant()
-    approved_by = fields.String(allow_none=True)
-    approved_at = Instant(allow_none=True)
-    withdrawn_by = fields.String(allow_none=True)
-    withdrawn_at = Instant(allow_none=True)
-    done_by = fields.String(allow_none=True)
-    done_at = Instant(allow_none=True)
+PolicyChangeSchema = change_schema(
+    "PolicyChangeSchema",
+    "publication",
+    {
+        "what_if": fields.Dict(allow_none=True, metadata={"description": "Its figures, without examples."}),
+        "what_if_at": Instant(allow_none=True),
+    },
+    {"version": fields.Integer()},
+)
 
 
 class PoliciesSchema(Schema):

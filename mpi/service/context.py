@@ -19,7 +19,7 @@ from mpi.matching import Model, NormalisedRecord, build_model, load_model, norma
 from mpi.records import SourceRecord
 from mpi.service.gate import ReleaseGate, closed_gate
 from mpi.service.holders import Holder
-from mpi.store import models as model_store
+from mpi.store.models import MODELS
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class ModelInForce:
 
     def at(self, tx: Connection) -> Model:
         """Return the model in force, as this transaction sees it."""
-        return self.of_revision(tx, model_store.revision_in_force(tx))
+        return self.of_revision(tx, MODELS.revision_in_force(tx))
 
     def of_revision(self, tx: Connection, revision: str | None) -> Model:
         """Return the model of a revision that is in force; None where there never was one."""
@@ -136,7 +136,7 @@ def kept_model(tx: Connection, revision: str) -> Model:
         Unavailable: ``match-model-unreadable``: it is not there, not what it was, or of a format that this version does not know.
     """
     try:
-        document = model_store.read_model(tx, revision)
+        document = MODELS.read_document(tx, revision)
         model = None if document is None else build_model(document)
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         raise Unavailable("match-model-unreadable") from fault
@@ -179,7 +179,7 @@ class Mpi:
         Raises:
             Conflict: ``model-not-in-force`` where the index was given another one for good, and then one was activated.
         """
-        return self.of_revision(tx, model_store.revision_in_force(tx))
+        return self.of_revision(tx, MODELS.revision_in_force(tx))
 
     def of_revision(self, tx: Connection, revision: str | None) -> Self:
         """As ``at``, where the transaction has read already which revision is in force."""
@@ -214,7 +214,7 @@ def check_in_force(tx: Connection, model: Model) -> None:
     Raises:
         Conflict: ``model-not-in-force``.
     """
-    _refuse_other(model, model_store.revision_in_force(tx))
+    _refuse_other(model, MODELS.revision_in_force(tx))
 
 
 def _refuse_other(model: Model, revision: str | None) -> None:

@@ -3,26 +3,32 @@
 Doing what was approved is ``mpi.service.activate``: a bulk switch, whose transaction also marks the model as the one in force.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
-from foundation.errors import Conflict, Forbidden, Invalid, NotFound
-from foundation.ids import new_id
+from foundation import changes
+from foundation.changes import Change, Figures, Governed, Kept, Known, read_count, read_tally, read_word
+from foundation.errors import Conflict, Invalid
 from foundation.principal import Principal
 from mpi.matching import Model, build_model
 from mpi.service import trail
 from mpi.service.context import ModelInForce, Mpi
-from mpi.store import models as model_store
-from mpi.store.models import ChangeRow
+from mpi.store.models import MODELS, count_since
 
-Kind = Literal["activation", "roll-back"]
+GOVERNED = Governed(
+    MODELS,
+    word="model",
+    kind="activation",
+    done="activated",
+    scope="tasks:work",
+    not_approved="It waits for a second person: `mpi model approve`.",
+    note=lambda tx, kind, by, at, detail: trail.note(tx, by, at, kind, detail=detail),
+)
 
-MAX_COMMENT = 2_000
 STALE_SHARE = 100
 """A forecast is stale when more than one in so many records has changed since."""
 
@@ -34,7 +40,6 @@ _COUNTS = (
 _TALLIES = ("present", "tasks_opened", "tasks_closed")
 _SUBGROUP = ("records", "touched", "links_gained", "links_lost")
 _MOST = 10_000
-_COUNT_LIMIT = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,63 +61,31 @@ class Staleness:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelChange:
-    """A change of the model in force. ``forecast`` holds figures, never anybody's id; None where none was made."""
+class ModelChange(Change):
+    """A change of the model in force; its figures are those of a forecast, which may have grown stale."""
 
-    change_id: int
-    kind: str
-    state: str
-    revision: str
-    name: str
-    from_revision: str
-    comment: str | None = field(repr=False)
-    forecast: Mapping[str, Any] | None = field(repr=False)
-    forecast_at: datetime | None
-    proposed_by: str
-    proposed_at: datetime
-    approved_by: str | None
-    approved_at: datetime | None
-    withdrawn_by: str | None
-    withdrawn_at: datetime | None
-    done_by: str | None
-    done_at: datetime | None
     staleness: Staleness | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        return _plain(asdict(self)) | {"change_id": str(self.change_id)}
+    @property
+    def forecast(self) -> Mapping[str, Any] | None:
+        return self.figures
 
-
-@dataclass(frozen=True, slots=True)
-class KnownModel:
-    """A model that is kept, or the one of settings.
-
-    ``state``: ``in-force``, ``approved``, ``proposed``, ``past`` (it was in force), ``kept`` (it was proposed and withdrawn). ``since``,
-    ``proposed_by`` and ``approved_by`` are of the change that last brought it into force; None where none did.
-    """
-
-    revision: str
-    name: str
-    state: str
-    since: datetime | None = None
-    until: datetime | None = None
-    proposed_by: str | None = None
-    approved_by: str | None = None
+    @property
+    def forecast_at(self) -> datetime | None:
+        return self.figures_at
 
     def as_json(self) -> dict[str, Any]:
-        return _plain(asdict(self))
+        staleness = asdict(self.staleness) if self.staleness else None
+        return changes.as_json(self, "forecast") | {"staleness": staleness}
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What is known of models: those that are kept, and every change, the newest first."""
+    """What is known of models: those that are kept (``kept`` is one that was never in force), and every change, the newest first."""
 
     in_force: str
-    models: tuple[KnownModel, ...]
+    models: tuple[Known, ...]
     changes: tuple[ModelChange, ...]
-
-
-def _plain(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in told.items()}
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -126,60 +99,35 @@ def list_models(mpi: Mpi) -> Models:
     """
     with mpi.db.read() as tx:
         model = mpi.at(tx).model
-        in_force = model.revision
-        kept = model_store.list_models(tx)
-        rows = model_store.read_changes(tx)
-        changes = tuple(_change(tx, mpi, row, dict(kept), in_force) for row in reversed(rows))
-    done = sorted((row for row in rows if row.place is not None), key=lambda row: row.place or 0)
-    names = dict(kept)
-    revisions = list(names) if in_force in names else [in_force, *names]
-    names.setdefault(in_force, model.name)
-    return Models(
-        in_force, tuple(_known(one, names[one], in_force, rows, done) for one in revisions), changes
-    )
+        kept, rows = MODELS.list_kept(tx), MODELS.list_changes(tx)
+        told = tuple(_told(tx, mpi, row, model.revision) for row in reversed(rows))
+    known = changes.list_known(kept, rows, _kept(model, "", mpi.clock.now()), never="kept")
+    return Models(model.revision, tuple(known), told)
 
 
-def _known(
-    revision: str, name: str, in_force: str, rows: Iterable[ChangeRow], done: list[ChangeRow]
-) -> KnownModel:
-    came = [row for row in done if row.revision == revision]
-    left = [row for row in done if row.from_revision == revision]
-    pending = {row.state for row in rows if row.revision == revision and row.state in model_store.OPEN}
-    last = came[-1] if came else None
-    if revision == in_force:
-        state = "in-force"
-    elif pending:
-        state = pending.pop()
-    else:
-        state = "past" if came or left else "kept"
-    return KnownModel(
-        revision,
-        name,
-        state,
-        since=last.done_at if last else None,
-        until=left[-1].done_at if left and revision != in_force else None,
-        proposed_by=last.proposed_by if last else None,
-        approved_by=last.approved_by if last else None,
-    )
+def _kept(model: Model, by: str, at: datetime) -> Kept:
+    return Kept(model.revision, model.name, None, by, at)
 
 
-def _change(tx: Connection, mpi: Mpi, row: ChangeRow, names: Mapping[str, str], in_force: str) -> ModelChange:
-    is_open = row.state in model_store.OPEN
-    staleness = _staleness(tx, mpi, row, in_force) if is_open and row.forecast is not None else None
-    told = {name: getattr(row, name) for name in ChangeRow.__slots__ if name != "place"}
-    return ModelChange(**told, name=names[row.revision], staleness=staleness)
+def _told(tx: Connection, mpi: Mpi, row: Change, in_force: str) -> ModelChange:
+    staleness = _staleness(tx, mpi, row, in_force) if row.is_open and row.figures is not None else None
+    return ModelChange(**asdict(row), staleness=staleness)
 
 
-def _staleness(tx: Connection, mpi: Mpi, row: ChangeRow, in_force: str) -> Staleness:
-    assert row.forecast_at is not None
-    records, changed, decisions = model_store.count_since(tx, row.forecast_at)
-    done = model_store.read_done(tx)
+def _read_back(tx: Connection, mpi: Mpi, change_id: int, in_force: str) -> ModelChange:
+    return _told(tx, mpi, MODELS.read_change(tx, change_id), in_force)
+
+
+def _staleness(tx: Connection, mpi: Mpi, row: Change, in_force: str) -> Staleness:
+    assert row.figures_at is not None
+    records, changed, decisions = count_since(tx, row.figures_at)
+    done = MODELS.read_done(tx)
     because = None
-    if row.from_revision != in_force or any(one.done_at and one.done_at > row.forecast_at for one in done):
+    if row.from_revision != in_force or any(one.done_at and one.done_at > row.figures_at for one in done):
         because = "model-moved"
     elif (changed + decisions) * STALE_SHARE > records:
         because = "index-changed"
-    elif mpi.clock.now() - row.forecast_at > STALE_AFTER:
+    elif mpi.clock.now() - row.figures_at > STALE_AFTER:
         because = "old"
     return Staleness(records, changed, decisions, because)
 
@@ -194,7 +142,7 @@ def read_model(document: Any) -> Model:
         Invalid: ``model-format``.
     """
     try:
-        _word(document["name"])
+        read_word(document["name"])
         return build_model(document)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as fault:
         raise Invalid(
@@ -221,12 +169,8 @@ def propose_model(
         Conflict: ``model-in-force``, ``model-proposed-already``.
         Unavailable: ``match-model-unreadable``: of the model in force.
     """
-    figures = made_at = None
-    if forecast is not None:
-        figures, made_at = read_forecast(forecast, model.revision)
-        if made_at > mpi.clock.now() + timedelta(days=1):
-            raise Invalid("forecast-format", field="forecast", detail="It was made in the future.")
-    return _propose(mpi, "activation", model.revision, model, by, figures, made_at, comment)
+    figures = changes.read_figures(GOVERNED, forecast, model.revision, mpi.clock.now(), _read_forecast)
+    return _propose(mpi, model, by, comment, figures)
 
 
 def propose_roll_back(mpi: Mpi, by: Principal, *, comment: str | None = None) -> ModelChange:
@@ -236,121 +180,53 @@ def propose_roll_back(mpi: Mpi, by: Principal, *, comment: str | None = None) ->
         Forbidden, Invalid, Unavailable: as ``propose_model``.
         Conflict: ``nothing-to-roll-back``, ``model-proposed-already``.
     """
-    return _propose(mpi, "roll-back", None, None, by, None, None, comment)
+    return _propose(mpi, None, by, comment, None)
 
 
 def _propose(
-    mpi: Mpi,
-    kind: Kind,
-    revision: str | None,
-    model: Model | None,
-    by: Principal,
-    figures: Mapping[str, Any] | None,
-    made_at: datetime | None,
-    comment: str | None,
+    mpi: Mpi, model: Model | None, by: Principal, comment: str | None, figures: Figures | None
 ) -> ModelChange:
-    _check_person(by)
-    _check_comment(comment)
+    """Propose a model; without one, a roll-back."""
+    changes.check_may_change(GOVERNED, by)
+    changes.check_comment(comment)
     now = mpi.clock.now()
-    change_id = new_id()
-    try:
-        with mpi.db.write() as tx:
-            present = mpi.at(tx).model
-            if model is None or revision is None:
-                revision = _before(model_store.read_done(tx))
-            elif revision == present.revision:
-                raise Conflict("model-in-force", detail="It is in force already.")
-            else:
-                model_store.keep_model(tx, revision, model.name, model.document, by.id, now)
-            if model_store.find_open(tx, revision) is not None:
-                raise _proposed_already()
-            # What is in force by settings alone is kept as well, so that there is a way back.
-            model_store.keep_model(tx, present.revision, present.name, present.document, by.id, now)
-            model_store.insert_change(
-                tx,
-                {
-                    "change_id": change_id,
-                    "kind": kind,
-                    "state": "proposed",
-                    "revision": revision,
-                    "from_revision": present.revision,
-                    "comment": comment,
-                    "forecast": figures,
-                    "forecast_at": made_at,
-                    "proposed_by": by.id,
-                    "proposed_at": now,
-                },
-            )
-            detail = {"kind": kind, "model_revision": revision, "from_revision": present.revision}
-            trail.note(tx, by, now, "model-proposed", detail=detail)
-            return _read_back(tx, mpi, change_id, present.revision)
-    except IntegrityError as fault:
-        raise _proposed_already() from fault
-
-
-def _proposed_already() -> Conflict:
-    return Conflict("model-proposed-already", detail="It waits for approval, or to be activated.")
-
-
-def _before(done: list[ChangeRow]) -> str:
-    """Return what was in force before the last change that was not itself taken back.
-
-    Raises:
-        Conflict: ``nothing-to-roll-back``.
-    """
-    standing: list[str] = []
-    for row in done:
-        if row.kind == "roll-back":
-            standing.pop()
+    with mpi.db.write() as tx:
+        present = mpi.at(tx).model
+        if model is None:
+            revision = changes.before(tx, GOVERNED)
         else:
-            standing.append(row.from_revision)
-    if not standing:
-        raise Conflict("nothing-to-roll-back", detail="No model was activated that could be taken back.")
-    return standing[-1]
+            revision = model.revision
+            changes.check_not_in_force(GOVERNED, revision, present.revision)
+            MODELS.keep(tx, _kept(model, by.id, now), model.document)
+        # What is in force by settings alone is kept as well, so that there is a way back.
+        MODELS.keep(tx, _kept(present, by.id, now), present.document)
+        is_back = model is None
+        change_id = changes.propose(
+            tx,
+            GOVERNED,
+            revision,
+            present.revision,
+            by,
+            now,
+            is_back=is_back,
+            comment=comment,
+            figures=figures,
+        )
+        return _read_back(tx, mpi, change_id, present.revision)
 
 
-def read_forecast(told: Any, revision: str) -> tuple[dict[str, Any], datetime]:
-    """Read what ``mpi forecast --json`` printed: its figures, without the people of whom it speaks, and when it was made.
-
-    Raises:
-        Invalid: ``forecast-format``, ``forecast-of-another-model``.
-    """
-    try:
-        found = {
-            **{name: _count(told[name]) for name in _COUNTS},
-            **{name: _tally(told[name]) for name in _TALLIES},
-            "subgroups": [
-                {"group": _word(one["group"]), "value": _word(one["value"])}
-                | {name: _count(one[name]) for name in _SUBGROUP}
-                for one in told["subgroups"][:_MOST]
-            ],
-        }
-        of, made_at = str(told["model"]["revision"]), datetime.fromisoformat(told["made_at"])
-        if made_at.tzinfo is None:
-            raise ValueError("an instant needs a zone")
-    except (KeyError, TypeError, ValueError, AttributeError) as fault:
-        raise Invalid("forecast-format", field="forecast") from fault
-    if of != revision:
-        raise Invalid("forecast-of-another-model", field="forecast")
-    return found, made_at
-
-
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _COUNT_LIMIT:
-        raise ValueError("no count")
-    return value
-
-
-def _tally(value: Any) -> dict[str, int]:
-    if len(value) > _MOST:
-        raise ValueError("too many")
-    return {_word(name): _count(count) for name, count in value.items()}
-
-
-def _word(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
-        raise ValueError("no word")
-    return value
+def _read_forecast(told: Any) -> tuple[dict[str, Any], str]:
+    """Read what ``mpi forecast --json`` printed: its figures, without the people of whom it speaks, and of which model they are."""
+    found = {
+        **{name: read_count(told[name]) for name in _COUNTS},
+        **{name: read_tally(told[name], _MOST) for name in _TALLIES},
+        "subgroups": [
+            {"group": read_word(one["group"]), "value": read_word(one["value"])}
+            | {name: read_count(one[name]) for name in _SUBGROUP}
+            for one in told["subgroups"][:_MOST]
+        ],
+    }
+    return found, str(told["model"]["revision"])
 
 
 # Approving -----------------------------------------------------------------------------------------------------------
@@ -365,34 +241,22 @@ def approve_model(mpi: Mpi, revision: str, by: Principal) -> ModelChange:
         Conflict: ``second-person-same``, ``model-approved-already``; ``model-moved`` where another model came into force since it was
             proposed; on an index marked production ``forecast-missing``: there nobody approves what nobody has seen.
     """
-    _check_person(by)
+    changes.check_may_change(GOVERNED, by)
     now = mpi.clock.now()
     with mpi.db.write() as tx:
-        row = _open(tx, revision)
-        if row.state != "proposed":
-            raise Conflict("model-approved-already", field="revision")
-        if row.proposed_by == by.id:
-            raise Conflict("second-person-same", detail="Whoever proposed it cannot approve it.")
+        row = changes.find_proposed(tx, GOVERNED, revision, by)
         is_production = isinstance(mpi.model, ModelInForce) and mpi.model.is_production
-        if is_production and row.kind == "activation" and row.forecast is None:
+        if is_production and row.kind == GOVERNED.kind and row.figures is None:
             raise Conflict(
                 "forecast-missing", detail="Withdraw it, and propose it with what `mpi forecast` says of it."
             )
         in_force = mpi.at(tx).model.revision
-        check_still_from(row, in_force)
-        model_store.update_change(
-            tx, row.change_id, {"state": "approved", "approved_by": by.id, "approved_at": now}
-        )
-        detail: dict[str, Any] = {
-            "kind": row.kind,
-            "model_revision": revision,
-            "proposed_by": row.proposed_by,
-        }
-        if row.forecast is not None:
-            staleness = _staleness(tx, mpi, row, in_force)
-            detail["forecast"] = {name: row.forecast[name] for name in ("links_gained", "links_lost")}
-            detail["forecast_stale"] = staleness.because or "no"
-        trail.note(tx, by, now, "model-approved", detail=detail)
+        changes.check_still_from(tx, GOVERNED, row, in_force)
+        seen: dict[str, Any] = {}
+        if row.figures is not None:
+            seen["forecast"] = {name: row.figures[name] for name in ("links_gained", "links_lost")}
+            seen["forecast_stale"] = _staleness(tx, mpi, row, in_force).because or "no"
+        changes.approve(tx, GOVERNED, row, by, now, seen)
         return _read_back(tx, mpi, row.change_id, in_force)
 
 
@@ -402,53 +266,7 @@ def withdraw_model(mpi: Mpi, revision: str, by: Principal) -> ModelChange:
     Raises:
         Forbidden, NotFound: as ``approve_model``.
     """
-    _check_person(by)
-    now = mpi.clock.now()
+    changes.check_may_change(GOVERNED, by)
     with mpi.db.write() as tx:
-        row = _open(tx, revision)
-        values = {"state": "withdrawn", "withdrawn_by": by.id, "withdrawn_at": now}
-        model_store.update_change(tx, row.change_id, values)
-        trail.note(tx, by, now, "model-withdrawn", detail={"kind": row.kind, "model_revision": revision})
+        row = changes.withdraw(tx, GOVERNED, revision, by, mpi.clock.now())
         return _read_back(tx, mpi, row.change_id, mpi.at(tx).model.revision)
-
-
-def _open(tx: Connection, revision: str) -> ChangeRow:
-    row = model_store.find_open(tx, revision, for_update=True)
-    if row is None:
-        raise NotFound("model-not-proposed", field="revision")
-    return row
-
-
-def check_still_from(row: ChangeRow, in_force: str) -> None:
-    """See that a change still starts from the model in force.
-
-    Raises:
-        Conflict: ``model-moved``.
-    """
-    if row.from_revision != in_force:
-        raise Conflict(
-            "model-moved", detail="Another model came into force since it was proposed: propose it again."
-        )
-
-
-def _read_back(tx: Connection, mpi: Mpi, change_id: int, in_force: str) -> ModelChange:
-    names = dict(model_store.list_models(tx))
-    row = next(one for one in model_store.read_changes(tx) if one.change_id == change_id)
-    return _change(tx, mpi, row, names, in_force)
-
-
-def _check_person(by: Principal) -> None:
-    """Two people are two people: a system's word is that of whoever is behind it."""
-    if by.kind != "person":
-        raise Forbidden("approver-not-a-person")
-    if "tasks:work" not in by.scopes:
-        raise Forbidden("scope-missing", ids={"scope": "tasks:work"})
-
-
-def _check_comment(comment: str | None) -> None:
-    if comment is None:
-        return
-    if len(comment) > MAX_COMMENT:
-        raise Invalid("text-too-long", field="comment")
-    if any(not character.isprintable() and character not in "\n\t" for character in comment):
-        raise Invalid("control-character", field="comment")

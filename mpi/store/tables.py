@@ -16,6 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from foundation.changes import change_table, kept_table
 from foundation.database import Id, Json, UtcDateTime, metadata
 
 # One row a source record, as it stands now. It waits for T2 while linked_version differs from current_version. Of an erased one the id
@@ -450,51 +451,6 @@ quality_day = Table(
     sqlite_with_rowid=False,
 )
 
-# Match models as documents, and who let which of them be in force. A model is named by its content.
-match_model = Table(
-    "match_model",
-    metadata,
-    Column("revision", String(16), primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("document", Text, nullable=False),
-    Column("kept_by", String(128), nullable=False),
-    Column("kept_at", UtcDateTime, nullable=False),
-)
-
-# A change of model: proposed by one person, approved by another, done by a bulk switch. The one with the greatest place is in force.
-model_change = Table(
-    "model_change",
-    metadata,
-    Column("change_id", Id, primary_key=True, autoincrement=False),
-    Column("kind", String(12), nullable=False),
-    Column("state", String(12), nullable=False),
-    Column("revision", String(16), ForeignKey("match_model.revision"), nullable=False),
-    Column("from_revision", String(16), ForeignKey("match_model.revision"), nullable=False),
-    Column("comment", Text),
-    Column("forecast", Json),  # figures alone: nobody's ids
-    Column("forecast_at", UtcDateTime),
-    Column("proposed_by", String(128), nullable=False),
-    Column("proposed_at", UtcDateTime, nullable=False),
-    Column("approved_by", String(128)),
-    Column("approved_at", UtcDateTime),
-    Column("withdrawn_by", String(128)),
-    Column("withdrawn_at", UtcDateTime),
-    Column("place", Integer),  # 1 for the first that was ever done, and so on
-    Column("done_by", String(128)),
-    Column("done_at", UtcDateTime),
-    UniqueConstraint("place"),
-    CheckConstraint("kind in ('activation', 'roll-back')", name="kind_is_known"),
-    CheckConstraint("state in ('proposed', 'approved', 'done', 'withdrawn')", name="state_is_known"),
-    CheckConstraint("(state = 'done') = (place is not null)", name="done_has_place"),
-    CheckConstraint("state not in ('approved', 'done') or approved_by is not null", name="is_approved"),
-    CheckConstraint("approved_by <> proposed_by", name="two_people"),
-    CheckConstraint("revision <> from_revision", name="revisions_differ"),
-)
-# One open change of a revision at a time.
-Index(
-    "uq_model_change_open",
-    model_change.c.revision,
-    unique=True,
-    sqlite_where=model_change.c.state.in_(("proposed", "approved")),
-    postgresql_where=model_change.c.state.in_(("proposed", "approved")),
-)
+# Match models, and who let which of them be in force.
+match_model = kept_table("match_model")
+model_change = change_table("model_change", match_model, kind="activation", figures="forecast")

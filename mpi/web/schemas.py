@@ -7,6 +7,7 @@ from marshmallow import ValidationError, fields, validate
 from foundation.directory import parse_ods_code
 from foundation.errors import Invalid
 from foundation.web import Code, IdText, Instant, OdsCode, PageQuery, QuerySchema, Schema, Text, page_schema
+from foundation.web.changes import change_schema, known_schema
 from mpi.matching import quality
 from mpi.matching.harm import REGIONAL_TEAM, TEAMS
 from mpi.matching.questions import Kind
@@ -694,37 +695,18 @@ class StalenessSchema(Schema):
     because = Code(one_of=("model-moved", "index-changed", "old"), allow_none=True)
 
 
-class ModelChangeSchema(Schema):
-    change_id = IdText()
-    kind = Code(one_of=("activation", "roll-back"))
-    state = Code(one_of=("proposed", "approved", "done", "withdrawn"))
-    revision = fields.String()
-    name = fields.String()
-    from_revision = fields.String()
-    comment = fields.String(allow_none=True)
-    forecast = fields.Dict(
-        allow_none=True, metadata={"description": "Its figures, without the people of whom it speaks."}
-    )
-    forecast_at = Instant(allow_none=True)
-    staleness = fields.Nested(StalenessSchema, allow_none=True)
-    proposed_by = fields.String()
-    proposed_at = Instant()
-    approved_by = fields.String(allow_none=True)
-    approved_at = Instant(allow_none=True)
-    withdrawn_by = fields.String(allow_none=True)
-    withdrawn_at = Instant(allow_none=True)
-    done_by = fields.String(allow_none=True)
-    done_at = Instant(allow_none=True)
-
-
-class KnownModelSchema(Schema):
-    revision = fields.String()
-    name = fields.String()
-    state = Code(one_of=("in-force", "approved", "proposed", "past", "kept"))
-    since = Instant(allow_none=True)
-    until = Instant(allow_none=True)
-    proposed_by = fields.String(allow_none=True)
-    approved_by = fields.String(allow_none=True)
+ModelChangeSchema = change_schema(
+    "ModelChangeSchema",
+    "activation",
+    {
+        "forecast": fields.Dict(
+            allow_none=True, metadata={"description": "Its figures, without the people of whom it speaks."}
+        ),
+        "forecast_at": Instant(allow_none=True),
+        "staleness": fields.Nested(StalenessSchema, allow_none=True),
+    },
+)
+KnownModelSchema = known_schema("KnownModelSchema", "kept")
 
 
 class ModelsSchema(Schema):
