@@ -31,7 +31,7 @@ from consent.service.agreements import NewAgreement, record_agreements
 from consent.service.context import Consent
 from consent.service.erasure import holder_of
 from consent.service.gate import release_gate
-from consent.service.policies import keep_shipped
+from consent.service.policies import keep_shipped, read_policy
 from consent.service.usage import count_usage
 from consent.service.watch import explain_open, watch_views
 from consent.web import make_blueprints as make_consent_blueprints
@@ -235,12 +235,12 @@ def _health_routes(composition: Composition) -> Any:
     @room.get("/health/ready")
     @open_to_all("a watcher has no credentials")
     @room.doc(
-        summary="Say whether requests can be served: database, schema, match model; Redis for information",
+        summary="Say whether requests can be served: database, schema, match model, policy; Redis for information",
         responses={"200": answers("Ready", _HEALTH), "503": answers("Not ready, and why", _HEALTH)},
     )
     def ready() -> Response:
         checks = health(composition)
-        is_ready = all(checks[name] == "ok" for name in ("database", "schema", "model"))
+        is_ready = all(checks[name] == "ok" for name in ("database", "schema", "model", "policy"))
         answer = jsonify(status="ready" if is_ready else "not-ready", checks=checks)
         answer.status_code = 200 if is_ready else 503
         return answer
@@ -314,19 +314,25 @@ def _measure_queue(composition: Composition) -> None:
 
 def health(composition: Composition) -> dict[str, str]:
     """Look at each part; ``ok`` or a word for what is wrong. Redis is told, and never makes the service unready."""
-    checks = {"database": "ok", "schema": "ok", "model": "ok"}
+    checks = {"database": "ok", "schema": "ok", "model": "ok", "policy": "ok"}
     try:
         with composition.db.read() as tx:
             if not is_current(tx):
                 checks["schema"] = "behind"
     except (SQLAlchemyError, ServiceError, OSError):
         checks |= {"database": "down", "schema": "unknown"}
-    try:
-        composition.mpi.present().model.revision  # noqa: B018  asked for so that what is wrong is raised
-    except ServiceError as error:
-        checks["model"] = error.code
-    except (SQLAlchemyError, OSError):
-        checks["model"] = "unknown"
+    # Asked for so that what is wrong is raised.
+    in_force: dict[str, Callable[[], object]] = {
+        "model": lambda: composition.mpi.present().model.revision,
+        "policy": lambda: read_policy(composition.consent),
+    }
+    for name, read in in_force.items():
+        try:
+            read()
+        except ServiceError as error:
+            checks[name] = error.code
+        except (SQLAlchemyError, OSError):
+            checks[name] = "unknown"
     link = composition.redis
     checks["redis"] = "none" if link is None else "up" if link.is_up() else "down"
     return checks

@@ -1084,21 +1084,26 @@ _AS_SHIPPED = "as shipped; nothing was published"
 
 
 def _change_lines(one: PolicyChange) -> list[str]:
-    return change_lines(one, [_figures_line(one)])
+    return change_lines(one, _figures_lines(one))
 
 
-def _figures_line(one: PolicyChange) -> str:
+def _figures_lines(one: PolicyChange) -> Iterator[str]:
     if one.what_if is None or one.what_if_at is None:
-        return "Nobody asked what it would change"
+        yield "Nobody asked what it would change"
+        return
     of = one.what_if
     sides = (
         f"{of[side]['decisions']} {side.replace('_', ' ')}" for side in ("newly_denied", "newly_permitted")
     )
     period = f"{of['from'][:10]} to {of['to'][:10]}"
-    return (
+    yield (
         f"What if, asked {one.what_if_at:%Y-%m-%d %H:%M} of {period}: of {of['replayed']} decisions "
         f"{', '.join(sides)}; {sum(of['not_replayable'].values())} could not be replayed"
     )
+    if one.staleness is not None and one.staleness.because == "policy-moved":
+        yield "STALE WHAT-IF (another policy came into force since)"
+    elif one.staleness is not None and one.staleness.is_stale:
+        yield f"STALE WHAT-IF (agreements were recorded since: {one.staleness.agreements})"
 
 
 @policy.command("show")

@@ -251,6 +251,14 @@ class Known:
         return _plain(asdict(self))
 
 
+def is_overtaken(tx: Connection, tables: Tables, change: Change, present: str) -> bool:
+    """Whether another revision came into force since a change's figures were made."""
+    at = change.figures_at
+    return change.from_revision != present or any(
+        at is not None and one.done_at is not None and one.done_at > at for one in tables.read_done(tx)
+    )
+
+
 def as_json(change: Change, figures: str) -> dict[str, Any]:
     """Tell a change to machines, its figures by the name that they have there."""
     names = {"figures": figures, "figures_at": f"{figures}_at"}

@@ -14,6 +14,7 @@ from consent.rules import Policy, compile_policy
 from consent.service import trail
 from consent.service.context import Consent
 from consent.service.what_if import BY
+from consent.store.agreements import count_recorded_since
 from consent.store.policies import POLICIES
 from foundation import changes
 from foundation.changes import Change, Figures, Governed, Kept, Known, read_count, read_instant, read_tally
@@ -33,8 +34,29 @@ GOVERNED = Governed(
 
 
 @dataclass(frozen=True, slots=True)
+class Staleness:
+    """What has happened since a what-if was asked.
+
+    ``because``: ``policy-moved``, another policy came into force; ``agreements-moved``, agreements were recorded; None where it
+    says what it said.
+
+    Attributes:
+        agreements: versions of agreements that were recorded since.
+    """
+
+    agreements: int
+    because: str | None
+
+    @property
+    def is_stale(self) -> bool:
+        return self.because is not None
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyChange(Change):
-    """A change of the policy in force; its figures are those of a what-if."""
+    """A change of the policy in force; its figures are those of a what-if, which may have grown stale."""
+
+    staleness: Staleness | None = None
 
     @property
     def what_if(self) -> Mapping[str, Any] | None:
@@ -45,7 +67,8 @@ class PolicyChange(Change):
         return self.figures_at
 
     def as_json(self) -> dict[str, Any]:
-        return changes.as_json(self, "what_if")
+        staleness = asdict(self.staleness) if self.staleness else None
+        return changes.as_json(self, "what_if") | {"staleness": staleness}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +89,10 @@ def list_policies(consent: Consent) -> PoliciesOnRecord:
     with consent.db.read() as tx:
         present = _present(tx, consent)
         kept, rows = POLICIES.list_kept(tx), POLICIES.list_changes(tx)
+        told = tuple(_told(tx, row, present) for row in reversed(rows))
     in_force = kept.get(present) or _kept(shipped, "", consent.clock.now())
     known = changes.list_known(kept, rows, in_force, never="draft")
-    return PoliciesOnRecord(in_force.revision, tuple(known), tuple(map(_told, reversed(rows))))
+    return PoliciesOnRecord(in_force.revision, tuple(known), told)
 
 
 def _present(tx: Connection, consent: Consent) -> str:
@@ -76,12 +100,22 @@ def _present(tx: Connection, consent: Consent) -> str:
     return POLICIES.revision_in_force(tx) or consent.policies.shipped.revision
 
 
-def _told(row: Change) -> PolicyChange:
-    return PolicyChange(**asdict(row))
+def _told(tx: Connection, row: Change, present: str) -> PolicyChange:
+    return PolicyChange(**asdict(row), staleness=_staleness(tx, row, present) if row.is_open else None)
 
 
-def _read_back(tx: Connection, change_id: int) -> PolicyChange:
-    return _told(POLICIES.read_change(tx, change_id))
+def _staleness(tx: Connection, row: Change, present: str) -> Staleness | None:
+    if row.figures_at is None:
+        return None
+    agreements = count_recorded_since(tx, row.figures_at)
+    because = "agreements-moved" if agreements else None
+    return Staleness(
+        agreements, "policy-moved" if changes.is_overtaken(tx, POLICIES, row, present) else because
+    )
+
+
+def _read_back(tx: Connection, consent: Consent, change_id: int) -> PolicyChange:
+    return _told(tx, POLICIES.read_change(tx, change_id), _present(tx, consent))
 
 
 def read_policy(consent: Consent, revision: str | None = None) -> Policy:
@@ -183,7 +217,7 @@ def _propose(
         change_id = changes.propose(
             tx, GOVERNED, revision, present, by, now, is_back=is_back, comment=comment, figures=figures
         )
-        return _read_back(tx, change_id)
+        return _read_back(tx, consent, change_id)
 
 
 _COUNTS = ("replayed", "changed")
@@ -228,10 +262,15 @@ def approve_policy(consent: Consent, revision: str, by: Principal) -> PolicyChan
     now = consent.clock.now()
     with consent.db.write() as tx:
         row = changes.find_proposed(tx, GOVERNED, revision, by)
-        changes.check_still_from(tx, GOVERNED, row, _present(tx, consent))
-        seen = {} if row.figures is None else {"what_if": {s: row.figures[s]["decisions"] for s in _SIDES}}
+        present = _present(tx, consent)
+        changes.check_still_from(tx, GOVERNED, row, present)
+        seen: dict[str, Any] = {}
+        if row.figures is not None:
+            seen["what_if"] = {side: row.figures[side]["decisions"] for side in _SIDES}
+        if (staleness := _staleness(tx, row, present)) is not None:
+            seen["what_if_stale"] = staleness.because or "no"
         changes.approve(tx, GOVERNED, row, by, now, seen)
-        return _read_back(tx, row.change_id)
+        return _read_back(tx, consent, row.change_id)
 
 
 def publish_policy(consent: Consent, revision: str, by: Principal) -> PolicyChange:
@@ -251,7 +290,7 @@ def publish_policy(consent: Consent, revision: str, by: Principal) -> PolicyChan
         changes.check_still_from(tx, GOVERNED, row, _present(tx, consent))
         consent.policies.of_revision(tx, revision)
         changes.mark_done(tx, GOVERNED, row, by, consent.clock.now())
-        return _read_back(tx, row.change_id)
+        return _read_back(tx, consent, row.change_id)
 
 
 def withdraw_policy(consent: Consent, revision: str, by: Principal) -> PolicyChange:
@@ -263,4 +302,4 @@ def withdraw_policy(consent: Consent, revision: str, by: Principal) -> PolicyCha
     changes.check_may_change(GOVERNED, by)
     with consent.db.write() as tx:
         row = changes.withdraw(tx, GOVERNED, revision, by, consent.clock.now())
-        return _read_back(tx, row.change_id)
+        return _read_back(tx, consent, row.change_id)

@@ -118,6 +118,13 @@ def count_agreements(tx: Connection) -> int:
     ).scalar_one()
 
 
+def count_recorded_since(tx: Connection, at: datetime) -> int:
+    """Return how many versions of agreements came after an instant."""
+    return tx.execute(
+        select(func.count()).select_from(agreement).where(agreement.c.recorded_at > at)
+    ).scalar_one()
+
+
 def _row(row: Row[tuple[object, ...]]) -> AgreementRow:
     return AgreementRow(row.name, _fact(row), row.recorded_at, row.recorded_by)
 

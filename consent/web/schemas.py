@@ -669,12 +669,19 @@ class PolicyDocumentSchema(Schema):
     policy = fields.Dict(metadata={"description": "The rule set's document, as it was imported."})
 
 
+class PolicyStalenessSchema(Schema):
+    agreements = fields.Integer(metadata={"description": "Versions of agreements recorded since."})
+    is_stale = fields.Boolean()
+    because = Closed(("policy-moved", "agreements-moved"), allow_none=True)
+
+
 PolicyChangeSchema = change_schema(
     "PolicyChangeSchema",
     "publication",
     {
         "what_if": fields.Dict(allow_none=True, metadata={"description": "Its figures, without examples."}),
         "what_if_at": Instant(allow_none=True),
+        "staleness": fields.Nested(PolicyStalenessSchema, allow_none=True),
     },
     {"version": fields.Integer()},
 )

@@ -121,9 +121,8 @@ def _read_back(tx: Connection, mpi: Mpi, change_id: int, in_force: str) -> Model
 def _staleness(tx: Connection, mpi: Mpi, row: Change, in_force: str) -> Staleness:
     assert row.figures_at is not None
     records, changed, decisions = count_since(tx, row.figures_at)
-    done = MODELS.read_done(tx)
     because = None
-    if row.from_revision != in_force or any(one.done_at and one.done_at > row.figures_at for one in done):
+    if changes.is_overtaken(tx, MODELS, row, in_force):
         because = "model-moved"
     elif (changed + decisions) * STALE_SHARE > records:
         because = "index-changed"

@@ -15,16 +15,24 @@ from sqlalchemy import select, text
 
 from consent.cli import cli
 from consent.service import what_if as service
+from consent.service.agreements import agreement_from_payload, record_agreements
 from consent.service.context import Policies
 from consent.service.decide import decide
-from consent.service.policies import import_policy, propose_policy
+from consent.service.policies import (
+    approve_policy,
+    import_policy,
+    list_policies,
+    propose_policy,
+    publish_policy,
+)
 from consent.service.replay import explain_event
 from consent.service.what_if import BY, DECISIONS, read_moment, read_planned, what_if
 from foundation.audit import audit_event
+from foundation.auth.users import create_user
 from foundation.errors import Invalid
 from foundation.ids import parse_id
-from tests.service.consent_world import APP, OFFICER, World, a_world
-from tests.service.test_consent_policies import ANNE, STRICTER, published
+from tests.service.consent_world import APP, OFFICER, UCLH, World, a_world
+from tests.service.test_consent_policies import ANNE, BELA, STRICTER, a_policy, published
 from tests.service.test_consent_replay import an_eventful_day
 
 DAY = timedelta(days=1)
@@ -281,3 +289,63 @@ def test_the_approver_sees_what_the_proposer_saw(world):
         propose_policy(
             world.consent, STRICTER.revision, ANNE, what_if=figures | {"policy": "0123456789abcdef"}
         )
+
+
+@pytest.mark.parametrize("moved", ["policy-moved", "agreements-moved", None])
+def test_an_approver_is_told_when_the_what_if_is_stale(world, moved):
+    world.ask()
+    figures = asked(world, policy=STRICTER).as_json()
+    world.clock.advance(timedelta(minutes=1))
+    if moved == "policy-moved":
+        published(world.consent, a_policy("another"))
+    elif moved == "agreements-moved":
+        record_agreements(world.consent, [agreement_from_payload(region(world), 1)], ANNE)
+    import_policy(world.consent, STRICTER.document, ANNE)
+
+    proposed = propose_policy(world.consent, STRICTER.revision, ANNE, what_if=figures)
+    listed = list_policies(world.consent).changes[0]
+    approved = approve_policy(world.consent, STRICTER.revision, BELA)
+
+    assert {one.staleness.because for one in (proposed, listed, approved)} == {moved}
+    assert approved.as_json()["staleness"] == {
+        "agreements": int(moved == "agreements-moved"),
+        "because": moved,
+    }
+    with world.db.read() as tx:
+        (row, *_) = tx.execute(
+            select(audit_event.c.detail)
+            .where(audit_event.c.kind == "policy-approved")
+            .order_by(audit_event.c.event_id.desc())
+        )
+    assert row.detail["what_if_stale"] == (moved or "no")
+    assert publish_policy(world.consent, STRICTER.revision, ANNE).staleness is None
+
+
+def test_a_proposal_without_a_what_if_is_never_stale(world):
+    import_policy(world.consent, STRICTER.document, ANNE)
+
+    change = propose_policy(world.consent, STRICTER.revision, ANNE)
+
+    assert change.staleness is None
+    assert change.as_json()["staleness"] is None
+
+
+def test_the_command_line_says_in_words_that_a_what_if_is_stale(world):
+    world.ask()
+    figures = asked(world, policy=STRICTER).as_json()
+    import_policy(world.consent, STRICTER.document, ANNE)
+    propose_policy(world.consent, STRICTER.revision, ANNE, what_if=figures)
+    with world.db.write() as tx:
+        create_user(tx, world.clock.now(), "bela", "a rather long pass phrase", UCLH, "R5105")
+    policy = lambda *words: CliRunner().invoke(  # noqa: E731
+        cli, ["policy", *words], obj=SimpleNamespace(consent=world.consent)
+    )
+
+    fresh = policy("list").output
+    world.clock.advance(timedelta(minutes=1))
+    record_agreements(world.consent, [agreement_from_payload(region(world), 1)], ANNE)
+
+    assert "What if, asked" in fresh
+    assert "STALE" not in fresh
+    assert "STALE WHAT-IF (agreements were recorded since: 1)" in policy("list").output
+    assert "STALE WHAT-IF" in policy("approve", STRICTER.revision, "--by", "bela").output

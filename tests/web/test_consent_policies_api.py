@@ -1,14 +1,18 @@
 """Rule sets over HTTP: one person drafts and proposes, another approves, and every decision after the publication is made by it."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from app import create_app
+from consent.service.agreements import agreement_from_payload, record_agreements
+from consent.service.what_if import what_if
 from foundation.settings import Settings
 from tests.service.consent_world import World, a_world
-from tests.service.test_consent_policies import SHIPPED, STRICTER
+from tests.service.test_consent_policies import ANNE, SHIPPED, STRICTER
+from tests.service.test_what_if import DAY, region
 from tests.web.every_row import changed_tables, every_row
 from tests.web.mpi_client import Caller
 from tests.web.test_mpi_models_api import Person
@@ -96,3 +100,42 @@ def test_systems_change_no_policy_and_those_without_the_scope_read_none(app, wor
     assert system.get(POLICIES).status_code == 200
     assert (doctor.get(POLICIES).status_code, doctor.post(POLICIES, {"policy": {}}).status_code) == (403, 403)
     assert anne.get(f"{POLICIES}/0123456789abcdef").json["code"] == "policy-unknown"
+
+
+def test_readiness_names_a_policy_in_force_that_cannot_be_read(app, world, anne):
+    bela, path = Person(app, "bela", "R5105"), f"{POLICIES}/{STRICTER.revision}"
+    anne.post(POLICIES, {"policy": a_document()})
+    anne.post(f"{path}/propose", {})
+    bela.post(f"{path}/approve")
+    anne.post(f"{path}/publish")
+    sound = app.test_client().get("/health/ready")
+    with world.db.write() as tx:
+        tx.exec_driver_sql("update policy set document = '{}'")
+
+    again = create_app(Settings.from_environment({}), database=world.db, clock=world.clock)
+    answer = again.test_client().get("/health/ready")
+
+    assert (sound.status_code, sound.json["checks"]["policy"]) == (200, "ok")
+    assert (answer.status_code, answer.json["status"]) == (503, "not-ready")
+    assert answer.json["checks"] | {"redis": None} == {
+        "database": "ok",
+        "schema": "ok",
+        "model": "ok",
+        "policy": "policy-unreadable",
+        "redis": None,
+    }
+
+
+def test_a_stale_what_if_is_told_over_http(app, world, anne):
+    world.ask()
+    now = world.clock.now()
+    figures = what_if(world.consent, now - DAY, now + DAY, ANNE, policy=STRICTER).as_json()
+    anne.post(POLICIES, {"policy": a_document()})
+    proposed = anne.post(f"{POLICIES}/{STRICTER.revision}/propose", {"what_if": figures})
+    world.clock.advance(timedelta(minutes=1))
+    record_agreements(world.consent, [agreement_from_payload(region(world), 1)], ANNE)
+
+    told = anne.get(POLICIES).json["changes"][0]
+
+    assert proposed.json["staleness"] == {"agreements": 0, "is_stale": False, "because": None}
+    assert told["staleness"] == {"agreements": 1, "is_stale": True, "because": "agreements-moved"}

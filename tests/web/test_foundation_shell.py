@@ -412,7 +412,13 @@ def test_ready_says_what_it_looked_at(app: Flask):
     answer = app.test_client().get("/health/ready")
 
     assert answer.status_code == 200
-    assert answer.json["checks"] == {"database": "ok", "schema": "ok", "model": "ok", "redis": "none"}
+    assert answer.json["checks"] == {
+        "database": "ok",
+        "schema": "ok",
+        "model": "ok",
+        "policy": "ok",
+        "redis": "none",
+    }
 
 
 def test_a_database_that_is_gone_makes_it_unready(tmp_path, clock: FixedClock):
