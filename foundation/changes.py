@@ -38,7 +38,6 @@ from foundation.principal import Principal
 OPEN = ("proposed", "approved")
 STATES = (*OPEN, "done", "withdrawn")
 ROLL_BACK = "roll-back"
-MAX_COMMENT = 2_000
 
 
 # Tables --------------------------------------------------------------------------------------------------------------
@@ -333,20 +332,6 @@ def check_may_change(of: Governed, by: Principal) -> None:
         raise Forbidden("approver-not-a-person")
     if of.scope not in by.scopes:
         raise Forbidden("scope-missing", ids={"scope": of.scope})
-
-
-def check_comment(comment: str | None) -> None:
-    """See that a comment can be shown.
-
-    Raises:
-        Invalid: ``text-too-long``, ``control-character``.
-    """
-    if comment is None:
-        return
-    if len(comment) > MAX_COMMENT:
-        raise Invalid("text-too-long", field="comment")
-    if any(not character.isprintable() and character not in "\n\t" for character in comment):
-        raise Invalid("control-character", field="comment")
 
 
 def check_not_in_force(of: Governed, revision: str, present: str) -> None:

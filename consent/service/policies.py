@@ -18,6 +18,7 @@ from consent.store.agreements import count_recorded_since
 from consent.store.policies import POLICIES
 from foundation import changes
 from foundation.changes import Change, Figures, Governed, Kept, Known, read_count, read_instant, read_tally
+from foundation.comments import check_comment
 from foundation.database import LOCK_PERSON, lock_space
 from foundation.errors import NotFound
 from foundation.principal import Principal
@@ -201,7 +202,7 @@ def _propose(
 ) -> PolicyChange:
     """Propose a revision; without one, a roll-back."""
     changes.check_may_change(GOVERNED, by)
-    changes.check_comment(comment)
+    check_comment(comment)
     now = consent.clock.now()
     shipped = consent.policies.shipped
     with consent.db.write() as tx:

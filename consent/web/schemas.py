@@ -11,7 +11,7 @@ from consent.facts.usage import MINUTES_A_VIEW
 from consent.service.alerts import OUTCOMES
 from consent.service.directive_file import KINDS as BULK_KINDS
 from consent.store.alerts import STATES
-from foundation.changes import MAX_COMMENT
+from foundation.comments import MAX_COMMENT
 from foundation.ids import format_id
 from foundation.web import Closed, IdText, Instant, OdsCode, PageQuery, Schema, Text, page_schema
 from foundation.web.changes import change_schema, known_schema

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from foundation import changes
 from foundation.changes import Change, Figures, Governed, Kept, Known, read_count, read_tally, read_word
+from foundation.comments import check_comment
 from foundation.errors import Conflict, Invalid
 from foundation.principal import Principal
 from mpi.matching import Model, build_model
@@ -187,7 +188,7 @@ def _propose(
 ) -> ModelChange:
     """Propose a model; without one, a roll-back."""
     changes.check_may_change(GOVERNED, by)
-    changes.check_comment(comment)
+    check_comment(comment)
     now = mpi.clock.now()
     with mpi.db.write() as tx:
         present = mpi.at(tx).model

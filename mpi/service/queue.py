@@ -7,6 +7,7 @@ from secrets import randbelow
 
 from sqlalchemy import Connection
 
+from foundation.comments import check_comment
 from foundation.errors import Conflict, Invalid, NotFound, Unavailable
 from foundation.ids import new_id
 from foundation.principal import Principal
@@ -20,7 +21,6 @@ from mpi.service.place import place_tasks, place_waiting
 from mpi.service.review import (
     Cursor,
     Task,
-    check_comment,
     check_free,
     check_kind,
     check_may_work,

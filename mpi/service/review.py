@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection
 
 from foundation.auth.roles import OWN_QUEUE_ROLES, PRIVACY_ROLES
+from foundation.comments import check_comment
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.ids import new_id
 from foundation.principal import Principal
@@ -42,7 +43,6 @@ Verdict = Literal["same", "different", "not-enough"]
 VERDICTS: tuple[Verdict, ...] = ("same", "different", "not-enough")
 
 LEASE = timedelta(minutes=30)
-MAX_COMMENT = 2_000
 
 REASONS = (
     "source-confirmed",
@@ -720,15 +720,6 @@ def check_answer(verdict: str, reason: str, comment: str | None) -> None:
     if reason == "other" and not (comment and comment.strip()):
         raise Invalid("comment-missing", field="comment")
     check_comment(comment)
-
-
-def check_comment(comment: str | None) -> None:
-    if comment is None:
-        return
-    if len(comment) > MAX_COMMENT:
-        raise Invalid("text-too-long", field="comment")
-    if any(not character.isprintable() and character not in "\n\t" for character in comment):
-        raise Invalid("control-character", field="comment")
 
 
 def _check_reader(by: Principal) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
+from foundation.comments import MAX_COMMENT
 from foundation.directory import parse_ods_code
 from foundation.errors import Invalid
 from foundation.web import Code, IdText, Instant, OdsCode, PageQuery, QuerySchema, Schema, Text, page_schema
@@ -15,7 +16,7 @@ from mpi.records import NumberState, golden
 from mpi.records.demographics import ADDRESS_USES, NAME_USES
 from mpi.service import bulk_review, figures, history, purge, queue
 from mpi.service.match import MOST_CANDIDATES
-from mpi.service.review import EVERYTHING, MAX_COMMENT, OWN, VERDICTS
+from mpi.service.review import EVERYTHING, OWN, VERDICTS
 from mpi.service.review import REASONS as DECISION_REASONS
 from mpi.store.tasks import VIEWS
 

@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.changes import (
-    MAX_COMMENT,
     Figures,
     Governed,
     Tables,
-    check_comment,
     check_may_change,
     read_count,
     read_figures,
@@ -22,6 +20,7 @@ from foundation.changes import (
     read_tally,
     read_word,
 )
+from foundation.comments import MAX_COMMENT, check_comment
 from foundation.errors import Forbidden, Invalid
 from foundation.principal import Principal
 
