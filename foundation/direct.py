@@ -182,6 +182,15 @@ class Writes:
             self._written = tell(self.tx, _together(tuple(text for text, _ in parts)), values).rowcount
         return self._written
 
+    def flush_and_ask(self, asked: Statement, *values: str) -> list[Any]:
+        """Write what is waiting, and by the same statement read what another one asks, as it was before the writing."""
+        parts, self._parts = self._parts, []
+        if self.tx.dialect.name == "sqlite" or not parts:
+            return asked.rows(self.tx, *values)
+        text = _together((*(text for text, _ in parts), asked.postgresql))
+        written = tuple(value for _, arrays in parts for value in arrays)
+        return list(tell(self.tx, text, (*written, *values)).fetchall())
+
 
 def insert_one(tx: Connection, table: Table, row: Mapping[str, Any], number: str) -> int:
     """Insert a row and return the number that the database gave it in this column."""

@@ -9,6 +9,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Column, Connection, LargeBinary, String, Table
 
@@ -26,15 +27,20 @@ digest_key = Table(
 )
 
 
-_SECRET = Statement(
+SECRET = Statement(
     "SELECT secret FROM digest_key WHERE purpose = %s", "SELECT secret FROM digest_key WHERE purpose = ?"
 )
+"""Asks for the key of a purpose, as ``find_key`` does, for those who ask by the same statement as something else."""
 
 
 def find_key(tx: Connection, purpose: str) -> bytes | None:
     """Return the key of a purpose; None while nothing was digested for it."""
-    found = _SECRET.rows(tx, purpose)
-    return bytes(found[0][0]) if found else None
+    return key_in(SECRET.rows(tx, purpose))
+
+
+def key_in(answer: Sequence[Any]) -> bytes | None:
+    """Return the key that ``SECRET`` told."""
+    return bytes(answer[0][0]) if answer else None
 
 
 def get_key(tx: Connection, purpose: str, at: datetime) -> bytes:

@@ -4,7 +4,6 @@ A cursor costs more CPU than a short statement costs PostgreSQL. What is told he
 itself gives its values, and rows are read by the driver's own loaders, so that both ways answer alike.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -97,8 +96,7 @@ class Line:
         self.begin()
         if name is None:
             name = self._prepare(text)
-        pgconn = self.connection.pgconn
-        result = self._answered(lambda: pgconn.exec_prepared(name, written))  # type: ignore[arg-type]
+        result = self._answered(self.connection.pgconn.exec_prepared(name, written))  # type: ignore[arg-type]
         count = result.ntuples
         if not count:
             return Told([], result.command_tuples or 0)
@@ -112,17 +110,14 @@ class Line:
     def _prepare(self, text: str) -> bytes:
         self._given += 1
         name = f"told_{self._given}".encode()
-        pgconn = self.connection.pgconn
-        self._answered(lambda: pgconn.prepare(name, _numbered(text)))
+        self._answered(self.connection.pgconn.prepare(name, _numbered(text)))
         self._names[text] = name
         return name
 
     def _command(self, command: bytes) -> None:
-        pgconn = self.connection.pgconn
-        self._answered(lambda: pgconn.exec_(command))
+        self._answered(self.connection.pgconn.exec_(command))
 
-    def _answered(self, ask: Callable[[], Any]) -> Any:
-        result = ask()
+    def _answered(self, result: Any) -> Any:
         if result.status in _ANSWERS:
             return result
         error = psycopg.errors.error_from_result(result)

@@ -471,9 +471,10 @@ def _held_survey(
         return look()
     met = search.met or record_store.read_records(tx, seeds)
     held = frozenset(row.component_id for row in met.values()) | wanted
-    lock(tx, LOCK_COMPONENT, held)
     if searched:
-        record_store.hold_records(tx, searched)
+        record_store.hold_records(tx, held, searched)
+    else:
+        lock(tx, LOCK_COMPONENT, held)
     around = look()
     while more := around.components - held:
         wanted |= more

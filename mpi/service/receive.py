@@ -39,7 +39,7 @@ from mpi.service.fold import (
 from mpi.service.link import link_record, taken_again
 from mpi.service.numbers import form_of, survivors_of_numbers
 from mpi.service.persons import resolve_record
-from mpi.service.tombstones import refuse_erased
+from mpi.service.tombstones import write_unless_erased
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow, VersionRow
@@ -173,8 +173,6 @@ def _store(
         _check_version(known.get(records[0].key), if_match)
     fresh = [record for record in records if record.key not in known]
     outcomes = arrival.insert(fresh)
-    # Afterwards: an erasure that the insertion waited for is seen by a later statement only.
-    refuse_erased(tx, [record.key for record in fresh])
     if len(outcomes) < len(fresh):
         # Another writer was first with some of these keys and has committed: ours are later versions of theirs.
         late = [record.key for record in fresh if record.key not in outcomes]
@@ -191,7 +189,8 @@ def _store(
         ((one.record_id, one.version, one.state, one.key.organisation) for one in kept),
     )
     with written():
-        arrival.writes.flush()
+        # An erasure that the insertion waited for is seen by a later statement only, such as this one.
+        write_unless_erased(tx, arrival.writes, [record.key for record in fresh])
     return [outcomes[record.key] for record in records]
 
 
@@ -267,7 +266,7 @@ class _Arrival:
         versions = [one.version for one in kept]
         keys = [(key, one.record_id) for one in kept for key in one.keys]
         record_store.put_versions(self.writes, versions)
-        record_store.put_keys(self.writes, keys)
+        record_store.put_first_keys(self.writes, keys)
         if not self.is_blind:
             for one in kept:
                 version = VersionRow(**one.version)

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from foundation.direct import Writes
 from foundation.errors import Conflict
-from foundation.keyed import digest, find_key, get_key
+from foundation.keyed import SECRET, digest, find_key, get_key, key_in
 from mpi.records import RecordKey
 from mpi.store import purges as purge_store
 
@@ -19,7 +20,10 @@ def digest_of_key(tx: Connection, key: RecordKey, at: datetime) -> bytes:
 
 def erased_keys(tx: Connection, keys: Sequence[RecordKey]) -> dict[RecordKey, int]:
     """Return those of these keys under which a tombstone stands, with the ids of the records that were erased."""
-    secret = find_key(tx, _PURPOSE) if keys else None
+    return _erased(tx, find_key(tx, _PURPOSE), keys) if keys else {}
+
+
+def _erased(tx: Connection, secret: bytes | None, keys: Sequence[RecordKey]) -> dict[RecordKey, int]:
     if secret is None:
         return {}
     digests = {digest(secret, (key.organisation, key.system, key.local_id)): key for key in keys}
@@ -29,11 +33,15 @@ def erased_keys(tx: Connection, keys: Sequence[RecordKey]) -> dict[RecordKey, in
     }
 
 
-def refuse_erased(tx: Connection, keys: Sequence[RecordKey]) -> None:
-    """See that none of these keys is one whose record was erased.
+def write_unless_erased(tx: Connection, writes: Writes, keys: Sequence[RecordKey]) -> None:
+    """Write what is waiting, and see that none of these keys is one whose record was erased.
 
     Raises:
-        Conflict: ``record-erased``, with the id of the record that was.
+        Conflict: ``record-erased``, with the id of the record that was; the transaction must not commit.
     """
-    for _, record_id in sorted(erased_keys(tx, keys).items()):
+    if not keys:
+        writes.flush()
+        return
+    secret = key_in(writes.flush_and_ask(SECRET, _PURPOSE))
+    for _, record_id in sorted(_erased(tx, secret, keys).items()):
         raise Conflict("record-erased", ids={"record_id": str(record_id)})

@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from foundation.database import LOCK_COMPONENT, array_of, lock
 from foundation.direct import Statement, Writes, text_array, write_rows
 from mpi.records import RecordKey
 from mpi.store.batch import within
@@ -145,14 +146,20 @@ def lock_records(tx: Connection, ids: Collection[int]) -> dict[int, int]:
     return {row[0]: row[1] for row in tx.execute(statement)}
 
 
-_HOLD = Statement.alike(
-    "SELECT record_id FROM source_record WHERE record_id {among} ORDER BY record_id{for_no_key}"
+_HOLD = (
+    "WITH locked AS MATERIALIZED ({locks}), all_of_them AS MATERIALIZED (SELECT count(*) AS number FROM locked) "
+    "SELECT r.record_id FROM all_of_them, source_record r "
+    "WHERE all_of_them.number > 0 AND r.record_id = ANY(%s::bigint[]) ORDER BY r.record_id FOR NO KEY UPDATE OF r"
 )
+"""Rows are held as they come out of the join, which has taken every lock by then."""
 
 
-def hold_records(tx: Connection, ids: Collection[int]) -> None:
-    """As ``lock_records``, without an answer."""
-    _HOLD.rows(tx, ids)
+def hold_records(tx: Connection, components: Collection[int], ids: Collection[int]) -> None:
+    """Hold components, in the order in which all do, and then records against new versions, until the transaction ends; waits for them.
+
+    Nothing is answered, and nothing read before may be believed: what stands is for a later statement to see.
+    """
+    lock(tx, LOCK_COMPONENT, components, then=(_HOLD, array_of(sorted(ids))))
 
 
 _HOLD_PROTECTION = Statement.alike(
@@ -525,6 +532,11 @@ def put_keys(writes: Writes, new: Iterable[tuple[int, int]]) -> None:
     # Sorted: neighbours on a page are written together, and two writers meet in one order.
     come = [{"key": key, "record_id": record_id} for key, record_id in sorted(new)]
     writes.insert_ignore(match_key, come, ("key", "record_id"))
+
+
+def put_first_keys(writes: Writes, new: Iterable[tuple[int, int]]) -> None:
+    """As ``put_keys`` of records that have none yet: it need not be looked which of them are there."""
+    writes.insert(match_key, [{"key": key, "record_id": record_id} for key, record_id in sorted(new)])
 
 
 def pack_keys(keys: Iterable[int]) -> bytes:

@@ -338,7 +338,7 @@ Write = Callable[[Connection, Table, Sequence[Mapping[str, Any]]], None]
 
 
 def _insert(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    tx.execute(insert(table), [dict(row) for row in rows])
+    write_rows(tx, lambda writes: writes.insert(table, rows))
 
 
 def insert_tasks(tx: Connection, rows: Sequence[TaskRow], write: Write = _insert) -> None:

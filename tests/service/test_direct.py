@@ -394,6 +394,19 @@ def test_what_the_driver_lets_a_connection_forget_is_prepared_again(one_line: Da
     assert prepared == 1
 
 
+def test_who_listens_for_a_commit_is_told_before_there_is_one(one_line: Database) -> None:
+    def refuse(_tx: Connection) -> None:
+        raise ValueError
+
+    event.listen(one_line.engine, "commit", refuse)
+    with pytest.raises(ValueError), one_line.write() as tx:
+        write_rows(tx, lambda writes: writes.insert(OTHERS, [{"number": 9}]))
+    event.remove(one_line.engine, "commit", refuse)
+
+    with one_line.read() as tx:
+        assert tx.execute(select(OTHERS.c.number)).all() == []
+
+
 def test_a_commit_that_is_refused_leaves_nothing_and_gives_the_connection_up(one_line: Database) -> None:
     with pytest.raises(IntegrityError), one_line.write() as tx:
         tx.execute(
