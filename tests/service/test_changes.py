@@ -1,7 +1,9 @@
 """What is in force is changed by two people: any run of proposals, approvals, withdrawals, changes and ways back, beside a plain model."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -25,6 +27,7 @@ from mpi.store.models import MODELS
 TABLES = pytest.mark.parametrize(
     ("tables", "kind"), [(POLICIES, "publication"), (MODELS, "activation")], ids=["policies", "models"]
 )
+PATIENCE_SECONDS = 60
 FIRST = "r0"
 REVISIONS = (FIRST, "r1", "r2")
 ANNE = Principal("person", "anne", "RRV", frozenset({"matrix:write"}))
@@ -379,3 +382,28 @@ def test_what_is_withdrawn_may_be_proposed_again_and_is_told_in_that_order(matri
     matrices.propose("r1")
 
     assert [one.state for one in matrices.all()] == ["withdrawn"] * 6 + ["proposed"]
+
+
+@TABLES
+def test_of_two_who_approve_at_once_the_second_finds_it_approved(matrices: Matrices):
+    anne, bela, carl = PEOPLE
+    matrices.propose("r1", anne)
+    reached = threading.Event()
+
+    def second() -> None:
+        reached.set()
+        matrices.approve("r1", carl)
+
+    with ThreadPoolExecutor(1) as thread, matrices.db.write() as tx:
+        found = changes.find_proposed(tx, matrices.of, "r1", bela)
+        approving = thread.submit(second)
+        assert reached.wait(PATIENCE_SECONDS)
+        threading.Event().wait(0.4)
+        was_waiting = not approving.done()
+        changes.approve(tx, matrices.of, found, bela, matrices.clock.now(), {})
+        # Committed at the end of the block, before the thread is waited for.
+
+    assert was_waiting
+    with pytest.raises(Conflict, match="matrix-approved-already"):
+        approving.result(PATIENCE_SECONDS)
+    assert [one.approved_by for one in matrices.all()] == ["bela"]
