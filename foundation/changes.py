@@ -142,7 +142,7 @@ class Change:
 
 
 class Tables:
-    """Two tables, as ``kept_table`` and ``change_table`` make them.
+    """Two tables, as ``kept_table`` and ``change_table`` make them. What comes out of them are values.
 
     Args:
         figures: what the second calls a change's figures.
@@ -366,7 +366,7 @@ def stood_before(done: Sequence[Change]) -> str | None:
     standing: list[str] = []
     for one in done:
         if one.kind == ROLL_BACK:
-            standing.pop()
+            del standing[-1:]
         else:
             standing.append(one.from_revision)
     return standing[-1] if standing else None
