@@ -316,7 +316,8 @@ def _note_forgotten(tx: Connection, *_: Any) -> None:
 
 
 def _note_reset(_connection: Any, record: Any, _state: Any) -> None:
-    _forget(record.info)
+    if record is not None:  # None: a connection that is the pool's no more, and about to be closed
+        _forget(record.info)
 
 
 def _forget(info: Any) -> None:

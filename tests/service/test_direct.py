@@ -407,6 +407,20 @@ def test_who_listens_for_a_commit_is_told_before_there_is_one(one_line: Database
         assert tx.execute(select(OTHERS.c.number)).all() == []
 
 
+def test_a_session_that_a_fault_ends_is_closed_without_another(
+    one_line: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ValueError), one_line.session() as session:
+        tx = session._connection  # a transaction that is still open when the session ends
+        for _ in range(OFTEN):
+            NUMBERS.rows(tx, [1])
+        raise ValueError
+
+    assert caplog.records == []
+    with one_line.read() as tx:
+        assert NUMBERS.rows(tx, [1]) == [(1, "1")]
+
+
 def test_a_commit_that_is_refused_leaves_nothing_and_gives_the_connection_up(one_line: Database) -> None:
     with pytest.raises(IntegrityError), one_line.write() as tx:
         tx.execute(
