@@ -115,6 +115,7 @@ def measure(chosen: argparse.Namespace, database: Database, path: Path, folder: 
         link_files_into_index(index, folder / "home", (path,), threads=2, at_step=lambda _: None)
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as plain:
             plain.execute(text("vacuum analyze"))
+            plain.execute(text("checkpoint"))  # an index of a day is not still being written to its disk
     with database.read() as tx:
         records = tx.execute(text("select count(*) from source_record")).scalar_one()
         postmaster = parent_of(tx.execute(text("select pg_backend_pid()")).scalar_one())
@@ -195,6 +196,7 @@ def arrivals(rows: Sequence[dict[str, str]], count: int, rng: random.Random) -> 
 
 def linking(index: Mpi, postmaster: int, records: list[SourceRecord]) -> dict[str, dict[str, Any]]:
     """Keep and link records one at a time; then the two steps apart, and what of it the matching itself takes."""
+    settle_down()  # as a server does
     warm, records = records[:50], records[50:]
     for record in warm:
         receive_record(index, record, LOADER)
