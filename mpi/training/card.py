@@ -46,6 +46,7 @@ def model_card(
         *_quorum(document),
         *_expected(document, training),
         *_subgroups(training),
+        *_sources(training),
         "## Rival explanations",
         "",
         "The weight of a pair is the least over these of starting odds plus parts. The odds are of one person against the rival.",
@@ -227,6 +228,42 @@ def _subgroups(training: Mapping[str, Any]) -> list[str]:
                     ),
                 )
                 for row in rows
+            ],
+        ),
+        "",
+    ]
+
+
+MOST_SOURCES = 40
+
+
+def _sources(training: Mapping[str, Any]) -> list[str]:
+    rows = training.get("sources")
+    if not rows:
+        return []
+    fields = list(dict.fromkeys(name for row in rows for name in row["errors"]))
+    left_out = len(rows) - MOST_SOURCES
+    return [
+        "## How often sources err",
+        "",
+        "Of a source's records that say something, the share that is wrong, as far as pairs of one person tell: of two that disagree",
+        "one is wrong, and the blame goes to the source that errs more with all others. A changed surname, a short form and a new home",
+        "are no errors."
+        + (
+            f" The {MOST_SOURCES} sources with most records; {left_out} more stand in the model."
+            if left_out > 0
+            else ""
+        ),
+        "",
+        *_table(
+            ("source", "records", *(NAMES[name] for name in fields)),
+            [
+                (
+                    row["source"],
+                    f"{row['records']:,}",
+                    *(f"{row['errors'][name]:.2%}" if name in row["errors"] else "" for name in fields),
+                )
+                for row in rows[:MOST_SOURCES]
             ],
         ),
         "",

@@ -35,6 +35,7 @@ from mpi.training.estimate import (
 from mpi.training.evaluate import Truth
 from mpi.training.labels import key_of
 from mpi.training.pairs import Rows, candidate_pairs, newest_of, random_pairs
+from mpi.training.sources import error_rates
 from mpi.training.starting import (
     CLASSES,
     PAIRS_PER_RECORD,
@@ -255,6 +256,14 @@ def _learn(
         "population": population,
         "rounds": fitted.rounds,
         "expected_precision": round(expected.at(live)["precision"], 6),
+        "sources": error_rates(
+            *found.sources(),
+            low,
+            high,
+            compared.patterns,
+            compared.codes,
+            _chances(fitted, compared, verdicts),
+        ),
         **(
             {"data_from": found.days[0].isoformat(), "data_to": found.days[1].isoformat()}
             if found.days
@@ -378,6 +387,15 @@ def _decided(found: Gathered, low: Rows, high: Rows, decided: Decided | None) ->
         is_told = ordered[place] == asked
         verdicts[is_told] = said[place[is_told]]
     return verdicts
+
+
+def _chances(fitted: Estimate, compared: Compared, verdicts: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Return of every pair the chance that it is one person: as estimated, or as its label says."""
+    asked = compared.counts(verdicts == _UNKNOWN) > 0
+    chance = np.zeros(len(compared.patterns))
+    chance[asked] = fitted.chances[: int(asked.sum())]  # those without a label stand first
+    found: NDArray[np.float64] = np.where(verdicts == _UNKNOWN, chance[compared.codes], verdicts == _SAME)
+    return found
 
 
 def _warnings(
