@@ -92,6 +92,11 @@ BENCHMARKS = {
         ("--sets", "1"),
         "FEBRL with and without its identifier: trained on the file alone, linked, judged",
     ),
+    "matching-ceiling": Benchmark(
+        "matching/ceiling.py",
+        ("--records", "20000"),
+        "how much of what is missed trees find that were taught the truth, and which rules keep true pairs apart at live",
+    ),
     "matching-hard-cases": Benchmark(
         "matching/hard_cases.py",
         ("--people", "500", "--region", "3000", "--homes", "100"),
