@@ -4,9 +4,10 @@
     python benchmarks/matching/ceiling.py --records 100000
 
 Two made-up regions: boosted trees (scikit-learn's) learn from every candidate pair of the one with its true answer, and are judged on the
-other. They see what the model sees, levels and weights against each rival, and in a second try also what else either record could be: its
-best other pairs, and how many it has. Their odds then take the place of the model's weight in the same partition at even odds. No such
-model can ship: nobody has the truth of a region. What it misses as well is not in the fields.
+other. They see what the model sees, levels and weights against each rival; in a second try also how often the sources of both records err,
+as training learns it; in a third what else either record could be: its best other pairs, and how many it has. Their odds then take the
+place of the model's weight in the same partition at even odds. No such model can ship: nobody has the truth of a region. What it misses
+as well is not in the fields.
 
 The second table takes the persons that the shipped model makes at `live`: of two groups that are one true person the best of their
 pairs, by the safety rules that held it back and by its weight, with how many true pairs of records are lost between them; beside it in
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,12 +39,14 @@ from mpi.bulk.gather import Files, Gathered, gather  # noqa: E402
 from mpi.bulk.partition import lenient  # noqa: E402
 from mpi.bulk.weigh import Weighed, Weigher  # noqa: E402
 from mpi.feeds.delimited import columns_of, row_reader  # noqa: E402
-from mpi.matching import Model, load_model  # noqa: E402
+from mpi.matching import FIELDS, Model, load_model  # noqa: E402
 from mpi.records import RecordKey  # noqa: E402
 from mpi.sample import write_sample  # noqa: E402
+from mpi.training.estimate import Patterns  # noqa: E402
 from mpi.training.evaluate import GroupQuality, ScoredPairs, evaluate_groups, joined, link_pairs  # noqa: E402
 from mpi.training.labels import read_truth_file  # noqa: E402
 from mpi.training.pairs import candidate_pairs, newest_of  # noqa: E402
+from mpi.training.sources import ERRORS, error_rates  # noqa: E402
 from mpi.training.subgroups import NO_ABODE  # noqa: E402
 
 Ints = NDArray[np.int64]
@@ -121,6 +124,26 @@ def rivals_of(region: Region) -> Floats:
     return np.column_stack(columns).astype(np.float32)
 
 
+def sources_of(region: Region) -> Floats:
+    """Return of every pair how often the sources of its two records err, field by field, by the model's own idea of who is one person."""
+    pairs, patterns = region.pairs, region.pairs.patterns
+    distinct, codes = np.unique(pairs.pattern, return_inverse=True)
+    nothing = np.zeros(len(distinct), np.int64)
+    kinds = Patterns(
+        tuple(patterns.levels),
+        patterns.levels_of(patterns.codes_of(distinct)),
+        nothing.astype(np.bool_),
+        nothing,
+    )
+    assert region.model.fields == FIELDS
+    names, source = region.found.sources()
+    chance = 1 / (1 + np.exp2(-np.clip(pairs.weight, -60_000, 60_000) / 1000))
+    rates = np.zeros((len(names), len(ERRORS)), np.float32)
+    for row in error_rates(names, source, pairs.a, pairs.b, kinds, codes, chance):
+        rates[names.index(row["source"])] = [row["errors"].get(name, np.nan) for name in ERRORS]
+    return np.hstack((rates[source[pairs.a]], rates[source[pairs.b]]))
+
+
 def persons_of(region: Region, model: Model, weight: Ints | None = None) -> tuple[GroupQuality, Ints]:
     """Link a region, by other weights than the model's where they are given; and return the group of every record, by its least row."""
     pairs = region.pairs if weight is None else replace(region.pairs, weight=weight)
@@ -188,17 +211,22 @@ def _shared(person: Ints, group: Ints) -> dict[tuple[int, int], int]:
     return found
 
 
+SEEN: dict[str, Callable[[Region], Floats]] = {
+    "levels": lambda region: region.shown,
+    "levels and sources": lambda region: np.hstack((region.shown, sources_of(region))),
+    "levels and rivals": lambda region: np.hstack((region.shown, rivals_of(region))),
+}
+
+
 def measure(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with a_region(chosen.records, chosen.learn_seed, folder) as region:
-        learned = [(region.shown, region.is_one)]
-        learned.append((np.column_stack((region.shown, rivals_of(region))), region.is_one))
+        learned, answers = {name: seen(region) for name, seen in SEEN.items()}, region.is_one
     rows = []
     with a_region(chosen.records, chosen.seed, folder) as region:
         live, group = persons_of(region, region.model)
         rows.append(_row("shipped model, live", live))
         rows.append(_row("shipped model, even odds", persons_of(region, lenient(region.model))[0]))
-        shown = [region.shown, np.column_stack((region.shown, rivals_of(region)))]
-        for who, (known, answers), asked in zip(("levels", "levels and rivals"), learned, shown, strict=True):
+        for name, seen in SEEN.items():
             began = time.process_time()
             trees = HistGradientBoostingClassifier(
                 max_iter=chosen.rounds,
@@ -206,11 +234,11 @@ def measure(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 max_leaf_nodes=63,
                 min_samples_leaf=40,
                 random_state=1,
-            ).fit(known, answers)
-            chance = np.clip(trees.predict_proba(asked)[:, 1], 1e-12, 1 - 1e-12)
+            ).fit(learned.pop(name), answers)
+            chance = np.clip(trees.predict_proba(seen(region))[:, 1], 1e-12, 1 - 1e-12)
             weight = np.rint(np.log2(chance / (1 - chance)) * 1000).astype(np.int64)
             quality = persons_of(region, lenient(region.model), weight)[0]
-            rows.append(_row(f"trees taught the truth, {who}", quality, time.process_time() - began))
+            rows.append(_row(f"trees taught the truth, {name}", quality, time.process_time() - began))
         sizes = np.bincount(region.person)
         return {
             "candidate_pairs": len(region.pairs),
