@@ -1,7 +1,7 @@
 """How much of what is missed could be told at all: the shipped model beside trees that were taught the truth, and what `live` holds back.
 
     python benchmarks/matching/ceiling.py --records 1000000 --learn-seed 11 --seed 31337
-    python benchmarks/matching/ceiling.py --records 100000
+    python benchmarks/matching/ceiling.py --records 100000 --hide nhs_number
 
 Two made-up regions: boosted trees (scikit-learn's) learn from every candidate pair of the one with its true answer, and are judged on the
 other. They see what the model sees, levels and weights against each rival; in a second try also how often the sources of both records err,
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,11 +73,15 @@ class Region:
 
 
 @contextmanager
-def a_region(records: int, seed: int, folder: Path) -> Iterator[Region]:
+def a_region(records: int, seed: int, hide: Sequence[str], folder: Path) -> Iterator[Region]:
     made = write_sample(folder / str(seed), records, seed)
     truth = read_truth_file(folder / str(seed) / "truth.csv")
     model, today = load_model(), SystemClock().now().date()
-    files = Files((made.records_path,), columns_of, row_reader(today), today)
+
+    def heading(header: Sequence[str]) -> list[str | None]:
+        return columns_of(header, dict.fromkeys(hide))
+
+    files = Files((made.records_path,), heading, row_reader(today), today)
     with gather(files, model, newest_of, NO_ABODE) as found:
         keys = found.record_keys()
         numbers: dict[str, int] = {}
@@ -140,7 +144,7 @@ def sources_of(region: Region) -> Floats:
     chance = 1 / (1 + np.exp2(-np.clip(pairs.weight, -60_000, 60_000) / 1000))
     rates = np.zeros((len(names), len(ERRORS)), np.float32)
     for row in error_rates(names, source, pairs.a, pairs.b, kinds, codes, chance):
-        rates[names.index(row["source"])] = [row["errors"].get(name, np.nan) for name in ERRORS]
+        rates[names.index(row["source"])] = [row["errors"].get(name, 0.0) for name in ERRORS]
     return np.hstack((rates[source[pairs.a]], rates[source[pairs.b]]))
 
 
@@ -219,10 +223,10 @@ SEEN: dict[str, Callable[[Region], Floats]] = {
 
 
 def measure(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    with a_region(chosen.records, chosen.learn_seed, folder) as region:
+    with a_region(chosen.records, chosen.learn_seed, chosen.hide, folder) as region:
         learned, answers = {name: seen(region) for name, seen in SEEN.items()}, region.is_one
     rows = []
-    with a_region(chosen.records, chosen.seed, folder) as region:
+    with a_region(chosen.records, chosen.seed, chosen.hide, folder) as region:
         live, group = persons_of(region, region.model)
         rows.append(_row("shipped model, live", live))
         rows.append(_row("shipped model, even odds", persons_of(region, lenient(region.model))[0]))
@@ -265,6 +269,9 @@ def main() -> None:
     options.add_argument("--records", type=int, default=20_000)
     options.add_argument("--learn-seed", type=int, default=11, help="of the region that trees learn from")
     options.add_argument("--seed", type=int, default=31337, help="of the region that is judged")
+    options.add_argument(
+        "--hide", action="append", default=[], metavar="COLUMN", help="a column that nobody sees"
+    )
     options.add_argument("--rounds", type=int, default=400, help="most trees")
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
@@ -273,7 +280,8 @@ def main() -> None:
     if chosen.json:
         print(json.dumps({"machine": machine(), **answer}))
         return
-    print(f"{machine()}; {versions('scikit-learn')}; {chosen.records} records, seed {chosen.seed}")
+    hidden = f", without {', '.join(chosen.hide)}" if chosen.hide else ""
+    print(f"{machine()}; {versions('scikit-learn')}; {chosen.records} records, seed {chosen.seed}{hidden}")
     compared = answer["true_pairs_compared"]
     print(
         f"{answer['candidate_pairs']} candidate pairs; {compared} of {answer['true_pairs']} true pairs among them"
