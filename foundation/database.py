@@ -415,7 +415,6 @@ def lock(
     shared: bool = False,
     wait: bool = True,
     plan_once: bool = False,
-    then: tuple[str, str] | None = None,
 ) -> bool:
     """Hold the advisory locks of these ids until the transaction ends, taken in one order by all, by a statement of their own.
 
@@ -425,22 +424,19 @@ def lock(
     Args:
         wait: False to give up where one of them is not free; the answer says whether all are held, and then some may be.
         plan_once: for what follows in the transaction, as ``PLANNED_ONCE``.
-        then: a statement that has ``{locks}`` where these are taken, and one value after them: what is to be held next.
     """
     if tx.dialect.name == "sqlite":
         return True
     try_ = "" if wait else "try_"
     function = f"pg_{try_}advisory_xact_lock"
     # PostgreSQL hands out the elements of an array in their order, and calls a function of each before it goes on to the next.
-    text = (
+    held = tell(
+        tx,
         f"SELECT {function}_shared(%s::bigint), {PLANNED_ONCE if plan_once else 'NULL'} UNION ALL "  # noqa: S608
-        f"SELECT {function}{'_shared' if shared else ''}(key), NULL FROM unnest(%s::bigint[]) AS key"
-    )
-    values = (space_key(space), array_of(sorted({_lock_key(space, one) for one in ids})))
-    if then is not None:
-        held = tell(tx, then[0].format(locks=text), (*values, then[1]), may_wait=wait).fetchall()
-    else:
-        held = tell(tx, text, values, may_wait=wait).fetchall()
+        f"SELECT {function}{'_shared' if shared else ''}(key), NULL FROM unnest(%s::bigint[]) AS key",
+        (space_key(space), array_of(sorted({_lock_key(space, one) for one in ids}))),
+        may_wait=wait,
+    ).fetchall()
     return wait or all(row[0] for row in held)
 
 

@@ -53,7 +53,8 @@ class Statement:
         return cls(
             words.format(
                 among="= ANY(%s::bigint[])",
-                beside="<> ALL(%s::bigint[])",
+                # Not "<> ALL": of an array that is told and not planned with, PostgreSQL looks at every number for every row.
+                beside="NOT IN (SELECT unnest(%s::bigint[]))",
                 plan_once=PLANNED_ONCE,
                 hold_index=_HOLD_INDEX,
                 for_no_key=" FOR NO KEY UPDATE",

@@ -59,10 +59,10 @@ class Line:
         """Commit what was begun.
 
         Raises:
-            psycopg.Error
+            psycopg.Error: also where a statement had failed before, after which PostgreSQL answers COMMIT by rolling back.
         """
-        if not self.is_idle:
-            self._command(b"COMMIT")
+        if not self.is_idle and self._command(b"COMMIT").command_status != b"COMMIT":
+            raise psycopg.errors.InFailedSqlTransaction("a statement had failed, and nothing was committed")
 
     def roll_back(self) -> None:
         """End a transaction and leave nothing of it; a line that is lost has left nothing already.
@@ -114,8 +114,8 @@ class Line:
         self._names[text] = name
         return name
 
-    def _command(self, command: bytes) -> None:
-        self._answered(self.connection.pgconn.exec_(command))
+    def _command(self, command: bytes) -> Any:
+        return self._answered(self.connection.pgconn.exec_(command))
 
     def _answered(self, result: Any) -> Any:
         if result.status in _ANSWERS:

@@ -471,10 +471,9 @@ def _held_survey(
         return look()
     met = search.met or record_store.read_records(tx, seeds)
     held = frozenset(row.component_id for row in met.values()) | wanted
+    lock(tx, LOCK_COMPONENT, held)
     if searched:
-        record_store.hold_records(tx, held, searched)
-    else:
-        lock(tx, LOCK_COMPONENT, held)
+        record_store.hold_records(tx, searched)
     around = look()
     while more := around.components - held:
         wanted |= more

@@ -19,7 +19,6 @@ from sqlalchemy import (
     update,
 )
 
-from foundation.database import LOCK_COMPONENT, array_of, lock
 from foundation.direct import Statement, Writes, text_array, write_rows
 from mpi.records import RecordKey
 from mpi.store.batch import within
@@ -146,20 +145,14 @@ def lock_records(tx: Connection, ids: Collection[int]) -> dict[int, int]:
     return {row[0]: row[1] for row in tx.execute(statement)}
 
 
-_HOLD = (
-    "WITH locked AS MATERIALIZED ({locks}), all_of_them AS MATERIALIZED (SELECT count(*) AS number FROM locked) "
-    "SELECT r.record_id FROM all_of_them, source_record r "
-    "WHERE all_of_them.number > 0 AND r.record_id = ANY(%s::bigint[]) ORDER BY r.record_id FOR NO KEY UPDATE OF r"
+_HOLD = Statement.alike(
+    "SELECT record_id FROM source_record WHERE record_id {among} ORDER BY record_id{for_no_key}"
 )
-"""Rows are held as they come out of the join, which has taken every lock by then."""
 
 
-def hold_records(tx: Connection, components: Collection[int], ids: Collection[int]) -> None:
-    """Hold components, in the order in which all do, and then records against new versions, until the transaction ends; waits for them.
-
-    Nothing is answered, and nothing read before may be believed: what stands is for a later statement to see.
-    """
-    lock(tx, LOCK_COMPONENT, components, then=(_HOLD, array_of(sorted(ids))))
+def hold_records(tx: Connection, ids: Collection[int]) -> None:
+    """As ``lock_records``, without an answer."""
+    _HOLD.rows(tx, ids)
 
 
 _HOLD_PROTECTION = Statement.alike(

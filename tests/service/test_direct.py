@@ -1,6 +1,7 @@
 """Statements in the driver's own words: they write and read what SQLAlchemy would, on both databases, and fail as it would."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -432,6 +433,33 @@ def test_a_commit_that_is_refused_leaves_nothing_and_gives_the_connection_up(one
     with one_line.read() as tx:
         assert NUMBERS.rows(tx, [1]) == [(1, "1")]
         assert tx.execute(select(OTHERS.c.number)).all() == []
+
+
+def test_a_commit_after_a_fault_that_somebody_kept_to_himself_is_told(one_line: Database) -> None:
+    """PostgreSQL answers it by rolling back, and calls that no error: what was written would be lost without a word."""
+    with pytest.raises(DBAPIError, match="nothing was committed"), one_line.write() as tx:
+        tx.execute(SHAPES.insert(), [{"number": 5}])
+        with suppress(DBAPIError):
+            tx.exec_driver_sql("SELECT nothing FROM nowhere")
+
+    assert [row["number"] for row in rows(one_line)] == [1, 2]
+
+
+def test_numbers_that_are_left_out_are_looked_up_and_not_gone_through(postgresql_url: str) -> None:
+    """In a plan that is made before the numbers are known, ``<> ALL`` takes seconds for a component of a thousand records."""
+    statement = Statement.alike("SELECT number FROM generate_series(1, 9) AS number WHERE number {beside}")
+    db = Database(postgresql_url)
+    try:
+        with db.read() as tx:
+            assert [row[0] for row in statement.rows(tx, [2, 4, 9, 9])] == [1, 3, 5, 6, 7, 8]
+            assert len(statement.rows(tx, [])) == 9
+            tx.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+            tx.exec_driver_sql(f"PREPARE left_out (text) AS {statement.postgresql.replace('%s', '$1')}")
+            plan = tx.exec_driver_sql("EXPLAIN EXECUTE left_out ('{2,4}')").scalars().all()
+    finally:
+        db.close()
+
+    assert any("hashed SubPlan" in line for line in plan), plan
 
 
 def test_a_transaction_that_only_reads_leaves_nothing_behind_even_where_it_wrote(shapes: Database):

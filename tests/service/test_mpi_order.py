@@ -2,7 +2,6 @@
 
 import json
 import random
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,10 +11,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import DBAPIError
 
 from foundation.clock import FixedClock
-from foundation.database import LOCK_COMPONENT, Database, lock
+from foundation.database import Database
 from foundation.directory import Organisation, put_organisation
 from foundation.errors import Conflict
 from mpi.feeds.delimited import Row, read_rows
@@ -552,34 +550,3 @@ def test_many_hands_on_overlapping_families_give_the_groups_of_one(
 
     assert joined(mpi) == in_memory(few)
     assert verify_index(mpi).is_sound
-
-
-def test_a_record_is_held_only_after_its_component(postgresql_url: str, clock: FixedClock) -> None:
-    db = Database(postgresql_url)
-    world = World(db, clock)
-    one = world.send(a_source_record("1")).record_id
-    hold_row = text("select 1 from source_record where record_id = :one for update nowait")
-    is_held, may_end = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with db.write() as tx:
-            records_store.hold_records(tx, [one], [one])
-            is_held.set()
-            may_end.wait(30)
-
-    hand = threading.Thread(target=hold)
-    with db.write() as other:
-        lock(other, LOCK_COMPONENT, [one])
-        hand.start()
-        while not other.execute(text("select 1 from pg_locks where not granted")).first():
-            pass
-        other.execute(hold_row, {"one": one})
-        assert not is_held.is_set()
-    assert is_held.wait(30)
-    with pytest.raises(DBAPIError), db.write() as other:
-        other.execute(hold_row, {"one": one})
-    with db.write() as other:
-        assert not lock(other, LOCK_COMPONENT, [one], wait=False)
-    may_end.set()
-    hand.join()
-    db.close()
