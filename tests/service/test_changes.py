@@ -271,7 +271,7 @@ def test_any_run_of_steps_ends_where_the_plain_model_ends(matrices: Matrices):
     run_state_machine_as_test(
         type("Histories", (Histories,), {"matrices": matrices, "tally": tally}),
         settings=settings(
-            max_examples=25,
+            max_examples=12,
             stateful_step_count=30,
             database=None,
             suppress_health_check=list(HealthCheck),
