@@ -2135,6 +2135,12 @@ def why(
     lines = lines_of(found, is_way=other is not None)
     if username is None and not found.record_ids:
         lines += ["", "Nothing may be told to an operator as such: name an account with --by."]
+    elif username is not None:
+        # Always, so that it tells nothing of whether there is more.
+        lines += [
+            "",
+            "What other organisations hold is told as far as sharing agreements and the role let it.",
+        ]
     _say(_why_as_json(found), is_json, [*lines, *([f"Wrote {svg}"] if svg is not None else [])])
 
 
