@@ -40,10 +40,12 @@ def doubtful_likes(person: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         **name,
         "family": name["family"][:-2] + ("o" if name["family"][-1] != "o" else "a") + name["family"][-1],
     }
+    # Within the month: over the new year two dates would be as far apart as those of strangers.
+    beside = born_on + timedelta(days=-1 if born_on.day > 1 else 1)
     for names, other in (
         ([near], born_on.replace(year=born_on.year + 3, day=min(born_on.day, 28))),
         ([name], born_on.replace(year=born_on.year + 3, day=min(born_on.day, 28))),
-        ([name], born_on + timedelta(days=1)),
+        ([name], beside),
         ([near], born_on),
     ):
         yield common | {"names": names, "birth_date": other.isoformat(), "addresses": [_home()]}

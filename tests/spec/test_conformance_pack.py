@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import jsonschema_rs
@@ -9,7 +10,7 @@ import pytest
 
 from consent.conformance import CaseFault, read_pack
 from consent.conformance.judge import OBLIGATIONS as KNOWN_TO_THE_PACK
-from consent.conformance.people import make_number, make_person
+from consent.conformance.people import doubtful_likes, make_number, make_person
 from consent.conformance.read import ROOM, SCHEMA
 from consent.facts import codes
 from consent.rules import default_policy
@@ -102,3 +103,22 @@ def test_the_people_of_a_run_are_nobody():
 
     assert all(number.startswith("999") and parse_nhs_number(number) for number in numbers)
     assert len({json.dumps(make_person()["names"]) for _ in range(200)}) == 200
+
+
+@pytest.mark.parametrize("day", ["1975-12-31", "1975-01-01", "1976-02-29", "1976-03-01", "1980-06-15"])
+def test_of_the_doubtful_records_one_is_born_on_the_day_beside_in_the_same_month(day: str) -> None:
+    """A date in the next year is another date: nobody would be asked about it, and the next record is sure enough to be linked."""
+    born_on = date.fromisoformat(day)
+
+    others = [
+        date.fromisoformat(one["birth_date"]) for one in doubtful_likes({**make_person(), "birth_date": day})
+    ]
+
+    assert abs((others[2] - born_on).days) == 1
+    assert (others[2].year, others[2].month) == (born_on.year, born_on.month)
+    assert [other.year for other in others] == [
+        born_on.year + 3,
+        born_on.year + 3,
+        born_on.year,
+        born_on.year,
+    ]
