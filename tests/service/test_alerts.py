@@ -915,7 +915,11 @@ def test_the_list_is_kept_by_privacy_officers_alone_and_each_look_at_it_is_audit
     with pytest.raises(NotFound, match="entry-unknown"):
         unlist_celebrity(world.consent, listed.entry.entry_id, OFFICER)
     with world.db.read() as tx:
-        rows = tx.execute(select(audit_event).where(audit_event.c.kind.startswith("celebrit"))).all()
+        rows = tx.execute(
+            select(audit_event)
+            .where(audit_event.c.kind.startswith("celebrit"))
+            .order_by(audit_event.c.event_id)
+        ).all()
     assert [row.kind for row in rows] == [
         "celebrity-listed",
         "celebrities-read",
