@@ -39,7 +39,8 @@ def error_rates(
 
     In a pair of one person that disagrees one of the two sources erred. Expectation: each bears the blame in proportion to its present
     rate. Maximisation: its rate is its blame over its pairs. So a careful practice is not blamed for the ward with which it is compared.
-    Pairs that no blocking key brings together are not seen: the rates are a little too low, and good for comparing sources.
+    Pairs that no blocking key brings together are not seen, and a custom that no level knows counts as a slip: the rates are good for
+    comparing sources, and not exact.
 
     Args:
         names: of sources, ``source`` the place in them of every row.

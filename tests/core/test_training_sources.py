@@ -15,8 +15,9 @@ from mpi.matching import FIELDS
 from mpi.matching.definition import program_of
 from mpi.sample import write_sample
 from mpi.training import model_card, train
-from mpi.training.estimate import Patterns
+from mpi.training.estimate import Compared, Estimate, Patterns
 from mpi.training.sources import ERRORS, error_rates
+from mpi.training.train import _DIFFERENT, _SAME, _UNKNOWN, _chances
 from tests.core.matching_builders import MODEL
 
 WORDS = tuple(program_of(MODEL.specs).levels[name] for name in FIELDS)
@@ -75,6 +76,26 @@ def test_pairs_count_by_their_chance_and_what_is_missing_does_not() -> None:
 
     assert sum(found_rates(one, other, codes, believed).values()) == pytest.approx(0.5, abs=0.01)
     assert sum(found_rates(one, other, codes, doubted).values()) == 0.0
+
+
+def test_a_pair_with_a_label_has_the_chance_that_its_label_gives_and_another_the_estimated_one() -> None:
+    """The estimate tells each pattern once for each verdict: the pattern "differ" is here labelled only, and so has none to lend."""
+    patterns = patterns_of("exact", "differ", "missing")
+    codes = np.array([0, 2, 0, 0, 1, 1])
+    verdicts = np.array([_UNKNOWN, _UNKNOWN, _SAME, _DIFFERENT, _SAME, _DIFFERENT], np.int8)
+    fitted = Estimate(
+        {},
+        {},
+        1,
+        patterns,
+        pattern=np.array([0, 2, 0, 1, 0, 1]),
+        counts=np.ones(6, np.int64),
+        chances=np.array([0.75, 0.25, 1.0, 1.0, 0.0, 0.0]),
+    )
+
+    found = _chances(fitted, Compared(patterns, codes), verdicts)
+
+    assert found.tolist() == [0.75, 0.25, 1.0, 0.0, 1.0, 0.0]
 
 
 def test_a_model_tells_which_sources_of_a_region_err(tmp_path: Path) -> None:

@@ -555,10 +555,11 @@ def test_a_sample_is_made_loaded_and_evaluated_by_commands(
     assert figures["index"]["pairs"]["precision"] == 1.0
 
 
+@pytest.mark.parametrize("number", [1, 2])
 def test_febrl_is_loaded_linked_and_evaluated_by_one_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    answer = CliRunner().invoke(cli, ["febrl", "1", "--json"])
+    answer = CliRunner().invoke(cli, ["febrl", str(number), "--json"])
 
     assert answer.exit_code == 0, answer.output
     figures = json.loads(answer.stdout)
