@@ -57,8 +57,8 @@ from mpi.service import queue
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
 from mpi.service.context import ModelInForce, Mpi
 from mpi.service.figures import DAYS, MOST_DAYS, Figures, Share, Waiting, read_figures
-from mpi.service.golden import ToldValue, get_golden
-from mpi.service.history import Entry, get_person_then, read_history
+from mpi.service.golden import GoldenThen, GoldenView, ToldValue, get_golden, get_golden_then
+from mpi.service.history import Entry, PersonThen, get_person_then, read_history
 from mpi.service.labels import decided_pairs
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
@@ -1934,15 +1934,18 @@ def person(
 ) -> None:
     """Say which person an id, or an identifier, stands for now; an id also at an instant of the past.
 
-    With --golden: the value of each field that survived, whose it is, why, and how many records say otherwise. What may be told is what
-    the release gate lets leave: name an account of yours with --by.
+    With --golden: the value of each field that survived, whose it is, why, and how many records say otherwise; with --as-at, at an
+    instant. What may be told is what the release gate lets leave: name an account of yours with --by.
     """
     if (number is None) == (identifier is None):
         raise click.UsageError("Give an id or --identifier.")
     if is_golden:
-        if number is None or as_at is not None:
-            raise click.UsageError("--golden needs an id, and tells of now.")
-        _say_golden(composition.mpi, number, username, purpose, is_json)
+        if number is None:
+            raise click.UsageError("--golden needs an id.")
+        if as_at is not None:
+            _say_golden_then(composition.mpi, number, as_at, username, purpose, is_json)
+        else:
+            _say_golden(composition.mpi, number, username, purpose, is_json)
         return
     if username is not None or purpose is not None:
         raise click.UsageError("--by and --purpose are for --golden.")
@@ -1977,18 +1980,34 @@ def person(
 def _say_golden(mpi: Mpi, number: str, username: str | None, purpose: str | None, is_json: bool) -> None:
     with _telling(is_json):
         found = get_golden(mpi, parse_id(number), _who(mpi, username), purpose=purpose)
-    answer = {
-        "person_id": format_id(found.person_id),
-        "epoch": found.epoch,
+    answer = {"person_id": format_id(found.person_id), "epoch": found.epoch, **_golden_as_json(found)}
+    head = f"{answer['person_id']}  epoch {found.epoch}"
+    if found.has_identity_warning:
+        head += "  identity warning: an update is held"
+    _say(answer, is_json, [head, *_golden_in_lines(found, username)])
+
+
+def _say_golden_then(
+    mpi: Mpi, number: str, as_at: datetime, username: str | None, purpose: str | None, is_json: bool
+) -> None:
+    with _telling(is_json):
+        found = get_golden_then(mpi, parse_id(number), as_at, _who(mpi, username), purpose=purpose)
+    answer, head = _then(found)
+    _say({**answer, **_golden_as_json(found)}, is_json, [head, *_golden_in_lines(found, username)])
+
+
+def _golden_as_json(found: GoldenView | GoldenThen) -> dict[str, Any]:
+    return {
         "identity_warning": found.has_identity_warning,
         "restricted": found.is_restricted,
         "rules_version": found.rules_version,
         "nhs_number_state": found.number_state,
         "values": [_value_as_json(one) for one in found.values],
     }
-    lines = [f"{answer['person_id']}  epoch {found.epoch}"]
-    if found.has_identity_warning:
-        lines[0] += "  identity warning: an update is held"
+
+
+def _golden_in_lines(found: GoldenView | GoldenThen, username: str | None) -> list[str]:
+    lines = []
     if found.number_state is not None:
         lines.append(f"  NHS number: {found.number_state}")
     for one in found.values:
@@ -2002,7 +2021,7 @@ def _say_golden(mpi: Mpi, number: str, username: str | None, purpose: str | None
         lines.append("  Nothing may be told.")
         if username is None:
             lines.append("  Nothing may be told to an operator as such: name an account with --by.")
-    _say(answer, is_json, lines)
+    return lines
 
 
 def _in_a_line(one: ToldValue) -> str:
@@ -2041,6 +2060,12 @@ def _value_as_json(one: ToldValue) -> dict[str, Any]:
 def _say_person_then(mpi: Mpi, number: str, as_at: datetime, is_json: bool) -> None:
     with _telling(is_json):
         found = get_person_then(mpi, parse_id(number), as_at, OPERATOR)
+    answer, head = _then(found)
+    _say(answer, is_json, [head])
+
+
+def _then(found: PersonThen | GoldenThen) -> tuple[dict[str, Any], str]:
+    """Return what is told of whom an id stood for at an instant: as JSON, and in a line."""
     answer = {
         "as_at": found.as_at.isoformat(),
         "person_id": None if found.person_id is None else format_id(found.person_id),
@@ -2052,7 +2077,7 @@ def _say_person_then(mpi: Mpi, number: str, as_at: datetime, is_json: bool) -> N
         line += "  identity warning: an update was held"
     if found.has_erased_records:
         line += "  records that it had then were erased since"
-    _say(answer, is_json, [line])
+    return answer, line
 
 
 @cli.command()

@@ -190,7 +190,12 @@ def _elsewhere(version: VersionRow) -> SourceRecord:
 
 
 def keep_numbers(
-    tx: Connection, mpi: Mpi, record_id: int, versions: Collection[VersionRow], by: Principal
+    tx: Connection,
+    mpi: Mpi,
+    record_id: int,
+    versions: Collection[VersionRow],
+    by: Principal,
+    as_read: Iterable[VersionRow] = (),
 ) -> bool:
     """Keep what a record's versions say of superseded NHS numbers, and read again whoever else bears one of which that has changed.
 
@@ -198,14 +203,15 @@ def keep_numbers(
 
     Args:
         versions: all that were received of it.
+        as_read: the same as they were read until now, where a trace may have found otherwise since.
     """
-    if not any('"nhs_number_superseded_by":' in one.payload or _tells_news(one) for one in versions):
+    if not any(_tells_news(one) for one in (*versions, *as_read)):
         return False
     accepted = sorted((one for one in versions if one.state == "accepted"), key=_place_in_time)
     said, before = superseded_by(map(traced_record, accepted)), number_store.read_said(tx, record_id)
     if said == before:
         return False
-    number_store.replace_said(tx, record_id, said)
+    number_store.replace_said(tx, record_id, said, before)
     changed = {number for number in said.keys() | before.keys() if said.get(number) != before.get(number)}
     others = bearers_of(tx, changed) - {record_id}
     count = read_again(tx, mpi, others, by)
@@ -215,6 +221,9 @@ def keep_numbers(
 
 
 def _tells_news(version: VersionRow) -> bool:
+    """Whether a version may say that a number was superseded."""
+    if '"nhs_number_superseded_by":' in version.payload:
+        return True
     finding = finding_of(version)
     return finding is not None and finding.outcome is Outcome.SUPERSEDED
 

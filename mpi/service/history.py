@@ -15,11 +15,8 @@ from foundation.audit import events_about
 from foundation.errors import Gone, Invalid, NotFound
 from foundation.ids import format_id
 from foundation.principal import Principal
-from mpi.matching.questions import Kind
 from mpi.records.past import (
     MembershipChange,
-    PastVersion,
-    Ruling,
     Span,
     Turn,
     kept_company,
@@ -29,12 +26,13 @@ from mpi.records.past import (
 )
 from mpi.service.context import Mpi
 from mpi.service.gate import GateRequest, Wanted
+from mpi.service.past import versions_then
 from mpi.service.persons import lock_persons, resolve_person
 from mpi.store import graph as graph_store
 from mpi.store import persons as person_store
 from mpi.store import records as record_store
 from mpi.store.graph import DecisionRow
-from mpi.store.records import RecordRow, VersionRow
+from mpi.store.records import RecordRow
 
 _INSTANT = timedelta(microseconds=1)
 """The least that two instants differ by."""
@@ -84,27 +82,36 @@ def get_person_then(
         NotFound: ``person-unknown``; ``person-unknown-then`` where it was nobody's id yet.
         Gone: ``person-gone``: the record was erased, and no instant tells of it.
     """
-    if as_at > mpi.clock.now():
-        raise Invalid("as-at-future", field="as_at")
+    refuse_future(mpi, as_at)
     if not with_members:
         with mpi.db.read() as tx:
-            found, _, today = _person_then(tx, number, as_at)
+            found, _, today = person_then(tx, number, as_at)
         # An id that it does not bear today may be another person's now: that they were one is then for the gate to say.
         if found.person_id in (None, number, today):
             return found
     with mpi.db.write() as tx:  # the gate's decisions are audited with the answer
-        found, held, today = _person_then(tx, number, as_at)
+        found, held, today = person_then(tx, number, as_at)
         asked = [one.record_id for one in held if with_members or one.record_id == found.person_id]
-        rows = _visible(tx, mpi, asked, by, "members", purpose)
+        rows, _ = visible_records(tx, mpi, asked, by, "members", purpose)
         if found.person_id not in (number, today, *rows):
             found = replace(found, person_id=None)
         return replace(found, members=_members_then(tx, rows, as_at, by)) if with_members else found
 
 
+def refuse_future(mpi: Mpi, as_at: datetime) -> None:
+    """See that an instant is not to come.
+
+    Raises:
+        Invalid: ``as-at-future``.
+    """
+    if as_at > mpi.clock.now():
+        raise Invalid("as-at-future", field="as_at")
+
+
 def _members_then(
     tx: Connection, rows: Mapping[int, RecordRow], as_at: datetime, by: Principal
 ) -> tuple[MemberThen, ...]:
-    stood = _versions_then(tx, rows)
+    stood = versions_then(tx, rows)
     quiet = _quiet(tx, rows, by)
     return tuple(
         MemberThen(
@@ -118,10 +125,14 @@ def _members_then(
     )
 
 
-def _person_then(
+def person_then(
     tx: Connection, number: int, as_at: datetime
 ) -> tuple[PersonThen, list[RecordRow], int | None]:
-    """Return who it was, the records that it had and that were not erased since, and whom the id stands for today."""
+    """Return who an id stood for, the records that it had and that were not erased since, and whom the id stands for today.
+
+    Raises:
+        NotFound, Gone: as ``get_person_then``.
+    """
     row = record_store.read_records(tx, [number]).get(number)
     if row is None:
         raise NotFound("person-unknown")
@@ -135,7 +146,7 @@ def _person_then(
     had = [record_id for record_id, holder in holders.items() if holder == person_id]
     rows = record_store.read_records(tx, had)
     held = [rows[record_id] for record_id in sorted(had) if rows[record_id].state == "active"]
-    stood = _versions_then(tx, {one.record_id: one for one in held})
+    stood = versions_then(tx, {one.record_id: one for one in held})
     found = PersonThen(
         as_at,
         person_id if any(one.record_id == person_id for one in held) else None,
@@ -146,47 +157,13 @@ def _person_then(
     return found, held, row.person_id
 
 
-def _versions_then(tx: Connection, rows: Mapping[int, RecordRow]) -> dict[int, list[PastVersion]]:
-    versions = record_store.read_versions(tx, rows)
-    rulings = _rulings(graph_store.read_decisions(tx, rows, ("standing", "undone")))
-    return {
-        number: [_past(one, rulings.get((number, one.version), [])) for one in versions.get(number, [])]
-        for number in rows
-    }
-
-
-def _rulings(decisions: Iterable[DecisionRow]) -> dict[tuple[int, int], list[Ruling]]:
-    """Return what was decided of held versions, by record and version."""
-    found: dict[tuple[int, int], list[Ruling]] = {}
-    for row in decisions:
-        if row.kind != Kind.OVERLAY.value:
-            continue
-        ruling = Ruling(Span(row.decided_at, row.undone_at), row.verdict == "same")
-        for name, record_id, version in (item for item in row.evidence if len(item) == 3):
-            if name == "held":
-                found.setdefault((record_id, version), []).append(ruling)
-    return found
-
-
-def _past(row: VersionRow, rulings: Sequence[Ruling]) -> PastVersion:
-    if row.state == "rejected" and not rulings:
-        rulings = [Ruling(Span(row.received_at, None), is_accepted=False)]
-    return PastVersion(
-        row.version,
-        row.source_at,
-        row.received_at,
-        was_held=row.state == "held" or bool(rulings),
-        rulings=rulings,
-    )
-
-
 # What may be told ----------------------------------------------------------------------------------------------------
 
 
-def _visible(
+def visible_records(
     tx: Connection, mpi: Mpi, record_ids: Collection[int], by: Principal, wanted: Wanted, purpose: str | None
-) -> dict[int, RecordRow]:
-    """Return the records that may be told: each as the gate says of the person whose it is now."""
+) -> tuple[dict[int, RecordRow], frozenset[int]]:
+    """Return the records that may be told, each as the gate says of the person whose it is now, and those whose location stays behind."""
     persons = {row.person_id for row in record_store.read_records(tx, record_ids).values()} - {None}
     # All at once and in order, so that two who ask for several never wait for each other.
     lock_persons(tx, {number for number in persons if number is not None}, shared=True)
@@ -196,12 +173,16 @@ def _visible(
             by_person.setdefault(row.person_id, []).append(row)
     epochs = person_store.read_epochs(tx, by_person)
     told: dict[int, RecordRow] = {}
+    masked: set[int] = set()
     for person_id, rows in sorted(by_person.items()):
         sources = tuple(sorted({row.key.organisation for row in rows}))
         request = GateRequest(by, person_id, epochs.get(person_id, 0), wanted, sources, purpose)
         answer = mpi.release_gate(tx, request)
-        told |= {row.record_id: row for row in rows if row.key.organisation in answer.sources}
-    return told
+        let_leave = {row.record_id: row for row in rows if row.key.organisation in answer.sources}
+        told |= let_leave
+        if answer.masks_location:
+            masked |= let_leave.keys()
+    return told, frozenset(masked)
 
 
 def _quiet(tx: Connection, rows: Mapping[int, RecordRow], by: Principal) -> frozenset[int]:
@@ -298,7 +279,7 @@ def read_history(
             raise NotFound("person-unknown")
         assert found.person_id is not None
         past = _read_past(tx, found.person_id, found.record_ids)
-        rows = _visible(tx, mpi, past.together.keys(), by, "history", purpose)
+        rows, _ = visible_records(tx, mpi, past.together.keys(), by, "history", purpose)
         entries = [
             *_of_versions(tx, past, rows, by),
             *_of_turns(past, rows),
@@ -350,7 +331,7 @@ def _of_versions(
     tx: Connection, past: _Past, rows: Mapping[int, RecordRow], by: Principal
 ) -> Iterable[Entry]:
     quiet = _quiet(tx, rows, by)
-    for number, versions in _versions_then(tx, rows).items():
+    for number, versions in versions_then(tx, rows).items():
         for one in versions:
             at = one.received_at
             is_ours = number in past.members or any(span.covers(at) for span in past.together[number])

@@ -26,6 +26,7 @@ from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.fold import (
     UNREAD,
+    finding_of,
     keep_numbers,
     protects,
     put_current,
@@ -331,12 +332,14 @@ def _put(
     for one in versions:
         is_asked = one.version == row.current_version or one.finding is not None
         if is_asked and still_holds(finding, of, stored_record(one)):
+            if (found := finding_of(one)) is not None:
+                trace_store.keep_past_finding(tx, row.record_id, one.version, found.trace_id, found.to_text())
             record_store.set_finding(tx, row.record_id, one.version, text)
             one = replace(one, finding=text)
         read.append(one)
     before, current = (some[row.current_version - 1] for some in (versions, read))
     record = standing_record(current, is_protected=protects(read))
-    has_news = keep_numbers(tx, mpi, row.record_id, read, by)
+    has_news = keep_numbers(tx, mpi, row.record_id, read, by, versions)
     columns = traced_columns(current)
     is_as_before = record == standing_record(before, is_protected=row.restricted)
     if is_as_before and not has_news and columns["conflict_trace_id"] == row.conflict_trace_id:

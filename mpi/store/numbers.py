@@ -3,11 +3,12 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, union
 
+from foundation.database import insert_ignore
 from foundation.direct import Statement
 from mpi.store.batch import within
-from mpi.store.tables import superseded_number
+from mpi.store.tables import past_superseded_number, superseded_number
 
 _NEW = Statement.alike("SELECT old_number, new_number FROM superseded_number WHERE old_number {among}")
 _OLD = Statement.alike("SELECT new_number, old_number FROM superseded_number WHERE new_number {among}")
@@ -60,8 +61,40 @@ def read_numbers_said(tx: Connection, record_ids: Collection[int]) -> set[str]:
     return {_digits(number) for number in tx.scalars(statement)}
 
 
-def replace_said(tx: Connection, record_id: int, said: Mapping[str, str]) -> None:
-    """Let a record say this, and nothing else, of superseded numbers."""
+def read_sayers(tx: Connection, old_numbers: Collection[str]) -> set[int]:
+    """Return the records that say that one of these numbers was superseded, or said so once."""
+    if not old_numbers:
+        return set()
+    among = [int(one) for one in old_numbers]
+    statement = union(
+        *(
+            select(table.c.record_id).where(within(tx, table.c.old_number, among))
+            for table in (superseded_number, past_superseded_number)
+        )
+    )
+    return set(tx.scalars(statement))
+
+
+def replace_said(
+    tx: Connection, record_id: int, said: Mapping[str, str], before: Collection[str] = ()
+) -> None:
+    """Let a record say this, and nothing else, of superseded numbers.
+
+    Args:
+        before: the numbers of which it said so until now; it is kept that it once did.
+    """
+    past = [{"old_number": int(old), "record_id": record_id} for old in sorted(before) if old not in said]
+    insert_ignore(tx, past_superseded_number, past, ["old_number", "record_id"])
+    _replace_said(tx, record_id, said)
+
+
+def forget_said(tx: Connection, record_id: int) -> None:
+    """Forget what a record says, and ever said, of superseded numbers."""
+    _replace_said(tx, record_id, {})
+    tx.execute(delete(past_superseded_number).where(past_superseded_number.c.record_id == record_id))
+
+
+def _replace_said(tx: Connection, record_id: int, said: Mapping[str, str]) -> None:
     tx.execute(delete(superseded_number).where(superseded_number.c.record_id == record_id))
     rows = [
         {"old_number": int(old), "record_id": record_id, "new_number": int(new)}

@@ -11,6 +11,7 @@ from mpi.store import graph as graph_store
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
+from mpi.store import traces as trace_store
 from mpi.store.batch import within
 from mpi.store.graph import DecisionRow
 from mpi.store.records import RecordRow
@@ -18,7 +19,6 @@ from mpi.store.tables import (
     edge,
     link_decision,
     link_decision_member,
-    number_trace,
     purge,
     record_activity,
     record_version,
@@ -107,12 +107,12 @@ def clear_record(tx: Connection, row: RecordRow, traces: Traces, now: datetime) 
     tx.execute(delete(edge).where(edge.c.low_id == number))
     tx.execute(delete(edge).where(edge.c.high_id == number))
     record_store.replace_keys(tx, [(key, number) for key in row.keys], ())
-    number_store.replace_said(tx, number, {})
+    number_store.forget_said(tx, number)
     decided = _clear_decisions(tx, number, traces.decisions)
     cleared = _clear_tasks(tx, number, traces, decided, now)
     tx.execute(delete(record_version).where(record_version.c.record_id == number))
     tx.execute(delete(record_activity).where(record_activity.c.record_id == number))
-    tx.execute(delete(number_trace).where(number_trace.c.record_id == number))
+    trace_store.forget_traces(tx, number)
     _leave_id(tx, number, now)
     return cleared
 

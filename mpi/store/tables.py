@@ -165,6 +165,18 @@ Index(
     postgresql_where=number_trace.c.state == "asked",
 )
 
+# Findings in whose place a later trace put another: what was known of a version's number before that.
+past_finding = Table(
+    "past_finding",
+    metadata,
+    Column("record_id", Id, nullable=False, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("trace_id", Id, nullable=False, autoincrement=False),
+    Column("finding", Text, nullable=False),
+    PrimaryKeyConstraint("record_id", "version", "trace_id"),
+    sqlite_with_rowid=False,
+)
+
 # NHS numbers that another has taken the place of, by the record that says so.
 superseded_number = Table(
     "superseded_number",
@@ -176,6 +188,17 @@ superseded_number = Table(
     CheckConstraint("old_number <> new_number", name="numbers_differ"),
     Index("ix_superseded_number_new_number", "new_number"),
     Index("ix_superseded_number_record_id", "record_id"),
+)
+
+# Who said so once and no longer does. When, and by which number, its versions tell.
+past_superseded_number = Table(
+    "past_superseded_number",
+    metadata,
+    Column("old_number", Id, nullable=False, autoincrement=False),
+    Column("record_id", Id, nullable=False, autoincrement=False),
+    PrimaryKeyConstraint("old_number", "record_id"),
+    Index("ix_past_superseded_number_record_id", "record_id"),
+    sqlite_with_rowid=False,
 )
 
 match_key = Table(

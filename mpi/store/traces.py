@@ -4,9 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
-from mpi.store.tables import number_trace, record_version, source_record
+from mpi.store.batch import within
+from mpi.store.tables import number_trace, past_finding, record_version, source_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,28 @@ def close_trace(tx: Connection, trace_id: int, state: str, outcome: str | None, 
         .where(number_trace.c.trace_id == trace_id)
         .values(state=state, outcome=outcome, answered_at=at)
     )
+
+
+def keep_past_finding(tx: Connection, record_id: int, version: int, trace_id: int, finding: str) -> None:
+    """Keep a finding in whose place another is put."""
+    row = {"record_id": record_id, "version": version, "trace_id": trace_id, "finding": finding}
+    tx.execute(insert(past_finding), row)
+
+
+def read_past_findings(tx: Connection, record_ids: Collection[int]) -> dict[tuple[int, int], list[str]]:
+    """Return the findings of these records in whose place others were put, by record and version."""
+    found: dict[tuple[int, int], list[str]] = {}
+    if record_ids:
+        statement = select(past_finding).where(within(tx, past_finding.c.record_id, record_ids))
+        for record_id, version, _, finding in tx.execute(statement):
+            found.setdefault((record_id, version), []).append(finding)
+    return found
+
+
+def forget_traces(tx: Connection, record_id: int) -> None:
+    """Forget what was asked of a record, and what was found once."""
+    for table in (number_trace, past_finding):
+        tx.execute(delete(table).where(table.c.record_id == record_id))
 
 
 def count_traces(tx: Connection) -> dict[str, int]:

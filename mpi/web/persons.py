@@ -11,12 +11,13 @@ from foundation.ids import parse_id
 from foundation.web import current_principal, make_blueprint, make_page, read_cursor, requires
 from mpi.records import RecordKey
 from mpi.service.context import Mpi
-from mpi.service.golden import get_golden
+from mpi.service.golden import get_golden, get_golden_then
 from mpi.service.history import Entry, Place, get_person_then, read_history
 from mpi.service.people import explain_person, get_person, lookup_persons, lookup_record
 from mpi.service.tell import picture_of
 from mpi.web.schemas import (
     AsAtQuery,
+    GoldenQuery,
     GoldenSchema,
     HistoryEntryPage,
     HistoryQuery,
@@ -24,7 +25,6 @@ from mpi.web.schemas import (
     LookupSchema,
     MembersQuery,
     MembersThenSchema,
-    PersonQuery,
     PersonsSchema,
     PersonThenSchema,
     WhyQuery,
@@ -68,14 +68,17 @@ def make(mpi: Mpi) -> Blueprint:
         return get_person(mpi, number, by, with_members=True, purpose=purpose)
 
     @room.route("/<person_id>/golden", methods=["GET"])
-    @room.arguments(PersonQuery, location="query")
+    @room.arguments(GoldenQuery, location="query")
     @room.response(200, GoldenSchema)
     @requires("persons:read")
     def read_golden(query: Loaded, person_id: str) -> Any:
         """Return what the records of a person say at their best: for each field one value, whose it is, why it was chosen, and how many say
-        otherwise. From records whose demographics the release gate lets leave; of a restricted person no location is told to anyone."""
-        number, by = parse_id(person_id, "person_id"), current_principal()
-        return get_golden(mpi, number, by, purpose=query["purpose"])
+        otherwise. From records whose demographics the release gate lets leave; of a restricted person no location is told to anyone. With
+        ``as_at``, of the person that the id stood for at an instant, by the versions that stood and what was known of numbers then."""
+        number, by, purpose = parse_id(person_id, "person_id"), current_principal(), query["purpose"]
+        if query["as_at"] is not None:
+            return get_golden_then(mpi, number, query["as_at"], by, purpose=purpose)
+        return get_golden(mpi, number, by, purpose=purpose)
 
     @room.route("/<person_id>/history", methods=["GET"])
     @room.arguments(HistoryQuery, location="query")

@@ -246,7 +246,13 @@ class GoldenValueSchema(Schema):
     )
 
 
-class GoldenSchema(PersonSchema):
+class GoldenQuery(PersonQuery, AsAtQuery):
+    pass
+
+
+class GoldenSchema(PersonThenSchema):
+    """What the records of a person say at their best, or with ``as_at`` said: then by rules of today, and ``restricted`` is of today."""
+
     rules_version = fields.Integer(metadata={"description": "Of the survivorship rules that chose."})
     nhs_number_state = Code(
         one_of=golden.NUMBER_STATES,

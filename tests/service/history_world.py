@@ -2,8 +2,9 @@
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, text
 from foundation.clock import Clock
 from foundation.database import Database
 from foundation.directory import Organisation, put_organisation
-from foundation.errors import ServiceError
+from foundation.errors import Gone, ServiceError
 from foundation.principal import Principal
 from mpi.cli import load_organisations
 from mpi.matching import (
@@ -38,8 +39,10 @@ from mpi.service.activate import activate_model
 from mpi.service.census import verify_index
 from mpi.service.context import ModelInForce, Mpi
 from mpi.service.evidence import Weighed, is_edge, weigh_pair
-from mpi.service.fold import protects, standing_record, stored_record
+from mpi.service.fold import protects, standing_record, traced_record
+from mpi.service.golden import GoldenView, get_golden, get_golden_then
 from mpi.service.graph import settle, survey
+from mpi.service.history import get_person_then
 from mpi.service.link import link_waiting, standing_overlays
 from mpi.service.load import LOADER, load_records
 from mpi.service.models import approve_model, propose_model
@@ -48,9 +51,11 @@ from mpi.service.questions import open_questions
 from mpi.service.receive import receive_record
 from mpi.service.review import decide_task, undo_decision
 from mpi.service.samples import draw_links
+from mpi.service.trace import trace_waiting
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
+from mpi.tracing import Answer, Found, NotFound, SupersededBy, Withdrawn
 from tests.service.bulk_world import conflicted_sample
 from tests.service.mpi_world import (
     FEED,
@@ -67,6 +72,7 @@ from tests.service.mpi_world import (
 from tests.service.purge_world import purged
 from tests.service.queue_world import MANAGER
 from tests.service.switch_world import records_of
+from tests.service.tracing_world import Service, a_traced_person
 
 Groups = frozenset[frozenset[RecordKey]]
 
@@ -176,7 +182,28 @@ class UseModel:
     place: int
 
 
-Act = Send | SendMany | Work | Decide | Undo | Erase | UseModel
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Ask the national service about some records, those that were asked about before as well; it answers by what is at these places."""
+
+    places: tuple[int, ...]
+
+    @property
+    def answers(self) -> list[Answer]:
+        return [ANSWERS[place % len(ANSWERS)] for place in self.places]
+
+
+Act = Send | SendMany | Work | Decide | Undo | Erase | UseModel | Trace
+
+ANSWERS: tuple[Answer, ...] = (
+    Found(a_traced_person(ONE_NUMBER)),
+    Found(a_traced_person(OTHER_NUMBER)),
+    Found(a_traced_person(ONE_NUMBER, given="Kevin", family="Blackwood")),
+    SupersededBy(a_traced_person(OTHER_NUMBER)),
+    SupersededBy(a_traced_person(THIRD_NUMBER)),
+    NotFound(),
+    Withdrawn(),
+)
 
 _REFUSED_ALWAYS = {"record-erased"}
 _REFUSED_BESIDE_OTHERS = {
@@ -231,6 +258,10 @@ class Hand:
                 return "erased"
             case UseModel(place):
                 return self._use(MODELS[place])
+            case Trace(places):
+                service = Service(list(act.answers))
+                done = trace_waiting(mpi, service, limit=len(places), older_than=timedelta())
+                return "traced" if done.asked else "nothing"
 
     def decided(self) -> list[int]:
         """Return the tasks with an answer that can be taken back."""
@@ -346,7 +377,7 @@ def batch(mpi: Mpi) -> Outcome:
     }
     said: dict[str, set[str]] = defaultdict(set)
     for past in accepted.values():
-        for old, new in superseded_by(stored_record(one) for one in past).items():
+        for old, new in superseded_by(map(traced_record, past)).items():
             said[old].add(new)
     forms: dict[int, NormalisedRecord] = {}
     for number in ids:
@@ -472,6 +503,52 @@ def expect_one_batch(mpi: Mpi) -> Outcome:
     assert (stand - asked, asked - stand) == (set(), set())
     assert verify_index(mpi).is_sound
     return found
+
+
+# What was so -----------------------------------------------------------------------------------------------------------
+
+LOOKER = Principal("person", "looker", "RRV", frozenset({"persons:read"}), role="R5110")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What each person of an index was at an instant, by the id of its earliest record."""
+
+    at: datetime
+    golden: Mapping[int, GoldenView]
+
+
+def look_at_all(mpi: Mpi) -> Look:
+    mpi = mpi.present()
+    persons = [
+        row[0]
+        for row in _rows(mpi, "select distinct person_id from source_record where person_id is not null")
+    ]
+    return Look(mpi.clock.now(), {number: get_golden(mpi, number, LOOKER) for number in persons})
+
+
+def expect_the_past_as_it_was(mpi: Mpi, looks: Iterable[Look]) -> int:
+    """Whoever was seen at an instant is golden as at that instant as they were seen then; return how many were compared.
+
+    But for what was erased since, and for those who are protected at either time: they are told of by today's protection.
+    """
+    mpi, compared = mpi.present(), 0
+    for look in looks:
+        for number, seen in look.golden.items():
+            try:
+                told = get_golden_then(mpi, number, look.at, LOOKER)
+            except Gone:
+                continue
+            person = get_person_then(mpi, number, look.at, LOOKER, with_members=True)
+            with mpi.db.read() as tx:
+                protected = record_store.protected_records(tx, [one.record_id for one in person.members])
+            if told.has_erased_records or protected or seen.is_restricted:
+                continue
+            assert (told.person_id, told.number_state) == (seen.person_id, seen.number_state)
+            assert told.has_identity_warning == seen.has_identity_warning
+            assert told.values == seen.values
+            compared += 1
+    return compared
 
 
 # What undo must bring back ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,15 +13,18 @@ from foundation.auth.users import create_user
 from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.directory import Organisation, put_organisation
-from foundation.errors import Gone, NotFound
+from foundation.errors import Gone, Invalid, NotFound
 from foundation.principal import Principal
 from mpi.cli import cli
 from mpi.records import RecordKey, parse_nhs_number
 from mpi.service.gate import GateAnswer, GateRequest
-from mpi.service.golden import GoldenView, ToldValue, get_golden
+from mpi.service.golden import GoldenThen, GoldenView, ToldValue, get_golden, get_golden_then
 from mpi.service.history import read_history
 from mpi.service.people import get_person
-from mpi.service.review import decide_task
+from mpi.service.review import decide_task, undo_decision
+from mpi.service.trace import trace_waiting
+from mpi.tracing import Answer, Found, SupersededBy
+from mpi.tracing import NotFound as NotKnown
 from tests.service.consent_world import PRACTICE, QUALITY_CLERK, UCLH, a_record
 from tests.service.consent_world import a_world as a_region
 from tests.service.mpi_world import (
@@ -28,12 +32,15 @@ from tests.service.mpi_world import (
     ONE_NUMBER,
     OTHER_NUMBER,
     READER,
+    SECOND,
     THIRD_NUMBER,
     World,
+    a_doubtful_record,
     a_source_record,
     at,
 )
 from tests.service.purge_world import purged
+from tests.service.tracing_world import STRANGER, Service, a_traced_person
 
 LOOKER = Principal("person", "looker", "RRV", frozenset({"persons:read"}), role="R5110")
 
@@ -54,11 +61,11 @@ def gate_for(*sources: str, masks_location: bool = False) -> Any:
     return gate
 
 
-def values(found: GoldenView) -> dict[str, Any]:
+def values(found: GoldenView | GoldenThen) -> dict[str, Any]:
     return {one.name: one.value for one in found.values}
 
 
-def told(found: GoldenView, name: str) -> ToldValue:
+def told(found: GoldenView | GoldenThen, name: str) -> ToldValue:
     (value,) = [one for one in found.values if one.name == name]
     return value
 
@@ -254,6 +261,240 @@ def test_that_a_practice_knows_a_protected_person_is_told_to_nobody_else(
     assert known_by(replace(QUALITY_CLERK, organisation=PRACTICE)) == {UCLH, PRACTICE}
 
 
+# As at an instant ----------------------------------------------------------------------------------------------------
+
+LEAST = timedelta(microseconds=1)
+
+
+def later(world: World) -> datetime:
+    """Let an hour pass; return the instant that comes."""
+    world.clock.advance(timedelta(hours=1))
+    return world.clock.now()
+
+
+def then(world: World, number: int, as_at: datetime, by: Principal = LOOKER) -> GoldenThen:
+    return get_golden_then(world.mpi, number, as_at, by)
+
+
+def test_the_golden_view_as_at_an_instant_is_what_it_said_then(world: World) -> None:
+    seen: list[tuple[datetime, GoldenView]] = []
+
+    def look() -> None:
+        seen.append((world.clock.now(), get_golden(world.mpi, one, LOOKER)))
+        later(world)
+
+    one, *_ = known_to_three(world)
+    look()
+    world.send(a_source_record("2", organisation="RV5", **HERS, line="1 Coldharbour Lane"), at(7))
+    look()
+    world.send(a_source_record("2", organisation="RV5", **HERS, line="4 Herne Hill"), at(6))
+    look()
+    world.send(replace(ANOTHER_PERSON, nhs_number=None), at(9))
+    look()
+    (task,) = world.tasks("overlay")
+    decide_task(world.mpi, task.task_id, READER, verdict="same", reason="source-confirmed")
+    look()
+    undo_decision(world.mpi, task.task_id, SECOND)
+    look()
+
+    found = [then(world, one, as_at) for as_at, _ in seen]
+
+    assert [one.values for one in found] == [view.values for _, view in seen]
+    assert [one.has_identity_warning for one in found] == [view.has_identity_warning for _, view in seen]
+    assert [values(one)["address"]["lines"] for one in found] == [
+        ["9 Brick Lane"],
+        ["1 Coldharbour Lane"],
+        ["1 Coldharbour Lane"],
+        ["1 Coldharbour Lane"],
+        ["9 Mile End Road"],
+        ["1 Coldharbour Lane"],
+    ]
+
+
+def test_two_who_were_one_for_an_hour_are_golden_together_for_that_hour_alone(world: World) -> None:
+    one = world.send(a_source_record("1", phone="07700900111")).record_id
+    other = world.send(a_doubtful_record("2", phone="07700900222"), at(2)).record_id
+    came = world.clock.now()
+    (task,) = world.tasks("possible-match")
+    merged = later(world)
+    decide_task(world.mpi, task.task_id, READER, verdict="same", reason="documents-seen")
+    parted = later(world)
+    undo_decision(world.mpi, task.task_id, SECOND)
+
+    def phones(number: int, as_at: datetime) -> tuple[int | None, str, int]:
+        found = then(world, number, as_at)
+        return found.person_id, values(found)["phone"], told(found, "phone").differ
+
+    assert phones(one, came) == phones(one, merged - LEAST) == phones(one, parted) == (one, "07700900111", 0)
+    assert phones(other, came) == phones(other, parted) == (other, "07700900222", 0)
+    together = (one, values(then(world, one, merged))["phone"], 1)
+    assert phones(one, merged) == phones(other, merged) == phones(other, parted - LEAST) == together
+
+
+def test_before_it_came_and_to_come_nothing_is_golden(world: World) -> None:
+    now = world.clock.now()
+    one = world.send(a_source_record("1")).record_id
+
+    with pytest.raises(NotFound, match="person-unknown-then"):
+        then(world, one, now - LEAST)
+    with pytest.raises(NotFound, match="person-unknown$"):
+        then(world, 7, now)
+    with pytest.raises(Invalid, match="as-at-future"):
+        then(world, one, now + LEAST)
+
+
+def test_a_number_is_worth_what_was_known_of_it_then(world: World) -> None:
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER, status="02")).record_id
+    answers: list[Answer] = [
+        Found(a_traced_person()),
+        Found(STRANGER),
+        NotKnown(),
+        SupersededBy(a_traced_person(OTHER_NUMBER)),
+        SupersededBy(a_traced_person(THIRD_NUMBER)),
+    ]
+    seen = [(world.clock.now(), get_golden(world.mpi, one, LOOKER))]
+    for answer in answers:
+        later(world)
+        trace_waiting(world.mpi, Service([answer]), older_than=timedelta())
+        seen.append((world.clock.now(), get_golden(world.mpi, one, LOOKER)))
+
+    found = [then(world, one, as_at) for as_at, _ in seen]
+
+    assert [one.number_state for one in found] == [
+        "claimed",
+        "verified",
+        "withdrawn",
+        "withdrawn",
+        "verified",
+        "verified",
+    ]
+    assert [values(one).get("nhs_number") for one in found] == [
+        ONE_NUMBER,
+        ONE_NUMBER,
+        None,
+        None,
+        OTHER_NUMBER,
+        THIRD_NUMBER,
+    ]
+    assert [one.values for one in found] == [view.values for _, view in seen]
+
+
+def test_a_number_that_others_said_was_superseded_is_replaced_for_as_long_as_they_said_so(
+    world: World,
+) -> None:
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER)).record_id
+    elsewhere = {"given": "Kevin", "family": "Blackwood", "born_on": "1951-07-30", "postcode": "E8 1EJ"}
+    news = a_source_record("9", organisation="RRU", nhs_number=ONE_NUMBER, status="01", **elsewhere)
+    came = world.clock.now()
+    said = later(world)
+    world.send(replace(news, nhs_number_superseded_by=OTHER_NUMBER))
+    otherwise = later(world)
+    world.send(replace(news, nhs_number_superseded_by=THIRD_NUMBER))
+    taken_back = later(world)
+    world.send(news)
+    assert values(get_golden(world.mpi, one, LOOKER))["nhs_number"] == ONE_NUMBER
+
+    found = [values(then(world, one, as_at))["nhs_number"] for as_at in (came, said, otherwise, taken_back)]
+
+    assert found == [ONE_NUMBER, OTHER_NUMBER, THIRD_NUMBER, ONE_NUMBER]
+
+
+def test_what_was_erased_is_golden_at_no_instant(world: World) -> None:
+    first = world.send(a_source_record("1", **HERS)).record_id
+    last = world.send(a_source_record("2", organisation="RV5", **HERS, line="9 Brick Lane")).record_id
+    before = world.clock.now()
+    assert world.resolve(last).person_id == first
+    later(world)
+    purged(world.mpi, RecordKey("RRV", "pas", "1"))
+
+    found = then(world, last, before)
+
+    assert (found.person_id, found.has_erased_records) == (None, True)
+    assert {value.origin.record_id for value in found.values if value.origin} == {last}
+    assert {(value.agree, value.differ) for value in found.values} == {(0, 0)}
+    with pytest.raises(Gone, match="person-gone"):
+        then(world, first, before)
+
+
+def test_an_erased_records_news_of_a_number_is_forgotten_at_every_instant(world: World) -> None:
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER)).record_id
+    elsewhere = {"given": "Kevin", "family": "Blackwood", "born_on": "1951-07-30", "postcode": "E8 1EJ"}
+    news = a_source_record("9", organisation="RRU", nhs_number=ONE_NUMBER, status="01", **elsewhere)
+    world.send(replace(news, nhs_number_superseded_by=OTHER_NUMBER))
+    said = world.clock.now()
+    later(world)
+    world.send(news)
+    assert world.rows("select count(*) from past_superseded_number") == [(1,)]
+
+    purged(world.mpi, news.key)
+
+    assert values(then(world, one, said))["nhs_number"] == ONE_NUMBER
+    assert world.rows("select count(*) from past_superseded_number") == [(0,)]
+
+
+def test_each_value_of_then_leaves_as_the_gate_says_today_of_whose_it_is_today(world: World) -> None:
+    one = world.send(a_source_record("1", phone="07700900111")).record_id
+    other = world.send(a_doubtful_record("2")).record_id
+    (task,) = world.tasks("possible-match")
+    merged = later(world)
+    decide_task(world.mpi, task.task_id, READER, verdict="same", reason="documents-seen")
+    later(world)
+    undo_decision(world.mpi, task.task_id, SECOND)
+    asked: list[GateRequest] = []
+
+    def gate(_tx: object, request: GateRequest) -> GateAnswer:
+        asked.append(request)
+        is_told = request.person_id == other
+        return GateAnswer(frozenset(request.sources if is_told else ()), masks_location=True)
+
+    found = get_golden_then(replace(world.mpi, release_gate=gate), other, merged, LOOKER, purpose="TREAT")
+
+    assert [(request.person_id, request.wanted, request.purpose) for request in asked] == [
+        (one, "demographics", "TREAT"),
+        (other, "demographics", "TREAT"),
+    ]
+    # That it was the other one's is not told, nor where RV5 says that she lives: she asks who is of RRV.
+    assert found.person_id is None
+    assert {value.origin.record_id for value in found.values if value.origin} == {other}
+    assert not LOCATION & values(found).keys()
+    assert then(world, other, merged).person_id == one
+
+
+def test_a_location_that_is_protected_today_is_told_of_no_instant(world: World) -> None:
+    one, *_ = known_to_three(world)
+    before = world.clock.now()
+    assert LOCATION <= values(then(world, one, before)).keys()
+    later(world)
+    world.send(a_source_record("1", **HERS, restricted=True), at(9))
+
+    found = then(world, one, before, replace(LOOKER, organisation="RRU"))
+
+    assert found.is_restricted and not LOCATION & values(found).keys()
+    assert told(found, "name").origin is None
+    for value in found.values:
+        assert value.origin is None or (value.origin.version, value.origin.source_at) == (None, None)
+
+
+def test_of_a_time_as_one_person_with_somebody_protected_today_their_location_is_not_told(
+    world: World,
+) -> None:
+    one = world.send(a_source_record("1", **HERS), at(1)).record_id
+    other = world.send(a_doubtful_record("2", phone="07700900222"), at(2)).record_id
+    (task,) = world.tasks("possible-match")
+    merged = later(world)
+    decide_task(world.mpi, task.task_id, READER, verdict="same", reason="documents-seen")
+    assert values(get_golden(world.mpi, one, LOOKER))["phone"] == "07700900222"
+    later(world)
+    undo_decision(world.mpi, task.task_id, SECOND)
+    world.send(a_doubtful_record("2", phone="07700900222", restricted=True), at(9))
+
+    found, hers = then(world, one, merged), then(world, other, merged)
+
+    assert not found.is_restricted and hers.is_restricted
+    assert (values(found)["phone"], told(found, "phone").because) == ("07700900111", "only")
+    assert not LOCATION & values(hers).keys()
+
+
 # The command ---------------------------------------------------------------------------------------------------------
 
 
@@ -268,6 +509,11 @@ def test_the_command_tells_the_golden_view_in_words_and_as_json(world: World) ->
     spoken = run(str(one), "--golden", "--by", "anne")
     as_json = json.loads(run(str(one), "--golden", "--by", "anne", "--json").stdout)
     nothing = run(str(one), "--golden", mpi=replace(world.mpi, release_gate=gate_for()))
+    came = world.clock.now()
+    later(world)
+    world.send(a_source_record("2", organisation="RV5", **HERS, line="1 Coldharbour Lane"), at(7))
+    as_at = (str(one), "--golden", "--by", "anne", "--as-at", came.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    before, before_as_json = run(*as_at), json.loads(run(*as_at, "--json").stdout)
     wrong = [run("--golden", "--identifier", "card", "A1"), run(str(one), "--by", "anne")]
 
     assert spoken.exit_code == 0, spoken.output
@@ -279,4 +525,7 @@ def test_the_command_tells_the_golden_view_in_words_and_as_json(world: World) ->
     assert address["value"] == {"lines": ["9 Brick Lane"], "city": "London", "postcode": "SE5 8AZ"}
     assert (address["because"], address["origin"]["source_at"]) == ("recent", at(5).isoformat())
     assert "name an account with --by" in nothing.stdout
+    assert f"as at {came.isoformat()}" in before.stdout and "9 Brick Lane" in before.stdout
+    assert before_as_json["values"] == as_json["values"]
+    assert (before_as_json["as_at"], before_as_json["erased_records"]) == (came.isoformat(), False)
     assert [one.exit_code for one in wrong] == [2, 2]

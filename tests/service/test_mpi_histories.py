@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from foundation.clock import FixedClock
 from foundation.database import Database
@@ -22,15 +24,20 @@ from tests.service.history_world import (
     Decide,
     Erase,
     Hand,
+    Look,
     Send,
     SendMany,
+    Trace,
     Undo,
     UseModel,
     Work,
+    a_crowd,
     a_hand,
     an_index_of_questions,
     expect_one_batch,
     expect_that_undone_histories_leave_no_trace,
+    expect_the_past_as_it_was,
+    look_at_all,
     one_of_a_crowd,
 )
 from tests.service.mpi_world import ORGANISATIONS
@@ -51,6 +58,7 @@ decides = st.builds(
 )
 undoes = st.builds(Undo, places)
 erases = st.builds(Erase, places)
+traces = st.builds(Trace, st.lists(places, min_size=1, max_size=4).map(tuple))
 models = st.builds(UseModel, st.integers(0, len(MODELS) - 1))
 
 
@@ -98,6 +106,7 @@ class OneHand(RuleBasedStateMachine):
         super().__init__()
         db = self.make()
         self.crew = [a_hand(db, self.clock, self.folder) for _ in range(self.hands)]
+        self.looks: list[Look] = []
 
     @property
     def hand(self) -> Hand:
@@ -121,13 +130,22 @@ class OneHand(RuleBasedStateMachine):
         for act in acts:
             self.hand.do(act)
 
-    @rule(act=st.one_of(works, works, erases, models))
+    @rule(act=st.one_of(works, works, traces, traces, erases, models))
     def look_after(self, act: Act) -> None:
         self.hand.do(act)
+
+    @invariant()
+    def look_around(self) -> None:
+        """Keep what is so at each step; then time goes on."""
+        self.looks.append(look_at_all(self.hand.mpi))
+        self.clock.advance(timedelta(minutes=1))
 
     def teardown(self) -> None:
         for one in self.crew:
             self.tally.update(one.done)
+        self.tally["looks"] += expect_the_past_as_it_was(
+            self.hand.mpi, [*self.looks, look_at_all(self.hand.mpi)]
+        )
         expect_one_batch(self.hand.mpi)
 
 
@@ -193,7 +211,32 @@ def test_a_random_history_ends_in_the_persons_edges_and_questions_of_one_batch(
         machine, empty, clock, tmp_path, histories, 12, tally, is_random=False
     )
 
+    assert tally.pop("looks") > 12 * histories
     assert tally.total() > 12 * histories
+
+
+def test_whoever_was_seen_at_an_instant_is_told_as_at_it_as_they_were_seen_then(
+    db: Database, clock: FixedClock, tmp_path: Path
+) -> None:
+    dice = Random(1)
+    with db.write() as tx:
+        for code in ORGANISATIONS:
+            put_organisation(tx, Organisation(code, code, "acute"))
+    hand = a_hand(db, clock, tmp_path)
+    looks = []
+
+    for hour, record in enumerate(a_crowd(dice, 24)):
+        hand.do(Send(replace(record, restricted=None), hour))
+        hand.do(Trace(tuple(dice.randrange(30) for _ in range(2))))
+        hand.do(dice.choice((Decide(dice.randrange(30), "same"), Undo(dice.randrange(30)), Work())))
+        looks.append(look_at_all(hand.mpi))
+        clock.advance(timedelta(minutes=1))
+    compared = expect_the_past_as_it_was(hand.mpi, [*looks, look_at_all(hand.mpi)])
+
+    assert compared > 50
+    states = {one.number_state for look in looks for one in look.golden.values()}
+    assert {"verified", "claimed", "withdrawn"} <= states
+    assert any(value.is_replaced for look in looks for one in look.golden.values() for value in one.values)
 
 
 def test_merges_and_splits_that_are_taken_back_leave_everything_as_it_stood_to_the_row(

@@ -1,7 +1,7 @@
 """Tracing through the index: what an answer makes of a number, and that nothing is lost or half done whatever ends in between."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +11,7 @@ import pytest
 from foundation.clock import FixedClock
 from foundation.database import Database
 from mpi.matching import normalise
-from mpi.records import Address, HumanName, RecordKey, SourceRecord
+from mpi.records import RecordKey, SourceRecord
 from mpi.service import trace as trace_module
 from mpi.service.census import verify_index
 from mpi.service.context import _Unreadable
@@ -36,7 +36,6 @@ from mpi.tracing import (
     Sought,
     SupersededBy,
     TooMany,
-    TracedPerson,
     Unavailable,
     Withdrawn,
 )
@@ -54,38 +53,8 @@ from tests.service.mpi_world import (
 )
 from tests.service.purge_world import composed, purged, where_found
 from tests.service.switch_world import switched
-
-HOME = Address("home", ("12 Denmark Hill",), "London", "SE5 8AZ")
-
-
-def a_person(
-    number: str = ONE_NUMBER, given: str = "Amara", family: str = "Okafor", **more: Any
-) -> TracedPerson:
-    name = HumanName("usual", None, (given,), family)
-    return replace(TracedPerson(number, (name,), "1990-02-14", "female", (HOME,)), **more)
-
-
-STRANGER = a_person(given="Kevin", family="Blackwood", birth_date="1951-07-30", gender="male", addresses=())
-
-
-@dataclass
-class Service:
-    """A service that answers as it is told to, and keeps what it was asked by which request."""
-
-    answers: list[Answer | Callable[[], Answer]] = field(default_factory=lambda: [NotFound()])
-    asked: list[tuple[str | Sought, str]] = field(default_factory=list)
-    name: str = "pds"
-
-    def retrieve(self, number: str, request_id: str) -> Answer:
-        return self._answer(number, request_id)
-
-    def search(self, sought: Sought, request_id: str) -> Answer:
-        return self._answer(sought, request_id)
-
-    def _answer(self, what: str | Sought, request_id: str) -> Answer:
-        self.asked.append((what, request_id))
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return answer if not callable(answer) else answer()
+from tests.service.tracing_world import STRANGER, Service
+from tests.service.tracing_world import a_traced_person as a_person
 
 
 @pytest.fixture
@@ -274,6 +243,35 @@ def test_a_number_that_is_somebody_elses_asks_its_organisation_and_joins_nobody(
     assert world.person_of(wrong) != world.person_of(theirs)
     found = lookup_persons(world.mpi, NHS_NUMBER_SYSTEM, ONE_NUMBER, FEED)
     assert [one.person_id for one in found] == [world.person_of(theirs)]
+
+
+def test_what_a_trace_said_of_a_superseded_number_goes_with_a_later_one_that_says_otherwise(world: World):
+    world.send(a_source_record(nhs_number=ONE_NUMBER), at(0))
+    bearer = world.send(
+        a_source_record("2", given="Kevin", family="Blackwood", born_on="1951-07-30", nhs_number=ONE_NUMBER),
+        at(0),
+    )
+    trace(world, SupersededBy(a_person(OTHER_NUMBER)), limit=1)
+    assert form_of(world, bearer.record_id)[0] == OTHER_NUMBER
+
+    world.clock.advance(timedelta(days=200))
+    trace(world, Found(a_person()), limit=1, older_than=timedelta(days=180))
+
+    assert state_of(world) == "verified"
+    assert form_of(world, bearer.record_id)[0] == ONE_NUMBER
+    assert world.rows("select count(*) from superseded_number") == [(0,)]
+    assert verify_index(world.mpi).is_sound
+
+
+def test_what_was_found_once_is_erased_with_its_record(world: World):
+    world.send(a_source_record(nhs_number=ONE_NUMBER), at(0))
+    trace(world, SupersededBy(a_person(OTHER_NUMBER)))
+    trace(world, Found(a_person()), older_than=timedelta(days=-1))
+    assert where_found(world.mpi.db, [OTHER_NUMBER]) == {("past_finding", "finding", OTHER_NUMBER)}
+
+    purged(world.mpi, a_source_record().key)
+
+    assert where_found(world.mpi.db, [ONE_NUMBER, OTHER_NUMBER]) == set()
 
 
 @pytest.fixture

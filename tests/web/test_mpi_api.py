@@ -266,6 +266,21 @@ def test_the_golden_view_tells_values_of_records_that_may_leave_with_their_origi
     assert (origin["record_id"], origin["organisation"], origin["version"]) == (first, "RRV", 1)
 
 
+def test_the_golden_view_as_at_an_instant_tells_what_it_told_then(caller: Caller, world: World) -> None:
+    first = caller.put(HERS, AMARA).json["record_id"]
+    path, came = f"/api/v1/persons/{first}/golden", world.clock.now()
+    before = caller.get(path).json
+    world.clock.advance(timedelta(minutes=2))
+    caller.put(HERS, AMARA | {"gender": "male"})
+
+    then = caller.get(f"{path}?as_at={came.strftime('%Y-%m-%dT%H:%M:%SZ')}")
+
+    assert then.status_code == 200
+    assert caller.get(path).json["values"] != before["values"]
+    del before["epoch"]
+    assert then.json == before | {"as_at": came.isoformat(), "erased_records": False}
+
+
 def test_a_person_as_at_an_instant_and_its_history_leave_as_its_members_do(
     caller: Caller, world: World, app: Any
 ) -> None:
