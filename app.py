@@ -27,6 +27,7 @@ import consent.store.tables
 import mpi.cli
 import mpi.store.tables
 from consent.facts import codes
+from consent.rules.probing import Usual
 from consent.service.agreements import NewAgreement, record_agreements
 from consent.service.context import Consent
 from consent.service.erasure import holder_of
@@ -139,7 +140,8 @@ class Composition:
         chosen = ModelInForce(self.db, self.settings.model_path, is_production=self.settings.is_production)
         known = self.settings.known_per_mille
         index = Mpi(self.db, self.clock, cast(Model, chosen), self.bell, known_per_mille=known)
-        service = Consent(self.db, self.clock, index, self.settings.public_url)
+        usual = Usual(self.settings.searches_an_hour, self.settings.searches_a_day)
+        service = Consent(self.db, self.clock, index, self.settings.public_url, probing=usual)
         # The upward needs: before members, origins or demographics leave, the index asks consent; and when a record is erased, whoever
         # else holds something of it lets go.
         holders = (holder_of(service), _forget_answers)

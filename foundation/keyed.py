@@ -1,7 +1,7 @@
 """Keyed digests: a value known again when it comes, without being kept. The key is the installation's own and never leaves it.
 
 It is kept in the database, as signing keys are, and is made when the first digest is. It is not rotated: what was digested is gone, so a
-new key would know none of it again.
+new key would know none of it again. Where that is wanted, a purpose is of a time, and its key is forgotten after it.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, LargeBinary, String, Table
+from sqlalchemy import Column, Connection, LargeBinary, String, Table, delete
 
 from foundation.database import UtcDateTime, insert_ignore, metadata
 from foundation.direct import Statement
@@ -52,6 +52,15 @@ def get_key(tx: Connection, purpose: str, at: datetime) -> bytes:
         found = find_key(tx, purpose)
         assert found is not None
     return found
+
+
+def forget_keys(tx: Connection, beginning: str, before: datetime) -> None:
+    """Forget the keys of purposes that begin so and were made before then: what was digested by them is known by nobody again."""
+    tx.execute(
+        delete(digest_key).where(
+            digest_key.c.purpose.startswith(beginning, autoescape=True), digest_key.c.created_at < before
+        )
+    )
 
 
 def digest(key: bytes, parts: Sequence[str]) -> bytes:

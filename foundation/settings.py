@@ -51,6 +51,8 @@ class Settings:
     webhook_ca: Path | None = None  # whom webhooks' receivers are certified by, beside the usual ones
     model_path: Path | None = None  # a match model other than the shipped one
     known_per_mille: int = 20  # of a thousand review tasks, how many are pairs of which the answer is known
+    searches_an_hour: int = 12  # different ones that seem to be about one person and raise no alert
+    searches_a_day: int = 30
     tracing: TracingSettings | None = None  # without one, no NHS number is traced and nothing is sent
     log_level: str = "INFO"
 
@@ -95,6 +97,8 @@ class Settings:
             webhook_networks=_networks(env, "MPI_WEBHOOK_NETWORKS"),
             webhook_ca=Path(env["MPI_WEBHOOK_CA"]) if env.get("MPI_WEBHOOK_CA") else None,
             known_per_mille=_whole_number(env, "MPI_KNOWN_PAIRS_PER_MILLE", 20, 0, 1_000),
+            searches_an_hour=_whole_number(env, "MPI_SEARCHES_AN_HOUR", 12, 1, 10_000),
+            searches_a_day=_whole_number(env, "MPI_SEARCHES_A_DAY", 30, 1, 10_000),
             tracing=_tracing(env),
             log_level=_log_level(env.get("MPI_LOG_LEVEL", "INFO")),
         )

@@ -12,6 +12,7 @@ RANKS = {
     "emergency-opened": 2,
     "ticket-replayed": 2,
     "bound-too-widely": 2,
+    "repeated-probing": 2,
     "own-record": 3,
     "same-address": 3,
     "unusual-volume": 3,
@@ -30,6 +31,9 @@ OUT_OF_HOURS = "out-of-hours"
 
 UNUSUAL_VOLUME = "unusual-volume"
 """The signal of a user's day with many more people than usual."""
+
+PROBING = "repeated-probing"
+"""The signal of many different searches that seem to be about one person."""
 
 CELEBRITY = "celebrity"
 """The signal of a look at somebody on the celebrity list. It is an alert of its own, which privacy officers alone are shown."""

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from sqlalchemy import Connection
 
 from consent.facts.staff import not_evaluated
-from consent.rules.watch import CELEBRITY, HOME, OUT_OF_HOURS, UNUSUAL_VOLUME, in_order, rank_of
+from consent.rules.watch import CELEBRITY, HOME, OUT_OF_HOURS, PROBING, UNUSUAL_VOLUME, in_order, rank_of
 from consent.service import trail
 from consent.service.celebrities import is_privacy_officer
 from consent.service.context import Consent
@@ -25,6 +25,7 @@ from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.ids import format_id
 from foundation.principal import Principal
 from mpi.service.persons import resolve_person, resolve_records
+from mpi.service.review import SEES_PROTECTED
 
 OUTCOMES = ("legitimate", "confirmed", "not-enough-to-say")
 """What a review can come to: the look was right; it was wrong, and is dealt with elsewhere; nobody can say."""
@@ -105,18 +106,32 @@ def list_alerts(
         trail.append(
             tx, "alerts-read", by, consent.clock.now(), detail={"alerts": len(found), "state": state}
         )
-        return _as_persons_are(tx, found)
+        return _as_persons_are(tx, found, by)
 
     return taken_again(consent, take)
 
 
-def _as_persons_are(tx: Connection, found: Sequence[Alert]) -> list[Alert]:
-    """Return alerts as being about whoever now holds the record that each hangs on; one whose record was erased keeps its id."""
+def _as_persons_are(tx: Connection, found: Sequence[Alert], by: Principal) -> list[Alert]:
+    """Return alerts as being about whoever now holds the record that each hangs on; one whose record was erased keeps its id.
+
+    That searches led to somebody whose location is protected is for those who see protected people; to others it is about nobody, as it is
+    where nobody was found.
+    """
     holders = resolve_records(tx, {one.person_id for one in found if one.person_id is not None})
-    return [
+    told = [
         one if one.person_id is None else replace(one, person_id=holders.get(one.person_id) or one.person_id)
         for one in found
     ]
+    if SEES_PROTECTED in by.scopes:
+        return told
+    return [
+        replace(one, person_id=None) if one.code == PROBING and _is_protected(tx, one) else one
+        for one in told
+    ]
+
+
+def _is_protected(tx: Connection, one: Alert) -> bool:
+    return one.person_id is not None and resolve_person(tx, one.person_id).restricted
 
 
 def _hidden_from(by: Principal) -> str | None:
@@ -224,7 +239,7 @@ def review_alert(consent: Consent, alert_id: int, review: Review, by: Principal)
             reviewed_at=now,
             reviewed_by=by.id,
         )
-        (found,) = _as_persons_are(tx, [found])
+        (found,) = _as_persons_are(tx, [found], by)
         is_secret = found.code == CELEBRITY  # what the audit log says of the person is read by others too
         detail: dict[str, object] = {"alert_id": format_id(alert_id), "outcome": review.outcome}
         trail.append(
@@ -237,7 +252,7 @@ def review_alert(consent: Consent, alert_id: int, review: Review, by: Principal)
         )
         reviewed = store.find_alert(tx, alert_id)
         assert reviewed is not None
-        return _as_persons_are(tx, [reviewed])[0]
+        return _as_persons_are(tx, [reviewed], by)[0]
 
     return taken_again(consent, take)
 

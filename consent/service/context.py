@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from consent.rules import Policy, compile_policy, default_policy
+from consent.rules.probing import Usual
 from consent.store.agreements import KnownAgreements
 from consent.store.policies import POLICIES
 from foundation.clock import Clock
@@ -76,7 +77,8 @@ class Policies:
 @dataclass(frozen=True, slots=True)
 class Consent:
     """The consent service. Every decision reads its facts: what it keeps is what recorded versions of agreements and of rule sets say,
-    and which of them count is read too. ``issuer`` names this service in tickets.
+    and which of them count is read too. ``issuer`` names this service in tickets; ``probing`` says how many searches about one person
+    are usual.
     """
 
     db: Database
@@ -85,3 +87,4 @@ class Consent:
     issuer: str
     policies: Policies = field(default_factory=Policies, repr=False)
     known_agreements: KnownAgreements = field(default_factory=KnownAgreements, repr=False, compare=False)
+    probing: Usual = field(default_factory=Usual)

@@ -16,6 +16,7 @@ from consent.service.asking import SYSTEM_ROLE
 from consent.service.celebrities import listed_among
 from consent.service.context import Consent
 from consent.service.order import taken_again
+from consent.service.probing import watch_searches
 from consent.service.staff import KEY, marks_of, user_mark
 from consent.service.volume import watch_volume
 from consent.store import alerts as store
@@ -24,6 +25,7 @@ from consent.store import hours as hours_store
 from consent.store import staff as staff_store
 from consent.store import usage as usage_store
 from consent.store.alerts import Alert
+from consent.store.probing import read_searches
 from consent.store.usage import SeenRow
 from foundation.directory import with_ancestors
 from foundation.ids import new_id
@@ -75,8 +77,8 @@ def watch_views(consent: Consent, at_once: int = AT_ONCE) -> int:
     """Look through the next rows of the sealed log and raise what they give; return how many rows were looked at.
 
     The cursor moves in the transaction that raises, so that each view is looked at once. How many people each user sees is counted on the
-    way. Without a file of the viewer's organisation, or of one that it is a part of, nothing is held against it, and a file that comes
-    later is not held to what was seen before it.
+    way, and so is how many searches are about one person. Without a file of the viewer's organisation, or of one that it is a part of,
+    nothing is held against it, and a file that comes later is not held to what was seen before it.
     """
 
     def take(tx: Connection) -> int:
@@ -91,7 +93,10 @@ def watch_views(consent: Consent, at_once: int = AT_ONCE) -> int:
         if staff or hours or listed:
             key = find_key(tx, KEY) if staff else None
             _look(tx, consent, _OnFile(staff, hours, listed, key), seen)
-        watch_volume(tx, seen, mark.counted_until, reached.counted_until, consent.clock.now())
+        now = consent.clock.now()
+        watch_volume(tx, seen, mark.counted_until, reached.counted_until, now)
+        searches = read_searches(tx, mark.leaf_index, reached.leaf_index)
+        watch_searches(tx, searches, consent.probing, reached.counted_until, now)
         store.write_mark(tx, reached)
         return reached.leaf_index - mark.leaf_index
 

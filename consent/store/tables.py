@@ -340,6 +340,21 @@ viewer_day = Table(
     Index("ix_viewer_day_role", "organisation", "role", "day"),
 )
 
+# Searches of the last day by marks from the log: under each thing that they are alike by, which different ones there were.
+search_seen = Table(
+    "search_seen",
+    metadata,
+    Column("organisation", String(20), nullable=False),
+    Column("user_id", String(128), nullable=False),
+    Column("alike", String(40), nullable=False),
+    Column("mark", String(16), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("person_id", Id),  # who fitted best
+    PrimaryKeyConstraint("organisation", "user_id", "alike", "mark"),
+    Index("ix_search_seen_at", "at"),
+    sqlite_with_rowid=False,
+)
+
 # How far the sealed log was looked through for alerts.
 alert_mark = Table(
     "alert_mark",

@@ -469,7 +469,8 @@ class AlertSchema(Schema):
     person_id = IdText(
         allow_none=True,
         metadata={
-            "description": "Who they are now, after merges and splits; null where it is about what the user did with many."
+            "description": "Who they are now, after merges and splits; null where it is about what the user did with many, or about"
+            " searches that led to nobody who may be told."
         },
     )
     organisation = fields.String()

@@ -154,7 +154,8 @@ class _Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Mpi:
-    """The index. ``forms`` and ``organisations`` (codes known to the directory) save reading; neither is the only copy of a fact.
+    """The index. ``forms``, ``organisations`` (codes known to the directory) and ``day_keys`` save reading; none is the only copy of
+    a fact.
 
     ``model`` may be a ``ModelInForce``: a use case goes on with ``at`` or ``present``, so that one model serves it from beginning to end.
 
@@ -172,6 +173,7 @@ class Mpi:
     known_per_mille: int = 0
     forms: Forms = field(default_factory=Forms, repr=False)
     organisations: set[str] = field(default_factory=set, repr=False)
+    day_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def at(self, tx: Connection) -> Self:
         """Return the index with the model in force, as this transaction sees it.

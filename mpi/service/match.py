@@ -1,11 +1,13 @@
-"""Who is this? Candidates for a description of someone; nothing is stored but the audit row of an answer."""
+"""Who is this? Candidates for a description of someone; nothing is stored but the audit rows of an answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from sqlalchemy import Connection
 
 from foundation.errors import Forbidden, Invalid
+from foundation.keyed import find_key, get_key
 from foundation.principal import Principal
 from mpi.matching import (
     LOCATION_RULES,
@@ -20,6 +22,7 @@ from mpi.matching import (
     search_keys,
 )
 from mpi.matching import reasons as reasons_of
+from mpi.matching.asked import asked_of
 from mpi.records import SourceRecord, validate
 from mpi.service import trail
 from mpi.service.context import Mpi, Normalised
@@ -79,26 +82,46 @@ def match_person(
         raise Invalid("limit-range", field="limit")
     validate(query, mpi.today(), strict_numbers=True)
 
-    def leave_trail(tx: Connection, answer: MatchAnswer) -> None:
+    def leave_trail(tx: Connection, form: NormalisedRecord, answer: MatchAnswer) -> None:
+        now = mpi.clock.now()
+        asked = asked_of(form, _key_of_the_day(tx, mpi, now), (by.organisation, by.id))
         found = [one.person_id for one in answer.candidates]
-        if found:
-            trail.matched(tx, by, mpi.clock.now(), found, _parameters(query))
+        trail.matched(tx, by, now, found, _parameters(query), asked)
 
     if mpi.db.is_sqlite:
         # Whoever only reads must not be the one writer meanwhile.
         with mpi.db.read() as tx:
-            answer = _answer(tx, mpi, query, limit, reasons=reasons)
-        if answer.candidates:
-            with mpi.db.write() as tx:
-                leave_trail(tx, answer)
+            form, answer = _answer(tx, mpi, query, limit, reasons=reasons)
+        with mpi.db.write() as tx:
+            leave_trail(tx, form, answer)
         return answer
     with mpi.db.write() as tx:
-        answer = _answer(tx, mpi, query, limit, reasons=reasons)
-        leave_trail(tx, answer)
+        form, answer = _answer(tx, mpi, query, limit, reasons=reasons)
+        leave_trail(tx, form, answer)
     return answer
 
 
-def _answer(tx: Connection, mpi: Mpi, query: SourceRecord, limit: int, *, reasons: bool) -> MatchAnswer:
+MARKS = "searches of "
+"""With this the purpose of each day's key begins, by which marks of that day's searches are made."""
+
+
+def _key_of_the_day(tx: Connection, mpi: Mpi, now: datetime) -> bytes:
+    """Return the key of the marks of today, made now where there is none."""
+    purpose = f"{MARKS}{now.date()}"
+    known = mpi.day_keys.get(purpose)
+    if known is None:
+        known = find_key(tx, purpose)
+        if known is None:
+            # Not remembered yet: it may be rolled back, and another process then makes another one.
+            return get_key(tx, purpose, now)
+        mpi.day_keys.clear()
+        mpi.day_keys[purpose] = known
+    return known
+
+
+def _answer(
+    tx: Connection, mpi: Mpi, query: SourceRecord, limit: int, *, reasons: bool
+) -> tuple[NormalisedRecord, MatchAnswer]:
     revision, news = number_store.read_news(tx, query.usable_numbers)
     mpi = mpi.of_revision(tx, revision)
     form = mpi.normalised(query)
@@ -108,7 +131,7 @@ def _answer(tx: Connection, mpi: Mpi, query: SourceRecord, limit: int, *, reason
         survivors = survivors_of_numbers(tx, [form.number], news if is_read else None)
         form = replace(form, number=survivors.get(form.number, form.number))
     found, is_complete = _search(tx, mpi, form)
-    return MatchAnswer(tuple(_graded(mpi, found, is_complete, reasons, limit)), is_complete)
+    return form, MatchAnswer(tuple(_graded(mpi, found, is_complete, reasons, limit)), is_complete)
 
 
 def _check_minimum(form: NormalisedRecord) -> None:

@@ -12,6 +12,7 @@ from foundation.direct import Writes
 from foundation.directory import find_organisation
 from foundation.outbox import NewEvent, emit, emit_all, put_events
 from foundation.principal import Principal
+from mpi.matching.asked import Asked
 from mpi.store.tasks import protected_tasks
 
 Moved = tuple[int, int | None, int | None]
@@ -58,13 +59,36 @@ def note(
 
 
 def matched(
-    tx: Connection, by: Principal, at: datetime, person_ids: Sequence[int], parameters: Sequence[str]
+    tx: Connection,
+    by: Principal,
+    at: datetime,
+    person_ids: Sequence[int],
+    parameters: Sequence[str],
+    asked: Asked | None = None,
 ) -> None:
-    """Leave a row for each person that a search returned: names of parameters, never their values, nor how many were found."""
-    detail = {"parameters": list(parameters)}
+    """Leave a row for each person that a search returned, or one where it was nobody: names of parameters, never their values, nor how
+    many were found.
+
+    Args:
+        person_ids: the one who fits best first, whose row bears the marks.
+        asked: what was asked, by its marks.
+    """
+    told: dict[str, Any] = {"parameters": list(parameters)}
+    marked = told if asked is None else told | {"asked": asked.to_detail()}
+    found: Sequence[int | None] = person_ids or [None]
     append_all(
         tx,
-        [entry_by(by, at, "person-searched", person_id=person_id, detail=detail) for person_id in person_ids],
+        [
+            entry_by(
+                by,
+                at,
+                "person-searched",
+                person_id=person_id,
+                reasons=("nobody",) if person_id is None else (),
+                detail=marked if place == 0 else told,
+            )
+            for place, person_id in enumerate(found)
+        ],
     )
 
 
