@@ -1,11 +1,13 @@
 """The cell: the smallest part of a record that a decision tells apart."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Cell:
-    """One category of one source under one sensitivity label; the label is the provider's assertion."""
+class Cell(NamedTuple):
+    """One category of one source under one sensitivity label; the label is the provider's assertion.
+
+    A named tuple, as one decision sorts and looks up dozens of them.
+    """
 
     category: str
     label: str

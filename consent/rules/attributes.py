@@ -1,8 +1,9 @@
 """Attributes: what a case file and its cells look like to the rows: sets of codes, held as the bits of conditions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from consent.facts import codes
 from consent.facts.agreements import Agreement
@@ -10,8 +11,7 @@ from consent.facts.case import CaseFile
 from consent.facts.directives import Directive
 from consent.facts.opt_out import OptOutState
 from consent.facts.relationships import Relationship
-from consent.facts.sensitivity import Cell
-from consent.rules.fold import covers, standing_objections
+from consent.rules.fold import reach, reach_of_sources, standing_objections
 from consent.rules.policy import Policy
 
 
@@ -34,28 +34,27 @@ def prepare(case: CaseFile, policy: Policy) -> Prepared:
     consumer = case.lineage(actor.organisation)
     role_class = policy.role_class(actor.role)
     relationships = tuple(r for r in case.relationships if _is_evidence(r, case, consumer))
-    attributes: dict[str, Iterable[str]] = {
-        "subject": (subject.state,),
-        "facts": (_facts_state(case),),
-        "request_codes": (_codes_state(case),),
-        "assurance": (_assurance(actor.assurance),),
-        "identified_by": (request.identified_by,),
-        "role_class": (role_class,),
-        "activity": actor.activities,
-        "purpose": (request.purpose,),
-        "purpose_group": (policy.purpose_groups.get(request.purpose, "unknown"),),
-        "action": (request.action,),
-        "restricted": ("yes" if subject.is_restricted else "no",),
-        "deceased": ("yes" if subject.is_deceased else "no",),
-        "age_band": (_age_band(subject.age_years, policy),),
-        "relationship": _relationship_kinds(case, consumer, relationships),
-        "self_claim": (_self_claim(case),),
-        "opt_out": (_opt_out(case, policy),),
-        "emergency": (_emergency(case, policy),),
-    }
-    holding = 0
-    for attribute, found in attributes.items():
-        holding |= policy.holding(attribute, found)
+    bits = policy.bits
+    holding = policy.holding("activity", actor.activities)
+    holding |= policy.holding("relationship", _relationship_kinds(case, consumer, relationships))
+    for attribute, code in (
+        ("subject", subject.state),
+        ("facts", _facts_state(case)),
+        ("request_codes", _codes_state(case)),
+        ("assurance", _assurance(actor.assurance)),
+        ("identified_by", request.identified_by),
+        ("role_class", role_class),
+        ("purpose", request.purpose),
+        ("purpose_group", policy.purpose_groups.get(request.purpose, "unknown")),
+        ("action", request.action),
+        ("restricted", "yes" if subject.is_restricted else "no"),
+        ("deceased", "yes" if subject.is_deceased else "no"),
+        ("age_band", _age_band(subject.age_years, policy)),
+        ("self_claim", _self_claim(case)),
+        ("opt_out", _opt_out(case, policy)),
+        ("emergency", _emergency(case, policy)),
+    ):
+        holding |= bits[attribute].get(code, 0)
     return Prepared(
         case=case,
         policy=policy,
@@ -65,82 +64,128 @@ def prepare(case: CaseFile, policy: Policy) -> Prepared:
         agreements=tuple(
             a
             for a in case.agreements
-            if a.is_in_force(case.at)
-            and request.purpose in a.purposes
+            if request.purpose in a.purposes
             and role_class in a.role_classes
+            and a.is_in_force(case.at)
             and ("*" in a.consumers or not consumer.isdisjoint(a.consumers))
         ),
         relationships=relationships,
     )
 
 
-class CellReader:
-    """Reads cells of one case; what cells of one category and source, or of one label and source, share is read once."""
+class StripFacts(NamedTuple):
+    """What is known of a category of a source, whatever the label: the conditions that hold, as bits, those of the case among them.
+
+    ``is_known``: category and kind of source are on the closed lists. ``is_free``: no control of the source applies.
+    """
+
+    holding: int
+    is_known: bool
+    is_free: bool
+    excluded_labels: frozenset[str]
+
+
+class StripReader:
+    """Reads the cells of one case, a category of a source at a time; what these share is read once."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
-        self._by_category: dict[tuple[str, str], tuple[int, bool, bool]] = {}
-        self._by_label: dict[tuple[str, str], tuple[int, bool, bool]] = {}
-        holding = prepared.policy.holding
-        self._known, self._unknown = (holding("cell_codes", (word,)) for word in ("known", "unknown"))
-        self._free = holding("source_control", ("none",))
+        case, policy = prepared.case, prepared.policy
+        self._bits = policy.bits
+        consumer = case.lineage(case.actor.organisation)
+        self._reach = reach((d.scope for d in prepared.directives), consumer, prepared.purposes)
+        self._bars = _places(d.kind == "statutory-bar" and not d.via_task for d in prepared.directives)
+        self._states: dict[int, int] = {}
+        self._controls = tuple(
+            (word, reach_of_sources(said))
+            for kind, word in (("dissent", "dissent"), ("seal", "sealed"))
+            if (said := [d.scope for d in prepared.directives if d.kind == kind and not d.via_task])
+        )
+        has_type_1 = any(d.kind == "type-1" for d in prepared.directives)
+        self._type_1 = "opted-out" if has_type_1 else "clear"
+        self._sources: dict[str, _Source] = {}
 
-    def holding(self, cell: Cell) -> int:
-        """Return the conditions that hold for the cell, as bits, those of the case among them."""
-        by_category = self._by_category.get((cell.category, cell.source))
-        if by_category is None:
-            by_category = self._by_category[cell.category, cell.source] = self._read_category(cell)
-        by_label = self._by_label.get((cell.label, cell.source))
-        if by_label is None:
-            by_label = self._by_label[cell.label, cell.source] = self._read_label(cell)
-        held = self._prepared.holding | by_category[0] | by_label[0]
-        held |= self._known if by_category[1] and by_label[1] else self._unknown
-        return held | self._free if by_category[2] and by_label[2] else held
+    def read(self, category: str, source: str) -> StripFacts:
+        known = self._sources.get(source)
+        if known is None:
+            known = self._sources[source] = self._read_source(source)
+        bits = self._bits
+        reached = self._reach.of(category, known.lineage)
+        state = self._states.get(reached)
+        if state is None:
+            state = self._states[reached] = self._read_directives(reached)
+        held = known.holding | state | bits["category"].get(category, 0)
+        agreed = [a.legal_basis for a in known.agreements if category in a.categories]
+        held |= bits["agreement"].get("in-force" if agreed else "none", 0)
+        legal_bases = bits["legal_basis"]
+        for basis in agreed or ("none",):
+            held |= legal_bases.get(basis, 0)
+        is_free = True
+        for word, said in self._controls:
+            if said.of(category, known.lineage):
+                held |= bits["source_control"].get(word, 0)
+                is_free = False
+        if category in known.excluded_categories:
+            held |= bits["source_control"].get("excluded", 0)
+            is_free = False
+        is_known = known.is_known and category in codes.CATEGORIES
+        return StripFacts(held, is_known, is_free, known.excluded_labels)
 
-    def _read_category(self, cell: Cell) -> tuple[int, bool, bool]:
-        """What category and source settle: conditions, whether the codes are known, whether no control of the source applies."""
-        prepared, case = self._prepared, self._prepared.case
-        setting = case.sources.get(cell.source)
-        source_kind = setting.kind if setting else "unknown"
-        agreements = agreements_for(cell, prepared)
-        controls = _source_controls(cell, prepared)
-        if setting is not None and cell.category in setting.excluded_categories:
-            controls.add("excluded")
-        attributes: dict[str, Iterable[str]] = {
-            "category": (cell.category,),
-            "source": (cell.source,),
-            "source_kind": (source_kind,),
-            "source_control": controls,
-            "bar": ("yes" if _is_barred(cell, prepared) else "no",),
-            "directive": (_directive_state(cell, prepared),),
-            "agreement": ("in-force" if agreements else "none",),
-            "legal_basis": {a.legal_basis for a in agreements} or ("none",),
-            "type_1": (_type_1(source_kind, prepared),),
-            "identity": ("warned" if cell.source in case.subject.warned_sources else "sure",),
-        }
-        held = 0
-        for attribute, found in attributes.items():
-            held |= prepared.policy.holding(attribute, found)
-        is_known = cell.category in codes.CATEGORIES and source_kind in codes.SOURCE_KINDS
-        return held, is_known, not controls
+    def _read_directives(self, reached: int) -> int:
+        """What directives settle where these of them reach."""
+        bits, directives = self._bits, self._prepared.directives
+        held = bits["bar"].get("yes" if reached & self._bars else "no", 0)
+        return held | bits["directive"].get(_directive_state(directives, reached), 0)
 
-    def _read_label(self, cell: Cell) -> tuple[int, bool, bool]:
-        policy, setting = self._prepared.policy, self._prepared.case.sources.get(cell.source)
-        held = policy.holding("label", (cell.label,))
-        is_excluded = setting is not None and cell.label in setting.excluded_labels
-        if is_excluded:
-            held |= policy.holding("source_control", ("excluded",))
-        return held, cell.label in codes.LABELS, not is_excluded
+    def _read_source(self, source: str) -> "_Source":
+        prepared, case, bits = self._prepared, self._prepared.case, self._bits
+        setting = case.sources.get(source)
+        kind = setting.kind if setting else "unknown"
+        lineage = case.lineage(source)
+        held = prepared.holding
+        for attribute, code in (
+            ("source", source),
+            ("source_kind", kind),
+            ("type_1", self._type_1 if kind in ("practice", "unknown") else "not-applicable"),
+            ("identity", "warned" if source in case.subject.warned_sources else "sure"),
+        ):
+            held |= bits[attribute].get(code, 0)
+        return _Source(
+            lineage=lineage,
+            holding=held,
+            agreements=_agreements_of(lineage, prepared),
+            is_known=kind in codes.SOURCE_KINDS,
+            excluded_categories=setting.excluded_categories if setting else frozenset(),
+            excluded_labels=setting.excluded_labels if setting else frozenset(),
+        )
 
 
-def agreements_for(cell: Cell, prepared: Prepared) -> tuple[Agreement, ...]:
-    """The agreements in force for this request that name the cell's source and category."""
-    providers = prepared.case.lineage(cell.source)
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a source settles of all its cells. ``agreements`` are those in force for this request that name it."""
+
+    lineage: frozenset[str]
+    holding: int
+    agreements: tuple[Agreement, ...]
+    is_known: bool
+    excluded_categories: frozenset[str]
+    excluded_labels: frozenset[str]
+
+
+def agreements_for(category: str, source: str, prepared: Prepared) -> tuple[Agreement, ...]:
+    """The agreements in force for this request that name a source and a category."""
+    named = _agreements_of(prepared.case.lineage(source), prepared)
+    return tuple(a for a in named if category in a.categories)
+
+
+def _agreements_of(providers: frozenset[str], prepared: Prepared) -> tuple[Agreement, ...]:
     return tuple(
-        a
-        for a in prepared.agreements
-        if cell.category in a.categories and ("*" in a.providers or not providers.isdisjoint(a.providers))
+        a for a in prepared.agreements if "*" in a.providers or not providers.isdisjoint(a.providers)
     )
+
+
+def _places(told: Iterable[bool]) -> int:
+    return sum(1 << place for place, is_one in enumerate(told) if is_one)
 
 
 def _facts_state(case: CaseFile) -> str:
@@ -242,43 +287,10 @@ def _emergency(case: CaseFile, policy: Policy) -> str:
     return "open" if grant.opened_at <= case.at < min(grant.expires_at, longest) else "expired"
 
 
-def _is_barred(cell: Cell, prepared: Prepared) -> bool:
-    return any(
-        d.kind == "statutory-bar"
-        and not d.via_task
-        and covers(d.scope, cell, prepared.case, prepared.purposes)
-        for d in prepared.directives
-    )
-
-
-def _source_controls(cell: Cell, prepared: Prepared) -> set[str]:
-    """What the source itself decided for this patient: dissent or seal."""
-    return {
-        word
-        for kind, word in (("dissent", "dissent"), ("seal", "sealed"))
-        for d in prepared.directives
-        if d.kind == kind and not d.via_task and _is_source_scope(d, cell, prepared.case)
-    }
-
-
-def _is_source_scope(directive: Directive, cell: Cell, case: CaseFile) -> bool:
-    # A source speaks for its own items only: its scope is read on the providing side alone.
-    scope = directive.scope
-    if scope.kind == "organisation":
-        return scope.code in case.lineage(cell.source)
-    return scope.kind != "category" or scope.code == cell.category
-
-
-def _directive_state(cell: Cell, prepared: Prepared) -> str:
-    objections = standing_objections(prepared.directives, cell, prepared.case, prepared.purposes)
+def _directive_state(directives: Sequence[Directive], reached: int) -> str:
+    objections = standing_objections(directives, reached)
     if not objections:
         return "none"
     if all(d.may_override or d.via_task for d in objections):
         return "objection"
     return "objection-final"
-
-
-def _type_1(source_kind: str, prepared: Prepared) -> str:
-    if source_kind not in ("practice", "unknown"):
-        return "not-applicable"
-    return "opted-out" if any(d.kind == "type-1" for d in prepared.directives) else "clear"

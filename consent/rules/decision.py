@@ -1,8 +1,10 @@
 """What comes out of a decision: outcome, rulings per cell, obligations, and the explanation in three voices."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from consent.facts.sensitivity import Cell
 
@@ -86,7 +88,18 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class CellRuling:
+class Strip:
+    """The rulings on one category of one source under some labels.
+
+    ``verdicts`` are in the order of the labels, ``distinct`` has each of them once; ``permitted`` are the labels that may be seen.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    distinct: tuple[Verdict, ...]
+    permitted: tuple[str, ...]
+
+
+class CellRuling(NamedTuple):
     """The ruling on one cell. Hidden cells never reach staff, officers' texts or patients."""
 
     cell: Cell
@@ -133,12 +146,33 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """What some verdicts come to together, whosever they are."""
+
+    determining: tuple[Finding, ...]
+    alerts: tuple[str, ...]
+    obligations: frozenset[str]
+    near_misses: tuple[NearMiss, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a decision comes to, without its explanation."""
+    """What a decision comes to, without its explanation. ``shown``: category and source → the labels under which cells are permitted."""
 
     outcome: Outcome
     determining: tuple[Finding, ...]
-    permitted: tuple[Cell, ...]
+    shown: Mapping[tuple[str, str], tuple[str, ...]]
+
+    @property
+    def permitted(self) -> tuple[Cell, ...]:
+        """The cells that may leave, as of a decision."""
+        return tuple(
+            sorted(
+                Cell(category, label, source)
+                for (category, source), labels in self.shown.items()
+                for label in labels
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +196,7 @@ class Decision:
     @property
     def permitted(self) -> tuple[Cell, ...]:
         """The cells that may leave; everything that is not here is withheld."""
-        return tuple(ruling.cell for ruling in self.rulings if ruling.is_permitted)
+        return tuple([cell for cell, verdict in self.rulings if verdict.is_permitted])
 
     @property
     def withheld(self) -> tuple[Cell, ...]:

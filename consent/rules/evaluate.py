@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
-from operator import attrgetter
+from functools import lru_cache
+from typing import TypeVar
 
 from consent.facts import codes
 from consent.facts.case import CaseFile, EmergencyGrant
 from consent.facts.sensitivity import Cell
 from consent.rules import explain
-from consent.rules.attributes import CellReader, Prepared, agreements_for, prepare
+from consent.rules.attributes import Prepared, StripFacts, StripReader, agreements_for, prepare
 from consent.rules.decision import (
     CellRuling,
     Decision,
@@ -20,9 +21,14 @@ from consent.rules.decision import (
     Obligation,
     Outcome,
     Override,
+    Strip,
+    Summary,
     Verdict,
 )
 from consent.rules.policy import Policy, Row, Tier
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 RULE_FAILED = Finding(tier=0, rule_id="rule-failed", version=1, effect=Effect.DENY, reason="rule-failed")
 _FAILED = Verdict(False, False, False, False, (RULE_FAILED,), frozenset(), frozenset(("rule-failed",)), 0)
@@ -53,17 +59,18 @@ def decide(case: CaseFile, policy: Policy) -> Decision:
 def judge(case: CaseFile, policy: Policy) -> Judgement:
     """Say of one case file what ``decide`` says in outcome, determining rules and permitted cells, for less: it explains nothing."""
     try:
-        rulings = _rule_on(prepare(case, policy))
-        verdicts = tuple({id(ruling.verdict): ruling.verdict for ruling in rulings}.values())
+        strips = _strips(case.request.cells, prepare(case, policy))
+        verdicts = _once(verdict for _, strip in strips.values() for verdict in strip.distinct)
         # Only where nothing is permitted does the outcome say whether an emergency would help.
         may_help = not any(verdict.is_permitted for verdict in verdicts)
+        override = _override(case, policy, _closed(strips)) if may_help else Override(False)
         return Judgement(
-            outcome=_outcome(verdicts, _override(case, policy, rulings) if may_help else Override(False)),
-            determining=tuple(sorted({finding for verdict in verdicts for finding in verdict.findings})),
-            permitted=tuple(ruling.cell for ruling in rulings if ruling.verdict.is_permitted),
+            outcome=_outcome(verdicts, override),
+            determining=_summary(verdicts, policy).determining,
+            shown={place: strip.permitted for place, (_, strip) in strips.items() if strip.permitted},
         )
     except Exception:  # as of a decision
-        return Judgement(Outcome.DENY, (RULE_FAILED,), ())
+        return Judgement(Outcome.DENY, (RULE_FAILED,), {})
 
 
 def releasable(promised: Iterable[Cell], decision: Decision) -> tuple[Cell, ...]:
@@ -74,17 +81,24 @@ def releasable(promised: Iterable[Cell], decision: Decision) -> tuple[Cell, ...]
 
 def _decide(case: CaseFile, policy: Policy) -> Decision:
     prepared = prepare(case, policy)
-    rulings = _rule_on(prepared)
-    verdicts = tuple({id(ruling.verdict): ruling.verdict for ruling in rulings}.values())
-    override = _override(case, policy, rulings)
+    strips = _strips(case.request.cells, prepared)
+    by_cell = {
+        (place[0], label, place[1]): verdict
+        for place, (labels, strip) in strips.items()
+        for label, verdict in zip(labels, strip.verdicts, strict=True)
+    }
+    rulings = tuple([CellRuling(cell, by_cell[cell]) for cell in sorted(set(case.request.cells))])
+    verdicts = tuple({id(verdict): verdict for _, verdict in rulings}.values())
+    override = _override(case, policy, tuple([cell for cell, verdict in rulings if verdict.is_overridable]))
     outcome = _outcome(verdicts, override)
+    summary = _summary(verdicts, policy)
     return Decision(
         outcome=outcome,
         rulings=rulings,
-        obligations=_obligations(rulings, verdicts, outcome, prepared),
-        determining=tuple(sorted({finding for verdict in verdicts for finding in verdict.findings})),
-        alerts=tuple(sorted({alert for verdict in verdicts for alert in verdict.alerts})),
-        near_misses=_near_misses(verdicts, policy),
+        obligations=_obligations(rulings, verdicts, outcome, summary.obligations, prepared),
+        determining=summary.determining,
+        alerts=summary.alerts,
+        near_misses=summary.near_misses,
         override=override,
         texts=explain.compose(outcome, verdicts, policy),
         policy_name=policy.name,
@@ -95,26 +109,84 @@ def _decide(case: CaseFile, policy: Policy) -> Decision:
     )
 
 
-def _rule_on(prepared: Prepared) -> tuple[CellRuling, ...]:
-    """Rule on each cell, in order; cells for which the same conditions hold share one verdict."""
-    reader, policy = CellReader(prepared), prepared.policy
-    return tuple(
-        CellRuling(cell, _verdict(reader.holding(cell), policy))
-        for cell in sorted(set(prepared.case.request.cells), key=_IN_ORDER)
-    )
+_Strips = dict[tuple[str, str], tuple[tuple[str, ...], Strip]]
+"""By category and source: the labels that were asked about, and the rulings on them."""
 
 
-_IN_ORDER = attrgetter("category", "label", "source")
-_MOST_VERDICTS = 20_000
+def _strips(cells: tuple[Cell, ...], prepared: Prepared) -> _Strips:
+    """Rule on all cells, those of one category and source together."""
+    reader, policy = StripReader(prepared), prepared.policy
+    return {
+        place: (labels, _strip(reader.read(*place), labels, policy)) for place, labels in _labels_of(cells)
+    }
+
+
+@lru_cache(maxsize=512)
+def _labels_of(cells: tuple[Cell, ...]) -> tuple[tuple[tuple[str, str], tuple[str, ...]], ...]:
+    """Return the labels of these cells, by category and source. Many cases ask for the same cells, and of one case it is asked again."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for category, label, source in cells:
+        found.setdefault((category, source), {})[label] = None
+    return tuple((place, tuple(labels)) for place, labels in found.items())
+
+
+_MOST_KEPT = 20_000
+"""Verdicts, strips and summaries that are kept of one policy, of each."""
+
+
+def _kept(kept: dict[K, V], key: K, made: V) -> V:
+    if len(kept) >= _MOST_KEPT:
+        kept.clear()
+    kept[key] = made
+    return made
+
+
+def _strip(facts: StripFacts, labels: tuple[str, ...], policy: Policy) -> Strip:
+    """Rule on one category of one source, or say again what was ruled before where the same held, under this very policy."""
+    key = (facts, labels)
+    found = policy.strips.get(key)
+    if found is None:
+        verdicts = tuple(_verdict(_holding(facts, label, policy), policy) for label in labels)
+        permitted = tuple(
+            label for label, verdict in zip(labels, verdicts, strict=True) if verdict.is_permitted
+        )
+        found = _kept(policy.strips, key, Strip(verdicts, _once(verdicts), permitted))
+    return found
+
+
+def _holding(facts: StripFacts, label: str, policy: Policy) -> int:
+    """Return the conditions that hold for one cell."""
+    bits, held, is_free = policy.bits, facts.holding, facts.is_free
+    held |= bits["label"].get(label, 0)
+    if label in facts.excluded_labels:
+        held |= bits["source_control"].get("excluded", 0)
+        is_free = False
+    if is_free:
+        held |= bits["source_control"].get("none", 0)
+    is_known = facts.is_known and label in codes.LABELS
+    return held | bits["cell_codes"].get("known" if is_known else "unknown", 0)
 
 
 def _verdict(holding: int, policy: Policy) -> Verdict:
-    """Judge where these conditions hold, or say again what was judged before under this very policy."""
     found = policy.verdicts.get(holding)
+    return _kept(policy.verdicts, holding, _judge(holding, policy.tiers)) if found is None else found
+
+
+def _once(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    return tuple({id(verdict): verdict for verdict in verdicts}.values())
+
+
+def _summary(verdicts: tuple[Verdict, ...], policy: Policy) -> Summary:
+    key = tuple([verdict.holding for verdict in verdicts])
+    found = policy.summaries.get(key)
     if found is None:
-        if len(policy.verdicts) >= _MOST_VERDICTS:
-            policy.verdicts.clear()
-        found = policy.verdicts[holding] = _judge(holding, policy.tiers)
+        made = Summary(
+            determining=tuple(sorted({finding for verdict in verdicts for finding in verdict.findings})),
+            alerts=tuple(sorted({alert for verdict in verdicts for alert in verdict.alerts})),
+            obligations=frozenset(name for verdict in verdicts for name in verdict.obligations),
+            near_misses=_near_misses(verdicts, policy),
+        )
+        found = _kept(policy.summaries, key, made)
     return found
 
 
@@ -160,9 +232,17 @@ def _judge(holding: int, tiers: tuple[Tier, ...]) -> Verdict:
     )
 
 
-def _override(case: CaseFile, policy: Policy, rulings: tuple[CellRuling, ...]) -> Override:
-    """Emergency access is offered exactly when the same request under it would give at least one more cell."""
-    closed = tuple(r.cell for r in rulings if r.is_overridable)
+def _closed(strips: _Strips) -> tuple[Cell, ...]:
+    return tuple(
+        Cell(category, label, source)
+        for (category, source), (labels, strip) in strips.items()
+        for label, verdict in zip(labels, strip.verdicts, strict=True)
+        if verdict.is_overridable
+    )
+
+
+def _override(case: CaseFile, policy: Policy, closed: tuple[Cell, ...]) -> Override:
+    """Emergency access is offered exactly when the same request for these cells under it would give at least one of them."""
     if not closed:
         return Override(False)
     grant = EmergencyGrant(
@@ -175,7 +255,7 @@ def _override(case: CaseFile, policy: Policy, rulings: tuple[CellRuling, ...]) -
         expires_at=case.at + timedelta(hours=policy.emergency_hours),
     )
     supposed = replace(case, request=replace(case.request, purpose="BTG", cells=closed), emergency=grant)
-    would_help = any(ruling.is_permitted for ruling in _rule_on(prepare(supposed, policy)))
+    would_help = any(strip.permitted for _, strip in _strips(closed, prepare(supposed, policy)).values())
     return Override(would_help, tuple(sorted(codes.EMERGENCY_REASONS)) if would_help else ())
 
 
@@ -191,12 +271,15 @@ def _outcome(verdicts: tuple[Verdict, ...], override: Override) -> Outcome:
 
 
 def _obligations(
-    rulings: tuple[CellRuling, ...], verdicts: tuple[Verdict, ...], outcome: Outcome, prepared: Prepared
+    rulings: tuple[CellRuling, ...],
+    verdicts: tuple[Verdict, ...],
+    outcome: Outcome,
+    named: frozenset[str],
+    prepared: Prepared,
 ) -> tuple[Obligation, ...]:
     if not outcome.is_permit:
         return ()
     case, policy = prepared.case, prepared.policy
-    named = {name for verdict in verdicts for name in verdict.obligations}
     found = {Obligation(name) for name in named - {"ALERT_PRIVACY_OFFICER", "NOTIFY_PATIENT", "EXPIRES"}}
     # Anything withheld that may be told gets a notice; where there is nothing to tell, no placeholder may show.
     found.add(Obligation("WITHHELD_NOTICE" if outcome is Outcome.PERMIT_FILTERED else "HIDE_EXISTENCE"))
@@ -230,9 +313,9 @@ def _earliest_end(rulings: tuple[CellRuling, ...], prepared: Prepared, is_lifted
     if current and None not in current:
         ends.append(max(end for end in current if end is not None))
     if any(a.ends_at is not None for a in prepared.agreements):
-        permitted = {(r.cell.category, r.cell.source): r.cell for r in rulings if r.is_permitted}
-        for cell in permitted.values():
-            agreed = [a.ends_at for a in agreements_for(cell, prepared)]
+        permitted = {(cell.category, cell.source) for cell, verdict in rulings if verdict.is_permitted}
+        for place in permitted:
+            agreed = [a.ends_at for a in agreements_for(*place, prepared)]
             if agreed and None not in agreed:
                 ends.append(max(end for end in agreed if end is not None))
     return min(ends).isoformat() if ends else None

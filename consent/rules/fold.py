@@ -1,41 +1,70 @@
 """Folding: which of a person's directives still say no to one cell, read in order of time and per identity as given."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from consent.facts.case import CaseFile
 from consent.facts.directives import EVERYTHING, Directive, Scope
-from consent.facts.sensitivity import Cell
 
 
-def covers(scope: Scope, cell: Cell, case: CaseFile, purposes: frozenset[str]) -> bool:
-    """Whether a scope reaches this cell of this request.
+@dataclass(slots=True)
+class Reach:
+    """Which of some scopes reach a cell: as bits, in their order."""
+
+    everywhere: int = 0
+    categories: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
+
+    def of(self, category: str, lineage: Collection[str]) -> int:
+        """Return those that reach a category of a source with this lineage, under any label."""
+        reached = self.everywhere | self.categories.get(category, 0)
+        for code, bits in self.sources.items():
+            if code in lineage:
+                reached |= bits
+        return reached
+
+
+def reach(scopes: Iterable[Scope], consumer: Collection[str], purposes: Collection[str]) -> Reach:
+    """Read how far scopes reach in a request of an organisation with this lineage, for what answers to these purposes.
 
     An organisation is reached on either side, as the one that asks or as the one whose item it is, together with its parents and
     successors: whoever objects to an organisation need not say which way they meant it.
     """
-    match scope.kind:
-        case "everything":
-            return True
-        case "organisation":
-            return scope.code in case.lineage(case.actor.organisation) or scope.code in case.lineage(
-                cell.source
-            )
-        case "category":
-            return scope.code == cell.category
-        case "purpose":
-            return scope.code in purposes
-    # An unknown scope is a no to everything if it objects; `lifts` never lets an unknown scope permit.
-    return True
+    found, bit = Reach(), 1
+    for scope in scopes:
+        code = scope.code
+        match scope.kind:
+            case "category":
+                found.categories[code] = found.categories.get(code, 0) | bit
+            case "organisation" if code not in consumer:
+                found.sources[code] = found.sources.get(code, 0) | bit
+            case "purpose" if code not in purposes:
+                pass
+            case _:
+                # An unknown scope is a no to everything if it objects; `lifts` never lets an unknown scope permit.
+                found.everywhere |= bit
+        bit <<= 1
+    return found
 
 
-def standing_objections(
-    directives: Iterable[Directive], cell: Cell, case: CaseFile, purposes: frozenset[str]
-) -> tuple[Directive, ...]:
-    """Return the objections in force that reach the cell and that nothing later lifts.
+def reach_of_sources(scopes: Iterable[Scope]) -> Reach:
+    """As ``reach``, of what sources say: a source speaks for its own items only, so its scope is read on the providing side alone."""
+    found, bit = Reach(), 1
+    for scope in scopes:
+        table = {"organisation": found.sources, "category": found.categories}.get(scope.kind)
+        if table is None:
+            found.everywhere |= bit
+        else:
+            table[scope.code] = table.get(scope.code, 0) | bit
+        bit <<= 1
+    return found
 
-    ``directives`` are those already known to be in force at the time of the case.
+
+def standing_objections(directives: Sequence[Directive], reached: int) -> tuple[Directive, ...]:
+    """Return the objections that reach a cell and that nothing later lifts.
+
+    ``directives`` are those in force at the time of the case; ``reached`` says which of them reach the cell.
     """
-    in_scope = [d for d in directives if covers(d.scope, cell, case, purposes)]
+    in_scope = [directive for place, directive in enumerate(directives) if reached >> place & 1]
     permissions = [d for d in in_scope if d.kind == "permission"]
     return tuple(
         objection

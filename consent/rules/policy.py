@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from consent.facts import codes
-from consent.rules.decision import Effect, Finding, Texts, Verdict
+from consent.rules.decision import Effect, Finding, Strip, Summary, Texts, Verdict
 from consent.rules.document import check_document
 from foundation.errors import Invalid
 
@@ -101,7 +101,7 @@ class Policy:
     revision: str
     tiers: tuple[Tier, ...]
     conditions: tuple[Condition, ...]  # every condition that some row names; its place is its bit
-    bits: Mapping[str, Mapping[str, int]]  # attribute → code → the conditions that it makes hold
+    bits: Mapping[str, Mapping[str, int]]  # every attribute → code → the conditions that it makes hold
     role_classes: Mapping[str, str]
     purpose_groups: Mapping[str, str]
     purpose_covers: Mapping[str, frozenset[str]]
@@ -116,10 +116,12 @@ class Policy:
     document: Mapping[str, Any] = field(repr=False, compare=False)
     # What the rows say where some conditions hold, kept as it is found: it follows from the rows, and holds no fact of anyone.
     verdicts: dict[int, Verdict] = field(init=False, default_factory=dict, repr=False, compare=False)
+    strips: dict[object, Strip] = field(init=False, default_factory=dict, repr=False, compare=False)
+    summaries: dict[object, Summary] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def holding(self, attribute: str, codes: Iterable[str]) -> int:
         """The conditions that hold for an attribute with these codes, as bits; an unknown code makes none hold."""
-        table, held = self.bits.get(attribute, {}), 0
+        table, held = self.bits[attribute], 0
         for code in codes:
             held |= table.get(code, 0)
         return held
@@ -224,9 +226,9 @@ def _compile_tier(tier: Mapping[str, Any], rows: list[Row], reasons: Mapping[str
 
 
 def _bits(places: Mapping[Condition, int]) -> Mapping[str, Mapping[str, int]]:
-    table: dict[str, dict[str, int]] = {}
+    table: dict[str, dict[str, int]] = {name: {} for name in (*CASE_ATTRIBUTES, *CELL_ATTRIBUTES)}
     for condition, place in places.items():
-        codes_of = table.setdefault(condition.attribute, {})
+        codes_of = table[condition.attribute]
         for code in condition.codes:
             codes_of[code] = codes_of.get(code, 0) | (1 << place)
     return table

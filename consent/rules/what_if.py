@@ -60,5 +60,19 @@ def _always(one: Agreement) -> Agreement:
 
 def compare(before: Judgement, after: Judgement) -> Difference:
     """Return what is denied now that was permitted, and the other way round. Both are about the same cells."""
-    was, now = set(before.permitted), set(after.permitted)
-    return Difference(tuple(sorted(was - now)), tuple(sorted(now - was)), before.outcome, after.outcome)
+    if before.shown == after.shown:
+        return Difference((), (), before.outcome, after.outcome)
+    return Difference(_beyond(before, after), _beyond(after, before), before.outcome, after.outcome)
+
+
+def _beyond(one: Judgement, other: Judgement) -> tuple[Cell, ...]:
+    """Return the cells that the one permits and the other does not."""
+    return tuple(
+        sorted(
+            Cell(category, label, source)
+            for (category, source), labels in one.shown.items()
+            if labels != (there := other.shown.get((category, source), ()))
+            for label in labels
+            if label not in there
+        )
+    )

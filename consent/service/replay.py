@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import product
+from functools import lru_cache
+from itertools import product, starmap
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection
@@ -97,8 +98,19 @@ def is_as_recorded(kind: str, detail: Mapping[str, Any], decision: Decision | Ju
     return bool(
         detail["determining"] == [finding.rule_id for finding in decision.determining]
         and (kind == "gate" or detail["outcome"] == decision.outcome.value)
-        and detail["permitted"] == grouped(decision.permitted)
+        and detail["permitted"]
+        == (_shown(decision) if isinstance(decision, Judgement) else grouped(decision.permitted))
     )
+
+
+def _shown(judgement: Judgement) -> dict[str, dict[str, list[str]]]:
+    """As ``grouped`` of what is permitted."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for category, source in sorted(judgement.shown):
+        by_label = found.setdefault(source, {})
+        for label in judgement.shown[category, source]:
+            by_label.setdefault(label, []).append(category)
+    return found
 
 
 class FactGone(Exception):
@@ -106,12 +118,12 @@ class FactGone(Exception):
 
 
 class KeptFacts:
-    """The facts that audit rows name by id and version, read for many rows at once."""
+    """The facts that audit rows name by id, as they write it, and version, read for many rows at once."""
 
     def __init__(self) -> None:
-        self.directives: dict[tuple[int, bool], Directive] = {}
-        self.agreements: dict[tuple[int, int], Agreement] = {}
-        self.relationships: dict[int, Relationship] = {}
+        self.directives: dict[tuple[str, bool], Directive] = {}
+        self.agreements: dict[tuple[str, int], Agreement] = {}
+        self.relationships: dict[str, Relationship] = {}
 
     def directive(self, number: str, standing: str, withdrawn_at: str | None, *, via_task: bool) -> Directive:
         """Return a directive as it stood by then.
@@ -119,8 +131,11 @@ class KeptFacts:
         Raises:
             FactGone.
         """
-        found = _there(self.directives, (int(number), via_task))
-        return replace(found, standing=standing, withdrawn_at=_instant(withdrawn_at))
+        found = _there(self.directives, (number, via_task))
+        at = None if withdrawn_at is None else datetime.fromisoformat(withdrawn_at)
+        if found.standing == standing and found.withdrawn_at == at:
+            return found
+        return replace(found, standing=standing, withdrawn_at=at)
 
     def relationship(self, number: str, ends_at: str | None) -> Relationship:
         """Return a relationship as it stood by then.
@@ -128,7 +143,9 @@ class KeptFacts:
         Raises:
             FactGone.
         """
-        return replace(_there(self.relationships, int(number)), ends_at=_instant(ends_at))
+        found = _there(self.relationships, number)
+        at = None if ends_at is None else datetime.fromisoformat(ends_at)
+        return found if found.ends_at == at else replace(found, ends_at=at)
 
     def agreement(self, number: str, version: int) -> Agreement:
         """Return a version of an agreement.
@@ -136,24 +153,28 @@ class KeptFacts:
         Raises:
             FactGone.
         """
-        return _there(self.agreements, (int(number), version))
+        return _there(self.agreements, (number, version))
 
     def read(self, tx: Connection, rows: Iterable[Mapping[str, Any]]) -> Self:
         """Read what these rows name, in the place of what was read of rows before; versions of agreements stay, as they never change."""
-        directives: set[int] = set()
-        relationships: set[int] = set()
-        agreements: set[tuple[int, int]] = set()
+        directives: set[str] = set()
+        relationships: set[str] = set()
+        agreements: set[tuple[str, int]] = set()
         for facts in rows:
-            directives.update(int(one[0]) for part, _ in _DIRECTIVES for one in facts[part])
-            relationships.update(int(one[0]) for one in facts["relationships"])
-            agreements.update((int(number), version) for number, version in facts["agreements"])
+            for part, _ in _DIRECTIVES:
+                directives.update([one[0] for one in facts[part]])
+            relationships.update([one[0] for one in facts["relationships"]])
+            agreements.update(map(tuple, facts["agreements"]))
         self.directives = {
-            (one.row.directive_id, via_task): one.as_fact(via_task=via_task)
-            for one in directive_store.read_directives(tx, directives)
+            (str(one.row.directive_id), via_task): one.as_fact(via_task=via_task)
+            for one in directive_store.read_directives(tx, set(map(int, directives)))
             for via_task in (False, True)
         }
-        self.relationships = care_store.read_relationships(tx, relationships)
-        self.agreements |= agreement_store.read_versions(tx, agreements - self.agreements.keys())
+        found = care_store.read_relationships(tx, set(map(int, relationships)))
+        self.relationships = {str(number): one for number, one in found.items()}
+        missing = {(int(number), version) for number, version in agreements - self.agreements.keys()}
+        for (number, version), one in agreement_store.read_versions(tx, missing).items():
+            self.agreements[str(number), version] = one
         return self
 
 
@@ -243,7 +264,7 @@ def _grant(row: list[Any] | None, actor: Actor, person_id: int) -> EmergencyGran
 def read_cells(written: Any) -> tuple[Cell, ...]:
     """Read what ``casefile.written_cells`` wrote."""
     if isinstance(written, list):
-        return tuple(Cell(*parts) for parts in product(*written))
+        return _combined(*map(tuple, written))
     return tuple(
         Cell(category, label, source)
         for source, labels in written.items()
@@ -252,5 +273,6 @@ def read_cells(written: Any) -> tuple[Cell, ...]:
     )
 
 
-def _instant(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+@lru_cache(maxsize=512)
+def _combined(*axes: tuple[str, ...]) -> tuple[Cell, ...]:
+    return tuple(starmap(Cell, product(*axes)))

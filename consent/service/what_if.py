@@ -23,6 +23,7 @@ from consent.service.order import taken_again
 from consent.service.replay import FactGone, KeptFacts, case_of, is_as_recorded
 from consent.store import agreements as agreement_store
 from consent.store.what_if import DecidedRow, first_of, read_decided
+from foundation.collector import seldom_collected
 from foundation.errors import Invalid, Unavailable
 from foundation.ids import format_id
 from foundation.principal import Principal
@@ -213,13 +214,14 @@ def what_if(
     kept = KeptFacts()
     with consent.db.read() as tx:
         first: int | None = first_of(tx, since)
-    while first is not None:
-        with consent.db.read() as tx:
-            rows, first = read_decided(tx, DECISIONS, since, until, first=first, limit=at_once)
-            kept.read(tx, _readable(rows))
-            for row in rows:
-                _replay(tx, consent, row, kept, change, found, min(examples, MOST_EXAMPLES))
-        progress(len(rows))
+    with seldom_collected():
+        while first is not None:
+            with consent.db.read() as tx:
+                rows, first = read_decided(tx, DECISIONS, since, until, first=first, limit=at_once)
+                kept.read(tx, _readable(rows))
+                for row in rows:
+                    _replay(tx, consent, row, kept, change, found, min(examples, MOST_EXAMPLES))
+            progress(len(rows))
     _audit(consent, found, by)
     return found
 
@@ -248,8 +250,8 @@ def _replay(
     if not difference:
         return
     found.changed += 1
-    _count(found.denied, row, difference.denied, not after.permitted, examples)
-    _count(found.permitted, row, difference.permitted, not before.permitted, examples)
+    _count(found.denied, row, difference.denied, not after.shown, examples)
+    _count(found.permitted, row, difference.permitted, not before.shown, examples)
 
 
 def _control(

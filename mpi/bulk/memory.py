@@ -1,24 +1,11 @@
 """What a bulk run asks of memory."""
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from foundation.errors import Invalid
 
 _FEW = 100_000
 """Rows up to which a run takes little more than the engine and the libraries do by themselves."""
-
-
-@contextmanager
-def seldom_collected() -> Iterator[None]:
-    """Look for cycles a hundred times less often: a bulk run makes objects by the million and few cycles, and each look visits them all."""
-    usual = gc.get_threshold()
-    gc.set_threshold(100 * usual[0], *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
 
 
 def least_memory(rows: int) -> int:

@@ -24,6 +24,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from foundation.audit import audit_event, bulk_columns, entry_by
+from foundation.collector import seldom_collected
 from foundation.database import LOCK_COMPONENT, LOCK_PERSON, Session, is_retryable, lock_space
 from foundation.errors import Invalid, Unavailable
 from foundation.ids import new_ids
@@ -33,7 +34,7 @@ from mpi.bulk.arrivals import Arrivals, Incoming, Stored, Waiting, arrivals_of, 
 from mpi.bulk.copy import Texts, blobs, or_none, put_columns, texts, texts_of
 from mpi.bulk.forms import Linkage, link_forms, write_forms
 from mpi.bulk.lines import Form
-from mpi.bulk.memory import check_memory, least_memory_of_index, seldom_collected
+from mpi.bulk.memory import check_memory, least_memory_of_index
 from mpi.bulk.table import Forms, connect
 from mpi.matching import Model, NormalisedRecord, Refusal
 from mpi.matching.questions import Kind

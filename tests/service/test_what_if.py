@@ -11,13 +11,20 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from consent.cli import cli
+from consent.facts import Scope
+from consent.rules import Policy, compile_policy
 from consent.service import what_if as service
 from consent.service.agreements import agreement_from_payload, record_agreements
+from consent.service.asking import User
+from consent.service.casefile import grouped
 from consent.service.context import Policies
 from consent.service.decide import decide
+from consent.service.directives import withdraw_directive
 from consent.service.policies import (
     approve_policy,
     import_policy,
@@ -25,14 +32,29 @@ from consent.service.policies import (
     propose_policy,
     publish_policy,
 )
-from consent.service.replay import explain_event
+from consent.service.replay import KeptFacts, case_of, explain_event
 from consent.service.what_if import BY, DECISIONS, read_moment, read_planned, what_if
+from consent.store.tables import directive, directive_event
 from foundation.audit import audit_event
 from foundation.auth.users import create_user
 from foundation.errors import Invalid
 from foundation.ids import parse_id
-from tests.service.consent_world import APP, OFFICER, UCLH, World, a_world
-from tests.service.test_consent_policies import ANNE, BELA, STRICTER, a_policy, published
+from tests.core.consent_oracle import oracle
+from tests.service.consent_world import (
+    AMBULANCE,
+    APP,
+    CARE_HOME,
+    DOCTOR,
+    OFFICER,
+    PARAMEDIC,
+    PRACTICE,
+    PRACTICE_CLERK,
+    SLAM,
+    UCLH,
+    World,
+    a_world,
+)
+from tests.service.test_consent_policies import ANNE, BELA, SHIPPED, STRICTER, a_policy, published
 from tests.service.test_consent_replay import an_eventful_day
 
 DAY = timedelta(days=1)
@@ -349,3 +371,165 @@ def test_the_command_line_says_in_words_that_a_what_if_is_stale(world):
     assert "STALE" not in fresh
     assert "STALE WHAT-IF (agreements were recorded since: 1)" in policy("list").output
     assert "STALE WHAT-IF" in policy("approve", STRICTER.revision, "--by", "bela").output
+
+
+# -- beside the plain way ---------------------------------------------------------------------------------------------
+
+_some = lambda *codes: st.lists(st.sampled_from(codes), unique=True, max_size=3).map(tuple)  # noqa: E731
+ASKS = st.fixed_dictionaries(
+    {},
+    optional={
+        "purpose": st.sampled_from(["TREAT", "ETREAT", "BTG", "HRESCH", "CAREMGT"]),
+        "categories": _some("medication", "letters", "notes", "allergies", "location"),
+        "labels": _some("N", "PSY", "SDV", "GRA"),
+        "sources": _some(UCLH, SLAM, PRACTICE, CARE_HOME),
+        "min_epoch": st.sampled_from([0, 3, 10_000]),
+        "user": st.sampled_from(
+            [User("paramedic-1", PARAMEDIC, AMBULANCE, 2), User("doctor-1", DOCTOR, AMBULANCE, 3)]
+        ),
+    },
+)
+SCOPES = st.sampled_from(
+    [Scope("everything"), Scope("category", "letters"), Scope("category", "notes"), Scope("purpose", "TREAT")]
+    + [Scope("organisation", code) for code in (UCLH, AMBULANCE, PRACTICE)]
+)
+ACTS = st.lists(
+    st.tuples(st.just("ask"), ASKS)
+    | st.tuples(
+        st.just("object"),
+        st.fixed_dictionaries(
+            {"scope": SCOPES},
+            optional={"kind": st.just("permission"), "may_override": st.just(False)},
+        ),
+    )
+    | st.tuples(st.sampled_from(["withdraw", "agree", "later", "publish"]), st.just({})),
+    min_size=4,
+    max_size=12,
+)
+
+
+def _laxer() -> Policy:
+    """The shipped rules, under which objections deny nothing, and paramedics are doctors."""
+    document = json.loads(json.dumps(dict(SHIPPED.document)))
+    document["role_classes"] |= {PARAMEDIC: "doctor", "R9999": "paramedic"}
+    document["rows"] = [row for row in document["rows"] if row["id"] != "objection"]
+    return compile_policy({**document, "name": "laxer", "version": 3})
+
+
+LAXER = _laxer()
+DRAFTS = (STRICTER, LAXER, None)
+
+
+def test_what_is_counted_is_what_deciding_each_row_by_itself_comes_to(world):
+    """The oracle decides every row, read alone, under its own rules and as after the change; whatever was done before it and between."""
+    tally = Counter[str]()
+
+    @settings(
+        max_examples=12,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate,),
+    )
+    @given(
+        acts=ACTS, draft=st.sampled_from(DRAFTS), is_ended=st.booleans(), at_once=st.sampled_from([2, 1_000])
+    )
+    def holds(acts, draft, is_ended, at_once):
+        world.clock.advance(2 * DAY)
+        since = world.clock.now()
+        for act, told in [("ask", {}), *acts]:
+            done(world, act, told)
+        until = world.clock.advance(DAY) or world.clock.now()
+        told = [{"name": "region", "end": True}] if is_ended else []
+
+        found = what_if(
+            world.consent,
+            since,
+            until,
+            ANNE,
+            policy=draft,
+            planned=read_planned(world.consent, told),
+            examples=100,
+            at_once=at_once,
+        )
+
+        plain = plainly(world, since, until, draft, is_ended)
+        assert (found.replayed, found.not_replayable) == (plain.pop("replayed"), Counter())
+        assert {
+            "changed": found.changed,
+            "denied": side(found.denied),
+            "permitted": side(found.permitted),
+        } == plain
+        tally.update(denied=found.denied.cells, permitted=found.permitted.cells, changed=found.changed)
+
+    holds()
+
+    assert tally["denied"] > 0
+    assert tally["changed"] > 0
+
+
+def done(world: World, act: str, told: dict) -> None:
+    if act == "ask":
+        world.ask(**told)
+    elif act == "object":
+        world.object(**told)
+    elif act == "withdraw":
+        (latest, *_) = [*directives_of(world), None]
+        if latest is not None:
+            withdraw_directive(world.consent, latest, "changed her mind", PRACTICE_CLERK)
+    elif act == "agree":
+        less = region(world, categories=["letters"], starts_at=(world.clock.now() - DAY).isoformat())
+        record_agreements(world.consent, [agreement_from_payload(less, 1)], ANNE)
+    elif act == "publish":
+        in_force = list_policies(world.consent).in_force
+        published(world.consent, STRICTER if in_force != STRICTER.revision else LAXER)
+    else:
+        world.clock.advance(timedelta(minutes=5))
+
+
+def directives_of(world: World) -> list[int]:
+    """Those that nobody withdrew, the latest first."""
+    gone = select(directive_event.c.directive_id).where(directive_event.c.kind == "withdrawn")
+    left = select(directive.c.directive_id).where(directive.c.directive_id.not_in(gone))
+    with world.db.read() as tx:
+        return list(tx.scalars(left.order_by(directive.c.directive_id.desc())))
+
+
+def side(one) -> tuple:
+    return one.decisions, one.wholly, one.cells, one.by["category"], len(one.examples)
+
+
+def plainly(world: World, since, until, draft, is_ended: bool) -> dict:
+    """What a change would have changed, row by row and cell by cell."""
+    found = {
+        "replayed": 0,
+        "changed": 0,
+        "denied": [0, 0, 0, Counter(), 0],
+        "permitted": [0, 0, 0, Counter(), 0],
+    }
+    with world.db.read() as tx:
+        rows = tx.execute(
+            select(audit_event).where(audit_event.c.at >= since, audit_event.c.at < until)
+        ).all()
+        for row in rows:
+            if row.kind not in DECISIONS:
+                continue
+            facts = row.detail["facts"]
+            case = case_of(row.at, facts, KeptFacts().read(tx, [facts]))
+            own = world.consent.policies.kept(tx, row.detail["policy"][2])
+            outcome, was, _ = oracle(case, own.document)
+            assert (row.detail["outcome"], row.detail["permitted"]) == (outcome, grouped(was))
+            if is_ended:
+                case = replace(case, agreements=())
+            after, now, _ = oracle(case, (draft or own).document)
+            found["replayed"] += 1
+            found["changed"] += (outcome, was) != (after, now)
+            for name, gone, left in (("denied", was - now, now), ("permitted", now - was, was)):
+                if gone:
+                    into = found[name]
+                    into[0] += 1
+                    into[1] += not left
+                    into[2] += len(gone)
+                    into[3].update({cell.category for cell in gone})
+                    into[4] += 1
+    return {name: tuple(one) if isinstance(one, list) else one for name, one in found.items()}
