@@ -47,6 +47,9 @@ class Statement:
         a call. It is for statements that an index answers whatever they are asked about. ``{hold_index}`` is true if the whole space of
         components is held, as ``lock_space`` does without waiting; ``{for_no_key}`` holds rows against other writers.
 
+        ``{one_of}`` and ``{end_one_of}`` stand around a query of one column: "is one of these". PostgreSQL reads it first and looks them up
+        in an index, where a plan that was made once might go on to read a whole table.
+
         ``{given}`` is where a plain value stands, and ``{each_text}`` a table of texts (``value``), given as ``listed_texts`` writes them.
         ``{rows_of}`` and ``{row}`` write rows as a JSON list of lists, in no order, which ``told_rows`` reads.
         """
@@ -61,6 +64,8 @@ class Statement:
                 given="%s",
                 each_text="unnest(%s::text[]) AS each_text (value)",
                 materialised="MATERIALIZED",
+                one_of="= ANY(ARRAY(",
+                end_one_of="))",
                 rows_of="json_agg",
                 row="json_build_array",
             ),
@@ -73,6 +78,8 @@ class Statement:
                 given="?",
                 each_text="json_each(?) AS each_text",
                 materialised="",
+                one_of="IN (",
+                end_one_of=")",
                 rows_of="json_group_array",
                 row="json_array",
             ),

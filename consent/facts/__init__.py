@@ -6,7 +6,7 @@ from consent.facts.directives import Directive, Scope
 from consent.facts.opt_out import OptOutAnswer, OptOutEvidence, OptOutState
 from consent.facts.relationships import Relationship
 from consent.facts.requests import Actor, Request, Subject
-from consent.facts.sensitivity import Cell
+from consent.facts.sensitivity import Cell, every_cell
 
 __all__ = [
     "Actor",
@@ -23,4 +23,5 @@ __all__ = [
     "Scope",
     "SourceSetting",
     "Subject",
+    "every_cell",
 ]

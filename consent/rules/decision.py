@@ -147,12 +147,15 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What some verdicts come to together, whosever they are."""
+    """What some verdicts and an outcome come to, whosever they are; each part as a decision has it, ``obligations`` by name."""
 
     determining: tuple[Finding, ...]
+    visible: tuple[Finding, ...]
+    told: tuple[str, ...]
     alerts: tuple[str, ...]
     obligations: frozenset[str]
     near_misses: tuple[NearMiss, ...]
+    texts: Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +180,18 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to one case file, with all that is needed to explain it and to find it again."""
+    """The answer to one case file, with all that is needed to explain it and to find it again.
+
+    ``visible`` are the determining findings without those of hidden cells, which are for the audit alone. ``told`` are the reasons that may
+    be told, in order of tier: what an audit row keeps, to write the texts from again.
+    """
 
     outcome: Outcome
     rulings: tuple[CellRuling, ...]
     obligations: tuple[Obligation, ...]
     determining: tuple[Finding, ...]
+    visible: tuple[Finding, ...]
+    told: tuple[str, ...]
     alerts: tuple[str, ...]
     near_misses: tuple[NearMiss, ...]
     override: Override

@@ -31,7 +31,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 RULE_FAILED = Finding(tier=0, rule_id="rule-failed", version=1, effect=Effect.DENY, reason="rule-failed")
-_FAILED = Verdict(False, False, False, False, (RULE_FAILED,), frozenset(), frozenset(("rule-failed",)), 0)
 
 
 def decide(case: CaseFile, policy: Policy) -> Decision:
@@ -44,10 +43,12 @@ def decide(case: CaseFile, policy: Policy) -> Decision:
             rulings=(),
             obligations=(),
             determining=(RULE_FAILED,),
+            visible=(RULE_FAILED,),
+            told=(RULE_FAILED.reason,),
             alerts=("rule-failed",),
             near_misses=(),
             override=Override(False),
-            texts=explain.compose(Outcome.DENY, (_FAILED,), policy),
+            texts=explain.compose(Outcome.DENY, (RULE_FAILED.reason,), policy),
             policy_name=policy.name,
             policy_version=policy.version,
             policy_revision=policy.revision,
@@ -64,9 +65,10 @@ def judge(case: CaseFile, policy: Policy) -> Judgement:
         # Only where nothing is permitted does the outcome say whether an emergency would help.
         may_help = not any(verdict.is_permitted for verdict in verdicts)
         override = _override(case, policy, _closed(strips)) if may_help else Override(False)
+        outcome = _outcome(verdicts, override)
         return Judgement(
-            outcome=_outcome(verdicts, override),
-            determining=_summary(verdicts, policy).determining,
+            outcome=outcome,
+            determining=_summary(outcome, verdicts, policy).determining,
             shown={place: strip.permitted for place, (_, strip) in strips.items() if strip.permitted},
         )
     except Exception:  # as of a decision
@@ -91,16 +93,18 @@ def _decide(case: CaseFile, policy: Policy) -> Decision:
     verdicts = tuple({id(verdict): verdict for _, verdict in rulings}.values())
     override = _override(case, policy, tuple([cell for cell, verdict in rulings if verdict.is_overridable]))
     outcome = _outcome(verdicts, override)
-    summary = _summary(verdicts, policy)
+    summary = _summary(outcome, verdicts, policy)
     return Decision(
         outcome=outcome,
         rulings=rulings,
-        obligations=_obligations(rulings, verdicts, outcome, summary.obligations, prepared),
+        obligations=_obligations(strips, verdicts, outcome, summary.obligations, prepared),
         determining=summary.determining,
+        visible=summary.visible,
+        told=summary.told,
         alerts=summary.alerts,
         near_misses=summary.near_misses,
         override=override,
-        texts=explain.compose(outcome, verdicts, policy),
+        texts=summary.texts,
         policy_name=policy.name,
         policy_version=policy.version,
         policy_revision=policy.revision,
@@ -176,18 +180,26 @@ def _once(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     return tuple({id(verdict): verdict for verdict in verdicts}.values())
 
 
-def _summary(verdicts: tuple[Verdict, ...], policy: Policy) -> Summary:
-    key = tuple([verdict.holding for verdict in verdicts])
+def _summary(outcome: Outcome, verdicts: tuple[Verdict, ...], policy: Policy) -> Summary:
+    key = (outcome, *[verdict.holding for verdict in verdicts])
     found = policy.summaries.get(key)
     if found is None:
+        told = explain.told_reasons(outcome, verdicts)
         made = Summary(
-            determining=tuple(sorted({finding for verdict in verdicts for finding in verdict.findings})),
+            determining=_findings(verdicts),
+            visible=_findings(verdict for verdict in verdicts if not verdict.is_hidden),
+            told=told,
             alerts=tuple(sorted({alert for verdict in verdicts for alert in verdict.alerts})),
             obligations=frozenset(name for verdict in verdicts for name in verdict.obligations),
             near_misses=_near_misses(verdicts, policy),
+            texts=explain.compose(outcome, told, policy),
         )
         found = _kept(policy.summaries, key, made)
     return found
+
+
+def _findings(verdicts: Iterable[Verdict]) -> tuple[Finding, ...]:
+    return tuple(sorted({finding for verdict in verdicts for finding in verdict.findings}))
 
 
 def _judge(holding: int, tiers: tuple[Tier, ...]) -> Verdict:
@@ -271,7 +283,7 @@ def _outcome(verdicts: tuple[Verdict, ...], override: Override) -> Outcome:
 
 
 def _obligations(
-    rulings: tuple[CellRuling, ...],
+    strips: _Strips,
     verdicts: tuple[Verdict, ...],
     outcome: Outcome,
     named: frozenset[str],
@@ -289,7 +301,7 @@ def _obligations(
             found.add(Obligation("ALERT_PRIVACY_OFFICER", (("type", str(kind)), ("reason", str(reason)))))
     if "NOTIFY_PATIENT" in named:
         found.add(Obligation("NOTIFY_PATIENT", (("days", str(policy.notify_patient_days)),)))
-    ends_at = _earliest_end(rulings, prepared, is_lifted)
+    ends_at = _earliest_end(strips, prepared, is_lifted)
     if ends_at is not None:
         found.add(Obligation("EXPIRES", (("at", ends_at),)))
     return tuple(sorted(found))
@@ -304,7 +316,7 @@ def _alert_codes(case: CaseFile, is_lifted: bool) -> list[tuple[int, int]]:
     return found
 
 
-def _earliest_end(rulings: tuple[CellRuling, ...], prepared: Prepared, is_lifted: bool) -> str | None:
+def _earliest_end(strips: _Strips, prepared: Prepared, is_lifted: bool) -> str | None:
     """When the first thing that the permit rests on comes to its end; None when nothing does."""
     ends = []
     if is_lifted and prepared.case.emergency is not None:
@@ -313,9 +325,8 @@ def _earliest_end(rulings: tuple[CellRuling, ...], prepared: Prepared, is_lifted
     if current and None not in current:
         ends.append(max(end for end in current if end is not None))
     if any(a.ends_at is not None for a in prepared.agreements):
-        permitted = {(cell.category, cell.source) for cell, verdict in rulings if verdict.is_permitted}
-        for place in permitted:
-            agreed = [a.ends_at for a in agreements_for(*place, prepared)]
+        for place, (_, strip) in strips.items():
+            agreed = [a.ends_at for a in agreements_for(*place, prepared)] if strip.permitted else ()
             if agreed and None not in agreed:
                 ends.append(max(end for end in agreed if end is not None))
     return min(ends).isoformat() if ends else None

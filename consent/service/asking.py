@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import Any
 
-from consent.facts import Actor, Cell, Request, codes
+from consent.facts import Actor, Cell, Request, codes, every_cell
 from foundation.errors import Forbidden, Invalid
 from foundation.principal import Principal
 
@@ -13,6 +12,7 @@ SYSTEM_ROLE = "SYSTEM"
 _KEY_ASSURANCE = 2  # a system proves itself with a private key
 _MOST_CELLS = 2_000
 ORDINARY_CATEGORIES = codes.CATEGORIES - {"membership"}
+_ALL_CATEGORIES, _ALL_LABELS = tuple(sorted(ORDINARY_CATEGORIES)), tuple(sorted(codes.SHAREABLE_LABELS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,13 @@ def request_of(ask: Ask, sources: Iterable[str], *, are_named: bool) -> Request:
     Raises:
         Invalid: ``too-many-cells``, when the sources were named: a person who is known in many places must not be told by an error.
     """
-    categories = ask.categories or tuple(sorted(ORDINARY_CATEGORIES))
-    labels = ask.labels or tuple(sorted(codes.SHAREABLE_LABELS))
+    categories, labels = ask.categories or _ALL_CATEGORIES, ask.labels or _ALL_LABELS
     places = tuple(sorted(set(sources)))
     if are_named and len(categories) * len(labels) * len(places) > _MOST_CELLS:
         raise Invalid("too-many-cells", field="sources")
     return Request(
         purpose=ask.purpose,
-        cells=tuple(Cell(*parts) for parts in product(categories, labels, places)),
+        cells=every_cell(categories, labels, places),
         action=ask.action,
         identified_by=ask.identified_by,
         claimed_relationship=ask.claimed_relationship,

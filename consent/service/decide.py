@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 from consent import rules
 from consent.facts import Actor, CaseFile, Cell, Request
 from consent.rules import Decision
-from consent.rules.explain import told_reasons
 from consent.service import trail
 from consent.service.asking import Ask, acting_principal, actor_of, request_of
 from consent.service.casefile import Reading, read_case, sources_of
@@ -100,14 +99,14 @@ def _without_untold(reading: Reading) -> Reading:
     """
     case, labels = reading.case, reading.organisations.membership_labels
     guarded = {
-        cell.source: Cell("membership", labels[cell.source], cell.source)
-        for cell in case.request.cells
-        if labels.get(cell.source, "N") != "N"
+        source: Cell("membership", labels[source], source)
+        for source in {source for _, _, source in case.request.cells}
+        if labels.get(source, "N") != "N"
     }
     if not guarded:
         return reading
     knowing = tuple(guarded[source] for source in sorted(guarded))
-    told = {cell.source for cell in rules.decide(_about(case, knowing), reading.policy).permitted}
+    told = {source for _, source in rules.judge(_about(case, knowing), reading.policy).shown}
     untold = guarded.keys() - told
     cells = tuple(cell for cell in case.request.cells if cell.source not in untold)
     return replace(reading, case=_about(case, cells or knowing))
@@ -144,7 +143,7 @@ def audit_decision(
         outcome=trail.outcome_of(decision),
         person_id=resolution.person_id,
         purpose=ask.purpose,
-        reasons=told_reasons(decision),
+        reasons=decision.told,
         detail=detail,
     )
     found = set(decision.alerts)

@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 from consent import rules
 from consent.facts import EmergencyGrant, codes
 from consent.rules import Decision
-from consent.rules.explain import told_reasons
 from consent.rules.watch import rank_of
 from consent.service import trail
 from consent.service.asking import Ask, acting_principal, actor_of, request_of
@@ -90,7 +89,7 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
             outcome=trail.outcome_of(decision),
             person_id=resolution.person_id,
             purpose="BTG",
-            reasons=told_reasons(decision),
+            reasons=decision.told,
             detail=trail.decision_detail(decision_id, decision, reading.versions())
             | {
                 "grant": format_id(grant.grant_id) if is_open else None,

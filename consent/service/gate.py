@@ -6,7 +6,6 @@ from sqlalchemy import Connection
 
 from consent import rules
 from consent.facts import Cell, Request
-from consent.rules.explain import told_reasons
 from consent.service import trail
 from consent.service.asking import actor_of
 from consent.service.casefile import FactsUnreadable, read_case
@@ -77,7 +76,7 @@ def _ask(tx: Connection, consent: Consent, request: GateRequest) -> GateAnswer:
         outcome="success" if allowed else "denied",
         person_id=request.person_id,
         purpose=purpose,
-        reasons=told_reasons(decision) if not allowed else (),
+        reasons=decision.told if not allowed else (),
         detail=trail.decision_detail(decision_id, decision, reading.versions())
         | {"outcome": "PERMIT" if allowed else "DENY", "wanted": request.wanted, "told": sorted(allowed)},
     )

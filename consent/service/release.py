@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 
 from consent.facts import Cell
 from consent.rules import Decision, Outcome, releasable
-from consent.rules.explain import told_reasons
 from consent.service import trail
 from consent.service.asking import (
     Ask,
@@ -255,7 +254,7 @@ def _redeem(
         outcome="denied" if is_replay or not released else "success",
         person_id=resolution.person_id,
         purpose=request.purpose,
-        reasons=told_reasons(decided.decision),
+        reasons=decided.decision.told,
         detail=detail,
     )
     if is_replay:

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
-from itertools import product, starmap
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection
@@ -23,6 +21,7 @@ from consent.facts import (
     Request,
     SourceSetting,
     Subject,
+    every_cell,
 )
 from consent.rules import Decision, Judgement
 from consent.service import trail
@@ -264,15 +263,10 @@ def _grant(row: list[Any] | None, actor: Actor, person_id: int) -> EmergencyGran
 def read_cells(written: Any) -> tuple[Cell, ...]:
     """Read what ``casefile.written_cells`` wrote."""
     if isinstance(written, list):
-        return _combined(*map(tuple, written))
+        return every_cell(*map(tuple, written))
     return tuple(
         Cell(category, label, source)
         for source, labels in written.items()
         for label, categories in labels.items()
         for category in categories
     )
-
-
-@lru_cache(maxsize=512)
-def _combined(*axes: tuple[str, ...]) -> tuple[Cell, ...]:
-    return tuple(starmap(Cell, product(*axes)))

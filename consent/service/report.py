@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from consent.rules import Outcome, Policy
 from consent.rules.decision import Texts
-from consent.rules.explain import compose_from_reasons
+from consent.rules.explain import compose
 from consent.service import trail
 from consent.service.context import Consent
 from consent.service.order import taken_again
@@ -144,8 +144,6 @@ def _access(row: AuditEvent, policy: Policy) -> Access:
         is_emergency=row.purpose == "BTG",
         items=tuple(SeenItem(*map(str, item)) for item in detail.get("items", ())),
         request_id=row.request_id,
-        texts=compose_from_reasons(outcome, row.reasons, policy)
-        if outcome is not None
-        else Texts("", "", ""),
+        texts=compose(outcome, row.reasons, policy) if outcome is not None else Texts("", "", ""),
         leaf_hash=row.leaf_hash,
     )

@@ -31,19 +31,19 @@ class OnRecord:
 _DIRECTIVES = (
     "(SELECT {rows_of}({row}(d.directive_id, d.kind, d.scope_kind, d.scope_code, d.identity_id, d.effective_at, d.recorded_at, "
     "d.standing, d.may_override, d.lifts, d.ends_at, (SELECT {rows_of}({row}(e.event_id, e.kind, e.at)) FROM directive_event e "
-    "WHERE e.directive_id = d.directive_id))) FROM directive d WHERE d.directive_id IN "
-    "(SELECT a.directive_id FROM directive_anchor a WHERE a.record_id {among})), "
+    "WHERE e.directive_id = d.directive_id))) FROM directive d WHERE d.directive_id {one_of}"
+    "SELECT a.directive_id FROM directive_anchor a WHERE a.record_id {among}{end_one_of}), "
 )
 _FACTS = Statement.alike(
     f"WITH RECURSIVE {LINEAGES}, {lineage('consumer', 'SELECT CAST({given} AS text)')} SELECT "  # noqa: S608
-    f"(SELECT {{rows_of}}({{row}}({COLUMNS})) FROM organisation o WHERE o.ods_code IN (SELECT code FROM near)), "
+    f"(SELECT {{rows_of}}({{row}}({COLUMNS})) FROM organisation o WHERE o.ods_code {{one_of}}SELECT code FROM near{{end_one_of}}), "
     + _DIRECTIVES
     * 2
     + "(SELECT {rows_of}({row}(a.agreement_id, a.version, a.recorded_at)) FROM agreement a WHERE a.is_current "
-    "AND a.agreement_id IN (SELECT c.agreement_id FROM agreement_consumer c "
-    "WHERE c.organisation IN (SELECT code FROM consumer UNION SELECT '*'))), "
+    "AND a.agreement_id {one_of}SELECT c.agreement_id FROM agreement_consumer c "
+    "WHERE c.organisation {one_of}SELECT code FROM consumer UNION ALL SELECT '*'{end_one_of}{end_one_of}), "
     "(SELECT {rows_of}({row}(r.relationship_id, r.kind, r.organisation, r.started_at, r.ends_at, r.user_id, r.incident_id)) "
-    "FROM relationship r WHERE r.record_id {among} AND r.organisation IN (SELECT code FROM consumer)), "
+    "FROM relationship r WHERE r.record_id {among} AND r.organisation {one_of}SELECT code FROM consumer{end_one_of}), "
     "(SELECT {rows_of}({row}(e.record_id, e.state, e.checked_at, e.number_key)) FROM opt_out_evidence e "
     "WHERE e.record_id {among}), "
     "(SELECT {row}(g.grant_id, g.user_id, g.organisation, g.reason_code, g.opened_at, g.expires_at, g.renewals) "

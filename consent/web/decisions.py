@@ -5,12 +5,13 @@ from typing import Any
 from flask_smorest import Blueprint
 
 from consent.rules import Decision, Outcome
-from consent.rules.explain import visible_findings
+from consent.rules.decision import Finding
 from consent.service.asking import Ask, User
 from consent.service.context import Consent
 from consent.service.decide import Answer, decide
 from consent.service.emergency import open_emergency_access
-from consent.web.schemas import AskSchema, DecisionSchema, Loaded, OpenedSchema
+from consent.web.schemas import AskSchema, DecisionSchema, Loaded, OpenedSchema, proof_link
+from foundation.ids import format_id
 from foundation.principal import Principal
 from foundation.web import answers_repeats_itself, current_principal, make_blueprint, requires
 
@@ -72,31 +73,53 @@ def ask_of(body: Loaded) -> Ask:
 
 
 def decision_body(answer: Answer, by: Principal) -> Loaded:
-    """Write a decision for its caller: the staff's voice always, the officer's and the patient's with the officer's scope."""
+    """Write a decision for its caller, as ``DecisionSchema`` tells of it: the staff's voice always, the officer's and the patient's with
+    the officer's scope.
+    """
     decision: Decision = answer.decision
     is_found = decision.outcome is not Outcome.NOT_FOUND
     is_officer = OFFICER_SCOPE in by.scopes
-    texts = {"staff": decision.texts.staff}
-    if is_officer:
-        texts |= {"officer": decision.texts.officer, "patient": decision.texts.patient}
-    return {
-        "decision_id": answer.decision_id,
+    body: Loaded = {
+        "decision_id": format_id(answer.decision_id),
         "outcome": decision.outcome.value,
-        "permitted": answer.shown,
+        "permitted": [
+            {"category": category, "label": label, "source": source}
+            for category, label, source in answer.shown
+        ],
         "obligations": [
             {"code": one.code, "parameters": dict(one.parameters)} for one in decision.obligations
         ],
-        "determining": visible_findings(decision) if is_found else (),
-        **({"near_misses": decision.near_misses} if is_officer else {}),
-        "override": decision.override,
-        "texts": texts,
+        "determining": [_finding(one) for one in decision.visible] if is_found else [],
+    }
+    if is_officer:
+        body["near_misses"] = [
+            {"rule": one.rule_id, "condition": one.condition} for one in decision.near_misses
+        ]
+    texts = decision.texts
+    officers = {"officer": texts.officer, "patient": texts.patient} if is_officer else {}
+    return body | {
+        "override": {
+            "is_possible": decision.override.is_possible,
+            "reasons": list(decision.override.reasons),
+        },
+        "texts": {"staff": texts.staff, **officers},
         "policy": {
             "name": decision.policy_name,
             "version": decision.policy_version,
             "revision": decision.policy_revision,
         },
         "epoch": decision.epoch if is_found else None,
-        "evaluated_at": decision.evaluated_at,
+        "evaluated_at": decision.evaluated_at.isoformat(),
         "leaf_hash": answer.leaf_hash,
-        "event_id": answer.receipt.event_id,
+        "proof": proof_link(answer.receipt.event_id, answer.leaf_hash),
+    }
+
+
+def _finding(one: Finding) -> Loaded:
+    return {
+        "rule": one.rule_id,
+        "version": one.version,
+        "tier": one.tier,
+        "effect": one.effect.value,
+        "reason": one.reason,
     }

@@ -21,6 +21,7 @@ from consent.service.release import Item, inspect_release
 from consent.service.report import access_report
 from consent.store.organisations import read_organisations
 from consent.web.decisions import decision_body
+from consent.web.schemas import DecisionSchema
 from foundation.audit import audit_event, events_about
 from foundation.auth.keys import rotate_keys
 from foundation.directory import Organisation, organisation, put_organisation
@@ -689,7 +690,7 @@ def test_someone_who_must_not_be_known_of_is_answered_as_nobody_is_in_shape_and_
     def ask(person_id: int) -> None:
         answer = world.ask(person_id=person_id)
         told = decision_body(answer, APP)
-        for own in ("decision_id", "evaluated_at", "leaf_hash", "event_id"):
+        for own in ("decision_id", "evaluated_at", "leaf_hash", "proof"):
             told.pop(own)
         answers[person_id] = told
 
@@ -700,6 +701,25 @@ def test_someone_who_must_not_be_known_of_is_answered_as_nobody_is_in_shape_and_
     assert answers[world.she]["outcome"] == "NOT_FOUND"
     assert answers[world.she] == answers[123_456_789]
     assert hidden == absent
+
+
+@pytest.mark.parametrize("scopes", [(), ("reports:read",)], ids=["staff", "officer"])
+def test_a_decision_is_written_as_its_schema_tells(world, scopes):
+    """It is written at once, not field by field; that the types are as told, tests of the web interface see."""
+    fields = DecisionSchema().fields
+    left_out = set() if scopes else {"near_misses"}
+
+    for answer in (world.ask(), world.ask(person_id=123_456_789)):
+        body = decision_body(answer, replace(APP, scopes=frozenset(scopes)))
+
+        assert [*body] == [name for name in fields if name not in left_out]
+        for name in ("permitted", "obligations", "determining", *({"near_misses"} - left_out)):
+            inner = [*fields[name].inner.schema.fields]
+            assert all([*one] == inner for one in body[name])
+        for name in ("override", "policy"):
+            assert [*body[name]] == [*fields[name].schema.fields]
+        assert [*body["texts"]] == (["staff", "officer", "patient"] if scopes else ["staff"])
+        assert DecisionSchema().dump(body) == body
 
 
 def test_any_id_of_a_person_is_decided_on_alike(world):

@@ -1,6 +1,8 @@
 """Statements in the driver's own words: they write and read what SQLAlchemy would, on both databases, and fail as it would."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -26,7 +28,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 import foundation.database
 from foundation.audit import written
-from foundation.database import LOCK_PERSON, Database, Id, Json, UtcDateTime, is_retryable, lock
+from foundation.database import LOCK_PERSON, Database, Id, Json, UtcDateTime, is_retryable, lock, lock_space
 from foundation.direct import Statement, Writes, write_rows
 from foundation.errors import Unavailable
 from tests.engines import APPLICATION, MIGRATOR
@@ -253,6 +255,49 @@ def test_a_lock_that_is_not_waited_for_says_whether_all_are_held(postgresql_url:
     with db.write() as other:
         assert lock(other, LOCK_PERSON, [1, 3], wait=False)
     db.close()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["one", "the-space"])
+def test_a_shared_lock_is_waited_for_and_overtakes_nobody_who_waits_for_it_alone(
+    postgresql_url: str, whole: bool
+) -> None:
+    db, had = Database(postgresql_url), []
+
+    def hold(name: str, *, alone: bool) -> None:
+        with db.write() as tx:
+            if alone and whole:
+                lock_space(tx, LOCK_PERSON)
+            else:
+                lock(tx, LOCK_PERSON, [1], shared=not alone)
+            had.append(name)
+
+    with db.write() as first, ThreadPoolExecutor(2) as hands:
+        lock(first, LOCK_PERSON, [1], shared=True)
+        with db.write() as beside:
+            lock(beside, LOCK_PERSON, [1], shared=True)  # shared by all who decide
+        alone = hands.submit(hold, "alone", alone=True)
+        waiting(db, 1)
+        later = hands.submit(hold, "later", alone=False)
+        waiting(db, 2)
+        assert had == []
+        first.rollback()
+        alone.result(60)
+        later.result(60)
+
+    assert had == ["alone", "later"]
+    db.close()
+
+
+def waiting(db: Database, count: int) -> None:
+    """Wait until so many wait for an advisory lock."""
+    until = time.monotonic() + 60
+    question = text("select count(*) from pg_locks where locktype = 'advisory' and not granted")
+    while time.monotonic() < until:
+        with db.read() as tx:
+            if tx.execute(question).scalar_one() == count:
+                return
+        time.sleep(0.01)
+    raise AssertionError(f"{count} should wait for a lock")
 
 
 def test_a_connection_keeps_what_it_has_prepared_when_a_transaction_that_only_read_ends(shapes: Database):
