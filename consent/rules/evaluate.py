@@ -267,7 +267,10 @@ def _override(case: CaseFile, policy: Policy, closed: tuple[Cell, ...]) -> Overr
         expires_at=case.at + timedelta(hours=policy.emergency_hours),
     )
     supposed = replace(case, request=replace(case.request, purpose="BTG", cells=closed), emergency=grant)
-    would_help = any(strip.permitted for _, strip in _strips(closed, prepare(supposed, policy)).values())
+    reader = StripReader(prepare(supposed, policy))
+    would_help = any(
+        _strip(reader.read(*place), labels, policy).permitted for place, labels in _labels_of(closed)
+    )
     return Override(would_help, tuple(sorted(codes.EMERGENCY_REASONS)) if would_help else ())
 
 

@@ -5,7 +5,7 @@ import math
 from functools import cache
 from typing import Any, NoReturn
 
-from flask import g, request
+from flask import Response, g, request
 from flask.json.provider import DefaultJSONProvider
 from marshmallow import Schema
 from webargs import missing
@@ -163,3 +163,14 @@ class StrictJson(DefaultJSONProvider):
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return parse_json(s.encode() if isinstance(s, str) else s)
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        text = _written(self._prepare_response_obj(args, kwargs))
+        answer: Response = self._app.response_class(f"{text}\n", mimetype=self.mimetype)  # type: ignore[assignment]
+        return answer
+
+
+# Made once: an encoder of our own settings is otherwise made for every answer.
+_written = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), default=DefaultJSONProvider.default
+).encode
