@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
-from functools import lru_cache
 from typing import TypeVar
 
 from consent.facts import codes
 from consent.facts.case import CaseFile, EmergencyGrant
-from consent.facts.sensitivity import Cell
+from consent.facts.sensitivity import Cell, by_place
 from consent.rules import explain
 from consent.rules.attributes import Prepared, StripFacts, StripReader, agreements_for, prepare
 from consent.rules.decision import (
@@ -120,26 +119,15 @@ _Strips = dict[tuple[str, str], tuple[tuple[str, ...], Strip]]
 def _strips(cells: tuple[Cell, ...], prepared: Prepared) -> _Strips:
     """Rule on all cells, those of one category and source together."""
     reader, policy = StripReader(prepared), prepared.policy
-    return {
-        place: (labels, _strip(reader.read(*place), labels, policy)) for place, labels in _labels_of(cells)
-    }
+    return {place: (labels, _strip(reader.read(*place), labels, policy)) for place, labels in by_place(cells)}
 
 
-@lru_cache(maxsize=512)
-def _labels_of(cells: tuple[Cell, ...]) -> tuple[tuple[tuple[str, str], tuple[str, ...]], ...]:
-    """Return the labels of these cells, by category and source. Many cases ask for the same cells, and of one case it is asked again."""
-    found: dict[tuple[str, str], dict[str, None]] = {}
-    for category, label, source in cells:
-        found.setdefault((category, source), {})[label] = None
-    return tuple((place, tuple(labels)) for place, labels in found.items())
+_MOST_VERDICTS, _MOST_KEPT = 20_000, 5_000
+"""Verdicts that are kept of one policy; strips and summaries, of each."""
 
 
-_MOST_KEPT = 20_000
-"""Verdicts, strips and summaries that are kept of one policy, of each."""
-
-
-def _kept(kept: dict[K, V], key: K, made: V) -> V:
-    if len(kept) >= _MOST_KEPT:
+def _kept(kept: dict[K, V], key: K, made: V, most: int = _MOST_KEPT) -> V:
+    if len(kept) >= most:
         kept.clear()
     kept[key] = made
     return made
@@ -173,7 +161,9 @@ def _holding(facts: StripFacts, label: str, policy: Policy) -> int:
 
 def _verdict(holding: int, policy: Policy) -> Verdict:
     found = policy.verdicts.get(holding)
-    return _kept(policy.verdicts, holding, _judge(holding, policy.tiers)) if found is None else found
+    if found is None:
+        found = _kept(policy.verdicts, holding, _judge(holding, policy.tiers), _MOST_VERDICTS)
+    return found
 
 
 def _once(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
@@ -269,7 +259,7 @@ def _override(case: CaseFile, policy: Policy, closed: tuple[Cell, ...]) -> Overr
     supposed = replace(case, request=replace(case.request, purpose="BTG", cells=closed), emergency=grant)
     reader = StripReader(prepare(supposed, policy))
     would_help = any(
-        _strip(reader.read(*place), labels, policy).permitted for place, labels in _labels_of(closed)
+        _strip(reader.read(*place), labels, policy).permitted for place, labels in by_place(closed)
     )
     return Override(would_help, tuple(sorted(codes.EMERGENCY_REASONS)) if would_help else ())
 
