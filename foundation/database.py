@@ -356,8 +356,7 @@ def tell(
     _begin(tx)
     line = _line(tx)
     try:
-        # To wait for a lock is the driver's: it hears who interrupts it.
-        told = None if may_wait else line.tell(text, values)
+        told = line.tell(text, values, may_wait=may_wait)
         if told is not None:
             return told
         line.begin()

@@ -11,7 +11,18 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Connection, Integer, LargeBinary, Table, bindparam, insert, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    Integer,
+    LargeBinary,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    update,
+)
 
 from foundation.database import (
     LOCK_COMPONENT,
@@ -87,14 +98,24 @@ class Statement:
 
     def rows(self, tx: Connection, *values: int | str | None | Collection[int]) -> list[Any]:
         """Run it and return its rows: plain values as the driver gives them, so on SQLite 0 and 1 for a flag and text for an instant."""
-        is_sqlite = tx.dialect.name == "sqlite"
-        listed = json_list if is_sqlite else array_of
-        told = tuple(
+        if tx.dialect.name == "sqlite":
+            return list(tx.exec_driver_sql(self.sqlite, self._told(json_list, values)).all())
+        return tell(tx, self.postgresql, self._told(array_of, values)).fetchall()  # type: ignore[return-value]
+
+    def act(self, tx: Connection, *values: int | str | None | Collection[int]) -> None:
+        """Run one that gives no rows."""
+        if tx.dialect.name == "sqlite":
+            tx.exec_driver_sql(self.sqlite, self._told(json_list, values))
+        else:
+            tell(tx, self.postgresql, self._told(array_of, values))
+
+    @staticmethod
+    def _told(
+        listed: Callable[[Iterable[int]], str], values: Iterable[int | str | None | Collection[int]]
+    ) -> tuple[int | str | None, ...]:
+        return tuple(
             value if value is None or isinstance(value, int | str) else listed(value) for value in values
         )
-        if is_sqlite:
-            return list(tx.exec_driver_sql(self.sqlite, told).all())
-        return tell(tx, self.postgresql, told).fetchall()  # type: ignore[return-value]
 
 
 def text_array(texts: Iterable[str]) -> str:
@@ -178,6 +199,17 @@ class Writes:
         else:
             self._add(_change(table, tuple(rows[0]), key), table, rows)
 
+    def delete(self, table: Table, rows: Rows) -> None:
+        """Take away the rows that these columns name."""
+        if not rows:
+            return
+        if self.tx.dialect.name == "sqlite":
+            named = [table.c[name] == bindparam(f"at_{name}") for name in rows[0]]
+            given = [{f"at_{name}": value for name, value in row.items()} for row in rows]
+            self.tx.execute(delete(table).where(*named), given)
+        else:
+            self._add(_removal(table, tuple(rows[0])), table, rows)
+
     def _add(self, text: str, table: Table, rows: Rows) -> None:
         arrays = [_array(_written(table, name), [row[name] for row in rows]) for name in rows[0]]
         self._parts.append((text, arrays))
@@ -255,6 +287,14 @@ def _change(table: Table, names: tuple[str, ...], key: str) -> str:
     values = ", ".join(f"{name} = given.{name}" for name in names if name != key)
     given = f"{_given(table, names)} AS given ({', '.join(names)})"
     return f"UPDATE {table.name} SET {values} FROM {given} WHERE {table.name}.{key} = given.{key}"  # noqa: S608
+
+
+@cache
+def _removal(table: Table, names: tuple[str, ...]) -> str:
+    named = " AND ".join(f"{table.name}.{name} = given.{name}" for name in names)
+    return (
+        f"DELETE FROM {table.name} USING {_given(table, names)} AS given ({', '.join(names)}) WHERE {named}"  # noqa: S608
+    )
 
 
 def _given(table: Table, names: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Column, Connection, Date, Index, Row, String, Table, Text, select
 
 from foundation.database import Json, metadata, upsert
+from foundation.direct import Statement, listed_texts
 from foundation.errors import Invalid, NotFound
 
 SETTINGS = (
@@ -117,6 +118,16 @@ def _check_chain(tx: Connection, given: Organisation, name: str) -> None:
             return
         other = row[1]
     raise Invalid(f"{name}-too-deep", field=name)
+
+
+_KNOWN = Statement.alike(
+    "SELECT ods_code FROM organisation WHERE ods_code IN (SELECT value FROM {each_text})"
+)
+
+
+def known_codes(tx: Connection, codes: Collection[str]) -> set[str]:
+    """Return those of these codes that the directory has."""
+    return {row[0] for row in _KNOWN.rows(tx, listed_texts(tx, codes))}
 
 
 def find_organisation(tx: Connection, ods_code: str) -> Organisation | None:

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import psycopg
+from psycopg import generators
 from psycopg.adapt import Transformer
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 
@@ -79,8 +80,11 @@ class Line:
     def is_idle(self) -> bool:
         return bool(self.connection.pgconn.transaction_status == TransactionStatus.IDLE)
 
-    def tell(self, text: str, values: tuple[Any, ...]) -> Told | None:
+    def tell(self, text: str, values: tuple[Any, ...], *, may_wait: bool = False) -> Told | None:
         """Tell a statement, with ``%s`` where values stand; None where it has not been told often enough to be prepared.
+
+        Args:
+            may_wait: whether it may wait for others for long: then whoever interrupts it is heard, and it is cancelled.
 
         Raises:
             psycopg.Error
@@ -96,7 +100,11 @@ class Line:
         self.begin()
         if name is None:
             name = self._prepare(text)
-        result = self._answered(self.connection.pgconn.exec_prepared(name, written))  # type: ignore[arg-type]
+        if may_wait:
+            self.connection.pgconn.send_query_prepared(name, written)
+            result = self._answered(self.connection.wait(generators.execute(self.connection.pgconn))[-1])
+        else:
+            result = self._answered(self.connection.pgconn.exec_prepared(name, written))  # type: ignore[arg-type]
         count = result.ntuples
         if not count:
             return Told([], result.command_tuples or 0)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
@@ -129,18 +129,23 @@ def survey(
         core |= joined
     stale = tuple(sorted(stored.keys() - edges.keys()))
     tasks = task_store.read_tasks_of(tx, members) if around.has_tasks else []
-    outside = set(chain.from_iterable(chain(edges, stale)))
+    found = Survey(members, {}, edges, stale, tuple(decisions), tuple(tasks))
+    return with_neighbours(tx, found, named)
+
+
+def with_neighbours(tx: Connection, found: Survey, named: Collection[int] = ()) -> Survey:
+    """Return a survey with its neighbours as they are now.
+
+    Args:
+        named: records that a task to be opened names.
+    """
+    outside = set(chain.from_iterable(chain(found.edges, found.stale)))
     outside.update(named)
-    outside.update(number for task in tasks if task.state == "open" for side in task.sides for number in side)
-    neighbours = _neighbours(tx, outside - members.keys())
-    return Survey(members, neighbours, edges, stale, tuple(decisions), tuple(tasks))
-
-
-def _neighbours(tx: Connection, outside: Collection[int]) -> dict[int, RecordRow]:
-    if not outside:
-        return {}
-    rows = record_store.read_with_persons(tx, outside)
-    return {number: row for number, row in rows.items() if row.state == "active"}
+    asked = (task for task in found.tasks if task.state == "open")
+    outside.update(number for task in asked for side in task.sides for number in side)
+    outside -= found.members.keys()
+    rows = record_store.read_with_persons(tx, outside) if outside else {}
+    return replace(found, neighbours={number: row for number, row in rows.items() if row.state == "active"})
 
 
 # Partition -----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from foundation.database import LOCK_COMPONENT, is_retryable, lock, lock_space
 from foundation.direct import Writes
 from foundation.errors import NotFound, ServiceError, Unavailable
 from foundation.ids import new_id
+from foundation.outbox import NewEvent
 from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, PairWeight, search_keys
 from mpi.matching.harm import REGIONAL_TEAM, untold_harm
@@ -28,10 +29,10 @@ from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, Weighed, edge_row, is_edge, pair_of, weigh_pair
 from mpi.service.fold import UNREAD, missed_news, read_again, read_anew, read_unread
-from mpi.service.graph import Settled, Survey, Unions, settle, survey
+from mpi.service.graph import Settled, Survey, Unions, settle, survey, with_neighbours
 from mpi.service.numbers import form_of
 from mpi.service.persons import lock_persons
-from mpi.service.place import place_tasks
+from mpi.service.place import place_tasks, placed
 from mpi.service.questions import Overlay, Question, open_questions, splits_of
 from mpi.store import graph as graph_store
 from mpi.store import numbers as number_store
@@ -424,9 +425,10 @@ def repartition(
     touched = {number for group in groups for number in group}
     lock_persons(tx, touched, shared=False)
     epochs = person_store.raise_epochs(tx, groups)
-    graph_store.delete_edges(tx, around.stale)
     now = mpi.clock.now()
+    of_tasks, telling = _tell_tasks(tx, around, settled, moved, tasks, taken)
     writes = Writes(tx)
+    graph_store.put_removals(writes, around.stale)
     graph_store.put_edges(writes, [search.fresh[pair] for pair in _unwritten(around, search)])
     _put_records(writes, now, around, settled, searched)
     person_store.put_changes(
@@ -437,14 +439,10 @@ def repartition(
         ],
     )
     standing = _standing(around, settled, taken)
-    trail.linked(writes, change.by, now, change.cause, searched, moved, standing, epochs)
+    trail.linked(writes, change.by, now, change.cause, searched, moved, standing, epochs, of_tasks)
     with written():
         writes.flush()
-    _write_tasks(tx, tasks)
-    if change.is_evidence:
-        task_store.wake_tasks(tx, [task.task_id for task in (*tasks.reopened, *tasks.altered)])
-    place_tasks(tx, mpi, _standing_open(around, tasks), now)
-    _tell_tasks(tx, around, settled, moved, tasks, taken)
+    _write_tasks(tx, mpi, around, settled, tasks, telling, now, is_news=change.is_evidence)
     person_of = {number: settled.person_of[number] for number in searched}
     return Linked(len(searched), epochs, len(tasks.opened), len(tasks.closed), person_of)
 
@@ -479,8 +477,10 @@ def _held_survey(
         wanted |= more
         if not lock(tx, LOCK_COMPONENT, more, wait=False):
             raise Moved
+        # Of members whose components were held before they were read, what is at them stands: only who is beside them may have moved.
+        is_steady = all(row.component_id in held for row in around.members.values())
         held |= more
-        around = look()
+        around = with_neighbours(tx, around, named) if is_steady else look()
     if not search.known.issuperset(around.stale):
         raise Moved
     for number, met_row in search.met.items():
@@ -783,16 +783,19 @@ def _asked(question: Question, task_id: int, version: int, opened_at: datetime, 
 
 def _tell_tasks(
     tx: Connection, around: Survey, settled: Settled, moved: Sequence[trail.Moved], tasks: Tasks, taken: Taken
-) -> None:
-    """Leave the events of tasks that open or close; and of those that stay open, but about somebody protected now, or no longer."""
+) -> tuple[list[NewEvent], frozenset[int]]:
+    """Return the events of tasks that open or close, and of those that stay open, but about somebody protected now, or no longer.
+
+    With them come those of the tasks that stand open that are about somebody protected, if there is anything to tell.
+    """
     was = {task.task_id: task for task in around.tasks if task.state == "open"}
     opened = {task.task_id: task for task in tasks.opened}
     closed = {task.task_id: task for task in tasks.closed}
     now = {number: task for number, task in was.items() if number not in closed}
     now |= {task.task_id: task for task in tasks.altered} | opened
     if not (opened or closed or tasks.altered or (moved and now)):
-        return
-    before = {number: row.person_id for number, row in (*around.neighbours.items(), *around.members.items())}
+        return [], frozenset()
+    before = _person_of(around)
     after = before | dict(settled.person_of)
     asked = [*was.values(), *now.values()]
     # A version that protects, or no longer does, comes before this or finds the tasks: either tells of them as they then are.
@@ -800,11 +803,15 @@ def _tell_tasks(
     told = _protected(was.values(), hidden, before, taken.protected)
     telling = _protected(now.values(), hidden, after)
     states = {number: (task.kind, task.state) for number, task in (opened | closed).items()}
-    if states:
-        trail.task_events(tx, states, (telling & opened.keys()) | (told & closed.keys()))
+    events = trail.events_of_tasks(states, (telling & opened.keys()) | (told & closed.keys()))
     for is_protected, turned in ((True, telling - told), (False, told - telling)):
-        if kinds := {number: now[number].kind for number in turned & now.keys() & was.keys()}:
-            trail.tasks_protected(tx, kinds, is_protected=is_protected)
+        kinds = {number: now[number].kind for number in turned & now.keys() & was.keys()}
+        events += trail.events_of_protection(kinds, is_protected=is_protected)
+    return events, telling
+
+
+def _person_of(around: Survey) -> dict[int, int | None]:
+    return {number: row.person_id for number, row in (*around.neighbours.items(), *around.members.items())}
 
 
 def _of_their_persons(tasks: Iterable[TaskRow], *person_of: Mapping[int, int | None]) -> set[int]:
@@ -834,12 +841,36 @@ def _protected(
     )
 
 
-def _standing_open(around: Survey, tasks: Tasks) -> set[int]:
-    """Return the tasks that are open now; a change of persons may move one that asks what it asked before."""
-    stood = {task.task_id for task in around.tasks if task.state == "open"}
-    return (stood | {task.task_id for task in tasks.opened}) - {task.task_id for task in tasks.closed}
+def _write_tasks(
+    tx: Connection,
+    mpi: Mpi,
+    around: Survey,
+    settled: Settled,
+    tasks: Tasks,
+    protected: frozenset[int],
+    now: datetime,
+    *,
+    is_news: bool,
+) -> None:
+    """Write tasks as they shall stand, and their places: of open ones that ask what they asked before too, since persons may have moved.
 
-
-def _write_tasks(tx: Connection, tasks: Tasks) -> None:
-    task_store.insert_tasks(tx, tasks.inserted)
-    task_store.replace_tasks(tx, (*tasks.reopened, *tasks.altered, *tasks.closed))
+    Args:
+        protected: those that are about people whose location is protected.
+        is_news: sources brought something new to see, so that nothing that changed stays put off.
+    """
+    writes = Writes(tx)
+    if tasks.inserted:
+        rows = {**around.neighbours, **around.members}
+        organisation_of = {number: row.key.organisation for number, row in rows.items()}
+        person_of = _person_of(around) | dict(settled.person_of)
+        task_store.put_tasks(
+            writes, placed(tx, mpi, tasks.inserted, organisation_of, person_of, protected, now), now
+        )
+    stood = {task.task_id: task for task in around.tasks}
+    again = [(stood[task.task_id], task) for task in (*tasks.reopened, *tasks.altered)]
+    task_store.put_changed(writes, again, is_news=is_news)
+    task_store.put_changed(writes, [(stood[task.task_id], task) for task in tasks.closed])
+    writes.flush()
+    is_open = {task.task_id for task in around.tasks if task.state == "open"}
+    is_open |= {task.task_id for task in tasks.reopened}
+    place_tasks(tx, mpi, is_open - {task.task_id for task in tasks.closed}, now)

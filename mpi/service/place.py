@@ -1,6 +1,8 @@
 """Where open tasks stand in the queue, and who is asked: worked out where they change, and by the worker as people are looked at."""
 
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -10,6 +12,7 @@ from mpi.service.context import Mpi
 from mpi.store import activity as activity_store
 from mpi.store import tasks as task_store
 from mpi.store.activity import Activity
+from mpi.store.tasks import TaskRow
 
 UNTOLD = {kind: untold_harm(kind) for kind in ERROR_PER_MILLE}
 """The harm of each kind of task while nothing more may be told, or is known."""
@@ -22,6 +25,51 @@ def place_tasks(tx: Connection, mpi: Mpi, task_ids: Collection[int], now: dateti
     """Work out harm and route of open tasks from whom they are about now; what comes to the same is not written again."""
     if task_ids:
         _place(tx, mpi, task_ids, now, only_moved=True)
+
+
+def placed(
+    tx: Connection,
+    mpi: Mpi,
+    tasks: Sequence[TaskRow],
+    organisation_of: Mapping[int, str],
+    person_of: Mapping[int, int | None],
+    protected: Container[int],
+    now: datetime,
+) -> tuple[TaskRow, ...]:
+    """Give tasks that are about to be opened their harm and route: those that ``place_tasks`` would find them once they stand.
+
+    Args:
+        organisation_of: of every record on a side.
+        person_of: who is whose afterwards, of every record of all persons whom the tasks are about.
+        protected: those of the tasks that are about people whose location is protected.
+    """
+    about = {
+        row.task_id: {
+            person for side in row.sides for one in side if (person := person_of.get(one)) is not None
+        }
+        for row in tasks
+    }
+    asked = set().union(*(about[row.task_id] for row in tasks if row.task_id not in protected))
+    counts: dict[int, list[Activity]] = defaultdict(list)
+    records = [number for number, person in person_of.items() if person in asked]
+    for number, count in activity_store.read_activity(tx, records).items():
+        counts[person_of[number] or 0].append(count)
+    even = mpi.model.thresholds.balanced
+    return tuple(
+        replace(
+            row,
+            harm=UNTOLD[row.kind]
+            if row.task_id in protected
+            else harm_of(
+                row.kind,
+                row.weight_millibits,
+                even,
+                [_sum(counts[person], now) for person in sorted(about[row.task_id])],
+            ),
+            routed_to=route_of(row.kind, row.sides, organisation_of),
+        )
+        for row in tasks
+    )
 
 
 def place_waiting(mpi: Mpi, limit: int = 500) -> int:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from foundation.audit import append_all, entry_by, put_all
 from foundation.direct import Writes
-from foundation.directory import find_organisation
+from foundation.directory import known_codes
 from foundation.outbox import NewEvent, emit, emit_all, put_events
 from foundation.principal import Principal
 from mpi.matching.asked import Asked
@@ -37,12 +37,10 @@ def unknown_organisation(tx: Connection, known: set[str], organisations: Collect
     Args:
         known: codes that were found before and are added to: an organisation closes, but it never leaves the directory.
     """
-    for code in organisations:
-        if code not in known:
-            if find_organisation(tx, code) is None:
-                return code
-            known.add(code)
-    return None
+    unseen = [code for code in organisations if code not in known]
+    if unseen:
+        known |= known_codes(tx, unseen)
+    return next((code for code in unseen if code not in known), None)
 
 
 def note(
@@ -160,8 +158,13 @@ def linked(
     moved: Sequence[Moved],
     standing: Standing,
     epochs: Mapping[int, int],
+    of_tasks: Sequence[NewEvent] = (),
 ) -> None:
-    """Leave a row for each record that was linked or changed hands; and events of those, and of each person that came, went or changed."""
+    """Leave a row for each record that was linked or changed hands; and events of those, and of each person that came, went or changed.
+
+    Args:
+        of_tasks: events of the tasks that follow from it, which come after.
+    """
     person_of = standing.after
     changes = {record_id: (before, after) for record_id, before, after in moved}
     entries = []
@@ -171,7 +174,7 @@ def linked(
         reason = "moved" if record_id in changes else "unmoved"
         entries.append(entry_by(by, at, cause, person_id=after, reasons=(reason,), detail=detail))
     put_all(writes, entries)
-    put_events(writes, link_events(cause, moved, standing, epochs))
+    put_events(writes, [*link_events(cause, moved, standing, epochs), *of_tasks])
 
 
 def linked_detail(record_id: int, before: int | None, after: int | None, epoch: int) -> dict[str, str | int]:
@@ -255,9 +258,12 @@ def task_events(
     Args:
         protected: those tasks, where it is known; of one that closes, as it was until then: who was told of its opening is told of its end.
     """
-    if protected is None:
-        protected = protected_tasks(tx, states)
-    emit_all(tx, [_of_task(one, *states[one], is_protected=one in protected) for one in sorted(states)])
+    emit_all(tx, events_of_tasks(states, protected_tasks(tx, states) if protected is None else protected))
+
+
+def events_of_tasks(states: Mapping[int, tuple[str, str]], protected: Collection[int]) -> list[NewEvent]:
+    """Return what ``task_events`` leaves."""
+    return [_of_task(one, *states[one], is_protected=one in protected) for one in sorted(states)]
 
 
 def tasks_protected(tx: Connection, kinds: Mapping[int, str], *, is_protected: bool) -> None:
@@ -265,11 +271,16 @@ def tasks_protected(tx: Connection, kinds: Mapping[int, str], *, is_protected: b
 
     To those who are told of the one sort only they begin or end.
     """
+    emit_all(tx, events_of_protection(kinds, is_protected=is_protected))
+
+
+def events_of_protection(kinds: Mapping[int, str], *, is_protected: bool) -> list[NewEvent]:
+    """Return what ``tasks_protected`` leaves."""
     events = []
     for task_id, kind in sorted(kinds.items()):
         events.append(_of_task(task_id, kind, "closed", is_protected=not is_protected))
         events.append(_of_task(task_id, kind, "open", is_protected=is_protected))
-    emit_all(tx, events)
+    return events
 
 
 def _of_task(task_id: int, kind: str, state: str, *, is_protected: bool) -> NewEvent:

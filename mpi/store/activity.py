@@ -1,8 +1,9 @@
 """How much records are looked at, as counts that decay."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, select, update
 
@@ -20,11 +21,18 @@ class Activity:
     counted_at: datetime
 
 
+_OF_RECORDS = Statement.alike(
+    "SELECT record_id, milliviews, counted_at FROM record_activity WHERE record_id {among}"
+)
+
+
 def read_activity(tx: Connection, record_ids: Collection[int]) -> dict[int, Activity]:
-    if not record_ids:
-        return {}
-    statement = select(record_activity).where(within(tx, record_activity.c.record_id, record_ids))
-    return {row[0]: Activity(row[1], row[2]) for row in tx.execute(statement)}
+    return {row[0]: _activity(row) for row in _OF_RECORDS.rows(tx, record_ids)} if record_ids else {}
+
+
+def _activity(row: Sequence[Any]) -> Activity:
+    at = row[2]
+    return Activity(row[1], told_instant(at) if isinstance(at, str) else at)
 
 
 _ACTIVITY = Statement.alike(
@@ -38,9 +46,8 @@ def person_activity(tx: Connection, person_ids: Collection[int]) -> dict[int, li
     if not person_ids:
         return {}
     found: dict[int, list[Activity]] = {}
-    for person_id, milliviews, counted_at in _ACTIVITY.rows(tx, person_ids):
-        at = told_instant(counted_at) if isinstance(counted_at, str) else counted_at
-        found.setdefault(person_id, []).append(Activity(milliviews, at))
+    for row in _ACTIVITY.rows(tx, person_ids):
+        found.setdefault(row[0], []).append(_activity(row))
     return found
 
 

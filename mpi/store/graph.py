@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from foundation.direct import Statement, Writes, write_rows
 from mpi.store.batch import within
@@ -135,12 +135,9 @@ def put_edges(writes: Writes, rows: Sequence[EdgeRow]) -> None:
     )
 
 
-def delete_edges(tx: Connection, pairs: Sequence[tuple[int, int]]) -> None:
-    if pairs:
-        tx.execute(
-            delete(edge).where(edge.c.low_id == bindparam("at_low"), edge.c.high_id == bindparam("at_high")),
-            [{"at_low": low, "at_high": high} for low, high in sorted(pairs)],
-        )
+def put_removals(writes: Writes, pairs: Iterable[tuple[int, int]]) -> None:
+    """Take edges away, with other writes."""
+    writes.delete(edge, [{"low_id": low, "high_id": high} for low, high in sorted(pairs)])
 
 
 # Decisions -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The review queue: tasks, the records on their sides, and comments."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -10,7 +11,6 @@ from sqlalchemy import (
     Connection,
     Table,
     and_,
-    bindparam,
     case,
     delete,
     exists,
@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from foundation.direct import Statement, write_rows
+from foundation.direct import Statement, Writes, told_instant, told_rows, write_rows
 from mpi.store.batch import within
 from mpi.store.tables import link_decision, source_record, task, task_comment, task_member
 
@@ -188,17 +188,39 @@ def read_tasks(tx: Connection, task_ids: Collection[int], *, with_protected: boo
     return _with_sides(tx, tx.execute(statement).all())
 
 
+_TASKS_OF = Statement.alike(
+    f"SELECT {', '.join(f't.{column.name}' for column in _COLUMNS)}, "  # noqa: S608
+    "(SELECT {rows_of}({row}(m.record_id, m.side)) FROM task_member m WHERE m.task_id = t.task_id) FROM task t "
+    "WHERE t.task_id IN (SELECT task_id FROM task_member WHERE record_id {among})"
+)
+
+
 def read_tasks_of(
     tx: Connection, record_ids: Collection[int], *, with_samples: bool = False
 ) -> list[TaskRow]:
     """Return every task of the index, of whatever state, that names any of these records."""
     if not record_ids:
         return []
-    named = select(task_member.c.task_id).where(within(tx, task_member.c.record_id, record_ids))
-    statement = select(*_COLUMNS).where(task.c.task_id.in_(named))
-    if not with_samples:
-        statement = statement.where(task.c.is_sample.is_(False))
-    return _with_sides(tx, tx.execute(statement).all())
+    rows = (_told_task(row) for row in _TASKS_OF.rows(tx, record_ids))
+    return [row for row in rows if with_samples or not row.is_sample]
+
+
+def _told_task(row: Sequence[Any]) -> TaskRow:
+    """Make a task of a row of ``_COLUMNS`` as the driver gives it, and of its sides."""
+    values = dict(zip((column.name for column in _COLUMNS), row, strict=False))
+    weight = values.pop("weight")
+    sides: dict[int, set[int]] = {}
+    for record_id, side in told_rows(row[-1]):
+        sides.setdefault(side, set()).add(record_id)
+    for name in ("opened_at", "changed_at", "claimed_until", "deferred_until"):
+        if isinstance(values[name], str):
+            values[name] = told_instant(values[name])
+    values |= {name: bool(values[name]) for name in ("is_binding", "is_sample")}
+    return TaskRow(
+        **values | {"evidence": json.loads(values["evidence"])},
+        weight_millibits=weight,
+        sides=tuple(frozenset(records) for _, records in sorted(sides.items())),
+    )
 
 
 def read_all_tasks(tx: Connection) -> list[TaskRow]:
@@ -342,97 +364,117 @@ def _insert(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def insert_tasks(tx: Connection, rows: Sequence[TaskRow], write: Write = _insert) -> None:
-    if not rows:
-        return
-    write(
-        tx,
-        task,
-        [
-            {
-                "task_id": row.task_id,
-                "kind": row.kind,
-                "subject": row.subject,
-                "state": row.state,
-                "version": row.version,
-                "rank": row.rank,
-                "is_binding": row.is_binding,
-                "weight": row.weight_millibits,
-                "reason": row.reason,
-                "evidence": row.evidence,
-                "opened_at": row.opened_at,
-                "changed_at": row.changed_at,
-                "claimed_by": None,
-                "claimed_until": None,
-                "decision_id": None,
-                "harm": row.harm,
-                "routed_to": row.routed_to,
-                "escalated_to": row.escalated_to,
-                "deferred_until": row.deferred_until,
-                "is_sample": row.is_sample,
-                "placed_at": None,
-            }
-            for row in rows
-        ],
-    )
-    _insert_members(tx, rows, write)
+    if rows:
+        write(tx, task, [_as_inserted(row, None) for row in rows])
+        _insert_members(tx, rows, write)
+
+
+def put_tasks(writes: Writes, rows: Sequence[TaskRow], placed_at: datetime) -> None:
+    """Insert tasks whose harm and route have been worked out, with other writes."""
+    writes.insert(task, [_as_inserted(row, placed_at) for row in rows])
+    writes.insert(task_member, [one for row in rows for one in _members_of(row)])
+
+
+def _as_inserted(row: TaskRow, placed_at: datetime | None) -> dict[str, Any]:
+    return {
+        "task_id": row.task_id,
+        "kind": row.kind,
+        "subject": row.subject,
+        "state": row.state,
+        "version": row.version,
+        "rank": row.rank,
+        "is_binding": row.is_binding,
+        "weight": row.weight_millibits,
+        "reason": row.reason,
+        "evidence": row.evidence,
+        "opened_at": row.opened_at,
+        "changed_at": row.changed_at,
+        "claimed_by": None,
+        "claimed_until": None,
+        "decision_id": None,
+        "harm": row.harm,
+        "routed_to": row.routed_to,
+        "escalated_to": row.escalated_to,
+        "deferred_until": row.deferred_until,
+        "is_sample": row.is_sample,
+        "placed_at": placed_at,
+    }
 
 
 def replace_tasks(tx: Connection, rows: Sequence[TaskRow]) -> None:
     """Write these tasks over what stood under their ids, sides included. Their place in the queue is stale then."""
     if not rows:
         return
-    tx.execute(
-        update(task)
-        .where(task.c.task_id == bindparam("at_task_id"))
-        .values({name: bindparam(f"new_{name}") for name in _CHANGING} | {"placed_at": None}),
+    tx.execute(delete(task_member).where(within(tx, task_member.c.task_id, [row.task_id for row in rows])))
+    writes = Writes(tx)
+    writes.update(task, [_as_changed(row) for row in rows], "task_id")
+    writes.insert(task_member, [one for row in rows for one in _members_of(row)])
+    writes.flush()
+
+
+def put_changed(writes: Writes, changed: Iterable[tuple[TaskRow, TaskRow]], *, is_news: bool = False) -> None:
+    """Write tasks over what they were, given as (before, after), with other writes. Their place in the queue is stale then.
+
+    Args:
+        is_news: there is something new to see: those that were put off are put off no longer.
+    """
+    ordered = sorted(changed, key=lambda pair: pair[1].task_id)
+    woken = {"deferred_until": None} if is_news else {}
+    writes.update(task, [_as_changed(after) | woken for _, after in ordered], "task_id")
+    sides = [(after.task_id, _side_of(before), _side_of(after)) for before, after in ordered]
+    writes.delete(
+        task_member,
         [
-            {
-                "at_task_id": row.task_id,
-                "new_state": row.state,
-                "new_version": row.version,
-                "new_rank": row.rank,
-                "new_is_binding": row.is_binding,
-                "new_weight": row.weight_millibits,
-                "new_reason": row.reason,
-                "new_evidence": row.evidence,
-                "new_opened_at": row.opened_at,
-                "new_changed_at": row.changed_at,
-                "new_claimed_by": row.claimed_by,
-                "new_claimed_until": row.claimed_until,
-                "new_decision_id": row.decision_id,
-            }
-            for row in rows
+            {"task_id": task_id, "record_id": record_id}
+            for task_id, before, after in sides
+            for record_id in sorted(before.keys() - after.keys())
         ],
     )
-    tx.execute(delete(task_member).where(within(tx, task_member.c.task_id, [row.task_id for row in rows])))
-    _insert_members(tx, rows)
+    writes.upsert(
+        task_member,
+        [
+            {"task_id": task_id, "record_id": record_id, "side": side}
+            for task_id, before, after in sides
+            for record_id, side in sorted(after.items() - before.items())
+        ],
+        ("task_id", "record_id"),
+        ("side",),
+    )
 
 
-_CHANGING = (
-    "state",
-    "version",
-    "rank",
-    "is_binding",
-    "weight",
-    "reason",
-    "evidence",
-    "opened_at",
-    "changed_at",
-    "claimed_by",
-    "claimed_until",
-    "decision_id",
-)
+def _as_changed(row: TaskRow) -> dict[str, Any]:
+    return {
+        "task_id": row.task_id,
+        "state": row.state,
+        "version": row.version,
+        "rank": row.rank,
+        "is_binding": row.is_binding,
+        "weight": row.weight_millibits,
+        "reason": row.reason,
+        "evidence": row.evidence,
+        "opened_at": row.opened_at,
+        "changed_at": row.changed_at,
+        "claimed_by": row.claimed_by,
+        "claimed_until": row.claimed_until,
+        "decision_id": row.decision_id,
+        "placed_at": None,
+    }
 
 
 def _insert_members(tx: Connection, rows: Sequence[TaskRow], write: Write = _insert) -> None:
-    members = [
-        {"task_id": row.task_id, "record_id": record_id, "side": side}
-        for row in rows
-        for side, records in enumerate(row.sides)
-        for record_id in sorted(records)
-    ]
+    members = [one for row in rows for one in _members_of(row)]
     if members:
         write(tx, task_member, members)
+
+
+def _members_of(row: TaskRow) -> Iterator[dict[str, int]]:
+    for side, records in enumerate(row.sides):
+        for record_id in sorted(records):
+            yield {"task_id": row.task_id, "record_id": record_id, "side": side}
+
+
+def _side_of(row: TaskRow) -> dict[int, int]:
+    return {record_id: side for side, records in enumerate(row.sides) for record_id in records}
 
 
 # Places --------------------------------------------------------------------------------------------------------------
@@ -542,14 +584,15 @@ def write_places(tx: Connection, places: Mapping[int, tuple[int, str]], at: date
     write_rows(tx, lambda writes: writes.update(task, rows, "task_id"))
 
 
+_WAKE = Statement.alike(
+    "UPDATE task SET deferred_until = NULL WHERE task_id {among} AND deferred_until IS NOT NULL"
+)
+
+
 def wake_tasks(tx: Connection, task_ids: Collection[int]) -> None:
     """Bring back tasks that were put off: there is something new to see."""
     if task_ids:
-        tx.execute(
-            update(task)
-            .where(within(tx, task.c.task_id, task_ids), task.c.deferred_until.is_not(None))
-            .values(deferred_until=None)
-        )
+        _WAKE.act(tx, task_ids)
 
 
 def update_task(tx: Connection, task_id: int, values: Mapping[str, Any]) -> None:
