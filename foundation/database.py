@@ -209,6 +209,12 @@ class Database:
         _commit(tx)
 
     @contextmanager
+    def held(self) -> Iterator["Session"]:
+        """One connection for several transactions of one act: to take it out and give it back costs as much as two statements."""
+        with self.engine.connect() as connection:
+            yield Session(self, connection)
+
+    @contextmanager
     def session(self) -> Iterator["Session"]:
         """One connection for several transactions, so that temporary tables last between them.
 
@@ -283,9 +289,9 @@ class Session:
         self._connection = connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """As ``Database.write``."""
-        with self._db.writing(self._connection):
+    def write(self, *, plan_once: bool = False) -> Iterator[Connection]:
+        """As ``Database.write``. A connection that was lost in the one before is made anew."""
+        with self._db.writing(self._connection, plan_once=plan_once):
             yield self._connection
 
     @contextmanager

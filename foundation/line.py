@@ -23,15 +23,21 @@ _PLAN_ONCE = b"; SET LOCAL plan_cache_mode = force_generic_plan"
 _ANSWERS = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Told:
-    """An answer: its rows, and how many rows a command touched."""
+    """An answer: its rows, read when they are asked for, and how many rows a command touched."""
 
-    rows: list[Any] = field(repr=False)
     rowcount: int
+    _result: Any = field(repr=False)
+    _reader: Any = field(repr=False)
 
     def fetchall(self) -> list[Any]:
-        return self.rows
+        count = self._result.ntuples
+        if not count:
+            return []
+        self._reader.set_pgresult(self._result)
+        rows: list[Any] = self._reader.load_rows(0, count, tuple)
+        return rows
 
 
 @dataclass(slots=True)
@@ -105,11 +111,7 @@ class Line:
             result = self._answered(self.connection.wait(generators.execute(self.connection.pgconn))[-1])
         else:
             result = self._answered(self.connection.pgconn.exec_prepared(name, written))  # type: ignore[arg-type]
-        count = result.ntuples
-        if not count:
-            return Told([], result.command_tuples or 0)
-        self._reader.set_pgresult(result)
-        return Told(self._reader.load_rows(0, count, tuple), count)
+        return Told(result.ntuples or result.command_tuples or 0, result, self._reader)
 
     def forget(self) -> None:
         """Take nothing for prepared any more: the driver lets a connection forget everything where it rolls back itself."""

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from foundation.audit import written
-from foundation.database import LOCK_COMPONENT, is_retryable, lock, lock_space
+from foundation.database import LOCK_COMPONENT, Session, is_retryable, lock, lock_space
 from foundation.direct import Writes
 from foundation.errors import NotFound, ServiceError, Unavailable
 from foundation.ids import new_id
@@ -103,18 +103,21 @@ class Linked:
 NOTHING = Linked(0, {})
 
 
-def link_record(mpi: Mpi, record_id: int) -> Linked:
+def link_record(mpi: Mpi, record_id: int, *, on: Session | None = None) -> Linked:
     """Link one record. Running it again changes nothing; a crash before its commit leaves the record waiting.
+
+    Args:
+        on: the connection to take, where one is at hand.
 
     Raises:
         NotFound: ``record-unknown``.
         Unavailable: ``linking-busy`` when others kept moving the same persons, ``match-model-unreadable``; the record waits for a worker.
         Conflict: ``model-not-in-force``, as ``Mpi.at``.
     """
-    return link_records(mpi, [record_id])
+    return link_records(mpi, [record_id], on=on)
 
 
-def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
+def link_records(mpi: Mpi, record_ids: Sequence[int], *, on: Session | None = None) -> Linked:
     """Link some records in one transaction; the groups are those that linking them one by one, in any order, would give."""
     wanted: set[int] = set()
 
@@ -149,7 +152,7 @@ def link_records(mpi: Mpi, record_ids: Sequence[int]) -> Linked:
     # What came while no model could be read, or another one was in force, is read first, in a transaction of its own; so is what came
     # beside news of its number.
     for _ in range(READINGS + 1):
-        linked = taken_again(mpi, take, plan_once=True)
+        linked = taken_again(mpi, take, plan_once=True, on=on)
         if linked is not None:
             break
     else:
@@ -192,18 +195,21 @@ def _linked(mpi: Mpi, ids: Sequence[int]) -> int:
     return len(ids)
 
 
-def taken_again(mpi: Mpi, take: Callable[[Connection], T], *, plan_once: bool = False) -> T:
+def taken_again(
+    mpi: Mpi, take: Callable[[Connection], T], *, plan_once: bool = False, on: Session | None = None
+) -> T:
     """Run a write transaction until nothing moved under it: deadlocks and moves never reach the caller.
 
     Args:
         plan_once: as for ``Database.write``.
+        on: the connection to take, where one is at hand.
 
     Raises:
         Unavailable: ``linking-busy`` after many attempts.
     """
     for attempt in range(ATTEMPTS):
         try:
-            with mpi.db.write(plan_once=plan_once) as tx:
+            with (on or mpi.db).write(plan_once=plan_once) as tx:
                 return take(tx)
         except Moved:
             pass

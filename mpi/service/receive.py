@@ -91,16 +91,17 @@ def receive_record(
     def take(tx: Connection) -> Stored:
         return _store(tx, mpi, [record], by, if_match=if_match)[0]
 
-    stored = taken_again(mpi, take, plan_once=True)
-    is_left = stored.is_waiting
     person_of: Mapping[int, int | None] = {}
-    if stored.is_waiting:
-        mpi.bell.ring("link")
-        if link:
-            # It is kept, so it is acknowledged: if linking is busy, a worker takes it.
-            with suppress(Unavailable):
-                person_of = link_record(mpi, stored.record_id).person_of
-                is_left = False
+    with mpi.db.held() as connection:
+        stored = taken_again(mpi, take, plan_once=True, on=connection)
+        is_left = stored.is_waiting
+        if stored.is_waiting:
+            mpi.bell.ring("link")
+            if link:
+                # It is kept, so it is acknowledged: if linking is busy, a worker takes it.
+                with suppress(Unavailable):
+                    person_of = link_record(mpi, stored.record_id, on=connection).person_of
+                    is_left = False
     if stored.record_id in person_of:
         person_id = person_of[stored.record_id]
     else:
