@@ -18,6 +18,8 @@ _TOLD_BEFORE = 2
 _PREPARED = 200
 """Statements that one connection keeps prepared; what comes after them is the driver's."""
 
+_READ_AT_ONCE = 200
+
 _BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 _PLAN_ONCE = b"; SET LOCAL plan_cache_mode = force_generic_plan"
 _ANSWERS = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
@@ -36,7 +38,10 @@ class Told:
         if not count:
             return []
         self._reader.set_pgresult(self._result)
-        rows: list[Any] = self._reader.load_rows(0, count, tuple)
+        rows: list[Any] = self._reader.load_rows(0, min(count, _READ_AT_ONCE), tuple)
+        for first in range(_READ_AT_ONCE, count, _READ_AT_ONCE):
+            # To read many is one step for Python, in which no other thread comes to its turn.
+            rows += self._reader.load_rows(first, min(count, first + _READ_AT_ONCE), tuple)
         return rows
 
 

@@ -20,6 +20,8 @@ from mpi.store.graph import EdgeRow
 Pair = tuple[int, int]
 """Two record ids, the lower first."""
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 HELD_BELOW_MILLIBITS = -2_000
 """An update whose fields, taken together, speak against its own record is held. The prior is left out: the source said it is one."""
 
@@ -60,7 +62,7 @@ def edge_row(pair: Pair, weighed: Weighed, model: Model) -> EdgeRow:
         weight_millibits=weighed.weight_millibits,
         may_link=weighed.may_link,
         conflict=weighed.conflict,
-        parts=json.dumps([list(part) for part in weighed.score.parts], separators=(",", ":")),
+        parts=_encode([list(part) for part in weighed.score.parts]),
         model_revision=model.revision,
         search_complete=True,
     )
