@@ -59,6 +59,7 @@ from mpi.service.link import Change, link_record, repartition, taken_again  # no
 from mpi.service.load import LOADER, load_records  # noqa: E402
 from mpi.service.receive import receive_record  # noqa: E402
 from mpi.store import records as record_store  # noqa: E402
+from mpi.store.records import RecordRow  # noqa: E402
 
 _MATCH = "/api/v1/match"
 _ASKERS = 8
@@ -507,7 +508,7 @@ def crowds(
     large = _a_person_of(350, places, "large")
     load_records(index, large)
     found["match, 350 records"] = _asked(service, [_question(large[0].record)] * 50)
-    found["decision among 50"] = _decisions(index, service.postmaster, places)
+    found |= _decisions(index, service.postmaster, places, chosen.crowd + chosen.hub)
     crowd = _look_alikes(chosen.crowd, places, "crowd")
     _plant(index, crowd)
     found[f"match, {chosen.crowd} alike"] = _asked(service, [_question(crowd[0].record)] * 50)
@@ -592,31 +593,47 @@ def _rows_of(records: Iterable[SourceRecord], places: Sequence[tuple[str, str]],
     ]
 
 
-def _decisions(index: Mpi, postmaster: int, places: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Partition a component of 50 records again, as a decision about it has it done, and write what follows."""
+def _decisions(
+    index: Mpi, postmaster: int, places: Sequence[tuple[str, str]], first: int
+) -> dict[str, dict[str, Any]]:
+    """Partition a component of 50 records again, as a decision about it has it done, and write what follows.
+
+    First there is nobody beside it; then four records of another who has claimed the same number, so that a question stands between them
+    and every pair across is an edge.
+
+    Args:
+        first: numbers beyond the sample's that are somebody's already.
+    """
     rows = _a_person_of(50, places, "fifty")
-    rows = [
-        Row(
-            row.number,
-            replace(
-                row.record, nhs_number="9990000026", names=(HumanName(given=("Ottoline",), family="Ferreby"),)
-            ),
-        )
-        for row in rows
-        if row.record is not None
-    ]
-    load_records(index, rows)
-    with index.db.read() as tx:
-        known = record_store.find_records(tx, [row.record.key for row in rows if row.record is not None])
-    numbers = [row.record_id for row in known.values()]
-    assert len({row.component_id for row in known.values()}) == 1
+    number = nhs_number(PEOPLE_IN_999 + first, 1)
+    own = {"nhs_number": number, "names": (HumanName(given=("Ottoline",), family="Ferreby"),)}
+    known = _linked(index, [replace(row.record, **own) for row in rows if row.record is not None])
+    assert len({row.component_id for row in known}) == 1
     change = Change("measured")
 
     def decide(_: int) -> None:
-        taken_again(index, lambda tx: repartition(tx, index, numbers[:2], change))
+        taken_again(index, lambda tx: repartition(tx, index, [row.record_id for row in known[:2]], change))
 
     decide(0)
-    return _timed(postmaster, range(20), decide)
+    found = {"decision among 50": _timed(postmaster, range(20), decide)}
+    other = _a_person_of(4, places, "beside")
+    theirs = {
+        "nhs_number": number,
+        "nhs_number_status": "02",
+        "names": (HumanName(given=("Bartholomew",), family="Usk"),),
+        "birth_date": "1937-11-30",
+        "gender": "male",
+        "addresses": (Address(lines=("88 Tollgate Rise",), city="Leeds", postcode="LS6 2AA"),),
+    }
+    _linked(index, [replace(row.record, **theirs) for row in other if row.record is not None])
+    decide(0)
+    return found | {"the same, another beside": _timed(postmaster, range(20), decide)}
+
+
+def _linked(index: Mpi, records: Sequence[SourceRecord]) -> list[RecordRow]:
+    load_records(index, [Row(place, record) for place, record in enumerate(records)])
+    with index.db.read() as tx:
+        return list(record_store.find_records(tx, [record.key for record in records]).values())
 
 
 def _hub(

@@ -1,6 +1,7 @@
 """The match model: a versioned JSON document, read once and compiled into tables of exact integers."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -121,9 +122,13 @@ class Model:
 
     def ties(self, weight: int, may_link: bool) -> bool:
         """Whether a pair puts two records into one component: the partition of either hangs on the other."""
-        if self.sole is not None and weight >= self.sole.rival:
-            return True
-        return may_link and weight >= self.thresholds.live
+        least, least_linked = self.tie_weights
+        return weight >= least or (may_link and weight >= least_linked)
+
+    @property
+    def tie_weights(self) -> tuple[float, int]:
+        """The weights from which on any pair ``ties``, and one that may link."""
+        return (self.sole.rival if self.sole is not None else math.inf), self.thresholds.live
 
 
 OVER_CAP = 4

@@ -166,6 +166,8 @@ def partition(
     joins: list[Join] = []
     refused: list[Refusal] = []
     for low, high, weight, decision in _claims(members, edges, standing, model):
+        if len(joins) == len(groups) - 1:
+            break  # one person: nobody is left to be joined
         one, other = groups[low], groups[high]
         if one is other:
             continue

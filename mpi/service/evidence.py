@@ -97,7 +97,12 @@ def ties(edge: EdgeRow, model: Model) -> bool:
 
 def tied(edges: Mapping[Pair, EdgeRow], model: Model) -> list[Pair]:
     """Return the pairs that ``ties`` puts into one component."""
-    return [pair for pair, edge in edges.items() if model.ties(edge.weight_millibits, edge.may_link)]
+    least, least_linked = model.tie_weights
+    return [
+        pair
+        for pair, (_, _, weight, may_link, *_) in edges.items()
+        if weight >= least or (may_link and weight >= least_linked)
+    ]
 
 
 def reads_like_another_person(

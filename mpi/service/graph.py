@@ -275,8 +275,11 @@ def _edges(rows: Iterable[EdgeRow], forms: Mapping[int, NormalisedRecord], model
     edges = []
     for low, high, weight, may_link, *_ in rows:
         # What joins by itself, as most of a large component does, need not be asked whether it may join alone.
-        is_open = not (may_link and weight >= live) and model.ties(weight, may_link)
-        alone = is_open and may_join_alone(compare(forms[low], forms[high], model), model)
+        alone = (
+            not (may_link and weight >= live)
+            and model.ties(weight, may_link)
+            and may_join_alone(compare(forms[low], forms[high], model), model)
+        )
         edges.append(Edge(low, high, weight, may_link, alone))
     return edges
 
