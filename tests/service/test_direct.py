@@ -1,5 +1,7 @@
 """Statements in the driver's own words: they write and read what SQLAlchemy would, on both databases, and fail as it would."""
 
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -138,6 +140,35 @@ def test_rows_that_are_there_stay_or_change_as_they_are_told_to(shapes: Database
     assert kept == [(1, "old"), (2, "old"), (3, "new")]
     assert put == [(1, "old", "old"), (2, "new", "old"), (3, "new", "new")]
     assert changed == [(1, "last"), (2, "old"), (3, "last")]
+
+
+def test_rows_that_are_named_go_and_the_others_stay(shapes: Database) -> None:
+    with shapes.write() as tx:
+        write_rows(
+            tx,
+            lambda writes: writes.insert(
+                SHAPES, [{"number": number, "small": number % 2, "word": "one"} for number in range(6)]
+            ),
+        )
+    named = [{"number": number, "small": small} for number, small in ((1, 1), (2, 0), (3, 0), (9, 1))]
+    with shapes.write() as tx:
+        writes = Writes(tx)
+        writes.delete(SHAPES, named)
+        writes.delete(SHAPES, [])
+        writes.insert(SHAPES, [{"number": 7, "word": "two"}])
+        writes.flush()
+
+    assert [row["number"] for row in rows(shapes)] == [0, 3, 4, 5, 7]
+
+
+def test_a_statement_that_gives_no_rows_does_what_it_says(shapes: Database) -> None:
+    mark = Statement.alike("UPDATE direct_shape SET word = 'marked' WHERE number {among}")
+    with shapes.write() as tx:
+        write_rows(tx, lambda writes: writes.insert(SHAPES, [{"number": n, "word": "old"} for n in range(3)]))
+        for _ in range(4):
+            mark.act(tx, [0, 2])
+
+    assert [row["word"] for row in rows(shapes)] == ["marked", "old", "marked"]
 
 
 def test_rows_of_several_tables_are_one_statement_on_postgresql(shapes: Database) -> None:
@@ -298,6 +329,54 @@ def waiting(db: Database, count: int) -> None:
                 return
         time.sleep(0.01)
     raise AssertionError(f"{count} should wait for a lock")
+
+
+@pytest.mark.parametrize("told", [0, 5])
+def test_who_waits_for_a_lock_hears_an_interruption(postgresql_url: str, told: int) -> None:
+    db = Database(postgresql_url, pool_size=2)
+    with db.write() as holder, db.held() as connection:
+        lock(holder, LOCK_PERSON, [1])
+        for _ in range(told):  # the line prepares it
+            with connection.write() as tx:
+                lock(tx, LOCK_PERSON, [2])
+        interrupting = threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,))
+        interrupting.start()
+        with pytest.raises(KeyboardInterrupt), connection.write() as tx:
+            lock(tx, LOCK_PERSON, [1])
+        interrupting.join()
+
+        with connection.write() as tx:
+            assert not lock(tx, LOCK_PERSON, [1], wait=False)
+    db.close()
+
+
+def test_transactions_of_one_act_share_a_connection_and_a_lost_one_is_made_anew(postgresql_url: str) -> None:
+    db, other = Database(postgresql_url, pool_size=1), Database(postgresql_url)
+    one = Statement.alike("SELECT pg_backend_pid()")
+    with db.held() as connection:
+        with connection.write(plan_once=True) as tx:
+            first = one.rows(tx)[0][0]
+        with connection.write() as tx:
+            same = one.rows(tx)[0][0]
+        with pytest.raises(DBAPIError), connection.write() as tx:
+            with other.write() as killing:
+                killing.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": same})
+            one.rows(tx)
+        with connection.write() as tx:
+            again = one.rows(tx)[0][0]
+    with db.write() as tx:  # it is in the pool again
+        assert one.rows(tx)[0][0] == again
+    db.close()
+    other.close()
+
+    assert first == same != again
+
+
+def test_a_long_answer_is_read_whole_and_in_order(one_line: Database) -> None:
+    counted = Statement("SELECT n, n::text FROM generate_series(1, %s::integer) AS n", "")
+    for count in (0, 1, 199, 200, 201, 400, 1_001):
+        with one_line.read() as tx:
+            assert counted.rows(tx, count) == [(number, f"{number}") for number in range(1, count + 1)]
 
 
 def test_a_connection_keeps_what_it_has_prepared_when_a_transaction_that_only_read_ends(shapes: Database):

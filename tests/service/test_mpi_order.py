@@ -33,6 +33,7 @@ from mpi.store import records as records_store
 from mpi.store.graph import read_around, read_edges
 from tests.core.pure_pipeline import Population, linked
 from tests.service.mpi_world import (
+    ANOTHER_PERSON,
     FEED,
     ONE_NUMBER,
     World,
@@ -295,6 +296,27 @@ def test_edges_that_are_read_to_partition_bring_their_parts_where_they_may_contr
         assert known.weight == said.weight
         assert known.evidence <= said.evidence
         assert (known.evidence <= contradiction) == (said.evidence <= contradiction)
+
+
+def test_the_edges_of_a_component_that_is_held_are_read_once_whoever_is_beside_it(
+    postgresql_url: str, clock: FixedClock
+) -> None:
+    world = World(Database(postgresql_url), clock)
+    first = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    world.send(a_source_record("2", organisation="RV5", nhs_number=ONE_NUMBER))
+    beside = world.send(replace(ANOTHER_PERSON, nhs_number=ONE_NUMBER, key=RecordKey("RRU", "pas", "3")))
+    assert world.kinds() == ["number-conflict"]
+    sent: list[str] = []
+    event.listen(world.mpi.db.engine, "before_cursor_execute", lambda *told: sent.append(told[2]))
+
+    link.taken_again(
+        world.mpi, lambda tx: link.repartition(tx, world.mpi, [first.record_id], link.Change("measured"))
+    )
+
+    assert sum("FROM edge" in one for one in sent) == 1
+    assert any("pg_try_advisory" in one for one in sent), "nobody beside it had to be held"
+    assert world.person_of(beside) == beside.record_id
+    world.mpi.db.close()
 
 
 def test_an_edge_of_a_record_that_changed_since_it_was_searched_is_not_believed(

@@ -1,6 +1,8 @@
 """The review queue as it is worked: its order, whose tasks they are, the next one, leases, putting off, handing on, tasks by person."""
 
+import random
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -142,6 +144,42 @@ def test_a_place_that_comes_to_the_same_is_not_written_again(world: World) -> No
     assert before == same
     assert moved[1] > before[1] and moved[0] > before[0] and moved[2] == before[2]
     assert again == moved
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_task_stands_from_the_first_where_placing_it_again_puts_it(world: World, seed: int) -> None:
+    rng = random.Random(seed)
+    places = "select task_id, harm, routed_to from task where state = 'open' and not is_sample order by 1"
+    ids: list[int] = []
+    opened: set[int] = set()
+    seen: set[tuple[Any, ...]] = set()
+    for _ in range(25):
+        act, place = rng.choice(("doubt", "doubt", "link", "third", "look", "decide")), rng.randrange(3)
+        if act == "doubt" and place not in opened:
+            opened.add(place)
+            ids += a_doubt(world, place, rng.choice((("RRV", "RV5"), ("RRV", "RRV"))))
+        elif act == "link":
+            protected = of_person(place, f"p{rng.random()}", "RRU", **elsewhere(place, 4))
+            ids.append(world.send(replace(protected, restricted=rng.random() < 0.3 or None)).record_id)
+        elif act == "third" and place in opened:
+            ids.append(a_third(world, place))
+        elif act == "look" and ids:
+            look_at(world, *rng.sample(ids, min(2, len(ids))), times=rng.randrange(1, 40))
+        elif act == "decide" and (open_now := world.tasks("possible-match")):
+            verdict = rng.choice(("same", "different"))
+            with suppress(Conflict):  # verified numbers that differ want a second reader
+                decide_task(
+                    world.mpi, rng.choice(open_now).task_id, READER, verdict=verdict, reason="documents-seen"
+                )
+        before = world.rows(places)
+        with world.mpi.db.write() as tx:
+            tx.execute(text("update task set placed_at = null where state = 'open'"))
+        tend_queue(world.mpi)
+
+        assert world.rows(places) == before
+        seen |= set(before)
+    assert len({task_id for task_id, _, _ in seen}) > 3
+    assert len({harm for _, harm, _ in seen}) > 1
 
 
 def test_a_worse_kind_comes_before_any_harm(world: World) -> None:

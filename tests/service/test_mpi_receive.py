@@ -341,7 +341,7 @@ def test_what_a_rolled_back_version_said_is_forgotten_when_another_process_sends
 def test_a_record_that_is_kept_is_acknowledged_though_linking_is_busy(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def busy(*_: Any) -> None:
+    def busy(*_: Any, **__: Any) -> None:
         raise Unavailable("linking-busy")
 
     first = world.send(a_source_record("1"))
