@@ -412,14 +412,6 @@ PLANNED_ONCE = "set_config('plan_cache_mode', 'force_generic_plan', true)"
 """A column that has PostgreSQL plan what follows in the transaction once a connection rather than once a call."""
 
 
-_TRY = "pg_try_advisory_xact_lock_shared(%s::bigint)"
-# First the space and then the id in it, as whoever waits for them takes them.
-_TRY_SHARED = {
-    plan_once: f"SELECT CASE WHEN {_TRY} THEN {_TRY} ELSE false END, {PLANNED_ONCE if plan_once else 'NULL'}"
-    for plan_once in (True, False)
-}
-
-
 def lock(
     tx: Connection,
     space: int,
@@ -440,11 +432,6 @@ def lock(
     """
     if tx.dialect.name == "sqlite":
         return True
-    keys = sorted({_lock_key(space, one) for one in ids})
-    if wait and shared and len(keys) == 1:
-        # Most often it is free, and is had by a prepared statement. Who waits for it alone is not overtaken: then it is not free.
-        if tell(tx, _TRY_SHARED[plan_once], (space_key(space), keys[0])).fetchall()[0][0]:
-            return True
     try_ = "" if wait else "try_"
     function = f"pg_{try_}advisory_xact_lock"
     # PostgreSQL hands out the elements of an array in their order, and calls a function of each before it goes on to the next.
@@ -452,10 +439,10 @@ def lock(
         tx,
         f"SELECT {function}_shared(%s::bigint), {PLANNED_ONCE if plan_once else 'NULL'} UNION ALL "  # noqa: S608
         f"SELECT {function}{'_shared' if shared else ''}(key), NULL FROM unnest(%s::bigint[]) AS key",
-        (space_key(space), array_of(keys)),
+        (space_key(space), array_of(sorted({_lock_key(space, one) for one in ids}))),
         may_wait=wait,
-    ).fetchall()
-    return wait or all(row[0] for row in held)
+    )
+    return wait or all(row[0] for row in held.fetchall())
 
 
 def lock_space(
@@ -471,10 +458,8 @@ def lock_space(
         return True
     function = f"pg_{'' if wait else 'try_'}advisory_xact_lock{'_shared' if shared else ''}"
     planned = PLANNED_ONCE if plan_once else "NULL"
-    held = tell(
-        tx, f"SELECT {function}(%s::bigint), {planned}", (space_key(space),), may_wait=wait
-    ).fetchall()
-    return wait or bool(held[0][0])
+    held = tell(tx, f"SELECT {function}(%s::bigint), {planned}", (space_key(space),), may_wait=wait)
+    return wait or bool(held.fetchall()[0][0])
 
 
 def space_key(space: int) -> int:
