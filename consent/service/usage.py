@@ -30,6 +30,7 @@ from foundation.auth.roles import ROLES
 from foundation.delimited import Rows, delimiter_of
 from foundation.directory import list_organisations, parse_ods_code
 from foundation.errors import Invalid
+from foundation.keyed import digest, get_key
 from foundation.principal import Principal
 from mpi.feeds.delimited import check_encoding
 
@@ -64,14 +65,7 @@ def count_usage(consent: Consent, at_once: int = AT_ONCE) -> int:
         views = _views(tx, seen)
         counts = Counter((_month(one.at), one.organisation, one.role, one.purpose) for one in views)
         store.add_views(tx, [Viewed(*about, count) for about, count in sorted(counts.items())])
-        store.add_staff(
-            tx,
-            {
-                (_month(one.at), one.organisation, _digest(one.user_id))
-                for one in seen
-                if one.user_id is not None
-            },
-        )
+        store.add_staff(tx, _staff(tx, seen, consent.clock.now()))
         times = [at for at in (mark.counted_until, reached.counted_until) if at is not None]
         store.write_mark(tx, Mark(reached.leaf_index, max(times, default=None)))
         return reached.leaf_index - mark.leaf_index
@@ -110,8 +104,22 @@ def _month(at: datetime) -> Month:
     return Month(at.year, at.month)
 
 
-def _digest(user_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=8).digest(), signed=True)
+_STAFF = "usage-staff"
+
+
+def _staff(tx: Connection, seen: Iterable[SeenRow], now: datetime) -> set[tuple[Month, str, int]]:
+    known = [(one, one.user_id) for one in seen if one.user_id is not None]
+    if not known:
+        return set()
+    key = get_key(tx, _STAFF, now)
+    digests = {user_id: _digest(key, user_id) for user_id in {user_id for _, user_id in known}}
+    return {(_month(one.at), one.organisation, digests[user_id]) for one, user_id in known}
+
+
+def _digest(key: bytes, user_id: str) -> int:
+    # A digest of a digest: what was kept before there was a key could so be brought under it.
+    inner = int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=8).digest(), signed=True)
+    return int.from_bytes(digest(key, (str(inner),))[:8], signed=True)
 
 
 def read_usage(

@@ -1,5 +1,6 @@
 """The schema: revisions build what the tables in code say, on both databases, and the application role cannot rewrite history."""
 
+import hashlib
 import importlib
 import pkgutil
 from datetime import UTC, datetime
@@ -10,7 +11,9 @@ from alembic.config import Config
 from sqlalchemy import Column, Integer, Table, inspect, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
+from consent.service.usage import _digest
 from foundation.database import Database, metadata
+from foundation.keyed import get_key
 from foundation.migrations import SCRIPTS, drift, is_current, upgrade
 from foundation.outbox import number_events
 
@@ -55,6 +58,32 @@ def test_upgrading_again_changes_nothing(empty: Database):
     assert tables_of(empty) == before != set()
     with empty.read() as tx:
         assert is_current(tx)
+
+
+def test_staff_who_were_counted_without_a_key_are_known_again_under_one(empty: Database):
+    without_key = {
+        name: int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
+        for name in ("nurse-1", "nurse-2")
+    }
+    kept = text("select user_digest from usage_staff order by 1")
+    with empty.write() as tx:
+        config = Config()
+        config.set_main_option("script_location", str(SCRIPTS))
+        config.attributes["connection"] = tx
+        command.upgrade(config, "0022")
+        for place, found in enumerate(without_key.values()):
+            tx.execute(
+                text("insert into usage_staff (month, organisation, user_digest) values (:m, 'RRV', :d)"),
+                {"m": f"2026-0{place + 8}", "d": found},
+            )
+
+    upgrade(empty)
+
+    with empty.write() as tx:
+        moved = tx.scalars(kept).all()
+        key = get_key(tx, "usage-staff", datetime.now(UTC))
+    assert moved == sorted(_digest(key, name) for name in without_key)
+    assert not set(moved) & set(without_key.values())
 
 
 def test_a_planted_table_is_seen_as_drift(empty: Database):
