@@ -19,6 +19,7 @@ from consent.facts.opt_out_file import NATIONAL_MAILBOX, WORKFLOW
 from consent.facts.staff import COMPARED
 from consent.facts.usage import MINUTES_A_VIEW
 from consent.rules import Policy, compile_policy
+from consent.rules.watch import PROBING
 from consent.service import trail, what_if_told
 from consent.service.agreements import agreement_from_payload, record_agreements
 from consent.service.alerts import (
@@ -60,7 +61,7 @@ from consent.service.usage import count_usage, load_usage, read_usage
 from consent.service.usage_told import change_of, csv_of, lines_of, page_of, picture_of, shares_of
 from consent.service.watch import explain_open, watch_views
 from consent.service.what_if import MOST_EXAMPLES, read_moment, read_planned, what_if
-from consent.store.alerts import STATES
+from consent.store.alerts import STATES, Alert
 from foundation.cli import (
     FAILED,
     WITH_REJECTS,
@@ -676,12 +677,18 @@ def list_open_alerts(composition: Composition, state: str, limit: int, is_json: 
     ]
     lines = [
         f"{row['alert_id']}  rank {row['rank']}  {', '.join(one.signals)}  {one.organisation}  {one.user_id}  "
-        + (f"person {row['person_id']}" if row["person_id"] else str(one.reason))
+        + "  ".join(_about(one))
         + (f"  {one.outcome}" if one.outcome else "  explained" if one.is_explained else "")
         for row, one in zip(rows, found, strict=True)
     ]
     answer = {"alerts": rows, "not_evaluated": [asdict(one) for one in missing]}
     _say(is_json, answer, "\n".join([*(lines or ["No alerts."]), *_untold(missing)]))
+
+
+def _about(one: Alert) -> list[str]:
+    """Return whom an alert is about, and in what words where it counts something."""
+    person = [] if one.person_id is None else [f"person {format_id(one.person_id)}"]
+    return person if person and one.code != PROBING else [*person, str(one.reason)]
 
 
 @alerts.command("review")

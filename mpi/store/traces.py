@@ -64,6 +64,7 @@ def due_records(
         )
         .where(
             record.record_id > after,
+            version.record_id > after,  # else a page would read the versions of all records before it
             record.state == "active",
             record.system.not_in(sorted(systems_without)),
             is_due,

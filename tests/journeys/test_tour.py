@@ -61,6 +61,7 @@ FOLLOWING = (
     "work-the-review-queue",
     "read-data-quality",
     "review-alerts",
+    "trace-numbers",
 )
 PAGES = {"README": steps(TOUR)} | {
     name: steps((ROOT / "docs" / "how-to" / f"{name}.md").read_text()) for name in FOLLOWING

@@ -625,6 +625,23 @@ def test_a_reader_settles_the_question_until_there_is_another_trace(conflicting:
     assert [row[0] for row in before[0]] == [row[0] for row in conflicting.standing()[0]]
 
 
+@pytest.mark.parametrize("is_decided", [True, False])
+def test_a_record_is_looked_for_once_its_source_sends_no_wrong_number_any_more(
+    conflicting: World, is_decided: bool
+):
+    if is_decided:
+        (task,) = conflicting.tasks()
+        decide_task(conflicting.mpi, task.task_id, READER, verdict="not-enough", reason="number-wrong")
+    assert trace(conflicting, Found(a_person())) == Traced(0, {})
+
+    conflicting.send(a_source_record(), at(1))
+
+    assert conflicting.tasks() == []
+    assert trace(conflicting, Found(a_person(OTHER_NUMBER))) == Traced(1, {"found": 1})
+    (record_id,) = conflicting.rows("select record_id from source_record")[0]
+    assert form_of(conflicting, record_id) == (OTHER_NUMBER, "v")
+
+
 def test_an_answer_that_is_taken_back_asks_again(conflicting: World):
     (task,) = conflicting.tasks()
     before = conflicting.standing()
