@@ -170,14 +170,14 @@ def settle(
     found: Survey,
     model: Model,
     forms: Mapping[int, NormalisedRecord],
-    said: dict[Pair, PairWeight],
+    said: Mapping[Pair, PairWeight],
     searched: Collection[int],
 ) -> Settled:
     """Partition every component of a survey.
 
     Args:
         forms: normalised forms of the members of components that hold more than one record.
-        said: what pairs say that were weighed already; others are added.
+        said: what pairs say that were weighed already, in this transaction: the next one may find other versions.
         searched: records that linking takes now; others that belong to nobody yet stay so.
     """
     components = _components(found, model)
@@ -208,10 +208,11 @@ def _partitions(
     found: Survey,
     model: Model,
     forms: Mapping[int, NormalisedRecord],
-    said: dict[Pair, PairWeight],
+    said: Mapping[Pair, PairWeight],
     searched: Collection[int],
     components: Mapping[int, list[int]],
 ) -> list[Partition]:
+    weights = dict(said)
     edges: dict[int, list[EdgeRow]] = defaultdict(list)
     component_of = {number: component for component, numbers in components.items() for number in numbers}
     for (low, high), edge in found.edges.items():
@@ -221,14 +222,14 @@ def _partitions(
     decisions = [_link_decision(row) for row in found.decisions if row.verdict != "not-enough"]
 
     def weigh(low: int, high: int) -> PairWeight:
-        known = said.get((low, high))
+        known = weights.get((low, high))
         if known is None:
             edge = found.edges.get((low, high))
             if edge is not None and edge.model_revision == model.revision and found.stands(low, high):
                 known = weight_of(edge, model)
             else:
                 known = PairWeight.of(weigh_pair(forms[low], forms[high], model).score)
-            said[low, high] = known
+            weights[low, high] = known
         return known
 
     answers = []

@@ -234,7 +234,7 @@ class _Search:
     """
 
     fresh: Mapping[Pair, EdgeRow]
-    said: dict[Pair, PairWeight]
+    said: Mapping[Pair, PairWeight]
     met: Mapping[int, RecordRow]
     taken: Mapping[int, tuple[int, int | None]]
     overlays: tuple[Overlay, ...]

@@ -20,7 +20,7 @@ from mpi.feeds.delimited import Row, read_rows
 from mpi.matching import PairWeight, build_model, load_model
 from mpi.records import RecordKey, SourceRecord
 from mpi.sample import write_sample
-from mpi.service import link
+from mpi.service import graph, link
 from mpi.service.census import index_groups, verify_index
 from mpi.service.context import Forms, Mpi
 from mpi.service.evidence import weigh_pair, weight_of
@@ -29,6 +29,7 @@ from mpi.service.link import link_record, link_records, link_waiting
 from mpi.service.load import load_records
 from mpi.service.receive import receive_record
 from mpi.service.renew import renew_index
+from mpi.service.review import decide_task
 from mpi.store import records as records_store
 from mpi.store.graph import read_around, read_edges
 from tests.core.pure_pipeline import Population, linked
@@ -36,6 +37,7 @@ from tests.service.mpi_world import (
     ANOTHER_PERSON,
     FEED,
     ONE_NUMBER,
+    READER,
     World,
     a_source_record,
     at,
@@ -296,6 +298,33 @@ def test_edges_that_are_read_to_partition_bring_their_parts_where_they_may_contr
         assert known.weight == said.weight
         assert known.evidence <= said.evidence
         assert (known.evidence <= contradiction) == (said.evidence <= contradiction)
+
+
+def test_what_pairs_said_in_one_transaction_is_not_believed_in_the_next(
+    db: Database, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(db, clock)
+    one = world.send(a_source_record("1", nhs_number=ONE_NUMBER))
+    world.send(replace(ANOTHER_PERSON, nhs_number=ONE_NUMBER, key=RecordKey("RV5", "pas", "2")))
+    (task,) = world.tasks("number-conflict")
+    decide_task(world.mpi, task.task_id, READER, verdict="same", reason="documents-seen")
+    # Like the second, and so unlike the first that it may not join the two.
+    apart = world.send(replace(ANOTHER_PERSON, key=RecordKey("RRU", "pas", "3")))
+    assert world.person_of(apart) == apart.record_id
+    asked: list[int] = []
+
+    def weigh(*pair: Any) -> Any:
+        asked[-1] += 1
+        return weigh_pair(*pair)
+
+    monkeypatch.setattr(graph, "weigh_pair", weigh)
+    for _ in range(3):
+        asked.append(0)
+        link.taken_again(
+            world.mpi, lambda tx: link.repartition(tx, world.mpi, [one.record_id], link.Change("measured"))
+        )
+
+    assert asked[0] == asked[1] == asked[2] > 0
 
 
 def test_the_edges_of_a_component_that_is_held_are_read_once_whoever_is_beside_it(
