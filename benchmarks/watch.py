@@ -51,14 +51,18 @@ def _cpu_of_family(pid: int) -> float:
 
 
 @contextmanager
-def an_engine(name: str, folder: Path) -> Iterator[tuple[str, int | None]]:
-    """Give the URL of an empty database, and the process id of PostgreSQL's postmaster, which is stopped at the end."""
+def an_engine(name: str, folder: Path, **postgresql: str) -> Iterator[tuple[str, int | None]]:
+    """Give the URL of an empty database, and the process id of PostgreSQL's postmaster, which is stopped at the end.
+
+    Args:
+        postgresql: settings of its server, such as ``shared_buffers``.
+    """
     if name == "sqlite":
         yield f"sqlite:///{folder / 'bench.sqlite3'}", None
         return
     from tests.engines import Keeper, ask
 
-    keeper = Keeper()
+    keeper = Keeper(**postgresql)
     try:
         answer = ask(keeper.address, "postgresql")
         yield (
@@ -98,6 +102,12 @@ def machine() -> str:
         platform.machine(),
     )
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def a_quarter_of_the_memory() -> str:
+    """Say how much of this machine's memory PostgreSQL's manual would give a server of its own as shared buffers."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{whole // 4 // 2**20}MB"
 
 
 def versions(*packages: str) -> str:

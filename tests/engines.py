@@ -36,11 +36,20 @@ class EngineMissing(Exception):
 
 
 class Keeper:
-    """The runner's hold on the keeper process; ``address`` is what workers need to reach it."""
+    """The runner's hold on the keeper process; ``address`` is what workers need to reach it.
 
-    def __init__(self) -> None:
+    ``postgresql``: settings of its server beside those that it has anyway.
+    """
+
+    def __init__(self, **postgresql: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                __file__,
+                *(f"{name}={value}" for name, value in postgresql.items()),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -150,6 +159,7 @@ def _start_postgresql(place: Path, servers: list[subprocess.Popen[bytes]]) -> di
         # A killed server loses nothing by these two, a machine without power might; nothing else differs from production.
         "fsync": "off",
         "full_page_writes": "off",
+        **dict(one.split("=", 1) for one in sys.argv[1:]),
     }
     command = [binaries / "postgres", "-D", data]
     for name, value in options.items():
