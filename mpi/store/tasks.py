@@ -377,18 +377,9 @@ def put_tasks(writes: Writes, rows: Sequence[TaskRow], placed_at: datetime) -> N
 
 def _as_inserted(row: TaskRow, placed_at: datetime | None) -> dict[str, Any]:
     return {
-        "task_id": row.task_id,
+        **_as_changed(row),
         "kind": row.kind,
         "subject": row.subject,
-        "state": row.state,
-        "version": row.version,
-        "rank": row.rank,
-        "is_binding": row.is_binding,
-        "weight": row.weight_millibits,
-        "reason": row.reason,
-        "evidence": row.evidence,
-        "opened_at": row.opened_at,
-        "changed_at": row.changed_at,
         "claimed_by": None,
         "claimed_until": None,
         "decision_id": None,
