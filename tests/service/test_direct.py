@@ -331,6 +331,15 @@ def waiting(db: Database, count: int) -> None:
     raise AssertionError(f"{count} should wait for a lock")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A process that Ctrl-C interrupts, even where it was started in the background, which is deaf to it."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("told", [0, 5])
 def test_who_waits_for_a_lock_hears_an_interruption(postgresql_url: str, told: int) -> None:
     db = Database(postgresql_url, pool_size=2)
