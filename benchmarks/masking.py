@@ -339,9 +339,11 @@ def report(way: str, seen: Sequence[tuple[Call, tuple[float, ...]]], seed: int) 
     error = error_of(labels, scores[best], groups, seed)
     took = np.exp(values[:, len(FEATURES) - 1])
     answers = dict(Counter(int(status) for status in values[:, 0]).most_common())
+    subjects = [len(set(groups[arm])) for arm in (labels, ~labels)]
     medians = [f"{np.median(took[arm]):.2f}" for arm in (labels, ~labels)]
     print(
-        f"{way:<8}{labels.sum()} + {(~labels).sum()} calls  answers {answers}  median {' and '.join(medians)} ms  "
+        f"{way:<8}{labels.sum()} + {(~labels).sum()} calls  about {subjects[0]} and {subjects[1]}  "
+        f"answers {answers}  median {' and '.join(medians)} ms  "
         f"best AUC {aucs[best]:.3f} ± {error:.3f} ({best})  "
         + "  ".join(f"{name} {auc:.3f}" for name, auc in aucs.items()),
         flush=True,
