@@ -7,16 +7,15 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from consent.rules.probing import DAY, SHARE, Fullest, Usual, excess_of
-from consent.rules.watch import PROBING, rank_of
+from consent.rules.watch import PROBING
+from consent.service.raising import raise_of_user
 from consent.store import alerts as alert_store
 from consent.store import probing as store
 from consent.store.alerts import Alert
 from consent.store.probing import Caller, Search, SeenSearch
-from foundation.ids import new_id
 from foundation.keyed import forget_keys
 from mpi.service.match import MARKS
 
-_REMEMBERED = timedelta(days=365)
 _KEYS = timedelta(days=3)
 """How long the key of a day is kept: until the log of that day is sealed and looked through for certain."""
 
@@ -105,25 +104,14 @@ def _raise(
             changes["person_id"] = person_id
         if not changes or alert_store.change_alert(tx, one.alert_id, only_open=True, **changes):
             return
-    was_confirmed = alert_store.was_confirmed(tx, caller.user_id, caller.organisation, last.at - _REMEMBERED)
-    alert_store.insert_alert(
+    raise_of_user(
         tx,
-        Alert(
-            alert_id=new_id(),
-            code=PROBING,
-            alert_type=None,
-            alert_reason=None,
-            rank=rank_of({PROBING}, was_confirmed=was_confirmed),
-            person_id=person_id,
-            organisation=caller.organisation,
-            user_id=caller.user_id,
-            decision_id=None,
-            grant_id=None,
-            reason=words,
-            state="open",
-            raised_at=now,
-            signals=(PROBING,),
-            event_id=last.event_id,
-            viewed_at=last.at,
-        ),
+        PROBING,
+        caller.organisation,
+        caller.user_id,
+        words,
+        person_id=person_id,
+        event_id=last.event_id,
+        viewed_at=last.at,
+        now=now,
     )

@@ -8,22 +8,19 @@ from sqlalchemy import Connection
 
 from consent.rules.hours import in_london
 from consent.rules.volume import FLOOR, OWN_DAYS, Day, Volume, volume_of
-from consent.rules.watch import UNUSUAL_VOLUME, rank_of
+from consent.rules.watch import UNUSUAL_VOLUME
 from consent.service.asking import SYSTEM_ROLE
+from consent.service.raising import raise_of_user
 from consent.store import alerts as alert_store
 from consent.store import volume as store
-from consent.store.alerts import Alert
 from consent.store.usage import SeenRow
 from consent.store.volume import Viewer
-from foundation.ids import new_id
 
 _PAST = timedelta(days=90)
 """How far back the past goes that a day is held against."""
 
 _WHOM = timedelta(days=3)
 """How long it is kept whom a user saw, so that nobody is counted twice; after that, only how many."""
-
-_REMEMBERED = timedelta(days=365)
 
 
 def watch_volume(
@@ -79,27 +76,16 @@ def _raise(tx: Connection, viewer: Viewer, view: SeenRow, words: str, now: datet
         if one.viewed_at is not None and in_london(one.viewed_at).date() == viewer.day:
             alert_store.change_alert(tx, one.alert_id, only_open=True, reason=words)
             return
-    was_confirmed = alert_store.was_confirmed(tx, viewer.user_id, viewer.organisation, view.at - _REMEMBERED)
-    alert_store.insert_alert(
+    raise_of_user(
         tx,
-        Alert(
-            alert_id=new_id(),
-            code=UNUSUAL_VOLUME,
-            alert_type=None,
-            alert_reason=None,
-            rank=rank_of({UNUSUAL_VOLUME}, was_confirmed=was_confirmed),
-            person_id=None,
-            organisation=viewer.organisation,
-            user_id=viewer.user_id,
-            decision_id=None,
-            grant_id=None,
-            reason=words,
-            state="open",
-            raised_at=now,
-            signals=(UNUSUAL_VOLUME,),
-            event_id=view.event_id,
-            viewed_at=view.at,
-        ),
+        UNUSUAL_VOLUME,
+        viewer.organisation,
+        viewer.user_id,
+        words,
+        person_id=None,
+        event_id=view.event_id,
+        viewed_at=view.at,
+        now=now,
     )
 
 

@@ -17,6 +17,7 @@ from consent.service.celebrities import listed_among
 from consent.service.context import Consent
 from consent.service.order import taken_again
 from consent.service.probing import watch_searches
+from consent.service.raising import REMEMBERED
 from consent.service.staff import KEY, marks_of, user_mark
 from consent.service.volume import watch_volume
 from consent.store import alerts as store
@@ -45,7 +46,6 @@ _EXPLAINED_WITHIN = timedelta(days=7)
 _SETTLED = timedelta(days=90)
 """How long a review that found a look legitimate covers the same signals of the same user and person."""
 
-_REMEMBERED = timedelta(days=365)
 _TOLD_AT_ONCE = 500
 
 F = TypeVar("F")
@@ -220,7 +220,7 @@ def _raise(
         return
     if NEEDS.keys().isdisjoint(fresh):
         employer = None
-    was_confirmed = store.was_confirmed(tx, user_id, view.organisation, view.at - _REMEMBERED)
+    was_confirmed = store.was_confirmed(tx, user_id, view.organisation, view.at - REMEMBERED)
     for one in earlier:
         if one.state == "open" and (employer is None or one.staff_of in (None, employer)):
             signals = in_order((*one.signals, *fresh))
