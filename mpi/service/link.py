@@ -432,7 +432,7 @@ def repartition(
     lock_persons(tx, touched, shared=False)
     epochs = person_store.raise_epochs(tx, groups)
     now = mpi.clock.now()
-    of_tasks, telling = _tell_tasks(tx, around, settled, moved, tasks, taken)
+    of_tasks, telling = _events_of_tasks(tx, around, settled, moved, tasks, taken)
     writes = Writes(tx)
     graph_store.put_removals(writes, around.stale)
     graph_store.put_edges(writes, [search.fresh[pair] for pair in _unwritten(around, search)])
@@ -787,7 +787,7 @@ def _asked(question: Question, task_id: int, version: int, opened_at: datetime, 
     )
 
 
-def _tell_tasks(
+def _events_of_tasks(
     tx: Connection, around: Survey, settled: Settled, moved: Sequence[trail.Moved], tasks: Tasks, taken: Taken
 ) -> tuple[list[NewEvent], frozenset[int]]:
     """Return the events of tasks that open or close, and of those that stay open, but about somebody protected now, or no longer.

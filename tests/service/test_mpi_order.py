@@ -23,7 +23,7 @@ from mpi.sample import write_sample
 from mpi.service import graph, link
 from mpi.service.census import index_groups, verify_index
 from mpi.service.context import Forms, Mpi
-from mpi.service.evidence import weigh_pair, weight_of
+from mpi.service.evidence import tied, weigh_pair, weight_of
 from mpi.service.graph import survey
 from mpi.service.link import link_record, link_records, link_waiting
 from mpi.service.load import load_records
@@ -31,7 +31,7 @@ from mpi.service.receive import receive_record
 from mpi.service.renew import renew_index
 from mpi.service.review import decide_task
 from mpi.store import records as records_store
-from mpi.store.graph import read_around, read_edges
+from mpi.store.graph import EdgeRow, read_around, read_edges
 from tests.core.pure_pipeline import Population, linked
 from tests.service.mpi_world import (
     ANOTHER_PERSON,
@@ -298,6 +298,25 @@ def test_edges_that_are_read_to_partition_bring_their_parts_where_they_may_contr
         assert known.weight == said.weight
         assert known.evidence <= said.evidence
         assert (known.evidence <= contradiction) == (said.evidence <= contradiction)
+
+
+@pytest.mark.parametrize("has_sole", [True, False])
+def test_pairs_that_tie_are_those_of_the_model_asked_one_by_one(has_sole: bool) -> None:
+    shipped = load_model()
+    model = shipped if has_sole else replace(shipped, sole=None)
+    assert shipped.sole is not None
+    limits = (shipped.sole.rival, model.thresholds.live)
+    edges = {
+        (place, 100): EdgeRow(place, 100, weight, may_link, None, "", model.revision, True)
+        for place, (weight, may_link) in enumerate(
+            (limit + by, may_link) for limit in limits for by in (-1, 0, 1) for may_link in (True, False)
+        )
+    }
+
+    found = tied(edges, model)
+
+    assert found == [pair for pair, edge in edges.items() if model.ties(edge.weight_millibits, edge.may_link)]
+    assert 0 < len(found) < len(edges)
 
 
 def test_what_pairs_said_in_one_transaction_is_not_believed_in_the_next(

@@ -37,7 +37,7 @@ def test_what_a_server_begins_with_is_not_looked_through_again_and_again(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    usual = gc.get_threshold()
+    usual, turn = gc.get_threshold(), sys.getswitchinterval()
     monkeypatch.setattr("sys.argv", ["mpi"])
     frozen = gc.get_freeze_count()
     try:
@@ -45,9 +45,11 @@ def test_what_a_server_begins_with_is_not_looked_through_again_and_again(
 
         assert gc.get_freeze_count() > frozen + 1_000
         assert gc.get_threshold()[2] > usual[2]
+        assert sys.getswitchinterval() < turn
     finally:
         gc.unfreeze()
         gc.set_threshold(*usual)
+        sys.setswitchinterval(turn)
 
 
 @pytest.fixture(scope="module")
