@@ -5,6 +5,7 @@ that was migrated once, or on PostgreSQL, where a copy costs half a second of CP
 application role, which may not do what the migrator may. A server that is missing fails the test that needs it; nothing skips.
 """
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -20,6 +21,7 @@ import psycopg
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
+from marshmallow import Schema
 from psycopg import sql
 from werkzeug.routing import Rule
 from werkzeug.security import generate_password_hash
@@ -80,6 +82,14 @@ def _compile_builder_once(rule: Rule, append_unknown: bool = True) -> Any:
 
 
 Rule._compile_builder = _compile_builder_once  # type: ignore[method-assign]
+
+# What a route takes and gives is copied with each of its decorators, and schemas with it, which nobody changes once they are made.
+Schema.__deepcopy__ = lambda schema, _: schema  # type: ignore[attr-defined]
+
+
+# An application is half a hundred thousand objects, most of them in circles, and a process of tests makes hundreds of applications: to look
+# for what is unreachable after every 700 new objects takes half of the time.
+gc.set_threshold(20_000, 20, 20)
 
 
 # -- servers ----------------------------------------------------------------------------------------------------------
