@@ -87,8 +87,8 @@ Rule._compile_builder = _compile_builder_once  # type: ignore[method-assign]
 Schema.__deepcopy__ = lambda schema, _: schema  # type: ignore[attr-defined]
 
 
-# An application is half a hundred thousand objects, most of them in circles, and a process of tests makes hundreds of applications: to look
-# for what is unreachable after every 700 new objects takes half of the time.
+# An application is some ten thousand objects, most of them in circles, and a process of tests makes hundreds of applications: to look
+# for what is unreachable after every 700 new objects takes half of the time to make one.
 gc.set_threshold(20_000, 20, 20)
 
 
