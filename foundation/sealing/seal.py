@@ -136,10 +136,11 @@ def _need_no_leaf_beyond(tx: Connection, last: Last) -> None:
 
 
 _AFTER = "(txid, event_id) > (CAST(CAST(:txid AS text) AS xid8), :event_id)"
+# Ordered by the columns themselves, as the index has them: a bare "txid" would be the number that is told, and all that waits be sorted.
 _POSTGRESQL_SETTLED = f"""
     SELECT event_id, txid::text::bigint AS txid, leaf_hash FROM audit_event
     WHERE {_AFTER} AND txid < (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + audit_txid_offset())::text::xid8
-    ORDER BY txid, event_id LIMIT :limit
+    ORDER BY audit_event.txid, audit_event.event_id LIMIT :limit
 """  # noqa: S608  our own text
 _POSTGRESQL_WAITING = f"""
     SELECT count(*), (array_agg(event_id ORDER BY txid, event_id))[1] FROM audit_event WHERE {_AFTER}

@@ -19,6 +19,7 @@ from foundation.database import Database
 from foundation.errors import Conflict, Invalid, NotFound, Unavailable
 from foundation.migrations import is_current, upgrade
 from foundation.principal import Principal
+from foundation.sealing import seal as sealer
 from foundation.sealing.checkpoint import (
     Checkpoint,
     is_signed,
@@ -317,6 +318,24 @@ def test_a_lower_number_that_commits_later_stands_later(postgresql_url: str, clo
     assert (taken, before, after) == (2, 3, 1)
     assert log.leaves() == [(0, 1), (1, 3), (2, 4), (3, 2)]
     assert log.codes() == []
+    db.close()
+
+
+def test_what_is_next_is_read_off_the_index_however_much_waits(postgresql_url: str, clock: FixedClock):
+    db = Database(postgresql_url)
+    log = Log(db, db, clock)
+    log.write(3)
+
+    with db.read() as tx:
+        # A small table is sooner read and sorted; this asks whether there is another way.
+        for way in ("seqscan", "bitmapscan", "sort"):
+            tx.execute(text(f"SET LOCAL enable_{way} = off"))
+        plan = tx.scalars(
+            text(f"EXPLAIN {sealer._POSTGRESQL_SETTLED}"), {"txid": 0, "event_id": 0, "limit": 2}
+        ).all()
+
+    assert "Sort" not in "\n".join(plan)
+    assert "Index Scan using ix_audit_event_txid" in "\n".join(plan)
     db.close()
 
 
