@@ -62,6 +62,11 @@ BENCHMARKS = {
         ("--records", "5000", "--people", "100", "--seconds", "5", "--redemptions", "50"),
         "decisions and redemptions over HTTP on PostgreSQL, with directives, relationships and agreements as in life",
     ),
+    "region": Benchmark(
+        "region.py",
+        ("--records", "5000"),
+        "what releases let out past an objection through duplicates, known to the queue and unknown, on PostgreSQL",
+    ),
     "what-if": Benchmark(
         "what_if.py",
         ("--decisions", "5000"),
