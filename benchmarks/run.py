@@ -57,6 +57,11 @@ BENCHMARKS = {
         ("--records", "1000", "--kills", "2", "--families", "2000"),
         "a load over HTTP whose server is killed, and eight loaders at once, against one undisturbed load",
     ),
+    "racing": Benchmark(
+        "racing.py",
+        ("--acts", "2000", "--processes", "4"),
+        "objections, merges, splits, decisions, redemptions and policies at once, and a judge of what came of them, on PostgreSQL",
+    ),
     "deciding": Benchmark(
         "deciding.py",
         ("--records", "5000", "--people", "100", "--seconds", "5", "--redemptions", "50"),
