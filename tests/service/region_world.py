@@ -168,26 +168,34 @@ class Region:
             found[person].append(number)
         return found
 
-    def joined(self) -> dict[tuple[int, int], bool]:
-        """Return the pairs of persons that an open task asks about, and whether one of these tasks binds."""
+    def joined(self) -> dict[tuple[int, int], frozenset[str]]:
+        """Return the pairs of persons that open tasks ask about, and the kinds of those tasks that bind them."""
         with self.mpi.db.read() as tx:
             rows = tx.execute(
                 text(
-                    "select distinct a.person_id, b.person_id, t.is_binding from task t "
+                    "select distinct a.person_id, b.person_id, t.kind, t.is_binding from task t "
                     "join task_member ma on ma.task_id = t.task_id join source_record a on a.record_id = ma.record_id "
                     "join task_member mb on mb.task_id = t.task_id and mb.side <> ma.side "
                     "join source_record b on b.record_id = mb.record_id "
                     "where t.state = 'open' and not t.is_sample and a.person_id <> b.person_id"
                 )
             ).all()
-        found: dict[tuple[int, int], bool] = {}
-        for one, other, is_binding in rows:
-            found[one, other] = found.get((one, other), False) or bool(is_binding)
+        found: dict[tuple[int, int], frozenset[str]] = {}
+        for one, other, kind, is_binding in rows:
+            found[one, other] = found.get((one, other), frozenset()) | ({kind} if is_binding else frozenset())
         return found
 
-    def open_tasks(self) -> int:
+    def tasks(self) -> Counter[str]:
+        """Return how many tasks are open, by kind and whether they bind."""
         with self.mpi.db.read() as tx:
-            return int(tx.execute(text("select count(*) from task where state = 'open'")).scalar_one())
+            rows = tx.execute(
+                text(
+                    "select kind, is_binding, count(*) from task where state = 'open' and not is_sample group by 1, 2"
+                )
+            ).all()
+        return Counter(
+            {f"{kind}{'' if is_binding else ', binding nobody'}": n for kind, is_binding, n in rows}
+        )
 
     # What people do --------------------------------------------------------------------------------------------------
 
@@ -433,11 +441,11 @@ def count_leaks(
 class _Standing:
     """Which persons open tasks join, at one moment."""
 
-    def __init__(self, joined: Mapping[tuple[int, int], bool]) -> None:
+    def __init__(self, joined: Mapping[tuple[int, int], frozenset[str]]) -> None:
         self._joined = joined
         self._next: dict[int, set[int]] = defaultdict(set)
-        for (one, other), is_binding in joined.items():
-            if is_binding:
+        for (one, other), binding in joined.items():
+            if binding:
                 self._next[one].add(other)
 
     def way(self, person: int, holders: Collection[int]) -> str:
