@@ -85,7 +85,7 @@ def measure(chosen: argparse.Namespace, database: Database, folder: Path, server
         region = brought_in(chosen, database, folder)
     doubled = tell_knowing(region)
     people_of = region.records_of()
-    rng = Random(chosen.seed)
+    rng = Random(f"objecting {chosen.seed}")  # not the stream by which duplicates were drawn
     objecting = set(rng.sample(sorted(people_of), round(chosen.objecting * len(people_of))))
     first = asked(region, objecting, rng, server)
     tell_price(region, server)
@@ -160,7 +160,11 @@ def taken_for_another(region: Region) -> set[str]:
 def counted(region: Region, people: Collection[str], server: int | None) -> Count:
     with step("releases asked for", server), bar(len(people), "Asking") as told:
         count = count_leaks(region, people, told)
-    print(f"  {len(people)} people who objected, {count.asked} releases asked for")
+    person_of, records_of = region.person_of(), region.records_of()
+    twice = sum(len({person_of[number] for number in records_of[one]}) > 1 for one in people)
+    print(
+        f"  {len(people)} people who objected, {twice} of them there more than once; {count.asked} releases asked for"
+    )
     print(f"  {'cells that an objection covers, through':<62}{'control':>8}{'leaked':>8}{'people':>8}")
     for way in WAYS:
         if count.covered[way]:

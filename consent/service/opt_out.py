@@ -150,20 +150,18 @@ def _divide(
     left = store.count_asked(tx, list_id)
     if not left:
         store.close_list(tx, list_id, "abandoned", now, by.id)
-    rest: int | None = list_id if left else None
-    while rest is not None:
-        following = None
-        if left > most:
-            following = new_id()
-            name = list_name(mailbox, now.date(), store.count_named(tx, beginning) + 1)
-            store.insert_list(
-                tx, OptOutList(following, name, "waiting", 0, 0, None, None, now, by.id, None, None)
-            )
-            store.hand_on_asked(tx, rest, following, keep=most)
-        text = write_list(store.asked_numbers(tx, rest))
+    parts = [list_id] if left else []
+    while left > most * len(parts):
+        parts.append(new_id())
+        name = list_name(mailbox, now.date(), store.count_named(tx, beginning) + 1)
+        store.insert_list(
+            tx, OptOutList(parts[-1], name, "waiting", 0, 0, None, None, now, by.id, None, None)
+        )
+        store.hand_on_asked(tx, list_id, parts[-1], keep=most)
+    for part in parts:
+        text = write_list(store.asked_numbers(tx, part))
         count = text.count("\n")
-        lists.append(PreparedList(store.set_numbers(tx, rest, count), count, text))
-        left, rest = left - count, following
+        lists.append(PreparedList(store.set_numbers(tx, part, count), count, text))
     trail.append(
         tx,
         "opt-out-lists-prepared",

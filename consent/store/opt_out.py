@@ -106,11 +106,17 @@ def set_numbers(tx: Connection, list_id: int, numbers: int) -> str:
 
 
 def hand_on_asked(tx: Connection, list_id: int, to: int, *, keep: int) -> None:
-    """Leave the first ``keep`` numbers with a list and hand all others on to another one."""
+    """Leave the first ``keep`` numbers with a list and hand as many that come after them on to another one, which is then full or the last.
+
+    So each number is handed on once, however many lists there are to be.
+    """
     column = opt_out_asked.c.nhs_number
     mine = select(column).where(opt_out_asked.c.list_id == list_id).distinct().order_by(column)
-    last = tx.execute(mine.offset(keep - 1).limit(1)).scalar_one()
-    statement = update(opt_out_asked).where(opt_out_asked.c.list_id == list_id, column > last)
+    last_kept = tx.execute(mine.offset(keep - 1).limit(1)).scalar_one()
+    last = tx.execute(mine.where(column > last_kept).offset(keep - 1).limit(1)).scalar()
+    statement = update(opt_out_asked).where(opt_out_asked.c.list_id == list_id, column > last_kept)
+    if last is not None:
+        statement = statement.where(column <= last)
     tx.execute(statement.values(list_id=to))
 
 

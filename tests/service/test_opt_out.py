@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from app import Composition, consent_command
 from consent.facts import Scope
@@ -277,6 +277,24 @@ def test_many_numbers_are_divided_and_none_is_lost_or_sent_twice(world: World) -
     receive_answer(world.consent, lists[1].name, "", FEED, may_be_empty=True)
     receive_answer(world.consent, lists[0].name, f"{HERS},\n", FEED)
     assert (research(world)[0], research(world, he)) == (Outcome.PERMIT.value, OPTED_OUT)
+
+
+def test_a_number_goes_to_another_list_once_however_many_lists_there_are(world: World) -> None:
+    him(world)
+    him(world, "other", nhs_number=HIS_OLD, birth_date="1977-05-05", names=a_record(UCLH, "x").names)
+    moved: list[int] = []
+
+    def note(_connection, cursor, statement: str, *_) -> None:
+        if statement.startswith("UPDATE opt_out_asked"):
+            moved.append(cursor.rowcount)
+
+    event.listen(world.db.engine, "after_cursor_execute", note)
+    try:
+        lists = prepared(world, most=1).lists
+    finally:
+        event.remove(world.db.engine, "after_cursor_execute", note)
+
+    assert (len(lists), moved) == (3, [1, 1])
 
 
 def test_a_fresh_answer_is_not_asked_for_again_and_an_old_one_is(world: World) -> None:
