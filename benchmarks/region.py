@@ -87,19 +87,24 @@ def measure(chosen: argparse.Namespace, database: Database, folder: Path, server
     people_of = region.records_of()
     rng = Random(f"objecting {chosen.seed}")  # not the stream by which duplicates were drawn
     objecting = set(rng.sample(sorted(people_of), round(chosen.objecting * len(people_of))))
-    first = asked(region, objecting, rng, server)
-    tell_price(region, server)
     person_of = region.person_of()
     twice = {
         one for one, numbers in people_of.items() if len({person_of[number] for number in numbers}) > 1
     } - objecting
-    mistaken = taken_for_another(region) - objecting
+    mistaken = taken_for_another(region) - objecting - twice
+    with step("before anyone objects", server):
+        persons = {person_of[number] for one in objecting | twice | mistaken for number in people_of[one]}
+        persons |= {other for one, other in region.joined() if one in persons}
+        region.care_for(persons)
+        refused = check_permitted(region, persons)
+    print(f"  {len(persons)} persons of the index, whose releases are refused {refused} cells\n")
+    first = asked(region, objecting, rng, server)
+    tell_price(region, server)
     print(
         f"\nand everyone who is there twice objects too, {len(twice)} more, and one of every two whom a task takes for one, "
-        f"{len(mistaken - twice)} more"
+        f"{len(mistaken)} more"
     )
-    twice |= mistaken
-    second = asked(region, twice, rng, server)
+    second = asked(region, twice | mistaken, rng, server)
     tell_price(region, server)
     print("\nevery task is decided by the truth")
     with step("queue worked", server), bar(region.tasks().total(), "Deciding tasks") as told:
@@ -131,13 +136,6 @@ def brought_in(chosen: argparse.Namespace, database: Database, folder: Path) -> 
 
 def asked(region: Region, people: Collection[str], rng: Random, server: int | None) -> Count:
     """Let people object who did not, and ask for releases of them."""
-    person_of, records_of = region.person_of(), region.records_of()
-    persons = {person_of[number] for one in people for number in records_of[one]}
-    persons |= {other for one, other in region.joined() if one in persons}
-    with step("before anyone objects", server):
-        region.care_for(persons)
-        refused = check_permitted(region, persons)
-    print(f"  {len(persons)} persons of the index, whose releases are refused {refused} cells")
     with step("objections recorded", server), bar(len(people), "Objecting") as told:
         ordered = sorted(people)
         rng.shuffle(ordered)
