@@ -187,6 +187,10 @@ def tell_knowing(region: Region) -> float:
         f"a task asks about {found.missed_and_asked} of them; false pairs {found.false_pairs}"
     )
     print(f"  open tasks: {dict(sorted(region.tasks().items())) or 'none'}")
+    if found.asked:
+        print(
+            f"  pairs of persons that they ask about, and what these are in truth: {dict(sorted(found.asked.items()))}"
+        )
     for (way, state), number in sorted(found.made.items()):
         print(f"    by hand, {way}: {number} {state}")
     return found.doubled / found.people

@@ -346,6 +346,7 @@ class Knowing:
     missed_and_asked: int = 0
     false_pairs: int = 0
     made: Counter[tuple[str, str]] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)  # pairs of persons that open tasks ask about
 
     @property
     def doubled(self) -> int:
@@ -383,7 +384,14 @@ def knowing(region: Region) -> Knowing:
                     else "unseen"
                 )
                 found.made[region.made[number], state] += 1
-    for members in _by_person(person_of).values():
+    members_of = _by_person(person_of)
+    for (one, other), binding in joined.items():
+        if one < other:
+            is_one = {region.truth[number] for number in members_of[one]} & {
+                region.truth[number] for number in members_of[other]
+            }
+            found.asked[f"{'one' if is_one else 'two'}, {'bound' if binding else 'not bound'}"] += 1
+    for members in members_of.values():
         held = Counter(region.truth[number] for number in members)
         size = sum(held.values())
         found.false_pairs += (size * size - sum(count * count for count in held.values())) // 2
