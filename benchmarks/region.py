@@ -111,7 +111,8 @@ def measure(chosen: argparse.Namespace, database: Database, folder: Path, server
         outcomes = work_the_queue(region, told)
     print(f"  {dict(sorted(outcomes.items()))}")
     tell_knowing(region)
-    persons = {region.person_of()[number] for one in region.wishes for number in people_of[one]}
+    person_of = region.person_of()
+    persons = {person_of[number] for one in region.wishes for number in people_of[one]}
     region.care_for(persons | near(region))
     after = counted(region, region.wishes, server)
     tell_price(region, server)
