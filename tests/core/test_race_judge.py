@@ -348,3 +348,17 @@ def test_a_refusal_that_a_race_explains_is_no_fault():
     refused = Act("refused", begun=20, at=21, tried="join", code="task-not-open")
 
     assert found(replace(story, acts=[*story.acts, refused])) == set()
+
+
+def test_a_ticket_that_ran_out_is_refused_and_leaves_a_row():
+    story = an_objection()
+    late = Act("refused", begun=99, at=100, tried="redeem", code="ticket-expired", ticket="leaf-6")
+    early = replace(late, begun=20, at=21)
+    busy = replace(early, code="database-busy")
+
+    refused = and_a_row(story, "ticket-refused")
+
+    assert found(replace(refused, acts=[*story.acts, late, busy])) == set()
+    assert found(replace(story, acts=[*story.acts, late])) == {"act-without-row"}
+    assert found(replace(refused, acts=[*story.acts, early])) == {"refused-without-cause"}
+    assert found(refused) == {"row-without-act"}

@@ -40,7 +40,9 @@ MAY_REFUSE: Mapping[str, frozenset[str]] = {
     "approve": frozenset({"policy-moved"}),
     "publish": frozenset({"policy-moved"}),
 }
-"""Refusals that a race explains, by what was tried."""
+"""Refusals that a race explains, by what was tried. That SQLite's one writer did not come free explains each."""
+
+_TICKET_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +159,21 @@ def judge(story: Story) -> Judgement:
     return Judgement(faults, _met(story), len(way), max(way, default=0.0))
 
 
-def _refusals(acts: Iterable[Act]) -> Iterator[Fault]:
+def _refusals(acts: Sequence[Act]) -> Iterator[Fault]:
+    issued = {act.ticket: act.begun for act in acts if act.what == "released"}
     for act in acts:
         if act.what == "failed":
             yield Fault("act-failed", f"{act.tried} by {act.hand}: {act.code}")
-        elif act.what == "refused" and act.code not in MAY_REFUSE.get(act.tried, ()):
+        elif act.what == "refused" and not (
+            act.code == "database-busy"
+            or act.code in MAY_REFUSE.get(act.tried, ())
+            or (_has_expired(act) and act.at - issued.get(act.ticket, act.at) >= _TICKET_SECONDS)
+        ):
             yield Fault("refused-without-cause", f"{act.tried} by {act.hand}: {act.code}")
+
+
+def _has_expired(act: Act) -> bool:
+    return act.tried == "redeem" and act.code == "ticket-expired"
 
 
 # Rows and their causes -----------------------------------------------------------------------------------------------
@@ -192,13 +203,17 @@ class _Causes:
         tickets = {row.leaf: row.detail.get("ticket") or "" for row in story.rows if row.kind == "release"}
         rows: dict[tuple[str, str], list[Row]] = defaultdict(list)
         following: list[Row] = []
+        expired = sum(map(_has_expired, story.acts))  # of which not every row names its ticket
         for row in story.rows:
-            if row.kind in _OF_TICKETS:
+            if row.kind == "ticket-refused" and expired:
+                expired -= 1
+            elif row.kind in _OF_TICKETS:
                 self.of_ticket[row.key][0].append(row)
             elif row.kind in ("task-decided", "decision-undone") and "record_id" in row.detail:
                 following.append(row)  # of a record that changed hands by the same transaction
             else:
                 rows[_kind(row.kind), row.key].append(row)
+        self.faults += [Fault("act-without-row", "refusal of a ticket")] * expired
         for act in story.acts:
             if act.what == "redeemed" or (act.what == "refused" and act.code == "ticket-replayed"):
                 self.of_ticket[tickets.get(act.ticket, "")][1].append(act)

@@ -493,8 +493,23 @@ class Hand:
         tried: str = "",
         **known: Any,
     ) -> Any:
-        """Do one act and write down what came of it; None where it was refused."""
-        tried = tried or what
+        """Do one act and write down what came of it; None where it was refused.
+
+        SQLite's one writer may not come free in time: then nothing was done, and it is tried again.
+        """
+        while True:
+            made, code = self._try(what, act, told, tried or what, known)
+            if code != "database-busy":
+                return made
+
+    def _try(
+        self,
+        what: str,
+        act: Callable[[], Any],
+        told: Callable[[Any], dict[str, Any]],
+        tried: str,
+        known: dict[str, Any],
+    ) -> tuple[Any, str]:
         begun = time.monotonic()
         made = None
         try:
@@ -513,7 +528,7 @@ class Hand:
             self._out.write(json.dumps({name: value for name, value in asdict(line).items() if value}) + "\n")
             self._out.flush()
             self.done += outcome["what"] != "refused"
-        return made
+        return made, line.code
 
 
 def _categories(cells: Sequence[Cell]) -> tuple[str, ...]:
@@ -702,6 +717,9 @@ def _row(one: Any, transaction: int) -> Row:
         key = f"{one['actor_id']} {one['at'].isoformat()}"
     elif kind.startswith(("redemption", "ticket-")):
         key = detail.get("ticket", "")
+    detail = {
+        name: value for name, value in detail.items() if name != "facts"
+    }  # the most of a row, and not judged
     return Row(one["event_id"], transaction, kind, leaf, key, detail, tuple(one["reasons"]))
 
 
