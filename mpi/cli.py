@@ -54,6 +54,8 @@ from mpi.matching.harm import TEAMS
 from mpi.matching.model import OVER_CAP
 from mpi.records import Address, HumanName, RecordKey, SourceRecord, parse_nhs_number
 from mpi.service import queue
+from mpi.service.bulk_review import preview_answer
+from mpi.service.by_hand import ask_whether_one, ask_whether_two, withdraw_question
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
 from mpi.service.context import ModelInForce, Mpi
 from mpi.service.figures import DAYS, MOST_DAYS, Figures, Share, Waiting, read_figures
@@ -2448,6 +2450,86 @@ def _say_outcome(outcome: TaskOutcome, is_json: bool) -> None:
         "task": _task_json(outcome.task),
     }
     _say(answer, is_json, [f"{outcome.outcome}: decision {outcome.decision_id}", _task_line(outcome.task)])
+
+
+@tasks_group.command("preview")
+@_a_task
+@click.argument("verdict", type=click.Choice(VERDICTS))
+@whose
+@as_json
+@needs_index
+def tasks_preview(
+    composition: Composition, number: str, verdict: Verdict, username: str, is_json: bool
+) -> None:
+    """Say what an answer to a task would change. Nothing is changed yet."""
+    with _telling(is_json):
+        mpi = composition.mpi
+        effect = preview_answer(mpi, parse_id(number), _reader(mpi, username), verdict=verdict)
+    answer = {
+        "merged": [[format_id(person) for person in group] for group in effect.merged],
+        "split": [format_id(person) for person in effect.split],
+        "touched": effect.touched,
+        "needs_second_reader": effect.needs_second_reader,
+    }
+    lines = [f"Would become one: {', '.join(map(format_id, group))}" for group in effect.merged]
+    lines += [f"Would become several: {format_id(person)}" for person in effect.split]
+    lines = lines or ["No person would change."]
+    if effect.needs_second_reader:
+        lines.append("It stands once a second reader gives it too.")
+    _say(answer, is_json, lines)
+
+
+@tasks_group.command("whether-one")
+@click.argument("one", metavar="PERSON")
+@click.argument("other", metavar="PERSON")
+@click.option("--comment", required=True, help="Why; those who answer read it.")
+@whose
+@as_json
+@needs_index
+def tasks_whether_one(
+    composition: Composition, one: str, other: str, comment: str, username: str, is_json: bool
+) -> None:
+    """Ask whether two persons are one, which the index does not ask. Until it is answered an objection of either binds both."""
+    with _telling(is_json):
+        mpi = composition.mpi
+        reader = _reader(mpi, username)
+        task = ask_whether_one(mpi, parse_id(one), parse_id(other), reader, comment=comment)
+    _say_task(task, is_json)
+
+
+@tasks_group.command("whether-two")
+@click.argument("person", metavar="PERSON")
+@click.argument("records", metavar="RECORD...", nargs=-1, required=True)
+@click.option("--comment", required=True, help="Why; those who answer read it.")
+@whose
+@as_json
+@needs_index
+def tasks_whether_two(
+    composition: Composition,
+    person: str,
+    records: tuple[str, ...],
+    comment: str,
+    username: str,
+    is_json: bool,
+) -> None:
+    """Ask whether some records of a person are somebody else's. Nothing changes until it is answered."""
+    with _telling(is_json):
+        mpi = composition.mpi
+        reader = _reader(mpi, username)
+        task = ask_whether_two(mpi, parse_id(person), [*map(parse_id, records)], reader, comment=comment)
+    _say_task(task, is_json)
+
+
+@tasks_group.command("withdraw")
+@_a_task
+@whose
+@as_json
+@needs_index
+def tasks_withdraw(composition: Composition, number: str, username: str, is_json: bool) -> None:
+    """Take back a question that was asked by hand and that nobody has begun to answer."""
+    with _telling(is_json):
+        task = withdraw_question(composition.mpi, parse_id(number), _reader(composition.mpi, username))
+    _say_task(task, is_json)
 
 
 @tasks_group.command("comment")

@@ -25,6 +25,7 @@ EVEN_PER_MILLE = 500
 ERROR_PER_MILLE: Mapping[str, int] = {
     Kind.SPLIT.value: 500,
     Kind.IN_DOUBT.value: 500,
+    Kind.ASKED.value: 500,
     Kind.OVERLAY.value: 500,
     Kind.OUTSIZED.value: 900,
     Kind.REFUSED.value: 500,

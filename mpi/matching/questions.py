@@ -12,6 +12,7 @@ class Kind(Enum):
 
     SPLIT = "split-by-new-evidence"
     IN_DOUBT = "link-in-doubt"
+    ASKED = "asked-by-hand"
     OVERLAY = "overlay"
     OUTSIZED = "outsized-person"
     REFUSED = "refused-join"
@@ -23,6 +24,9 @@ class Kind(Enum):
     def rank(self) -> int:
         return list(Kind).index(self)
 
+
+WHETHER_ONE, WHETHER_TWO = "whether-one", "whether-two"
+"""What somebody asks by hand: whether two persons are one, or whether records of one person are another's."""
 
 BETWEEN_PERSONS = frozenset({Kind.REFUSED.value, Kind.NUMBERS.value, Kind.POSSIBLE.value})
 """Kinds that ask whether two persons are one; they change into each other as evidence comes."""

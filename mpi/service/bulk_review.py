@@ -26,6 +26,7 @@ from mpi.service.review import (
     is_out_of_place,
     needs_second,
     protected_for,
+    read_row,
     routes_for,
     sees_protected,
     undo_decision,
@@ -151,6 +152,40 @@ def preview_bulk(
         token=blake2b(json.dumps(told).encode(), digest_size=16).hexdigest(),
         versions={row.task_id: row.version for row in fit},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one answer to one task would change: see ``Preview``."""
+
+    merged: tuple[tuple[int, ...], ...]
+    split: tuple[int, ...]
+    touched: int
+    needs_second_reader: bool
+
+
+def preview_answer(mpi: Mpi, task_id: int, by: Principal, *, verdict: Verdict) -> Effect:
+    """Say what an answer to a task would change, for the index as it is. Nothing is written or held.
+
+    Raises:
+        Invalid: ``verdict-unknown``, ``verdict-not-applicable``.
+        NotFound: ``task-unknown``.
+        Conflict: ``task-not-open``; ``task-read-alone`` of a held update, which is about what a record says and not about persons.
+    """
+    check_answer(verdict, "source-confirmed", None)
+    with mpi.db.read() as tx:
+        index = mpi.at(tx)
+        row = read_row(tx, task_id, by)
+        if row.state != "open":
+            raise Conflict("task-not-open", ids={"task_id": str(task_id)})
+        if is_out_of_place(row, verdict):
+            raise Invalid("verdict-not-applicable", field="verdict")
+        if row.kind == Kind.OVERLAY.value:
+            raise Conflict("task-read-alone", ids={"task_id": str(task_id)})
+        persons = _persons(tx, [row])
+        merged, split = _effect(tx, index, [row], persons, verdict)
+        is_second = not row.is_sample and needs_second(tx, index, row, verdict)
+    return Effect(merged, split, len(persons[task_id]), is_second)
 
 
 def _persons(tx: Connection, rows: Sequence[TaskRow]) -> dict[int, set[int]]:

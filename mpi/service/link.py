@@ -22,7 +22,7 @@ from foundation.outbox import NewEvent
 from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, PairWeight, search_keys
 from mpi.matching.harm import REGIONAL_TEAM, untold_harm
-from mpi.matching.questions import Kind
+from mpi.matching.questions import WHETHER_ONE, WHETHER_TWO, Kind
 from mpi.records import SourceRecord
 from mpi.records.past import MembershipChange
 from mpi.service import trail
@@ -69,6 +69,8 @@ class Change:
         decision_id: the decision that was made or undone; None for what sources send.
         task: the task that the decision is about, as the caller read it.
         answers: whether the decision closes that task, rather than opening it again.
+        withdraws: whether nobody asks any more what the task asks.
+        asks: what somebody asks who is not the index.
     """
 
     cause: str
@@ -76,6 +78,8 @@ class Change:
     decision_id: int | None = None
     task: TaskRow | None = None
     answers: bool = False
+    withdraws: bool = False
+    asks: tuple[Question, ...] = ()
 
     @property
     def is_evidence(self) -> bool:
@@ -634,7 +638,10 @@ def _tasks(
     overlays = [*overlays, *standing_overlays(around.members, overlays, stored)]
     questions = open_questions(around, settled, mpi.model, forms, overlays, splits)
     return compare_tasks(
-        questions,
+        [
+            *questions,
+            *change.asks,
+        ],  # whoever asks by hand doubts the answer that stands, and need have nothing new
         stored,
         lambda task: is_settled(task, around.members, settled.person_of),
         change,
@@ -675,8 +682,9 @@ def compare_tasks(
     for name, task in sorted(stored.items()):
         if task.state != "open" or name in asked:
             continue
-        is_answered = change.answers and change.task is not None and change.task.task_id == task.task_id
-        if is_answered or may_close(task):
+        is_meant = change.task is not None and change.task.task_id == task.task_id
+        is_answered = change.answers and is_meant
+        if is_answered or (change.withdraws and is_meant) or may_close(task):
             closed.append(
                 replace(
                     task,
@@ -704,7 +712,8 @@ def _is_as_read(task: TaskRow, around: Survey) -> bool:
 def _asked_before(tx: Connection, change: Change, around: Survey, settled: Settled) -> list[Question]:
     """Return what nothing but history asks, where the decision that had settled it, as its answer or beside it, stands no longer.
 
-    A split, if its sides are apart again; a link in doubt, if they are together and its reader still calls it wrong.
+    A split, if its sides are apart again; a link in doubt, if they are together and its reader still calls it wrong; what was asked by
+    hand, if it is open again.
     """
     if change.answers:
         return []
@@ -730,10 +739,10 @@ def _is_so_again(tx: Connection, task: TaskRow, settled: Settled) -> bool:
         return False  # its sides are not of one component: this change is of one of them, and may have parted nothing
     if is_settled(task, settled.person_of, settled.person_of):
         return False
-    return task.kind == Kind.SPLIT.value or queue_store.called_wrong(tx, task.sides)
+    return task.kind != Kind.IN_DOUBT.value or queue_store.called_wrong(tx, task.sides)
 
 
-_OF_HISTORY = (Kind.SPLIT.value, Kind.IN_DOUBT.value)
+_OF_HISTORY = (Kind.SPLIT.value, Kind.IN_DOUBT.value, Kind.ASKED.value)
 
 
 def standing_overlays(
@@ -754,13 +763,13 @@ def is_settled(task: TaskRow, members: Container[int], person_of: Mapping[int, i
     """Whether an open task that nothing asks for any more is to be closed."""
     if task.kind == Kind.OVERLAY.value:
         return min(task.sides[0]) in members
-    if task.kind == Kind.SPLIT.value:
-        # It stays until someone decides, or until what was taken apart is together again.
-        persons = {person_of.get(number) for side in task.sides for number in side}
+    persons = {person_of.get(number) for side in task.sides for number in side}
+    if task.kind == Kind.SPLIT.value or task.reason == WHETHER_ONE:
+        # It stays until someone decides, or until what is apart is together (again).
         return len(persons) == 1 and None not in persons
-    if task.kind == Kind.IN_DOUBT.value:
+    if task.kind == Kind.IN_DOUBT.value or task.reason == WHETHER_TWO:
         # It stays until someone decides, or until what was linked is apart.
-        return len({person_of.get(number) for side in task.sides for number in side}) > 1
+        return len(persons) > 1
     return True
 
 

@@ -113,7 +113,7 @@ def _between_persons(
     refused = {(one.low_id, one.high_id): one.veto for one in settled.refused}
     for one, other in sorted(pairs):
         sides = (persons.records_of[one], persons.records_of[other])
-        if _is_decided_never(sides, found.decisions) or _are_vetoed(sides, model, forms):
+        if _is_decided_never(sides, found.decisions) or are_vetoed(sides, model, forms):
             continue
         edges = [found.edges[pair] for pair in pairs[one, other]]
         vetoes = sorted({refused[pair] for pair in pairs[one, other] if pair in refused})
@@ -149,7 +149,7 @@ def _is_decided_never(sides: tuple[frozenset[int], frozenset[int]], decisions: I
     return "different" in last.values()
 
 
-def _are_vetoed(
+def are_vetoed(
     sides: tuple[frozenset[int], frozenset[int]], model: Model, forms: Mapping[int, NormalisedRecord]
 ) -> bool:
     """Whether verified numbers or birth orders tell two persons apart: then no clerk is asked, and nothing binds."""
@@ -182,17 +182,17 @@ def _within_persons(
                 sources[row.key.organisation, row.key.system].add(number)
         if (apart := sides_by_number(numbers)) is not None:
             sides = (frozenset(apart[0]), frozenset(apart[1]))
-            yield Question(Kind.NUMBERS, str(person), sides, "numbers-differ", _ids(*sides))
+            yield Question(Kind.NUMBERS, str(person), sides, "numbers-differ", records_as_evidence(*sides))
         for (organisation, system), same in sorted(sources.items()):
             if (apart := sides_of_source(same)) is not None:
                 sides = (frozenset(apart[0]), frozenset(apart[1]))
                 subject = f"{person}:{organisation}:{system}"
-                yield Question(Kind.DUPLICATE, subject, sides, "same-source", _ids(*sides))
+                yield Question(Kind.DUPLICATE, subject, sides, "same-source", records_as_evidence(*sides))
         if len(records) > model.group_limit:
-            yield Question(Kind.OUTSIZED, str(person), (records,), "outsized", _ids(records))
+            yield Question(Kind.OUTSIZED, str(person), (records,), "outsized", records_as_evidence(records))
 
 
-def _ids(*sides: Collection[int]) -> tuple[tuple[Any, ...], ...]:
+def records_as_evidence(*sides: Collection[int]) -> tuple[tuple[Any, ...], ...]:
     return tuple(("record", number, side) for side, group in enumerate(sides) for number in sorted(group))
 
 
@@ -232,12 +232,19 @@ def splits_of(members: Mapping[int, RecordRow], settled: Settled) -> list[Questi
             ordered = sorted(groups.values(), key=min)
             sides = (frozenset(ordered[0]), frozenset().union(*ordered[1:]))
             questions.append(
-                Question(Kind.SPLIT, _subject(sides), sides, "evidence-apart", _ids(*sides), is_binding=True)
+                Question(
+                    Kind.SPLIT,
+                    subject_of(sides),
+                    sides,
+                    "evidence-apart",
+                    records_as_evidence(*sides),
+                    is_binding=True,
+                )
             )
     return questions
 
 
-def _subject(sides: Iterable[Collection[int]]) -> str:
+def subject_of(sides: Iterable[Collection[int]]) -> str:
     text = "|".join(",".join(str(number) for number in sorted(side)) for side in sides)
     return blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -16,7 +16,7 @@ from foundation.principal import Principal
 from mpi.matching import veto
 from mpi.matching.explain import REASONS as WORDS_OF
 from mpi.matching.harm import PRIVACY_OFFICER, REGIONAL_TEAM, TEAMS
-from mpi.matching.questions import Kind
+from mpi.matching.questions import WHETHER_ONE, WHETHER_TWO, Kind
 from mpi.service import samples, trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import Pair, edge_row, weigh_pair
@@ -782,9 +782,13 @@ SECOND_READER: Mapping[str, frozenset[str]] = {
 """The answers that need two readers, by kind; beside them every *same* over verified numbers or birth orders that differ."""
 
 
+_AS_ASKED: Mapping[str, Verdict] = {WHETHER_ONE: "same", WHETHER_TWO: "different"}
+"""The answer that changes persons as somebody asked by hand, where the evidence does not."""
+
+
 def needs_second(tx: Connection, mpi: Mpi, row: TaskRow, verdict: str) -> bool:
     """Whether an answer to a task stands only once a second person gives it too."""
-    if verdict in SECOND_READER.get(row.kind, ()):
+    if verdict in SECOND_READER.get(row.kind, ()) or verdict == _AS_ASKED.get(row.reason):
         return True
     return verdict == "same" and _is_over_veto(tx, mpi, row)
 

@@ -372,6 +372,8 @@ class WhySchema(Schema):
 
 
 _KIND_CODES = [kind.value for kind in Kind]
+MOST_ASKED = 200
+"""How many records one question by hand may name."""
 
 
 class Route(Code):
@@ -502,6 +504,37 @@ class DecideSchema(Schema):
     verdict = Code(one_of=VERDICTS, required=True)
     reason = Code(one_of=DECISION_REASONS, required=True)
     comment = Text(longest=MAX_COMMENT)
+
+
+class WhetherOneSchema(Schema):
+    persons = fields.List(IdText(), required=True, validate=validate.Length(equal=2))
+    comment = Text(longest=MAX_COMMENT, required=True)
+
+
+class WhetherTwoSchema(Schema):
+    person = IdText(required=True)
+    records = fields.List(
+        IdText(),
+        required=True,
+        validate=validate.Length(1, MOST_ASKED),
+        metadata={"description": "Ids of records that may be somebody else's: not all of the person's."},
+    )
+    comment = Text(longest=MAX_COMMENT, required=True)
+
+
+class AnswerPreviewSchema(Schema):
+    verdict = Code(one_of=VERDICTS, required=True)
+
+
+class AnswerEffectSchema(Schema):
+    merged = fields.List(
+        fields.List(IdText()), metadata={"description": "Persons that would become one, a list each."}
+    )
+    split = fields.List(IdText(), metadata={"description": "Persons that would become several."})
+    touched = fields.Integer(metadata={"description": "How many persons the task is about."})
+    needs_second_reader = fields.Boolean(
+        metadata={"description": "Whether it stands only once a second person gives it too."}
+    )
 
 
 class UndoSchema(Schema):

@@ -17,9 +17,11 @@ from foundation.web import (
     takes_if_match,
     write_cursor,
 )
-from mpi.service import bulk_review, figures, queue, review
+from mpi.service import bulk_review, by_hand, figures, queue, review
 from mpi.service.context import Mpi
 from mpi.web.schemas import (
+    AnswerEffectSchema,
+    AnswerPreviewSchema,
     BulkDecideSchema,
     BulkEffectSchema,
     BulkOutcomeSchema,
@@ -42,6 +44,8 @@ from mpi.web.schemas import (
     TaskQuery,
     TaskSchema,
     UndoSchema,
+    WhetherOneSchema,
+    WhetherTwoSchema,
 )
 
 _LARGEST = 2**31 - 1
@@ -87,6 +91,48 @@ def make(mpi: Mpi) -> Blueprint:
         )
         headers = {"ETag": etag(task.version)} if task is not None else {}
         return {"task": task}, 200, headers
+
+    @room.route("/whether-one", methods=["POST"])
+    @room.arguments(WhetherOneSchema)
+    @room.response(201, TaskSchema)
+    @requires("tasks:work")
+    def ask_whether_one(body: Loaded) -> Any:
+        """Ask whether two persons are one. Until it is answered an objection of either binds both; *same* needs two readers."""
+        one, other = body["persons"]
+        task = by_hand.ask_whether_one(mpi, one, other, current_principal(), comment=body["comment"])
+        return task, 201, {"ETag": etag(task.version)}
+
+    @room.route("/whether-two", methods=["POST"])
+    @room.arguments(WhetherTwoSchema)
+    @room.response(201, TaskSchema)
+    @requires("tasks:work")
+    def ask_whether_two(body: Loaded) -> Any:
+        """Ask whether some records of a person are somebody else's. Nothing changes until it is answered; *different* needs two readers."""
+        task = by_hand.ask_whether_two(
+            mpi, body["person"], body["records"], current_principal(), comment=body["comment"]
+        )
+        return task, 201, {"ETag": etag(task.version)}
+
+    @room.route("/<task_id>/withdraw", methods=["POST"])
+    @room.response(200, TaskSchema)
+    @requires("tasks:work")
+    @takes_if_match
+    def withdraw(task_id: str) -> Any:
+        """Take a question back that was asked by hand and that nobody has begun to answer."""
+        task = by_hand.withdraw_question(
+            mpi, parse_id(task_id, "task_id"), current_principal(), if_match=if_match()
+        )
+        return task, 200, {"ETag": etag(task.version)}
+
+    @room.route("/<task_id>/preview", methods=["POST"])
+    @room.arguments(AnswerPreviewSchema)
+    @room.response(200, AnswerEffectSchema)
+    @requires("tasks:work")
+    def preview_one(body: Loaded, task_id: str) -> Any:
+        """Say which persons an answer would make one, and which several. Nothing is changed yet."""
+        return bulk_review.preview_answer(
+            mpi, parse_id(task_id, "task_id"), current_principal(), verdict=body["verdict"]
+        )
 
     @room.route("/metrics", methods=["GET"])
     @room.arguments(FiguresQuery, location="query")

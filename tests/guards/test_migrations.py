@@ -221,6 +221,6 @@ def test_tasks_that_wait_keep_their_order_where_a_type_comes_between(empty: Data
         ).all()
     assert [tuple(row) for row in found] == [
         ("split-by-new-evidence", 0, 0, "regional-team", None),
-        ("overlay", 2, 0, "regional-team", None),
-        ("possible-match", 3, 0, "regional-team", None),
+        ("overlay", 3, 0, "regional-team", None),
+        ("possible-match", 4, 0, "regional-team", None),
     ]

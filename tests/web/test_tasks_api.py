@@ -18,7 +18,7 @@ from foundation.metrics import REGISTRY
 from foundation.settings import Settings
 from mpi.service.review import decide_task
 from mpi.service.samples import draw_links
-from tests.service.mpi_world import KEEPER, READER, World
+from tests.service.mpi_world import KEEPER, READER, SECOND, World
 from tests.service.purge_world import composed
 from tests.service.queue_world import MANAGER, a_doubt, a_link, a_third, of_person, the_task
 from tests.web.mpi_client import Caller
@@ -47,6 +47,48 @@ def caller(app: Flask) -> Caller:
 def ids(answer: Any) -> list[str]:
     assert answer.status_code == 200, answer.json
     return [task["task_id"] for task in answer.json["tasks"]]
+
+
+# Asked by hand -------------------------------------------------------------------------------------------------------
+
+
+def test_persons_are_merged_and_split_by_what_is_asked_previewed_and_answered_twice(
+    app: Flask, caller: Caller, world: World
+) -> None:
+    one, other = (world.send(of_person(place, "a")).record_id for place in (0, 1))
+
+    asked = caller.post(
+        f"{QUEUE}/whether-one", {"persons": [str(one), str(other)], "comment": "One, says she."}
+    )
+    path = f"{QUEUE}/{asked.json['task_id']}"
+    seen = caller.post(f"{path}/preview", {"verdict": "same"})
+    assert (asked.status_code, asked.headers["ETag"]) == (201, 'W/"1"')
+    assert seen.json == {
+        "merged": [[str(one), str(other)]],
+        "split": [],
+        "touched": 2,
+        "needs_second_reader": True,
+    }
+    assert caller.post(f"{path}/preview", {"verdict": "different"}).json["needs_second_reader"] is False
+    for reader, outcome in ((READER, "second-reader"), (SECOND, "decided")):
+        decided = decide_task(
+            world.mpi, int(asked.json["task_id"]), reader, verdict="same", reason="documents-seen"
+        )
+        assert decided.outcome == outcome
+    assert world.resolve(other).person_id == one
+
+    again = caller.post(
+        f"{QUEUE}/whether-two", {"person": str(other), "records": [str(other)], "comment": "Two, says he."}
+    )
+    path = f"{QUEUE}/{again.json['task_id']}"
+    seen = caller.post(f"{path}/preview", {"verdict": "different"})
+    assert seen.json == {"merged": [], "split": [str(one)], "touched": 1, "needs_second_reader": True}
+    stale = caller.post(f"{path}/withdraw", If_Match='W/"9"')
+    assert (stale.status_code, stale.json["code"]) == (409, "task-stale")
+    assert caller.post(f"{path}/withdraw").json["state"] == "closed"
+    closed = caller.post(f"{path}/preview", {"verdict": "different"})
+    assert (closed.status_code, closed.json["code"]) == (409, "task-not-open")
+    assert world.resolve(other).person_id == one
 
 
 # Restricted people ---------------------------------------------------------------------------------------------------
@@ -93,6 +135,10 @@ MAY = [
     ("POST", "tasks/$task/comments", {"comment": "Seen."}, "wa"),
     ("POST", "tasks/$task/decide", WHY, "w"),
     ("POST", "tasks/$task/undo", {}, "w"),
+    ("POST", "tasks/$task/preview", {"verdict": "same"}, "w"),
+    ("POST", "tasks/$task/withdraw", None, "w"),
+    ("POST", "tasks/whether-one", {"persons": ["42", "43"], "comment": "One, says she."}, "w"),
+    ("POST", "tasks/whether-two", {"person": "42", "records": ["43"], "comment": "Two, says he."}, "w"),
     ("POST", "task-groups/$task/claim", None, "w"),
     ("POST", "tasks/bulk-preview", WHY, "w"),
     ("POST", "tasks/bulk-decide", {**WHY, "task_ids": ["$task"], "token": "0"}, "w"),
@@ -344,6 +390,27 @@ def test_a_task_is_worked_at_the_command_line(run: Run, world: World) -> None:
     assert world.resolve(pair[1]).person_id == pair[0]
     assert told(run("undo", number, *by))["outcome"] == "undone"
     assert run("next", "--by", "anne", "--kind", "overlay").output == "Nothing to do.\n"
+
+
+def test_persons_are_asked_about_by_hand(run: Run, world: World) -> None:
+    one, other = (str(world.send(of_person(place, "a")).record_id) for place in (0, 1))
+    by = ("--by", "anne", "--json")
+
+    number = told(run("whether-one", one, other, "--comment", "One, says she.", *by))["task"]["task_id"]
+    seen = run("preview", number, "same", "--by", "anne")
+    assert seen.output == f"Would become one: {one}, {other}\nIt stands once a second reader gives it too.\n"
+    assert run("preview", number, "different", "--by", "anne").output == "No person would change.\n"
+    twice = run("whether-one", other, one, "--comment", "Again.", "--by", "bela")
+    assert (twice.exit_code, twice.output.startswith("mpi: already-asked")) == (1, True)
+    told(run("decide", number, "same", "--reason", "documents-seen", *by))
+    told(run("decide", number, "same", "--reason", "documents-seen", "--by", "bela", "--json"))
+    assert world.resolve(int(other)).person_id == int(one)
+
+    number = told(run("whether-two", one, other, "--comment", "Two, says he.", *by))["task"]["task_id"]
+    assert run("preview", number, "different", "--by", "anne").output.startswith(
+        f"Would become several: {one}\n"
+    )
+    assert told(run("withdraw", number, *by))["task"]["state"] == "closed"
 
 
 def test_who_may_not_is_refused_in_a_line(run: Run, world: World) -> None:
