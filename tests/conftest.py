@@ -24,7 +24,6 @@ from hypothesis import HealthCheck, settings
 from marshmallow import Schema
 from psycopg import sql
 from werkzeug.routing import Rule
-from werkzeug.security import generate_password_hash
 
 import foundation.database as database_module
 from foundation.auth import users
@@ -56,7 +55,7 @@ PASSWORD_METHOD = users._METHOD
 """How passwords are hashed; in tests they are hashed with a sixty-fourth of the work, but where a test sets this again."""
 
 users._METHOD = "scrypt:512:8:1"
-users._NOBODY = generate_password_hash("nobody has this password", users._METHOD)
+users._NOBODY = users._NOBODY.replace(PASSWORD_METHOD, users._METHOD)
 
 _open_sqlite = database_module._open_sqlite
 

@@ -1,6 +1,6 @@
 """Decide: may this be seen? One transaction, one audit row, then the answer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
@@ -14,6 +14,7 @@ from consent.service.casefile import Reading, read_case, sources_of
 from consent.service.context import Consent
 from consent.service.order import decide_under_lock
 from foundation.audit import AuditReceipt
+from foundation.errors import Invalid, Unavailable
 from foundation.ids import format_id, new_id
 from foundation.principal import Principal
 from mpi.service.persons import Resolution
@@ -61,6 +62,49 @@ def decide(consent: Consent, ask: Ask, by: Principal) -> Answer:
         return Answer(decided.decision_id, decided.decision, decided.shown, receipt)
 
     return decide_under_lock(consent, ask.person_id, act)
+
+
+MOST_PEOPLE = 1_000
+"""Who may stand on one worklist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What came of one person of a worklist: an answer, or why there is none yet. ``person_id`` is as it was asked."""
+
+    person_id: int
+    answer: Answer | None
+    code: str | None = None
+
+
+def decide_worklist(
+    consent: Consent, ask: Ask, people: Sequence[tuple[int, int]], by: Principal
+) -> list[Listed]:
+    """Decide one question about each person of a worklist, each in a transaction and with an audit row of its own, as ``decide`` does.
+
+    Args:
+        ask: the question; whom it is about is told by ``people``.
+        people: ids, each with the epoch that its decision must not be older than.
+
+    Raises:
+        Invalid: ``people-repeated``; others as ``decide``.
+        Forbidden: as ``decide``.
+        Unavailable: ``audit-unavailable``, ``database-busy``: nothing is answered, though some may have been decided. Somebody who moves
+            again and again (``person-moving``) is told of alone.
+    """
+    if len({person_id for person_id, _ in people}) < len(people):
+        raise Invalid("people-repeated", field="people")
+    found = []
+    for person_id, min_epoch in people:
+        try:
+            answer = decide(consent, replace(ask, person_id=person_id, min_epoch=min_epoch), by)
+        except Unavailable as fault:
+            if fault.code != "person-moving":
+                raise
+            found.append(Listed(person_id, None, fault.code))
+        else:
+            found.append(Listed(person_id, answer))
+    return found
 
 
 def decide_in(

@@ -8,9 +8,17 @@ from consent.rules import Decision, Outcome
 from consent.rules.decision import Finding
 from consent.service.asking import Ask, User
 from consent.service.context import Consent
-from consent.service.decide import Answer, decide
+from consent.service.decide import Answer, decide, decide_worklist
 from consent.service.emergency import open_emergency_access
-from consent.web.schemas import AskSchema, DecisionSchema, Loaded, OpenedSchema, proof_link
+from consent.web.schemas import (
+    AskSchema,
+    DecisionSchema,
+    Loaded,
+    OpenedSchema,
+    WorklistDecisionsSchema,
+    WorklistSchema,
+    proof_link,
+)
 from foundation.ids import format_id
 from foundation.principal import Principal
 from foundation.web import answers_repeats_itself, current_principal, make_blueprint, requires
@@ -34,6 +42,27 @@ def make(consent: Consent) -> Blueprint:
         """
         by = current_principal()
         return decision_body(decide(consent, ask_of(body), by), by)
+
+    @room.post("/decisions/worklist")
+    @answers_repeats_itself
+    @requires("decisions")
+    @room.arguments(WorklistSchema)
+    @room.response(200, WorklistDecisionsSchema)
+    def decide_for_a_worklist(body: Loaded) -> Any:
+        """Decide one question about each of up to 1,000 people, in the order given, each as if it had been asked alone."""
+        by = current_principal()
+        people = [(one["person_id"], one["min_epoch"]) for one in body["people"]]
+        found = decide_worklist(consent, ask_of({**body, "person_id": 0, "min_epoch": 0}), people, by)
+        return {
+            "decisions": [
+                {
+                    "person_id": one.person_id,
+                    "decision": None if one.answer is None else decision_body(one.answer, by),
+                    "code": one.code,
+                }
+                for one in found
+            ]
+        }
 
     @room.post("/emergency-access")
     @requires("emergency")

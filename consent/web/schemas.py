@@ -9,6 +9,7 @@ from marshmallow.utils import get_value
 from consent.facts import codes
 from consent.facts.usage import MINUTES_A_VIEW
 from consent.service.alerts import OUTCOMES
+from consent.service.decide import MOST_PEOPLE
 from consent.service.directive_file import KINDS as BULK_KINDS
 from consent.store.alerts import STATES
 from foundation.comments import MAX_COMMENT
@@ -84,10 +85,12 @@ class UserSchema(Schema):
     activities = fields.List(Code(16), load_default=list, validate=_MOST_CODES)
 
 
-class AskSchema(Schema):
-    """May this be seen? Empty categories or labels mean all that can be shared; empty sources mean all there are."""
+_EPOCH = validate.Range(0, 2**31 - 1)
 
-    person_id = IdText(required=True)
+
+class QuestionSchema(Schema):
+    """What is asked, whoever it is asked about."""
+
     purpose = Code(16, required=True)
     categories = fields.List(Code(40), load_default=list, validate=_MOST_CODES)
     labels = fields.List(Code(40), load_default=list, validate=_MOST_CODES)
@@ -99,7 +102,29 @@ class AskSchema(Schema):
     reason_code = Code(32, load_default=None, allow_none=True)
     reason = Text(500, load_default=None, allow_none=True)
     incident_id = Code(64, load_default=None, allow_none=True)
-    min_epoch = fields.Integer(load_default=0, strict=True, validate=validate.Range(0, 2**31 - 1))
+
+
+class AskSchema(QuestionSchema):
+    """May this be seen? Empty categories or labels mean all that can be shared; empty sources mean all there are."""
+
+    person_id = IdText(required=True)
+    min_epoch = fields.Integer(load_default=0, strict=True, validate=_EPOCH)
+
+
+class AskedAboutSchema(Schema):
+    person_id = IdText(required=True)
+    min_epoch = fields.Integer(load_default=0, strict=True, validate=_EPOCH)
+
+
+class WorklistSchema(QuestionSchema):
+    """One question about each person of a worklist."""
+
+    people = fields.List(
+        fields.Nested(AskedAboutSchema),
+        required=True,
+        validate=validate.Length(1, MOST_PEOPLE),
+        metadata={"description": "Nobody twice."},
+    )
 
 
 class ObligationSchema(Schema):
@@ -159,6 +184,21 @@ class DecisionSchema(Schema):
     evaluated_at = Instant()
     leaf_hash = fields.String(metadata={"description": "Of the audit row: evidence that may be kept."})
     proof = ProofLink()
+
+
+class WorklistAnswerSchema(Schema):
+    person_id = IdText(metadata={"description": "As it was asked about."})
+    decision = fields.Nested(DecisionSchema, allow_none=True)
+    code = fields.String(
+        allow_none=True,
+        metadata={"description": "`person-moving`: not decided, ask again. Null where it was decided."},
+    )
+
+
+class WorklistDecisionsSchema(Schema):
+    decisions = fields.List(
+        fields.Nested(WorklistAnswerSchema), metadata={"description": "In the order of the question."}
+    )
 
 
 # Releases ------------------------------------------------------------------------------------------------------------

@@ -184,6 +184,29 @@ def test_an_idempotency_key_does_not_let_a_permit_outlive_an_objection(world, am
     assert (first, again) == ("PERMIT_FILTERED", "DENY_OVERRIDABLE")
 
 
+def test_a_worklist_is_answered_person_by_person(world, ambulance):
+    world.is_caring()
+    asked = question(world, people=[{"person_id": "42"}, {"person_id": str(world.she)}])
+    del asked["person_id"]
+
+    answer = ambulance.post("/api/v1/decisions/worklist", asked)
+    alone = ambulance.post("/api/v1/decisions", question(world))
+
+    assert answer.status_code == 200, answer.json
+    absent, she = answer.json["decisions"]
+    assert (absent["person_id"], absent["code"], absent["decision"]["outcome"]) == ("42", None, "NOT_FOUND")
+    of_each = {"decision_id", "leaf_hash", "proof", "evaluated_at"}
+    assert {name: value for name, value in she["decision"].items() if name not in of_each} == {
+        name: value for name, value in alone.json.items() if name not in of_each
+    }
+    assert she["decision"]["permitted"]
+    too_many = ambulance.post(
+        "/api/v1/decisions/worklist",
+        {**asked, "people": [{"person_id": str(number)} for number in range(1, 1_002)]},
+    )
+    assert (too_many.status_code, too_many.json["errors"][0]["field"]) == (422, "people")
+
+
 def test_the_officer_reads_report_and_alerts_over_http(world, ambulance, provider):
     world.object()
     body = question(world, reason_code="emergency-care", reason="Found unconscious at home")

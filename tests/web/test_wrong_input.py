@@ -61,6 +61,11 @@ def ask(fault: dict[str, Any], path: str = "decisions", **more: Any) -> Sent:
     return Sent("POST", f"/api/v1/{path}", QUESTION | fault, **more)
 
 
+def worklist(people: list[dict[str, Any]]) -> Sent:
+    asked = {name: value for name, value in QUESTION.items() if name != "person_id"}
+    return Sent("POST", "/api/v1/decisions/worklist", asked | {"people": people})
+
+
 def direct(fault: dict[str, Any], **more: Any) -> Sent:
     return Sent("POST", "/api/v1/directives", DIRECTIVE | fault, **more)
 
@@ -450,6 +455,8 @@ TABLE: list[tuple[Any, ...]] = [
     ("withdrawal without a reason", post("directives/$directive/withdraw", {}), 422, "required", "reason"),
     ("verdict on what stands", post("directives/$directive/decide", {"verdict": "upheld", "reason": "yes"}),
         409, "directive-decided", None),
+    ("worklist of nobody", worklist([]), 422, "length", "people"),
+    ("worklist with one of them twice", worklist([{"person_id": "$she"}, {"person_id": "$she"}]), 422, "people-repeated", "people"),
     ("directives of nobody", get("directives"), 422, "required", "person_id"),
     ("unknown code in an agreement", agree({"purposes": ["FUN"]}), 422, "agreement-code-unknown", "purposes"),
     ("unknown provider", agree({"providers": ["RZZ"]}), 422, "organisation-unknown", "providers"),
