@@ -201,7 +201,7 @@ def expect_that_histories_end_as_one_batch(
     )
 
 
-@pytest.mark.parametrize(("machine", "histories"), [(OneHand, 3), (ManyHands, 2)])
+@pytest.mark.parametrize(("machine", "histories"), [(OneHand, 2), (ManyHands, 2)])
 def test_a_random_history_ends_in_the_persons_edges_and_questions_of_one_batch(
     machine: type[OneHand], histories: int, empty: Callable[[], Database], clock: FixedClock, tmp_path: Path
 ) -> None:
