@@ -637,11 +637,9 @@ def _tasks(
     stored = {(task.kind, task.subject): task for task in around.tasks}
     overlays = [*overlays, *standing_overlays(around.members, overlays, stored)]
     questions = open_questions(around, settled, mpi.model, forms, overlays, splits)
+    # Whoever asks by hand doubts the answer that stands, and need have nothing new: what they ask is not held against answers.
     return compare_tasks(
-        [
-            *questions,
-            *change.asks,
-        ],  # whoever asks by hand doubts the answer that stands, and need have nothing new
+        [*questions, *change.asks],
         stored,
         lambda task: is_settled(task, around.members, settled.person_of),
         change,
