@@ -35,6 +35,7 @@ from consent.service.gate import release_gate
 from consent.service.policies import keep_shipped, read_policy
 from consent.service.usage import count_usage
 from consent.service.watch import explain_open, watch_views
+from consent.service.withdrawal import keeper_of
 from consent.web import make_blueprints as make_consent_blueprints
 from foundation import audit, metrics, outbox
 from foundation.auth import clients, keys, sessions, users
@@ -86,6 +87,7 @@ from mpi.service.link import link_waiting
 from mpi.service.quality import measure_waiting
 from mpi.service.queue import tend_queue
 from mpi.service.samples import withdraw_moot
+from mpi.service.withdraw import follow_feeds
 from mpi.tracing import Tracer
 from mpi.tracing.pds import Pds, PdsSettings
 from mpi.web import make_blueprints as make_mpi_blueprints
@@ -142,10 +144,15 @@ class Composition:
         index = Mpi(self.db, self.clock, cast(Model, chosen), self.bell, known_per_mille=known)
         usual = Usual(self.settings.searches_an_hour, self.settings.searches_a_day)
         service = Consent(self.db, self.clock, index, self.settings.public_url, probing=usual)
-        # The upward needs: before members, origins or demographics leave, the index asks consent; and when a record is erased, whoever
-        # else holds something of it lets go.
-        holders = (holder_of(service), _forget_answers)
-        return replace(index, release_gate=release_gate(service), holders=holders), service
+        # The upward needs: before members, origins or demographics leave, the index asks consent; and when a record is erased or
+        # withdrawn, whoever else holds something of it lets go or hands it on.
+        index = replace(
+            index,
+            release_gate=release_gate(service),
+            holders=(holder_of(service), _forget_answers),
+            keepers=(keeper_of(service),),
+        )
+        return index, service
 
     @property
     def mpi(self) -> Mpi:
@@ -570,11 +577,12 @@ def _keep_working(composition: Composition, stop: threading.Event) -> None:
 
 def work(composition: Composition) -> int:
     """Take one round of waiting records and events; return how many were done."""
+    followed = follow_feeds(composition.mpi, _LINK_AT_ONCE)
     linked = link_waiting(composition.mpi, _LINK_AT_ONCE)
     sinks = [outbox.to_redis(composition.redis)] if composition.redis is not None else []
     # Last: what another sink could not take is brought again, and would be counted twice.
     relayed = outbox.relay(composition.db, composition.clock, [*sinks, count_activity(composition.mpi)])
-    return linked + relayed + tend_queue(composition.mpi, _PLACE_AT_ONCE)
+    return followed + linked + relayed + tend_queue(composition.mpi, _PLACE_AT_ONCE)
 
 
 def seal_audit(composition: Composition) -> int:

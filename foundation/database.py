@@ -13,6 +13,7 @@ from typing import Any, cast
 import psycopg
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     CursorResult,
     DateTime,
@@ -473,12 +474,22 @@ def _lock_key(space: int, number: int) -> int:
     return (space << 55) | mixed
 
 
-def insert_ignore(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> int:
-    """Insert rows, leaving those whose ``key`` is already there as they are; return how many were new."""
+def insert_ignore(
+    tx: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    key: Sequence[str],
+    among: ColumnElement[bool] | None = None,
+) -> int:
+    """Insert rows, leaving those whose ``key`` is already there as they are; return how many were new.
+
+    Args:
+        among: the rows that a partial unique index holds, where that is what makes the key unique.
+    """
     if not rows:
         return 0
     insert = sqlite_insert if tx.dialect.name == "sqlite" else postgresql_insert
-    statement = insert(table).on_conflict_do_nothing(index_elements=list(key))
+    statement = insert(table).on_conflict_do_nothing(index_elements=list(key), index_where=among)
     # Without the option SQLAlchemy leaves the count of an INSERT unread on PostgreSQL, and says -1.
     statement = statement.execution_options(preserve_rowcount=True)
     if len(rows) == 1:

@@ -27,7 +27,7 @@ _RESTRICTED = "restricted:read"
 
 TOPICS: dict[str, Topic] = {
     "record.received": Topic(
-        "A version of a source record was kept; `state` is new, changed, late or held",
+        "A version of a source record was kept; `state` is new, changed, late, held or withdrawn",
         ("record_id", "version", "state"),
         _RECORDS,
     ),
@@ -48,6 +48,24 @@ TOPICS: dict[str, Topic] = {
         _RECORDS,
     ),
     "record.erased": Topic("A record was lawfully erased", ("record_id", "purge_id"), _RECORDS),
+    "record.withdrawn": Topic(
+        "A record was taken out of the index, with its feed or by itself, or merged by its source into another",
+        ("record_id", "withdrawal_id", "feed_id", "into_record_id"),
+        _RECORDS,
+    ),
+    "record.restored": Topic(
+        "A withdrawn record is in force again, and waits for linking",
+        ("record_id", "withdrawal_id", "feed_id", "into_record_id"),
+        _RECORDS,
+    ),
+    "feed.withdrawn": Topic(
+        "An organisation's feed, or one system's, is withdrawn; its records follow",
+        ("feed_id", "organisation", "system"),
+        _RECORDS,
+    ),
+    "feed.restored": Topic(
+        "A withdrawn feed is restored; its records come back", ("feed_id", "organisation", "system"), _RECORDS
+    ),
     "tombstone.lifted": Topic(
         "The key of an erased record may come again", ("record_id", "purge_id"), _RECORDS
     ),

@@ -120,6 +120,12 @@ def listed_among(tx: Connection, person_ids: Collection[int]) -> dict[int, datet
     }
 
 
+def share_entries(tx: Connection, record_id: int, others: Collection[int]) -> None:
+    """Let entries of a record that is withdrawn hold other records too: whoever these are, they stay listed."""
+    for one in store.entries_of_record(tx, record_id):
+        store.add_anchors(tx, one.entry_id, frozenset(others) - frozenset(one.anchors))
+
+
 def hand_over(tx: Connection, record_id: int, kin: Collection[int], at: datetime) -> int:
     """Hand entries of a record that is erased on to the person's other records; one that hung on it alone ends.
 

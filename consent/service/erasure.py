@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from consent.service.celebrities import hand_over
 from consent.service.context import Consent
 from consent.store import erasure as erasure_store
-from consent.store.directives import StandingDirective, read_directives_of
+from consent.store.directives import StandingDirective, may_bind, read_directives_of
 from foundation.audit import events_about
 from foundation.errors import Conflict
 from foundation.ids import format_id
@@ -77,19 +77,13 @@ def _carry(tx: Connection, directives: list[StandingDirective], erasure: Erasure
         if erasure.kin:
             erasure_store.add_anchors(tx, one.row.directive_id, erasure.kin)
             carried += 1
-        elif one.anchors == {erasure.record_id} and _may_bind(one, erasure):
+        elif one.anchors == {erasure.record_id} and may_bind(one, erasure.at):
             alone.append(one.row.directive_id)
     if alone:
         ids = {"directive_ids": " ".join(format_id(number) for number in sorted(alone))}
         detail = "Withdraw these directives, or record them again for the person that they are meant for, and try again."
         raise Conflict("directive-on-record-alone", ids=ids, detail=detail)
     return carried
-
-
-def _may_bind(one: StandingDirective, erasure: Erasure) -> bool:
-    """Whether a directive binds, or may yet: a refused, withdrawn, mistaken or ended one never will again."""
-    has_ended = one.row.ends_at is not None and one.row.ends_at <= erasure.at
-    return one.standing in ("pending", "upheld") and one.withdrawn_at is None and not has_ended
 
 
 # Words ---------------------------------------------------------------------------------------------------------------

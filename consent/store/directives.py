@@ -83,6 +83,12 @@ class StandingDirective:
         )
 
 
+def may_bind(one: StandingDirective, at: datetime) -> bool:
+    """Whether a directive binds, or may yet: a refused, withdrawn, mistaken or ended one never will again."""
+    has_ended = one.row.ends_at is not None and one.row.ends_at <= at
+    return one.standing in ("pending", "upheld") and one.withdrawn_at is None and not has_ended
+
+
 def insert_directive(tx: Connection, row: DirectiveRow, anchors: Iterable[int]) -> None:
     tx.execute(
         insert(directive),

@@ -93,7 +93,7 @@ def standing_version(versions: Iterable[PastVersion], at: datetime) -> int | Non
 
 # What became of persons ----------------------------------------------------------------------------------------------
 
-Became = Literal["linked", "merged", "split", "moved", "erased"]
+Became = Literal["linked", "merged", "split", "moved", "left"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Turn:
     """Records that one act took from one person to another.
 
     ``linked``: they were nobody's. ``split``: the person that they came to began with it. ``merged``: the person that they left ended
-    with it. ``moved``: both stood before and after. ``erased``: they are nobody's any more.
+    with it. ``moved``: both stood before and after. ``left``: they are nobody's any more, for a time or for good.
 
     Args:
         change_id: the earliest of its changes, by which turns of one instant are in order.
@@ -215,7 +215,7 @@ def _became(before: int | None, after: int | None, came_from: Mapping[int, int |
     if before is None:
         return "linked"
     if after is None:
-        return "erased"
+        return "left"
     if came_from.get(after) == before:
         return "split"
     return "merged" if came_from.get(before) == before else "moved"

@@ -18,7 +18,7 @@ from foundation.errors import Conflict, Unavailable
 from mpi.matching import Model, NormalisedRecord, build_model, load_model, normalise
 from mpi.records import SourceRecord
 from mpi.service.gate import ReleaseGate, closed_gate
-from mpi.service.holders import Holder
+from mpi.service.holders import Holder, Keeper
 from mpi.store.models import MODELS
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class Mpi:
 
     ``model`` may be a ``ModelInForce``: a use case goes on with ``at`` or ``present``, so that one model serves it from beginning to end.
 
-    ``holders`` are asked when a record is erased: each takes away what it holds of it.
+    ``holders`` are asked when a record is erased: each takes away what it holds of it; ``keepers`` when it is withdrawn or comes back.
 
     ``known_per_mille``: how many of a thousand tasks that a person takes from the queue are pairs of which the answer is known.
     """
@@ -170,6 +170,7 @@ class Mpi:
     bell: Bell = field(default_factory=Bell)
     release_gate: ReleaseGate = closed_gate
     holders: tuple[Holder, ...] = ()
+    keepers: tuple[Keeper, ...] = ()
     known_per_mille: int = 0
     forms: Forms = field(default_factory=Forms, repr=False)
     organisations: set[str] = field(default_factory=set, repr=False)

@@ -1,7 +1,7 @@
 """The erasure of one record, in one transaction: what it said goes, whoever it stood with is partitioned again, its id says "gone"."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from foundation import audit
-from foundation.database import LOCK_COMPONENT, lock
 from foundation.errors import NotFound
 from foundation.outbox import emit
 from foundation.principal import Principal
@@ -18,9 +17,9 @@ from mpi.records.quoted import quotes_of
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.fold import read_again, stored_record
+from mpi.service.held import active_among, bearers_beside, hold_around, persons_bound
 from mpi.service.holders import Erasure
-from mpi.service.link import Change, Moved, Taken, repartition, stand_aside
-from mpi.service.numbers import bearers_of
+from mpi.service.link import Change, Taken, repartition, stand_aside
 from mpi.service.persons import lock_persons
 from mpi.store import numbers as number_store
 from mpi.store import persons as person_store
@@ -29,6 +28,7 @@ from mpi.store import records as record_store
 from mpi.store.purges import Cleared, Traces
 from mpi.store.records import RecordRow
 from mpi.store.tasks import protected_tasks
+from mpi.store.withdrawals import OUT, forget_withdrawals
 
 CAUSE = "record-erased"
 
@@ -83,27 +83,33 @@ def erase_record(tx: Connection, mpi: Mpi, record_id: int, by: Principal) -> Eff
     """
     mpi = mpi.at(tx)
     stand_aside(tx, mpi)
-    row, traces, mates = _hold(tx, record_id)
+    around = hold_around(tx, [record_id], ("active", *OUT))
+    if record_id not in around.rows:
+        raise NotFound("record-unknown")
+    row, traces = around.rows[record_id], around.traces[record_id]
     versions = record_store.read_versions(tx, [record_id])[record_id]
     quotes = quotes_of(stored_record(one) for one in versions)
     kin = _kin(tx, row)
     now = mpi.clock.now()
-    others = _bearers(tx, record_id)
+    others = bearers_beside(tx, [record_id])
     said = len(number_store.read_said(tx, record_id))
     hidden = protected_tasks(tx, [one.task_id for one in traces.tasks])
     cleared = purge_store.clear_record(tx, row, traces, now)
+    forget_withdrawals(tx, record_id)
     mpi.forms.forget(record_id)
     reread = read_again(tx, mpi, others, by)
     linked = repartition(
         tx,
         mpi,
-        {*mates, *_active(tx, traces.named)},
+        active_among(tx, around.seeds),
         Change(CAUSE, by),
         taken=Taken(
             {} if row.person_id is None else {record_id: row.person_id},
             {record_id: row.key.organisation},
             tuple(
-                _bound(tx, row, one.sides) for one in cleared.tasks if one.is_binding and one.state == "open"
+                persons_bound(tx, row, one.sides)
+                for one in cleared.tasks
+                if one.is_binding and one.state == "open"
             ),
             frozenset() if row.person_id is None or not row.restricted else frozenset({row.person_id}),
         ),
@@ -139,58 +145,11 @@ def erase_record(tx: Connection, mpi: Mpi, record_id: int, by: Principal) -> Eff
     )
 
 
-def _hold(tx: Connection, record_id: int) -> tuple[RecordRow, Traces, frozenset[int]]:
-    """Read a record with what is around it, and hold it: the components first, as linking does, then the row against new versions."""
-    row, traces, mates = _around(tx, record_id)
-    lock(tx, LOCK_COMPONENT, _components(tx, row, traces))
-    record_store.lock_records(tx, [record_id])
-    again, held, near = _around(tx, record_id)
-    if _components(tx, again, held) - _components(tx, row, traces) or not near <= mates | traces.named:
-        raise Moved
-    return again, held, near
-
-
-def _around(tx: Connection, record_id: int) -> tuple[RecordRow, Traces, frozenset[int]]:
-    row = record_store.read_records(tx, [record_id]).get(record_id)
-    if row is None or row.state != "active":
-        raise NotFound("record-unknown")
-    mates = frozenset(
-        number
-        for number, one in record_store.read_components(tx, [row.component_id]).items()
-        if one.state == "active" and number != record_id
-    )
-    return row, purge_store.read_traces(tx, record_id), mates
-
-
-def _components(tx: Connection, row: RecordRow, traces: Traces) -> frozenset[int]:
-    named = record_store.read_records(tx, traces.named).values()
-    return frozenset((row.component_id, *(one.component_id for one in named)))
-
-
-def _active(tx: Connection, record_ids: Collection[int]) -> set[int]:
-    return {
-        number for number, row in record_store.read_records(tx, record_ids).items() if row.state == "active"
-    }
-
-
 def _kin(tx: Connection, row: RecordRow) -> tuple[int, ...]:
     """Return the other records of the person whose a record is, the earliest first."""
     if row.person_id is None:
         return ()
     return tuple(sorted(record_store.read_members(tx, [row.person_id]).keys() - {row.record_id}))
-
-
-def _bearers(tx: Connection, record_id: int) -> set[int]:
-    """Return the records that are read by what this one says of superseded numbers."""
-    said = number_store.read_said(tx, record_id)
-    return bearers_of(tx, said.keys()) - {record_id} if said else set()
-
-
-def _bound(tx: Connection, row: RecordRow, sides: Iterable[Collection[int]]) -> frozenset[int]:
-    """Return the persons whom a task joined; the record itself is nobody's by now."""
-    rows = record_store.read_records(tx, {number for side in sides for number in side})
-    persons = {one.person_id for one in rows.values()} | {row.person_id}
-    return frozenset(number for number in persons if number is not None)
 
 
 def _person_ids(tx: Connection, row: RecordRow) -> frozenset[int]:

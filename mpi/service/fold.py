@@ -298,11 +298,16 @@ def missed_news(
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+def written_form(form: NormalisedRecord) -> str:
+    """Write a form as a record's row keeps it."""
+    return _encode(form.to_payload())
+
+
 def derived_columns(
     form: NormalisedRecord, record: SourceRecord, keys: Sequence[int], revision: str
 ) -> dict[str, Any]:
     return {
-        "normalised": _encode(form.to_payload()),
+        "normalised": written_form(form),
         "keys": record_store.pack_keys(keys),
         "model_revision": revision,
         "restricted": record.restricted is True,

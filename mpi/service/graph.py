@@ -36,7 +36,8 @@ class Survey:
 
     ``members`` are all records of the components that are partitioned again; ``neighbours`` the records outside that a weaker
     edge or a task reaches, with everyone of their persons. ``edges`` are those at members, the fresh ones in place of the stale;
-    ``tasks`` are all that name a member, of whatever state. Stored edges above ``telling_weight`` are without their parts.
+    ``tasks`` are all that name a member, of whatever state; ``absent`` the records that the open ones name and that are withdrawn. Stored
+    edges above ``telling_weight`` are without their parts.
     """
 
     members: Mapping[int, RecordRow]
@@ -45,6 +46,7 @@ class Survey:
     stale: tuple[Pair, ...]
     decisions: tuple[DecisionRow, ...]
     tasks: tuple[TaskRow, ...]
+    absent: frozenset[int] = frozenset()
 
     @property
     def components(self) -> frozenset[int]:
@@ -145,7 +147,8 @@ def with_neighbours(tx: Connection, found: Survey, named: Collection[int] = ()) 
     outside.update(number for task in asked for side in task.sides for number in side)
     outside -= found.members.keys()
     rows = record_store.read_with_persons(tx, outside) if outside else {}
-    return replace(found, neighbours={number: row for number, row in rows.items() if row.state == "active"})
+    neighbours = {number: row for number, row in rows.items() if row.state == "active"}
+    return replace(found, neighbours=neighbours, absent=frozenset(rows.keys() - neighbours.keys()))
 
 
 # Partition -----------------------------------------------------------------------------------------------------------

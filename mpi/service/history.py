@@ -1,7 +1,7 @@
 """Persons as they were at an instant, and all that became of them, in order and in words.
 
-What was erased is told at no instant. What may be told of the rest is decided as for the present: each record by the release gate's
-answer of today for the person whose it is today, and by the protection that it has today.
+What was erased is told at no instant, and what is withdrawn at none until it is restored. What may be told of the rest is decided as for
+the present: each record by the release gate's answer of today for the person whose it is today, and by the protection that it has today.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -203,6 +203,8 @@ What = Literal[
     "person-split",
     "records-moved",
     "record-erased",
+    "record-withdrawn",
+    "record-merged",
     "decision-made",
     "decision-undone",
 ]
@@ -213,8 +215,9 @@ _TURNS: Mapping[str, What] = {
     "merged": "persons-merged",
     "split": "person-split",
     "moved": "records-moved",
-    "erased": "record-erased",
 }
+_LEFT: Mapping[str, What] = {"record-withdrawn": "record-withdrawn", "record-merged": "record-merged"}
+"""What is told of a record that is nobody's any more, by cause; of any other that it was erased."""
 
 Place = tuple[datetime, int, int, int]
 """Where an entry stands in a history: its instant, and what sets it apart from others of that instant."""
@@ -350,18 +353,18 @@ def _of_versions(
 def _of_turns(past: _Past, rows: Mapping[int, RecordRow]) -> Iterable[Entry]:
     for turn in past.turns:
         shown = tuple(number for number in turn.record_ids if number in rows)
-        is_erased = turn.became == "erased"
-        # Of an erased record nothing is told but that there was one, and that to nobody who may know none of the others.
-        if not (rows if is_erased else shown):
+        has_left = turn.became == "left"
+        # Of a record that is gone nothing is told but that there was one, and that to nobody who may know none of the others.
+        if not (rows if has_left else shown):
             continue
         decision = past.decisions.get(turn.decision_id or 0)
         is_undone_merge = turn.cause == "decision-undone" and turn.became == "split"
         yield Entry(
-            _TURNS[turn.became],
+            _LEFT.get(turn.cause, "record-erased") if has_left else _TURNS[turn.became],
             turn.at,
             (turn.at, 2, turn.change_id, 0),
             cause=turn.cause,
-            record_ids=() if is_erased else shown,
+            record_ids=shown,
             from_person_id=_told_id(past, rows, turn.from_person_id),
             person_id=_told_id(past, rows, turn.to_person_id),
             decision_id=decision.decision_id if decision is not None else None,
@@ -428,6 +431,8 @@ _WHY = {
     "task-decided": "by a decision of people",
     "decision-undone": "since a decision was undone",
     "record-erased": "since a record was erased",
+    "record-withdrawn": "since a record was withdrawn",
+    "record-merged": "since its source merged a record into another",
 }
 _VERDICTS = {
     "same": "are of one person",
@@ -466,11 +471,19 @@ def _sentence(entry: Entry) -> str:
             return f"{records} went from {went} to {came}, {why}."
         case "record-erased":
             return "A record of this person was erased."
+        case "record-withdrawn":
+            return f"{_which(entry)} was withdrawn."
+        case "record-merged":
+            return f"{_which(entry)} was merged by its source into another."
         case "decision-made":
             readers = "Two readers" if entry.readers == 2 else "A reader"
             return f"{readers} decided that {_decided(entry)} ({entry.reason})."
         case "decision-undone":
             return f"The decision that {_decided(entry)} was undone."
+
+
+def _which(entry: Entry) -> str:
+    return _records(entry.record_ids) if entry.record_ids else "A record of this person"
 
 
 def _decided(entry: Entry) -> str:

@@ -22,7 +22,7 @@ from foundation.outbox import NewEvent
 from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, PairWeight, search_keys
 from mpi.matching.harm import REGIONAL_TEAM, untold_harm
-from mpi.matching.questions import WHETHER_ONE, WHETHER_TWO, Kind
+from mpi.matching.questions import FORM_SYSTEMS, WHETHER_ONE, WHETHER_TWO, Kind
 from mpi.records import SourceRecord
 from mpi.records.past import MembershipChange
 from mpi.service import trail
@@ -40,6 +40,7 @@ from mpi.store import persons as person_store
 from mpi.store import queue as queue_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
+from mpi.store import withdrawals as withdrawal_store
 from mpi.store.graph import EdgeRow
 from mpi.store.models import revision_in_force
 from mpi.store.records import RecordRow
@@ -129,8 +130,10 @@ def link_records(mpi: Mpi, record_ids: Sequence[int], *, on: Session | None = No
         start = record_store.begin_linking(tx, record_ids)
         if not start.holds_index:
             raise Unavailable("linking-busy")
-        # What was erased since it was kept is nobody's to link.
+        # What was erased or withdrawn since it was kept is nobody's to link.
         rows = {number: row for number, row in start.rows.items() if row.state == "active"}
+        if start.lacks_feeds:
+            rows = _of_present_feeds(tx, rows)
         bearing = {number for row in rows.values() if (number := mpi.forms.of(row).number)}
         revision, news = number_store.read_news(tx, bearing)
         index = mpi.of_revision(tx, revision)
@@ -164,6 +167,17 @@ def link_records(mpi: Mpi, record_ids: Sequence[int], *, on: Session | None = No
     if linked.records:
         mpi.bell.ring("outbox")
     return linked
+
+
+def _of_present_feeds(tx: Connection, rows: Mapping[int, RecordRow]) -> dict[int, RecordRow]:
+    """Return those of some records whose feed is not withdrawn: the others follow it out of the index, and are not linked before."""
+    feeds = withdrawal_store.standing_feeds(tx)
+    return {
+        number: row
+        for number, row in rows.items()
+        if row.key.system in FORM_SYSTEMS
+        or not any(one.holds(row.key.organisation, row.key.system) for one in feeds)
+    }
 
 
 def link_waiting(
@@ -641,7 +655,7 @@ def _tasks(
     return compare_tasks(
         [*questions, *change.asks],
         stored,
-        lambda task: is_settled(task, around.members, settled.person_of),
+        lambda task: is_settled(task, around.members, settled.person_of, around.absent),
         change,
         mpi.clock.now(),
     )
@@ -757,14 +771,24 @@ def standing_overlays(
             yield Overlay(number, row.held_version, others)
 
 
-def is_settled(task: TaskRow, members: Container[int], person_of: Mapping[int, int | None]) -> bool:
-    """Whether an open task that nothing asks for any more is to be closed."""
+def is_settled(
+    task: TaskRow,
+    members: Container[int],
+    person_of: Mapping[int, int | None],
+    absent: Collection[int] = (),
+) -> bool:
+    """Whether an open task that nothing asks for any more is to be closed.
+
+    Args:
+        absent: records that are withdrawn: nothing is said of them until they come back.
+    """
     if task.kind == Kind.OVERLAY.value:
         return min(task.sides[0]) in members
-    persons = {person_of.get(number) for side in task.sides for number in side}
+    sides = [side.difference(absent) for side in task.sides]
+    persons = {person_of.get(number) for side in sides for number in side}
     if task.kind == Kind.SPLIT.value or task.reason == WHETHER_ONE:
         # It stays until someone decides, or until what is apart is together (again).
-        return len(persons) == 1 and None not in persons
+        return all(sides) and len(persons) == 1 and None not in persons
     if task.kind == Kind.IN_DOUBT.value or task.reason == WHETHER_TWO:
         # It stays until someone decides, or until what was linked is apart.
         return len(persons) > 1

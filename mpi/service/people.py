@@ -75,7 +75,7 @@ class StoredRecord:
 
     record_id: int
     version: int
-    state: Literal["linked", "waiting", "held"]
+    state: Literal["linked", "waiting", "held", "withdrawn", "merged"]
     person_id: int | None
     record: SourceRecord = field(repr=False)
     finding: Finding | None = field(default=None, repr=False)
@@ -97,12 +97,16 @@ def get_record(mpi: Mpi, key: RecordKey, by: Principal) -> StoredRecord:
         raise NotFound("record-unknown")
     with mpi.db.read() as tx:
         row = record_store.find_records(tx, [key]).get(key)
-        if row is None or row.state != "active":
+        if row is None or row.state == "erased":
             raise NotFound("record-unknown")
         versions = record_store.read_versions(tx, [row.record_id])[row.record_id]
     current = next(one for one in versions if one.version == row.current_version)
-    state: Literal["linked", "waiting", "held"] = "linked" if row.linked_version is not None else "waiting"
-    if row.held_version is not None:
+    state: Literal["linked", "waiting", "held", "withdrawn", "merged"] = (
+        "linked" if row.linked_version is not None else "waiting"
+    )
+    if row.state in ("withdrawn", "merged"):
+        state = "withdrawn" if row.state == "withdrawn" else "merged"
+    elif row.held_version is not None:
         state = "held"
     return StoredRecord(
         row.record_id,

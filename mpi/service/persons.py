@@ -10,6 +10,7 @@ from foundation.database import LOCK_PERSON, lock
 from mpi.store import persons as person_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
+from mpi.store import withdrawals as withdrawal_store
 
 BINDING_LIMIT = 10
 """How many persons an open question may bind together; beyond it, an alarm."""
@@ -29,9 +30,10 @@ class PersonMember:
 class Resolution:
     """What an id stands for now.
 
-    ``current``: a person, ``person_id``, with its members and epoch. ``unlinked``: the record arrived, and linking has not taken it
-    yet. ``gone``: the record was erased; search again. ``unknown``: no record ever had this id. ``is_held``: a member has an update
-    that reads like another person, so what is shown needs an identity warning.
+    ``current``: a person, ``person_id``, with its members and epoch; of a record that its source merged into another, that one's.
+    ``unlinked``: the record arrived, and linking has not taken it yet. ``gone``: the record was erased or withdrawn; search again.
+    ``unknown``: no record ever had this id. ``is_held``: a member has an update that reads like another person, so what is shown needs
+    an identity warning.
     """
 
     state: Literal["current", "gone", "unknown", "unlinked"]
@@ -61,6 +63,8 @@ def resolve_person(tx: Connection, number: int) -> Resolution:
     row = record_store.read_records(tx, [number]).get(number)
     if row is None:
         return UNKNOWN
+    if row.state == "merged":
+        return resolve_person(tx, stands_for(tx, [number])[number])
     if row.state != "active":
         return Resolution("gone")
     if row.person_id is None:
@@ -96,14 +100,24 @@ def doubted_organisations(tx: Connection, resolution: Resolution) -> frozenset[s
 
 def resolve_record(tx: Connection, record_id: int) -> int | None:
     """Return the id of the person that holds a record; None while it is nobody's."""
-    row = record_store.read_records(tx, [record_id]).get(record_id)
-    return row.person_id if row is not None and row.state == "active" else None
+    return resolve_records(tx, [record_id]).get(record_id)
 
 
 def resolve_records(tx: Connection, record_ids: Collection[int]) -> dict[int, int | None]:
-    """Return for each record that exists the person that holds it, in one statement."""
+    """Return for each record that exists the person that holds it, in one statement unless their sources merged some of them."""
     rows = record_store.read_records(tx, record_ids)
-    return {number: row.person_id if row.state == "active" else None for number, row in sorted(rows.items())}
+    found = {number: row.person_id if row.state == "active" else None for number, row in sorted(rows.items())}
+    if merged := [number for number, row in rows.items() if row.state == "merged"]:
+        heirs = stands_for(tx, merged)
+        of_heirs = resolve_records(tx, heirs.values())
+        found |= {number: of_heirs.get(heir) for number, heir in heirs.items()}
+    return found
+
+
+def stands_for(tx: Connection, record_ids: Collection[int]) -> dict[int, int]:
+    """Return for each of these records that its source merged into another the one that stands for it."""
+    standing = withdrawal_store.standing_withdrawals(tx, record_ids)
+    return {number: row.into_record_id for number, row in standing.items() if row.into_record_id is not None}
 
 
 def lock_persons(tx: Connection, ids: Collection[int], *, shared: bool, plan_once: bool = False) -> None:

@@ -178,7 +178,7 @@ def _found(tx: Connection, act: str, which: RecordKey | int, by: Principal) -> t
             row = record_store.read_records(tx, [which]).get(which)
         else:
             row = record_store.find_records(tx, [which]).get(which)
-        found = None if row is None or row.state != "active" else (row.record_id, row.key.organisation)
+        found = None if row is None or row.state == "erased" else (row.record_id, row.key.organisation)
     elif isinstance(which, int):
         found = purge_store.standing_tombstone(tx, which)
     else:

@@ -44,7 +44,7 @@ from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow, VersionRow
 
-StoredState = Literal["new", "changed", "unchanged", "late", "held"]
+StoredState = Literal["new", "changed", "unchanged", "late", "held", "withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ class Stored:
     """What T1 made of a record.
 
     ``new`` and ``changed`` records wait for T2. ``late``: an older version was kept and changes nothing now. ``held``: it reads like
-    another person; what stood before still stands. ``unchanged``: this very version was there already.
+    another person; what stood before still stands. ``unchanged``: this very version was there already. ``withdrawn``: it is kept with a
+    record that is out of the index, until that one is restored.
     """
 
     record_id: int
@@ -64,11 +65,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What became of a record: linked to a person, waiting for linking, held, or unchanged."""
+    """What became of a record: linked to a person, waiting for linking, held, unchanged, or kept with one that is withdrawn."""
 
     record_id: int
     version: int
-    state: Literal["linked", "waiting", "held", "unchanged"]
+    state: Literal["linked", "waiting", "held", "unchanged", "withdrawn"]
     person_id: int | None
 
 
@@ -107,8 +108,8 @@ def receive_record(
     else:
         with mpi.db.read() as tx:
             person_id = resolve_record(tx, stored.record_id)
-    if stored.state == "held":
-        return Received(stored.record_id, stored.version, "held", person_id)
+    if stored.state in ("held", "withdrawn"):
+        return Received(stored.record_id, stored.version, stored.state, person_id)
     if stored.state in ("unchanged", "late") and not stored.is_waiting:
         return Received(stored.record_id, stored.version, "unchanged", person_id)
     is_linked = person_id is not None and not is_left
@@ -291,10 +292,13 @@ class _Arrival:
         if _is_known(content, row, past):
             return Stored(row.record_id, record.key, row.version, "unchanged", is_waiting)
         version = row.version + 1
-        if self.is_blind or row.model_revision == UNREAD:
-            # What it changes is for the model to say: T2 folds it, when there is one.
+        if row.state != "active" or self.is_blind or row.model_revision == UNREAD:
+            # What it changes is for the model to say: T2 folds it, when there is one, or when the record comes back.
             blind = self._version(row.record_id, version, "accepted", content)
             record_store.insert_versions(self.tx, [blind | {"finding": carried_finding(past, record)}])
+            if row.state != "active":
+                self._update(row, version=version, restricted=row.restricted or record.restricted is True)
+                return Stored(row.record_id, record.key, version, "withdrawn", False)
             self._update(
                 row,
                 version=version,

@@ -603,7 +603,8 @@ def decide_task(
         Invalid: ``verdict-unknown``, ``verdict-not-applicable``, ``reason-unknown``, ``comment-missing``, ``text-too-long``,
             ``control-character``.
         NotFound: ``task-unknown``.
-        Conflict: ``task-stale``, ``task-not-open``, ``task-claimed``, or ``second-reader-same`` for the first reader's own second.
+        Conflict: ``task-stale``, ``task-not-open``, ``task-claimed``, ``record-withdrawn``, or ``second-reader-same`` for the first
+            reader's own second.
         Forbidden: ``reader-not-a-person`` where two readers are needed.
     """
     check_answer(verdict, reason, comment)
@@ -617,6 +618,7 @@ def decide_task(
         index = mpi.at(tx)
         row = read_row(tx, task_id, by)
         check_free(row, mpi.clock.now(), by, if_match)
+        _refuse_withdrawn(tx, row)
         if is_out_of_place(row, verdict):
             raise Invalid("verdict-not-applicable", field="verdict")
         if row.is_sample:
@@ -669,7 +671,8 @@ def undo_decision(
 
     Raises:
         NotFound: ``task-unknown``.
-        Conflict: ``task-stale``, ``task-not-decided`` where no decision stands, ``task-decided-since`` where it is another one.
+        Conflict: ``task-stale``, ``task-not-decided`` where no decision stands, ``task-decided-since`` where it is another one,
+            ``record-withdrawn``.
     """
     check_comment(comment)
 
@@ -688,6 +691,7 @@ def undo_decision(
             answer_id = samples.take_back(tx, index, row, by, comment)
             return TaskOutcome(read_back(tx, mpi, task_id, by), "undone", answer_id)
         decision = live[-1]
+        _refuse_withdrawn(tx, row)
         now = mpi.clock.now()
         graph_store.update_decision(tx, decision.decision_id, state="undone", undone_by=by.id, undone_at=now)
         if comment:
@@ -726,6 +730,17 @@ def _check_reader(by: Principal) -> None:
     """Two readers are two people: a system's word is that of whoever is behind it, who may be the other reader."""
     if by.kind != "person":
         raise Forbidden("reader-not-a-person")
+
+
+def _refuse_withdrawn(tx: Connection, row: TaskRow) -> None:
+    """See that there is a record in force for an answer to take effect on: of a held update its own, else any that the task names.
+
+    Raises:
+        Conflict: ``record-withdrawn``: it can be answered when the record is restored.
+    """
+    named = {min(row.sides[0])} if row.kind == Kind.OVERLAY.value else frozenset().union(*row.sides)
+    if all(one.state != "active" for one in record_store.read_records(tx, named).values()):
+        raise Conflict("record-withdrawn", ids={"task_id": str(row.task_id)})
 
 
 def is_out_of_place(row: TaskRow, verdict: Verdict) -> bool:

@@ -73,6 +73,7 @@ from mpi.store import persons as person_store
 from mpi.store import records as record_store
 from mpi.store import stage, tables
 from mpi.store import tasks as task_store
+from mpi.store import withdrawals as withdrawal_store
 from mpi.store.graph import DecisionRow, EdgeRow
 from mpi.store.records import RecordRow
 from mpi.store.tasks import TaskRow
@@ -328,10 +329,19 @@ class _Incoming:
                 trail.unknown_organisation(tx, self._mpi.organisations, [code]) is not None
                 for code in organisations
             ]
+            feeds = withdrawal_store.standing_feeds(tx)
         is_unknown = np.array(unknown, np.bool_)[own] if len(good) else np.zeros(0, np.bool_)
         fault = Invalid("organisation-unknown", field="organisation")
         self._set_aside(number, [(row, (fault,)) for row in rows.numbers[good[is_unknown]].tolist()])
-        return good[~is_unknown]
+        good = good[~is_unknown]
+        if feeds:
+            # One by one they would be kept and follow their feed; a switch would link them first.
+            keys = (text.split("\x1f") for text in rows.key_texts(good))
+            lacks = np.array([any(one.holds(key[0], key[1]) for one in feeds) for key in keys], np.bool_)
+            fault = Invalid("feed-withdrawn", field="system")
+            self._set_aside(number, [(row, (fault,)) for row in rows.numbers[good[lacks]].tolist()])
+            good = good[~lacks]
+        return good
 
     def _set_aside(self, number: int, rows: Sequence[tuple[int, Sequence[Invalid]]]) -> None:
         self._report.rejected += len(rows)
@@ -852,10 +862,11 @@ class Settlement:
         stored = {(one.kind, one.subject): one for one in task_store.read_all_tasks(self._tx)}
         questions += self._of_history(stored)
         self._open_before = [one for one in stored.values() if one.state == "open"]
+        absent = frozenset(self._standing.ids[~self._standing.is_active].tolist())
         return compare_tasks(
             questions,
             stored,
-            lambda task: is_settled(task, self.person_of, self.person_of),
+            lambda task: is_settled(task, self.person_of, self.person_of, absent),
             Change(RELINKED, self._by),
             self._now,
         )

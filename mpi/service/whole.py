@@ -12,6 +12,7 @@ from mpi.service.persons import (
     bound_with,
     doubted_organisations,
     resolve_person,
+    stands_for,
 )
 from mpi.store.whole import MemberRow, read_whole
 
@@ -36,6 +37,8 @@ def read_whole_person(tx: Connection, number: int) -> WholePerson:
     row = read_whole(tx, number)
     if row is None:
         return WholePerson(UNKNOWN)
+    if row.state == "merged":
+        return read_whole_person(tx, stands_for(tx, [number])[number])
     if row.state != "active":
         return WholePerson(Resolution("gone"))
     if row.person_id is None:

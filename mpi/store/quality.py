@@ -77,6 +77,7 @@ def page_of(tx: Connection, source: Source, after: str, limit: int) -> list[Meas
             source_record.c.organisation == source.organisation,
             source_record.c.system == source.system,
             source_record.c.local_id > after,
+            source_record.c.state == "active",
         )
         .order_by(source_record.c.local_id)
         .limit(limit)

@@ -196,19 +196,21 @@ class Start:
     """What linking begins with: the records as they stand a moment before the index is held, if it is free to be.
 
     Held, no bulk switch begins and no other model comes into force until the transaction ends. ``has_edges``: whether any edge stands at
-    the records; ``tells_news``: whether any of them brings news of an NHS number.
+    the records; ``tells_news``: whether any of them brings news of an NHS number; ``lacks_feeds``: whether any feed is withdrawn.
     """
 
     holds_index: bool
     has_edges: bool
     tells_news: bool
+    lacks_feeds: bool
     rows: Mapping[int, RecordRow]
 
 
 _START = Statement.alike(
     "SELECT seen.*, r.* FROM (SELECT {hold_index} AS is_held, "  # noqa: S608
     "EXISTS (SELECT 1 FROM edge WHERE low_id {among}) OR EXISTS (SELECT 1 FROM edge WHERE high_id {among}), "
-    "EXISTS (SELECT 1 FROM superseded_number WHERE record_id {among})) AS seen "
+    "EXISTS (SELECT 1 FROM superseded_number WHERE record_id {among}), "
+    "EXISTS (SELECT 1 FROM feed_withdrawal WHERE restored_at IS NULL)) AS seen "
     f"LEFT JOIN (SELECT {_NAMES} FROM source_record WHERE record_id {{among}}) AS r ON true"
 )
 
@@ -216,9 +218,9 @@ _START = Statement.alike(
 def begin_linking(tx: Connection, ids: Collection[int]) -> Start:
     """Hold the index without waiting, and read by the same statement what linking these records begins with."""
     found = _START.rows(tx, ids, ids, ids, ids)
-    is_held, has_edges, tells_news = found[0][:3]
-    rows = _records(row[3:] for row in found if row[3] is not None)
-    return Start(bool(is_held), bool(has_edges), bool(tells_news), rows)
+    is_held, has_edges, tells_news, lacks_feeds = map(bool, found[0][:4])
+    rows = _records(row[4:] for row in found if row[4] is not None)
+    return Start(is_held, has_edges, tells_news, lacks_feeds, rows)
 
 
 def find_records(

@@ -20,7 +20,8 @@ from foundation.changes import change_table, kept_table
 from foundation.database import Id, Json, UtcDateTime, metadata
 
 # One row a source record, as it stands now. It waits for T2 while linked_version differs from current_version. Of an erased one the id
-# alone is left: its key is '', '' and the id, and it bears neither form nor keys nor versions.
+# alone is left: its key is '', '' and the id, and it bears neither form nor keys nor versions. A withdrawn one keeps its key and its
+# versions, and like a merged one it bears neither form nor match keys, so that nobody finds it and it is nobody's.
 source_record = Table(
     "source_record",
     metadata,
@@ -45,7 +46,7 @@ source_record = Table(
     Column("trace_id", Id),  # the trace whose finding its form was read with
     Column("conflict_trace_id", Id),  # the same, where its NHS number is somebody else's by it
     UniqueConstraint("organisation", "system", "local_id"),
-    CheckConstraint("state in ('active', 'erased')", name="state_is_known"),
+    CheckConstraint("state in ('active', 'erased', 'withdrawn', 'merged')", name="state_is_known"),
     Index("ix_source_record_person_id", "person_id"),
     Index("ix_source_record_component_id", "component_id"),
 )
@@ -95,6 +96,62 @@ Index(
     unique=True,
     sqlite_where=purge.c.state == "proposed",
     postgresql_where=purge.c.state == "proposed",
+)
+
+# Feeds that were withdrawn: all that an organisation's systems sent, or one of them; an empty system is all. The records follow one by
+# one, also those that come later, for as long as it stands.
+feed_withdrawal = Table(
+    "feed_withdrawal",
+    metadata,
+    Column("feed_id", Id, primary_key=True, autoincrement=False),
+    Column("organisation", String(20), nullable=False),
+    Column("system", String(64), nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("withdrawn_by", String(128), nullable=False),
+    Column("withdrawn_at", UtcDateTime, nullable=False),
+    Column("restored_by", String(128)),
+    Column("restored_at", UtcDateTime),
+    CheckConstraint("(restored_by is null) = (restored_at is null)", name="restored_by_someone"),
+)
+Index(
+    "uq_feed_withdrawal_standing",
+    feed_withdrawal.c.organisation,
+    feed_withdrawal.c.system,
+    unique=True,
+    sqlite_where=feed_withdrawal.c.restored_at.is_(None),
+    postgresql_where=feed_withdrawal.c.restored_at.is_(None),
+)
+
+# Records that were taken out of the index, and can be brought back: one by one, with their feed, or into another record of their system.
+withdrawal = Table(
+    "withdrawal",
+    metadata,
+    Column("withdrawal_id", Id, primary_key=True, autoincrement=False),
+    Column("record_id", Id, nullable=False),
+    Column("feed_id", Id, ForeignKey("feed_withdrawal.feed_id")),
+    Column("into_record_id", Id),  # the record of the same system that stands for it
+    Column("reason", String(40), nullable=False),
+    Column("comment", Text),
+    Column(
+        "handed", Json, nullable=False
+    ),  # what others handed on with it, as they want it told when it comes back
+    Column("withdrawn_by", String(128), nullable=False),
+    Column("withdrawn_at", UtcDateTime, nullable=False),
+    Column("restored_by", String(128)),
+    Column("restored_at", UtcDateTime),
+    CheckConstraint("(restored_by is null) = (restored_at is null)", name="restored_by_someone"),
+    CheckConstraint("feed_id is null or into_record_id is null", name="one_cause"),
+    Index("ix_withdrawal_feed_id", "feed_id"),
+    Index("ix_withdrawal_into_record_id", "into_record_id"),
+)
+# One that stands a record.
+Index(
+    "uq_withdrawal_standing",
+    withdrawal.c.record_id,
+    unique=True,
+    sqlite_where=withdrawal.c.restored_at.is_(None),
+    postgresql_where=withdrawal.c.restored_at.is_(None),
 )
 
 # What is left of an erased record: no value of it, only a keyed digest by which its key is known when it comes again.

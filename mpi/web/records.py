@@ -40,7 +40,7 @@ def make(mpi: Mpi) -> Blueprint:
         received = receive_record(
             mpi, record, current_principal(), link=query["wait"], if_match=_expected_version()
         )
-        status = 202 if received.state == "waiting" else 201 if received.version == 1 else 200
+        status = 202 if received.state in ("waiting", "withdrawn") else 201 if received.version == 1 else 200
         if received.state == "unchanged":
             status = 200
         return received, status, {"ETag": etag(received.version)}

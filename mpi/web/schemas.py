@@ -14,7 +14,7 @@ from mpi.matching.harm import REGIONAL_TEAM, TEAMS
 from mpi.matching.questions import Kind
 from mpi.records import NumberState, golden
 from mpi.records.demographics import ADDRESS_USES, NAME_USES
-from mpi.service import bulk_review, figures, history, purge, queue
+from mpi.service import bulk_review, figures, history, purge, queue, withdraw
 from mpi.service.match import MOST_CANDIDATES
 from mpi.service.review import EVERYTHING, OWN, VERDICTS
 from mpi.service.review import REASONS as DECISION_REASONS
@@ -88,7 +88,7 @@ class RecordQuery(QuerySchema):
 class ReceivedSchema(Schema):
     record_id = IdText()
     version = fields.Integer()
-    state = Code(one_of=("linked", "waiting", "held", "unchanged"))
+    state = Code(one_of=("linked", "waiting", "held", "unchanged", "withdrawn"))
     person_id = IdText(allow_none=True)
 
 
@@ -97,7 +97,7 @@ class StoredRecordSchema(Schema):
 
     record_id = IdText()
     version = fields.Integer()
-    state = Code(one_of=("linked", "waiting", "held"))
+    state = Code(one_of=("linked", "waiting", "held", "withdrawn", "merged"))
     person_id = IdText(allow_none=True)
     nhs_number_state = Code(one_of=tuple(one.value for one in NumberState), allow_none=True)
     record = fields.Raw(metadata={"description": "The record as received."})
@@ -758,13 +758,16 @@ class ModelsSchema(Schema):
 # Lawful erasure ------------------------------------------------------------------------------------------------------
 
 
-class NewPurgeSchema(Schema):
-    """What is to be erased, or sent again, and by what right. No words: they might quote what is to be forgotten."""
-
-    act = Code(one_of=purge.ACTS, load_default="erase")
+class RecordKeySchema(Schema):
     organisation = OdsCode(required=True)
     system = Text(longest=64, required=True)
     local_id = Text(longest=64, required=True)
+
+
+class NewPurgeSchema(RecordKeySchema):
+    """What is to be erased, or sent again, and by what right. No words: they might quote what is to be forgotten."""
+
+    act = Code(one_of=purge.ACTS, load_default="erase")
     reason = Code(one_of=[code for codes in purge.REASONS.values() for code in codes], required=True)
     legal_basis = Code(
         one_of=dict.fromkeys(code for codes in purge.LEGAL_BASES.values() for code in codes), required=True
@@ -804,6 +807,99 @@ class PurgeSchema(Schema):
     refused = fields.String(
         allow_none=True, metadata={"description": "Why it could not be done as things stand."}
     )
+
+
+# Withdrawal ----------------------------------------------------------------------------------------------------------
+
+
+class NewWithdrawalSchema(RecordKeySchema):
+    reason = Code(one_of=withdraw.REASONS, required=True)
+    comment = Text(longest=MAX_COMMENT, load_default=None)
+
+
+class OutSchema(Schema):
+    """What taking a record out of the index changes."""
+
+    person_ids = fields.List(
+        IdText(), metadata={"description": "Whose the record is; empty while it is nobody's."}
+    )
+    persons = fields.List(
+        IdText(), metadata={"description": "The persons that are left of it, by their ids then."}
+    )
+    tasks_opened = fields.Integer()
+    tasks_closed = fields.Integer()
+    handed = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        metadata={
+            "description": "What is handed on to other records: directives and facts of care, counted."
+        },
+    )
+
+
+class WithdrawalSchema(Schema):
+    withdrawal_id = IdText()
+    record_id = IdText()
+    organisation = fields.String()
+    system = fields.String()
+    reason = fields.String()
+    comment = fields.String(allow_none=True)
+    withdrawn_by = fields.String()
+    withdrawn_at = Instant()
+    feed_id = IdText(allow_none=True)
+    into_record_id = IdText(
+        allow_none=True,
+        metadata={"description": "The record that stands for it, where its source merged them."},
+    )
+
+
+class WithdrawnSchema(OutSchema):
+    withdrawal = fields.Nested(WithdrawalSchema)
+
+
+class RestoredSchema(Schema):
+    record_id = IdText()
+    person_id = IdText(
+        allow_none=True, metadata={"description": "Whose it is; null while it waits for linking."}
+    )
+
+
+class FeedKeySchema(Schema):
+    organisation = OdsCode(required=True)
+    system = Text(
+        longest=64,
+        load_default=None,
+        metadata={"description": "One system's feed; all of them if not given."},
+    )
+
+
+class NewFeedWithdrawalSchema(FeedKeySchema):
+    reason = Code(one_of=withdraw.REASONS, required=True)
+    comment = Text(longest=MAX_COMMENT, required=True)
+
+
+class FeedPreviewSchema(Schema):
+    records = fields.Integer()
+    persons = fields.Integer()
+
+
+class FeedSchema(Schema):
+    feed_id = IdText()
+    organisation = fields.String()
+    system = fields.String(allow_none=True)
+    reason = fields.String()
+    comment = fields.String()
+    withdrawn_by = fields.String()
+    withdrawn_at = Instant()
+    restored_by = fields.String(allow_none=True)
+    restored_at = Instant(allow_none=True)
+    records_left = fields.Integer(
+        metadata={"description": "Records that have yet to follow, out of the index or back into it."}
+    )
+
+
+class FeedsSchema(Schema):
+    feeds = fields.List(fields.Nested(FeedSchema))
 
 
 Loaded = dict[str, Any]

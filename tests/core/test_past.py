@@ -138,7 +138,7 @@ ARRIVED = [change(number, number, None, number, number) for number in (1, 2, 3)]
             [change(9, 3, 3, 2, 9), change(10, 3, 2, 1, 10)],
             [("moved", (3,))],
         ),
-        ([change(9, 2, 2, 1, 9), change(10, 2, 1, None, 10)], [("merged", (2,)), ("erased", (2,))]),
+        ([change(9, 2, 2, 1, 9), change(10, 2, 1, None, 10)], [("merged", (2,)), ("left", (2,))]),
     ],
     ids=["one joins", "two join at once", "joined and parted", "from one that stays", "joined and erased"],
 )
