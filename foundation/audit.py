@@ -511,14 +511,25 @@ def events_about(
     since: datetime | None = None,
     until: datetime | None = None,
     *,
+    kinds: Iterable[str] | None = None,
+    after: int = 0,
     limit: int | None = None,
 ) -> list[AuditEvent]:
-    """Return what was recorded about these persons, in order, from ``since`` (included) to ``until`` (left out)."""
+    """Return what was recorded about these persons, in order, from ``since`` (included) to ``until`` (left out).
+
+    Args:
+        kinds: only acts of these kinds that succeeded.
+        after: only events behind this one.
+    """
     statement = (
         select(audit_event)
         .where(audit_event.c.person_id.in_(sorted(set(person_ids))))
         .order_by(audit_event.c.event_id)
     )
+    if kinds is not None:
+        statement = statement.where(audit_event.c.kind.in_(sorted(kinds)), audit_event.c.outcome == "success")
+    if after:
+        statement = statement.where(audit_event.c.event_id > after)
     if since is not None:
         statement = statement.where(audit_event.c.at >= since)
     if until is not None:

@@ -164,6 +164,98 @@ def kept_company(changes: Iterable[MembershipChange], members: Iterable[int]) ->
     return {number: known for number, known in spans.items() if known}
 
 
+@dataclass(frozen=True, slots=True)
+class UndoneMerge:
+    """A person whose records one act gave to several: they were one, and are so no longer.
+
+    Args:
+        change_id: the earliest of the changes by which records left, which names it for good.
+        person_id: whose the records were.
+        since, at: from when on records of two of its parts were in one person without a break, and when they came apart.
+        parts: the records by the person that they came to, or stayed with. There are two or more.
+        stood: when each record was in one person with records of two parts, of those too that had left before they came apart.
+    """
+
+    change_id: int
+    person_id: int
+    since: datetime
+    at: datetime
+    cause: str
+    decision_id: int | None
+    parts: Mapping[int, Sequence[int]]
+    stood: Mapping[int, Sequence[Span]]
+
+    def covers(self, record_id: int, at: datetime) -> bool:
+        """Whether who looked at this record's person at that instant looked at several who are none."""
+        return any(span.covers(at) for span in self.stood.get(record_id, ()))
+
+
+def undone_merges(changes: Iterable[MembershipChange], person_id: int) -> list[UndoneMerge]:
+    """Return how often a person came apart, in order. Records that were erased are of no part.
+
+    Args:
+        changes: those of every record that was ever in it, or in a person with one of these.
+    """
+    acts = list(_acts(in_order(changes)))
+    holder: dict[int, int | None] = {}
+    found = []
+    for place, act in enumerate(acts):
+        had = sorted(number for number, holds in holder.items() if holds == person_id)
+        left = [one for one in act if one.from_person_id == person_id]
+        holder |= {one.record_id: one.to_person_id for one in act}
+        parts: dict[int, list[int]] = {}
+        for number in had:
+            if (came_to := holder[number]) is not None:
+                parts.setdefault(came_to, []).append(number)
+        if not left or len(parts) < 2:
+            continue
+        first = min(left, key=lambda one: one.change_id)
+        since, stood = _stood_as_one(acts[: place + 1], parts)
+        found.append(
+            UndoneMerge(
+                first.change_id,
+                person_id,
+                since,
+                first.changed_at,
+                first.cause,
+                first.decision_id,
+                {person: tuple(numbers) for person, numbers in sorted(parts.items())},
+                stood,
+            )
+        )
+    return found
+
+
+def _stood_as_one(
+    acts: Sequence[Sequence[MembershipChange]], parts: Mapping[int, Iterable[int]]
+) -> tuple[datetime, dict[int, tuple[Span, ...]]]:
+    """Return since when records of two parts were in one person until the last act, and when each record was in such a person."""
+    part_of = {number: part for part, numbers in parts.items() for number in numbers}
+    apart_at = since = acts[-1][0].changed_at
+    holder: dict[int, int | None] = {}
+    begun: dict[int, datetime] = {}
+    spans: dict[int, list[Span]] = {}
+    for act in acts[:-1]:
+        at = act[0].changed_at
+        holder |= {one.record_id: one.to_person_id for one in act}
+        held: dict[int | None, set[int]] = {}
+        for number, part in part_of.items():
+            held.setdefault(holder.get(number), set()).add(part)
+        mixed = {person for person, some in held.items() if person is not None and len(some) > 1}
+        if not mixed:  # what was before is another merge, and told as that
+            begun, spans = {}, {}
+            continue
+        since = at if not begun else since
+        inside = {number for number, person in holder.items() if person in mixed}
+        for number in begun.keys() - inside:
+            spans.setdefault(number, []).append(Span(begun.pop(number), at))
+        for number in inside:
+            begun.setdefault(number, at)
+    for number, at in begun.items():
+        spans.setdefault(number, []).append(Span(at, apart_at))
+    return since, {number: tuple(known) for number, known in sorted(spans.items())}
+
+
 def _acts(changes: Iterable[MembershipChange]) -> Iterator[list[MembershipChange]]:
     """Put together what was written at once: of one instant and decision, each record once."""
     act: dict[int, MembershipChange] = {}

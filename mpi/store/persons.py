@@ -106,3 +106,9 @@ def read_entrants(tx: Connection, person_ids: Collection[int]) -> set[int]:
         .distinct()
     )
     return set(tx.scalars(statement))
+
+
+def read_left(tx: Connection) -> set[int]:
+    """Return every person that a record ever left."""
+    left = membership_change.c.from_person_id
+    return set(tx.scalars(select(left).where(left.is_not(None)).distinct()))
