@@ -32,6 +32,7 @@ from consent.service.agreements import NewAgreement, record_agreements
 from consent.service.context import Consent
 from consent.service.erasure import holder_of
 from consent.service.gate import release_gate
+from consent.service.notices import tend_notices, watch_partings
 from consent.service.policies import keep_shipped, read_policy
 from consent.service.usage import count_usage
 from consent.service.watch import explain_open, watch_views
@@ -580,9 +581,11 @@ def work(composition: Composition) -> int:
     followed = follow_feeds(composition.mpi, _LINK_AT_ONCE)
     linked = link_waiting(composition.mpi, _LINK_AT_ONCE)
     sinks = [outbox.to_redis(composition.redis)] if composition.redis is not None else []
-    # Last: what another sink could not take is brought again, and would be counted twice.
-    relayed = outbox.relay(composition.db, composition.clock, [*sinks, count_activity(composition.mpi)])
-    return followed + linked + relayed + tend_queue(composition.mpi, _PLACE_AT_ONCE)
+    # What another sink could not take is brought again: that changes nothing for the first, and would be counted twice by the last.
+    sinks = [watch_partings(composition.consent), *sinks, count_activity(composition.mpi)]
+    relayed = outbox.relay(composition.db, composition.clock, sinks)
+    tended = tend_queue(composition.mpi, _PLACE_AT_ONCE) + tend_notices(composition.consent)
+    return followed + linked + relayed + tended
 
 
 def seal_audit(composition: Composition) -> int:

@@ -35,6 +35,17 @@ from consent.service.context import Consent
 from consent.service.directive_file import RowOutcome, load_directives, read_directive_rows
 from consent.service.directives import NewDirective, list_directives, record_directive, withdraw_directive
 from consent.service.hours import list_hours, load_hours, withdraw_hours
+from consent.service.notices import (
+    MEANS,
+    Notice,
+    get_notice,
+    list_notices,
+    note_not_needed,
+    note_told,
+    reopen_notice,
+    who_saw,
+)
+from consent.service.notices import REASONS as NOT_NEEDED
 from consent.service.opt_out import (
     MOST_NUMBERS,
     abandon_list,
@@ -62,6 +73,7 @@ from consent.service.usage_told import change_of, csv_of, lines_of, page_of, pic
 from consent.service.watch import explain_open, watch_views
 from consent.service.what_if import MOST_EXAMPLES, read_moment, read_planned, what_if
 from consent.store.alerts import STATES, Alert
+from consent.store.notices import STATES as NOTICE_STATES
 from foundation.cli import (
     FAILED,
     WITH_REJECTS,
@@ -76,6 +88,7 @@ from foundation.cli import (
     whose,
     why_so,
 )
+from foundation.directory import parse_ods_code
 from foundation.errors import Invalid, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
@@ -745,6 +758,214 @@ def _untold(missing: Iterable[Coverage]) -> list[str]:
         + ("" if one.has_hours else "  (no hours)")
         for one in missing
     ]
+
+
+# Undone merges -------------------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def notices() -> None:
+    """Organisations that are to be told of merges that were undone, and who saw what while they stood."""
+
+
+_if_version = click.option(
+    "--if-version", type=click.IntRange(1), help="Refuse where the notice was changed since this version."
+)
+
+
+@notices.command("list")
+@click.option("--state", type=click.Choice(NOTICE_STATES), default="open", show_default=True)
+@click.option("--organisation", help="Only of this organisation, by its ODS code.")
+@click.option("--person", "person_id", help="Only of merges with a record that this person has now.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@as_json
+@needs_service
+def list_all_notices(
+    composition: Composition,
+    state: str,
+    organisation: str | None,
+    person_id: str | None,
+    limit: int,
+    is_json: bool,
+) -> None:
+    """List notices, those of the oldest undone merge first; this is audited. The worker finds them."""
+    with _telling(is_json):
+        found = list_notices(
+            composition.consent,
+            OPERATOR,
+            state=state,
+            organisation=None if organisation is None else parse_ods_code(organisation),
+            person_id=None if person_id is None else parse_id(person_id, "person"),
+            limit=limit,
+        )
+    lines = [_notice_line(one) for one in found]
+    _say(is_json, {"notices": [_notice_row(one) for one in found]}, "\n".join(lines) or "No notices.")
+
+
+@notices.command("show")
+@click.argument("notice_id")
+@as_json
+@needs_service
+def show_notice(composition: Composition, notice_id: str, is_json: bool) -> None:
+    """Show one notice with all that is known of it; this is audited."""
+    with _telling(is_json):
+        found = get_notice(composition.consent, parse_id(notice_id, "notice_id"), OPERATOR)
+    lines = [
+        _notice_line(found),
+        f"  merge {format_id(found.merge_id)} of person {format_id(found.person_id)}, undone: {found.cause}",
+        f"  its records are now of {', '.join(map(format_id, found.person_ids)) or 'nobody'}",
+        f"  version {found.version}"
+        + (f", changed by {found.changed_by} at {_minute(found.changed_at)}" if found.changed_at else ""),
+        *([f"  told at {_minute(found.told_at)} by {found.means}"] if found.told_at else []),
+        *([f"  not needed: {found.reason}"] if found.reason else []),
+        *([f"  note: {found.note}"] if found.note else []),
+    ]
+    _say(is_json, _notice_row(found), "\n".join(lines))
+
+
+@notices.command("told")
+@click.argument("notice_id")
+@click.option("--means", required=True, type=click.Choice(MEANS), help="How they were told.")
+@click.option("--at", "told_at", type=click.DateTime(), help="When (UTC); now if not given.")
+@click.option("--note", help="What else is to be known of it.")
+@_if_version
+@as_json
+@needs_service
+def note_notice_told(
+    composition: Composition,
+    notice_id: str,
+    means: str,
+    told_at: datetime | None,
+    note: str | None,
+    if_version: int | None,
+    is_json: bool,
+) -> None:
+    """Note that the organisation of a notice was told."""
+    with _telling(is_json):
+        done = note_told(
+            composition.consent,
+            parse_id(notice_id, "notice_id"),
+            OPERATOR,
+            means=means,
+            told_at=told_at.replace(tzinfo=UTC) if told_at else None,
+            note=note,
+            if_match=if_version,
+        )
+    _say(is_json, _notice_row(done), _notice_line(done))
+
+
+@notices.command("not-needed")
+@click.argument("notice_id")
+@click.option("--reason", required=True, type=click.Choice(NOT_NEEDED))
+@click.option("--note", help="Why, in a few words; needed where the reason is other.")
+@_if_version
+@as_json
+@needs_service
+def note_notice_not_needed(
+    composition: Composition,
+    notice_id: str,
+    reason: str,
+    note: str | None,
+    if_version: int | None,
+    is_json: bool,
+) -> None:
+    """Note that the organisation of a notice need not be told."""
+    with _telling(is_json):
+        number = parse_id(notice_id, "notice_id")
+        done = note_not_needed(
+            composition.consent, number, OPERATOR, reason=reason, note=note, if_match=if_version
+        )
+    _say(is_json, _notice_row(done), _notice_line(done))
+
+
+@notices.command("reopen")
+@click.argument("notice_id")
+@click.option("--note", help="Why, in a few words.")
+@_if_version
+@as_json
+@needs_service
+def reopen_one_notice(
+    composition: Composition, notice_id: str, note: str | None, if_version: int | None, is_json: bool
+) -> None:
+    """Take back that an organisation was told, or need not be."""
+    with _telling(is_json):
+        number = parse_id(notice_id, "notice_id")
+        done = reopen_notice(composition.consent, number, OPERATOR, note=note, if_match=if_version)
+    _say(is_json, _notice_row(done), _notice_line(done))
+
+
+@notices.command("who-saw")
+@click.argument("merge_id")
+@click.option("--from", "since", type=click.DateTime(), help="From this instant (UTC).")
+@click.option("--to", "until", type=click.DateTime(), help="Until this instant (UTC), that one left out.")
+@click.option("--organisation", help="Only by users of this organisation, by its ODS code.")
+@click.option("--limit", default=1_000, show_default=True, type=click.IntRange(1, 100_000))
+@as_json
+@needs_service
+def tell_who_saw(
+    composition: Composition,
+    merge_id: str,
+    since: datetime | None,
+    until: datetime | None,
+    organisation: str | None,
+    limit: int,
+    is_json: bool,
+) -> None:
+    """Tell every look at the undone merge MERGE_ID while it stood; this is audited."""
+    with _telling(is_json):
+        found = who_saw(
+            composition.consent,
+            parse_id(merge_id, "merge_id"),
+            OPERATOR,
+            since=since.replace(tzinfo=UTC) if since else None,
+            until=until.replace(tzinfo=UTC) if until else None,
+            organisation=None if organisation is None else parse_ods_code(organisation),
+            limit=limit,
+        )
+    rows = [
+        {
+            "event_id": format_id(one.event_id),
+            "at": one.at.isoformat(),
+            "kind": one.kind,
+            "organisation": one.organisation,
+            "user_id": one.user_id,
+            "role": one.role,
+            "client_id": one.client_id,
+            "purpose": one.purpose,
+            "person_id": None if one.person_id is None else format_id(one.person_id),
+            "shown": [asdict(shown) for shown in one.shown],
+        }
+        for one in found
+    ]
+    lines = [
+        f"{one.at:%Y-%m-%d %H:%M:%S}  {one.kind}  {one.organisation or '-'}  {one.user_id or 'erased'}  {one.role or '-'}  "
+        f"{one.purpose or '-'}  {', '.join(f'{shown.category} of {shown.source}' for shown in one.shown) or 'who it is'}"
+        f"  event {format_id(one.event_id)}"
+        for one in found
+    ]
+    _say(is_json, {"looks": rows}, "\n".join(lines) or "Nobody looked while it stood.")
+
+
+def _notice_row(one: Notice) -> dict[str, Any]:
+    ids = ("notice_id", "merge_id", "person_id")
+    row: dict[str, Any] = {name: getattr(one, name) for name in type(one).__slots__}
+    row |= {name: format_id(row[name]) for name in ids}
+    row["decision_id"] = None if one.decision_id is None else format_id(one.decision_id)
+    row["person_ids"] = [format_id(number) for number in one.person_ids]
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def _notice_line(one: Notice) -> str:
+    views = f"{one.views} view{'' if one.views == 1 else 's'}"
+    looks = f"  {views} by {one.users} user{'' if one.users == 1 else 's'}" if one.views else ""
+    return (
+        f"{format_id(one.notice_id)}  {one.state}  {one.organisation}  {', '.join(one.why)}{looks}  "
+        f"merge {format_id(one.merge_id)} stood {_minute(one.stood_from)} to {_minute(one.stood_until)}"
+    )
+
+
+def _minute(at: datetime | None) -> str:
+    return "-" if at is None else f"{at:%Y-%m-%d %H:%M}"
 
 
 # Reports and policy --------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from consent.service.celebrities import hand_over
 from consent.service.context import Consent
+from consent.service.notices import forget_record
 from consent.store import erasure as erasure_store
 from consent.store.directives import StandingDirective, may_bind, read_directives_of
 from foundation.audit import events_about
@@ -51,6 +52,7 @@ def _let_go(tx: Connection, erasure: Erasure) -> LetGo:
         ids,
         erasure.quotes.are_in,
     )
+    words += forget_record(tx, erasure.record_id, erasure.quotes.are_in)
     tickets = erasure_store.remove_tickets(
         tx, erasure.person_ids, erasure.record_id, lambda value: _quotes(value, erasure)
     )

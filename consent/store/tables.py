@@ -400,6 +400,83 @@ usage_mark = Table(
     CheckConstraint("mark = 1", name="one_mark"),
 )
 
+# Persons whose history the worker has yet to look at for merges that were undone. The same may stand here again: a look comes after it.
+merge_look = Table(
+    "merge_look",
+    metadata,
+    Column("look_id", Id, primary_key=True, autoincrement=True),
+    Column("person_id", Id, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Up to which event of the feed that was noted.
+notice_mark = Table(
+    "notice_mark",
+    metadata,
+    Column("mark", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", Id, nullable=False),
+    CheckConstraint("mark = 1", name="one_mark"),
+)
+
+# Persons that came apart. Its id is that of the first change of its history, so that it is found once however often it is looked for.
+undone_merge = Table(
+    "undone_merge",
+    metadata,
+    Column("merge_id", Id, primary_key=True, autoincrement=False),
+    Column("person_id", Id, nullable=False),  # whose the records were
+    Column("cause", String(32), nullable=False),
+    Column("decision_id", Id),
+    Column("stood_from", UtcDateTime, nullable=False),
+    Column("stood_until", UtcDateTime, nullable=False),
+    Column("rejoined_at", UtcDateTime),  # when its records were seen to be one person's again
+    Column("count_at", UtcDateTime),  # when the worker next counts who looked; none once that is done
+    CheckConstraint("stood_until >= stood_from", name="ends_after_start"),
+)
+Index(
+    "ix_undone_merge_count_at",
+    undone_merge.c.count_at,
+    sqlite_where=undone_merge.c.count_at.is_not(None),
+    postgresql_where=undone_merge.c.count_at.is_not(None),
+)
+
+undone_merge_record = Table(
+    "undone_merge_record",
+    metadata,
+    Column("record_id", Id, nullable=False, autoincrement=False),
+    Column("merge_id", Id, ForeignKey("undone_merge.merge_id"), nullable=False, autoincrement=False),
+    Column("organisation", String(20), nullable=False),
+    Column("part", Id),  # the person that it came to as they parted; none where it had left before
+    PrimaryKeyConstraint("record_id", "merge_id"),
+    Index("ix_undone_merge_record_merge_id", "merge_id"),
+)
+
+# Organisations that are to be told of it, and what came of that. Who told them what, and when before, the audit log keeps.
+notice = Table(
+    "notice",
+    metadata,
+    Column("notice_id", Id, primary_key=True, autoincrement=False),
+    Column("merge_id", Id, ForeignKey("undone_merge.merge_id"), nullable=False),
+    Column("organisation", String(20), nullable=False),
+    Column("held_record", Boolean, nullable=False),
+    Column("views", Integer, nullable=False),
+    Column("users", Integer, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("means", String(16)),
+    Column("told_at", UtcDateTime),
+    Column("reason", String(24)),
+    Column("note", String(500)),
+    Column("changed_by", String(128)),
+    Column("changed_at", UtcDateTime),
+    UniqueConstraint("merge_id", "organisation"),
+    CheckConstraint("state in ('open', 'told', 'not-needed')", name="state_is_known"),
+    CheckConstraint("(state = 'told') = (told_at is not null)", name="told_at_some_time"),
+    CheckConstraint("(state = 'told') = (means is not null)", name="told_somehow"),
+    CheckConstraint("(state = 'not-needed') = (reason is not null)", name="not_needed_for_a_reason"),
+    CheckConstraint("views >= 0 and users >= 0", name="looks_are_counted"),
+)
+
 # Rule sets, and who let which of them be in force.
 policy = kept_table("policy", Column("version", Integer, nullable=False))
 policy_change = change_table("policy_change", policy, kind="publication", figures="what_if")

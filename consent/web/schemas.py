@@ -11,7 +11,10 @@ from consent.facts.usage import MINUTES_A_VIEW
 from consent.service.alerts import OUTCOMES
 from consent.service.decide import MOST_PEOPLE
 from consent.service.directive_file import KINDS as BULK_KINDS
+from consent.service.notices import LONGEST_NOTE, MEANS
+from consent.service.notices import REASONS as NOT_NEEDED
 from consent.store.alerts import STATES
+from consent.store.notices import STATES as NOTICE_STATES
 from foundation.comments import MAX_COMMENT
 from foundation.ids import format_id
 from foundation.web import Closed, IdText, Instant, OdsCode, PageQuery, Schema, Text, page_schema
@@ -497,6 +500,92 @@ class ReportSchema(Schema):
     since = Instant(allow_none=True)
     until = Instant(allow_none=True)
     accesses = fields.List(fields.Nested(AccessSchema))
+
+
+class NoticeQuery(PageQuery):
+    state = Closed(
+        NOTICE_STATES,
+        load_default="open",
+        metadata={"description": "`merged-again`: open ones whose persons are one again."},
+    )
+    organisation = OdsCode(load_default=None)
+    person = IdText(
+        load_default=None, metadata={"description": "Only of merges with a record that this person has now."}
+    )
+
+
+class NoticeSchema(Schema):
+    notice_id = IdText()
+    merge_id = IdText(metadata={"description": "The undone merge; see `/undone-merges/{merge_id}/who-saw`."})
+    organisation = fields.String()
+    why = fields.List(
+        fields.String(),
+        metadata={"description": "`held-a-record` in that person, `saw-it` while it stood, or both."},
+    )
+    views = fields.Integer(
+        metadata={
+            "description": "By its users while the merge stood; a view is one user within one clock hour."
+        }
+    )
+    users = fields.Integer()
+    state = fields.String()
+    version = fields.Integer()
+    cause = fields.String(metadata={"description": "Why they came apart, as in the events of the index."})
+    decision_id = IdText(allow_none=True)
+    person_id = IdText(metadata={"description": "The id that they had while they were one."})
+    person_ids = fields.List(IdText(), metadata={"description": "Whose its records are now."})
+    stood_from = Instant()
+    stood_until = Instant()
+    opened_at = Instant()
+    means = fields.String(allow_none=True)
+    told_at = Instant(allow_none=True)
+    reason = fields.String(allow_none=True)
+    note = fields.String(allow_none=True)
+    changed_by = fields.String(allow_none=True)
+    changed_at = Instant(allow_none=True)
+
+
+class NoticeToldSchema(Schema):
+    means = Closed(MEANS, required=True)
+    told_at = Instant(load_default=None, metadata={"description": "Now, if nobody says."})
+    note = Text(LONGEST_NOTE, load_default=None)
+
+
+class NoticeNotNeededSchema(Schema):
+    reason = Closed(NOT_NEEDED, required=True)
+    note = Text(
+        LONGEST_NOTE, load_default=None, metadata={"description": "Needed where the reason is `other`."}
+    )
+
+
+class NoticeReopenSchema(Schema):
+    note = Text(LONGEST_NOTE, load_default=None)
+
+
+class WhoSawQuery(PageQuery):
+    since = Instant(load_default=None, data_key="from")
+    until = Instant(load_default=None, data_key="to")
+    organisation = OdsCode(load_default=None)
+
+
+class ShownSchema(Schema):
+    category = fields.String(
+        metadata={"description": "Of what the index tells: `members`, `demographics` or `history`."}
+    )
+    source = fields.String()
+
+
+class SightSchema(Schema):
+    event_id = IdText(metadata={"description": "The row of the audit log."})
+    at = Instant()
+    kind = fields.String()
+    organisation = fields.String(allow_none=True)
+    user_id = fields.String(allow_none=True)
+    role = fields.String(allow_none=True)
+    client_id = fields.String(allow_none=True)
+    purpose = fields.String(allow_none=True)
+    person_id = IdText(metadata={"description": "The id under which it was looked at."})
+    shown = fields.List(fields.Nested(ShownSchema))
 
 
 class AlertQuery(PageQuery):

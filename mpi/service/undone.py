@@ -27,9 +27,9 @@ def records_of_id(tx: Connection, person_id: int) -> set[int]:
 
 
 def organisations_of(tx: Connection, record_ids: Collection[int]) -> dict[int, str]:
-    """Return of which organisation each of these records is; one that was erased is nobody's."""
+    """Return of which organisation each of these records is, withdrawn ones too; one that was erased is nobody's."""
     rows = record_store.read_records(tx, record_ids)
-    return {number: row.key.organisation for number, row in sorted(rows.items()) if row.state == "active"}
+    return {number: row.key.organisation for number, row in sorted(rows.items()) if row.state != "erased"}
 
 
 def persons_ever_left(tx: Connection) -> set[int]:

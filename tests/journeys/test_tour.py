@@ -61,6 +61,7 @@ FOLLOWING = (
     "work-the-review-queue",
     "read-data-quality",
     "review-alerts",
+    "tell-organisations",
     "trace-numbers",
 )
 PAGES = {"README": steps(TOUR)} | {
