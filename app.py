@@ -85,6 +85,7 @@ from mpi.service.context import ModelInForce, Mpi
 from mpi.service.figures import count_open_tasks
 from mpi.service.holders import Erasure, LetGo
 from mpi.service.link import link_waiting
+from mpi.service.local_ids import follow_changes
 from mpi.service.quality import measure_waiting
 from mpi.service.queue import tend_queue
 from mpi.service.samples import withdraw_moot
@@ -578,7 +579,7 @@ def _keep_working(composition: Composition, stop: threading.Event) -> None:
 
 def work(composition: Composition) -> int:
     """Take one round of waiting records and events; return how many were done."""
-    followed = follow_feeds(composition.mpi, _LINK_AT_ONCE)
+    followed = follow_feeds(composition.mpi, _LINK_AT_ONCE) + follow_changes(composition.mpi)
     linked = link_waiting(composition.mpi, _LINK_AT_ONCE)
     sinks = [outbox.to_redis(composition.redis)] if composition.redis is not None else []
     # What another sink could not take is brought again: that changes nothing for the first, and would be counted twice by the last.

@@ -58,6 +58,11 @@ TOPICS: dict[str, Topic] = {
         ("record_id", "withdrawal_id", "feed_id", "into_record_id"),
         _RECORDS,
     ),
+    "record.local-change": Topic(
+        "A source merged or renumbered a record of its own: `state` is held, done, rejected or undone",
+        ("change_id", "act", "state", "record_id", "into_record_id"),
+        _RECORDS,
+    ),
     "feed.withdrawn": Topic(
         "An organisation's feed, or one system's, is withdrawn; its records follow",
         ("feed_id", "organisation", "system"),

@@ -79,7 +79,8 @@ def withdraw_question(mpi: Mpi, task_id: int, by: Principal, *, if_match: int | 
 
     Raises:
         NotFound: ``task-unknown``.
-        Conflict: ``task-stale``, ``task-not-open``, ``task-claimed``; ``not-asked-by-hand``; ``second-reader-waited-for``.
+        Conflict: ``task-stale``, ``task-not-open``, ``task-claimed``; ``not-asked-by-hand``; ``asked-by-source`` for a merge that waits;
+            ``second-reader-waited-for``.
         Unavailable: as ``ask_whether_one``.
     """
 
@@ -90,6 +91,8 @@ def withdraw_question(mpi: Mpi, task_id: int, by: Principal, *, if_match: int | 
         told = {"task_id": str(task_id)}
         if row.kind != Kind.ASKED.value:
             raise Conflict("not-asked-by-hand", ids=told)
+        if any(item[0] == "merge" for item in row.evidence):
+            raise Conflict("asked-by-source", ids=told)
         if any(one.state == "proposed" for one in graph_store.read_task_decisions(tx, task_id)):
             raise Conflict("second-reader-waited-for", ids=told)
         change = Change("question-withdrawn", by, task=row, withdraws=True)

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -21,6 +22,7 @@ from mpi.service.held import active_among, bearers_beside, hold_around, persons_
 from mpi.service.holders import Erasure
 from mpi.service.link import Change, Taken, repartition, stand_aside
 from mpi.service.persons import lock_persons
+from mpi.store import local_changes as change_store
 from mpi.store import numbers as number_store
 from mpi.store import persons as person_store
 from mpi.store import purges as purge_store
@@ -43,6 +45,7 @@ class Effect:
         persons: the persons that are left of it, by their ids afterwards.
         records_left: how many records are left of it.
         counts: what goes or changes, by name.
+        old_keys: the keys that it had before, each by the id of the row that kept it.
     """
 
     record_id: int
@@ -53,6 +56,7 @@ class Effect:
     counts: Mapping[str, int]
     key: RecordKey = field(repr=False)
     audit_rows: frozenset[int]
+    old_keys: Mapping[int, RecordKey] = field(repr=False)
 
     @property
     def mark(self) -> int:
@@ -96,6 +100,7 @@ def erase_record(tx: Connection, mpi: Mpi, record_id: int, by: Principal) -> Eff
     hidden = protected_tasks(tx, [one.task_id for one in traces.tasks])
     cleared = purge_store.clear_record(tx, row, traces, now)
     forget_withdrawals(tx, record_id)
+    old_keys = _forget_changes(tx, row, now)
     mpi.forms.forget(record_id)
     reread = read_again(tx, mpi, others, by)
     linked = repartition(
@@ -133,6 +138,7 @@ def erase_record(tx: Connection, mpi: Mpi, record_id: int, by: Principal) -> Eff
         records_left=len(kin),
         counts={
             **_counts(row, traces, cleared),
+            **({"old_local_ids": len(old_keys)} if old_keys else {}),
             "numbers": said,
             "records_read_again": reread,
             "tasks_opened": linked.tasks_opened,
@@ -142,7 +148,20 @@ def erase_record(tx: Connection, mpi: Mpi, record_id: int, by: Principal) -> Eff
         },
         key=row.key,
         audit_rows=frozenset(audit_rows),
+        old_keys=old_keys,
     )
+
+
+def _forget_changes(tx: Connection, row: RecordRow, now: datetime) -> dict[int, RecordKey]:
+    """Forget what a source said of a record's local ids, old ones too, and take back what waits for it; return the keys that it had."""
+    for change in change_store.changes_of(tx, [row.record_id], ["held"]):
+        change_store.hold(tx, {change.record_id, change.into_record_id or change.record_id}, None)
+        change_store.update_change(tx, change.change_id, state="undone", changed_at=now)
+    kept = change_store.old_ids_of(tx, row.record_id)
+    for old_id, _ in kept:
+        purge_store.leave_id(tx, old_id, now)
+    change_store.forget_changes(tx, row.record_id)
+    return {old_id: replace(row.key, local_id=local_id) for old_id, local_id in kept}
 
 
 def _kin(tx: Connection, row: RecordRow) -> tuple[int, ...]:

@@ -397,13 +397,14 @@ class Taken:
     """What was taken out of the index before the groups around it are looked at again: records, and questions with them.
 
     ``persons`` says whose each record was, and ``organisations`` of which; ``bound`` are the persons whom each binding task had joined;
-    ``protected`` are the persons whose location one of the records had protected.
+    ``protected`` are the persons whose location one of the records had protected; ``heirs`` are the records that stand for some of them.
     """
 
     persons: Mapping[int, int]
     organisations: Mapping[int, str] = field(default_factory=dict)
     bound: tuple[frozenset[int], ...] = ()
     protected: frozenset[int] = frozenset()
+    heirs: Mapping[int, int] = field(default_factory=dict)
 
 
 NOTHING_TAKEN = Taken({})
@@ -556,7 +557,7 @@ def _moved(around: Survey, settled: Settled) -> list[trail.Moved]:
 def _standing(around: Survey, settled: Settled, taken: Taken) -> trail.Standing:
     return trail.Standing(
         {**{number: row.person_id for number, row in around.members.items()}, **taken.persons},
-        settled.person_of,
+        {**settled.person_of, **{gone: settled.person_of.get(heir) for gone, heir in taken.heirs.items()}},
         {**{number: row.key.organisation for number, row in around.members.items()}, **taken.organisations},
     )
 

@@ -7,6 +7,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from foundation.database import LOCK_PERSON, lock
+from mpi.store import local_changes as change_store
 from mpi.store import persons as person_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -32,8 +33,8 @@ class Resolution:
 
     ``current``: a person, ``person_id``, with its members and epoch; of a record that its source merged into another, that one's.
     ``unlinked``: the record arrived, and linking has not taken it yet. ``gone``: the record was erased or withdrawn; search again.
-    ``unknown``: no record ever had this id. ``is_held``: a member has an update that reads like another person, so what is shown needs
-    an identity warning.
+    ``unknown``: no record ever had this id. ``is_held``: a member has an update, or a merge, that reads like another person, so that
+    what is shown needs an identity warning.
     """
 
     state: Literal["current", "gone", "unknown", "unlinked"]
@@ -63,7 +64,7 @@ def resolve_person(tx: Connection, number: int) -> Resolution:
     row = record_store.read_records(tx, [number]).get(number)
     if row is None:
         return UNKNOWN
-    if row.state == "merged":
+    if row.state in ("merged", "renumbered"):
         return resolve_person(tx, stands_for(tx, [number])[number])
     if row.state != "active":
         return Resolution("gone")
@@ -79,7 +80,7 @@ def resolve_person(tx: Connection, number: int) -> Resolution:
         ),
         epoch=person_store.read_epochs(tx, [row.person_id]).get(row.person_id, 0),
         restricted=any(one.restricted for one in members.values()),
-        held=any(one.held_version is not None for one in members.values()),
+        held=any(one.is_held for one in members.values()),
     )
 
 
@@ -107,7 +108,7 @@ def resolve_records(tx: Connection, record_ids: Collection[int]) -> dict[int, in
     """Return for each record that exists the person that holds it, in one statement unless their sources merged some of them."""
     rows = record_store.read_records(tx, record_ids)
     found = {number: row.person_id if row.state == "active" else None for number, row in sorted(rows.items())}
-    if merged := [number for number, row in rows.items() if row.state == "merged"]:
+    if merged := [number for number, row in rows.items() if row.state in ("merged", "renumbered")]:
         heirs = stands_for(tx, merged)
         of_heirs = resolve_records(tx, heirs.values())
         found |= {number: of_heirs.get(heir) for number, heir in heirs.items()}
@@ -115,9 +116,10 @@ def resolve_records(tx: Connection, record_ids: Collection[int]) -> dict[int, in
 
 
 def stands_for(tx: Connection, record_ids: Collection[int]) -> dict[int, int]:
-    """Return for each of these records that its source merged into another the one that stands for it."""
+    """Return for each of these records that its source merged the one that stands for it, and for each old local id its record."""
     standing = withdrawal_store.standing_withdrawals(tx, record_ids)
-    return {number: row.into_record_id for number, row in standing.items() if row.into_record_id is not None}
+    heirs = {number: row.into_record_id for number, row in standing.items() if row.into_record_id is not None}
+    return heirs | change_store.bearers_of_old_ids(tx, set(record_ids) - heirs.keys())
 
 
 def lock_persons(tx: Connection, ids: Collection[int], *, shared: bool, plan_once: bool = False) -> None:

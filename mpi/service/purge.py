@@ -178,7 +178,8 @@ def _found(tx: Connection, act: str, which: RecordKey | int, by: Principal) -> t
             row = record_store.read_records(tx, [which]).get(which)
         else:
             row = record_store.find_records(tx, [which]).get(which)
-        found = None if row is None or row.state == "erased" else (row.record_id, row.key.organisation)
+        is_there = row is not None and row.state not in ("erased", "renumbered")
+        found = (row.record_id, row.key.organisation) if row is not None and is_there else None
     elif isinstance(which, int):
         found = purge_store.standing_tombstone(tx, which)
     else:
@@ -301,7 +302,8 @@ def _erase(tx: Connection, mpi: Mpi, row: PurgeRow, by: Principal, if_match: int
     if effect.mark != (row.seen if if_match is None else if_match):
         raise Conflict("purge-stale", ids={"purge_id": str(row.purge_id)})
     now = mpi.clock.now()
-    purge_store.insert_tombstone(tx, row.record_id, digest_of_key(tx, effect.key, now), row.purge_id, now)
+    for number, key in {row.record_id: effect.key, **effect.old_keys}.items():
+        purge_store.insert_tombstone(tx, number, digest_of_key(tx, key, now), row.purge_id, now)
     write_down(tx, mpi, effect, by, row.purge_id, _told(row))
     return _close(tx, mpi, row, by, "confirmed")
 

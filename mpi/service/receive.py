@@ -36,9 +36,9 @@ from mpi.service.fold import (
     traced_columns,
     traced_record,
 )
-from mpi.service.link import link_record, taken_again
+from mpi.service.link import Moved, link_record, taken_again
 from mpi.service.numbers import form_of, survivors_of_numbers
-from mpi.service.persons import resolve_record
+from mpi.service.persons import resolve_record, stands_for
 from mpi.service.tombstones import write_unless_erased
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
@@ -171,6 +171,9 @@ def _store(
     survivors = survivors_of_numbers(tx, numbers, news)
     arrival = _Arrival(tx, mpi, by, mpi.clock.now(), _revision(mpi), survivors, Writes(tx))
     known = record_store.find_records(tx, [record.key for record in records], for_update=True)
+    away = [record for record in records if record.key in known and known[record.key].state == "renumbered"]
+    if away:
+        return _store_renumbered(tx, mpi, records, by, away, known, if_match)
     if if_match is not None:
         _check_version(known.get(records[0].key), if_match)
     fresh = [record for record in records if record.key not in known]
@@ -179,6 +182,8 @@ def _store(
         # Another writer was first with some of these keys and has committed: ours are later versions of theirs.
         late = [record.key for record in fresh if record.key not in outcomes]
         known |= record_store.find_records(tx, late, for_update=True)
+        if any(known[key].state == "renumbered" for key in late if key in known):
+            raise Moved  # a local id was given up meanwhile
         if if_match is not None:
             _check_version(known.get(records[0].key), if_match)
     again = [record for record in records if record.key not in outcomes]
@@ -194,6 +199,34 @@ def _store(
         # An erasure that the insertion waited for is seen by a later statement only, such as this one.
         write_unless_erased(tx, arrival.writes, [record.key for record in fresh])
     return [outcomes[record.key] for record in records]
+
+
+def _store_renumbered(
+    tx: Connection,
+    mpi: Mpi,
+    records: Sequence[SourceRecord],
+    by: Principal,
+    away: Sequence[SourceRecord],
+    known: Mapping[RecordKey, RecordRow],
+    if_match: int | None,
+) -> list[Stored]:
+    """Keep records of which some came under a local id that their source has given up: each with the record that had it."""
+    heirs = stands_for(tx, [known[record.key].record_id for record in away])
+    now_under = {
+        record.key: record_store.read_records(tx, [heirs[number]])[heirs[number]].key
+        for record in away
+        if (number := known[record.key].record_id) in heirs
+    }
+    if len(now_under) < len(away):
+        raise Moved  # it was taken back meanwhile
+    others = [record for record in records if record.key not in now_under]
+    stored = dict(
+        zip((one.key for one in others), _store(tx, mpi, others, by) if others else (), strict=True)
+    )
+    for record in away:
+        as_now = replace(record, key=now_under[record.key])
+        stored[record.key] = _store(tx, mpi, [as_now], by, if_match=if_match)[0]
+    return [stored[record.key] for record in records]
 
 
 def _check_version(known: RecordRow | None, if_match: int) -> None:
@@ -282,7 +315,7 @@ class _Arrival:
         rows = [known[record.key] for record in records]
         past = record_store.read_versions(self.tx, [row.record_id for row in rows])
         return {
-            record.key: self._fold(_content(record), row, past[row.record_id])
+            record.key: self._fold(_content(record), row, past.get(row.record_id, []))
             for record, row in zip(records, rows, strict=True)
         }
 
@@ -297,7 +330,9 @@ class _Arrival:
             blind = self._version(row.record_id, version, "accepted", content)
             record_store.insert_versions(self.tx, [blind | {"finding": carried_finding(past, record)}])
             if row.state != "active":
-                self._update(row, version=version, restricted=row.restricted or record.restricted is True)
+                is_protected = row.restricted or record.restricted is True
+                stands = row.current_version or version  # of a merged record nothing may have come before
+                self._update(row, version=version, current_version=stands, restricted=is_protected)
                 return Stored(row.record_id, record.key, version, "withdrawn", False)
             self._update(
                 row,

@@ -23,7 +23,8 @@ Moved = tuple[int, int | None, int | None]
 class Standing:
     """Whose each record was before a change and is after it, of every record of all persons whom the change touches.
 
-    A record that is there no more is nobody's afterwards. ``organisations`` has those of the records that change hands.
+    A record that is there no more is nobody's afterwards, or whose the record is that stands for it. ``organisations`` has those of the
+    records that change hands.
     """
 
     before: Mapping[int, int | None]

@@ -37,7 +37,7 @@ def read_whole_person(tx: Connection, number: int) -> WholePerson:
     row = read_whole(tx, number)
     if row is None:
         return WholePerson(UNKNOWN)
-    if row.state == "merged":
+    if row.state in ("merged", "renumbered"):
         return read_whole_person(tx, stands_for(tx, [number])[number])
     if row.state != "active":
         return WholePerson(Resolution("gone"))

@@ -23,8 +23,8 @@ from mpi.service.context import Mpi
 from mpi.service.fold import EMPTY, read_again, standing_record, written_form
 from mpi.service.held import Around, active_among, bearers_beside, hold_around, persons_bound
 from mpi.service.holders import Leave
-from mpi.service.link import Change, Linked, Taken, link_record, repartition, stand_aside, taken_again
-from mpi.service.persons import resolve_record
+from mpi.service.link import Change, Linked, Moved, Taken, link_record, repartition, stand_aside, taken_again
+from mpi.service.persons import resolve_record, stands_for
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -162,11 +162,12 @@ class Restored:
 
 
 def restore_record(mpi: Mpi, which: RecordKey | int, by: Principal) -> Restored:
-    """Bring a withdrawn record of one's own organisation back, or part one again that its source merged into another; and link it.
+    """Bring a withdrawn record of one's own organisation back, and link it.
 
     Raises:
         NotFound: ``record-unknown``.
-        Conflict: ``record-not-withdrawn``; ``feed-withdrawn`` while the feed that it came by is.
+        Conflict: ``record-not-withdrawn``; ``record-merged`` for one whose merge is to be undone instead; ``feed-withdrawn`` while the
+            feed that it came by is.
         Unavailable: as ``withdraw_record``.
     """
 
@@ -178,7 +179,9 @@ def restore_record(mpi: Mpi, which: RecordKey | int, by: Principal) -> Restored:
             if feed.holds(row.key.organisation, row.key.system):
                 raise Conflict("feed-withdrawn", ids={"feed_id": str(feed.feed_id)})
         standing = store.standing_withdrawals(tx, [row.record_id])
-        _bring_back(tx, mpi, {row.record_id: row}, standing.values(), by)
+        if row.state == "merged":
+            raise Conflict("record-merged", ids={"record_id": str(row.record_id)})
+        bring_back(tx, mpi, {row.record_id: row}, standing.values(), by)
         return row.record_id
 
     record_id = taken_again(mpi, take)
@@ -256,6 +259,8 @@ def find_own(tx: Connection, which: RecordKey | int, by: Principal, *, for_updat
         row = record_store.read_records(tx, [which]).get(which)
     else:
         row = record_store.find_records(tx, [which], for_update=for_update).get(which)
+    if row is not None and row.state == "renumbered":
+        return find_own(tx, stands_for(tx, [row.record_id])[row.record_id], by, for_update=for_update)
     if row is None or row.state == "erased" or not by.may_act_for(row.key.organisation):
         raise NotFound("record-unknown")
     return row
@@ -320,15 +325,17 @@ def take_out(
         into: the record that stands for them from now on.
 
     Raises:
-        Moved: what was read before the locks is no longer so.
+        Moved: what was read before the locks is no longer so, or one of these is not in force any more.
         Unavailable: ``linking-busy``.
     """
     feeds = feeds or {}
     mpi = mpi.at(tx)
     stand_aside(tx, mpi)
-    around = hold_around(tx, {*record_ids} | ({into} - {None}), ("active",))  # type: ignore[operator]
+    around = hold_around(tx, [*record_ids, *(() if into is None else (into,))], ("active",))
     rows = {number: row for number, row in around.rows.items() if number != into}
     heir = around.rows.get(into) if into is not None else None
+    if len(around.rows) < len({*record_ids, into} - {None}):
+        raise Moved
     now = mpi.clock.now()
     kin = {number: _kin(tx, row, rows) for number, row in rows.items()}
     tasks = {one.task_id: one for number in rows for one in around.traces[number].tasks}
@@ -417,6 +424,7 @@ def _taken(
         {number: row.key.organisation for number, row in rows.items()},
         tuple(bound),
         frozenset(row.person_id for row in rows.values() if row.restricted and row.person_id is not None),
+        {} if heir is None else dict.fromkeys(rows, heir.record_id),
     )
 
 
@@ -444,7 +452,7 @@ def _out(
     )
 
 
-def _bring_back(
+def bring_back(
     tx: Connection,
     mpi: Mpi,
     rows: Mapping[int, RecordRow],
@@ -637,7 +645,7 @@ def _bring_some_back(mpi: Mpi) -> int:
             if row.state in OUT and standing[number].withdrawal_id in {one.withdrawal_id for one in ended}
         }
         if rows:
-            _bring_back(tx, mpi, rows, [standing[number] for number in rows], SYSTEM_ITSELF)
+            bring_back(tx, mpi, rows, [standing[number] for number in rows], SYSTEM_ITSELF)
         return len(rows)
 
     with mpi.db.read() as tx:

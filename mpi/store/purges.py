@@ -113,7 +113,7 @@ def clear_record(tx: Connection, row: RecordRow, traces: Traces, now: datetime) 
     tx.execute(delete(record_version).where(record_version.c.record_id == number))
     tx.execute(delete(record_activity).where(record_activity.c.record_id == number))
     trace_store.forget_traces(tx, number)
-    _leave_id(tx, number, now)
+    leave_id(tx, number, now)
     return cleared
 
 
@@ -197,7 +197,8 @@ def _without(number: int, evidence: Any) -> Any:
     return [item for item in evidence if number not in item]
 
 
-def _leave_id(tx: Connection, number: int, now: datetime) -> None:
+def leave_id(tx: Connection, number: int, now: datetime) -> None:
+    """Leave nothing of a record's row but its id."""
     tx.execute(
         update(source_record)
         .where(source_record.c.record_id == number)
@@ -221,6 +222,7 @@ def _leave_id(tx: Connection, number: int, now: datetime) -> None:
             changed_at=now,
             trace_id=None,
             conflict_trace_id=None,
+            held_change_id=None,
         )
     )
 

@@ -44,6 +44,12 @@ class RecordRow:
     person_id: int | None
     trace_id: int | None = None
     conflict_trace_id: int | None = None
+    held_change_id: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether something that its source sent of it waits for someone, since it reads like another person."""
+        return self.held_version is not None or self.held_change_id is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ _COLUMNS = tuple(
         "person_id",
         "trace_id",
         "conflict_trace_id",
+        "held_change_id",
     )
 )
 
@@ -114,6 +121,7 @@ def _record(row: Any) -> RecordRow:
         row[14],
         row[15],
         row[16],
+        row[17],
     )
 
 

@@ -22,6 +22,7 @@ from foundation.database import Id, Json, UtcDateTime, metadata
 # One row a source record, as it stands now. It waits for T2 while linked_version differs from current_version. Of an erased one the id
 # alone is left: its key is '', '' and the id, and it bears neither form nor keys nor versions. A withdrawn one keeps its key and its
 # versions, and like a merged one it bears neither form nor match keys, so that nobody finds it and it is nobody's.
+# A renumbered one is no record but a local id that a record had once.
 source_record = Table(
     "source_record",
     metadata,
@@ -45,8 +46,11 @@ source_record = Table(
     Column("changed_at", UtcDateTime, nullable=False),
     Column("trace_id", Id),  # the trace whose finding its form was read with
     Column("conflict_trace_id", Id),  # the same, where its NHS number is somebody else's by it
+    Column("held_change_id", Id),  # a merge or a renumbering of its source's that waits for someone
     UniqueConstraint("organisation", "system", "local_id"),
-    CheckConstraint("state in ('active', 'erased', 'withdrawn', 'merged')", name="state_is_known"),
+    CheckConstraint(
+        "state in ('active', 'erased', 'withdrawn', 'merged', 'renumbered')", name="state_is_known"
+    ),
     Index("ix_source_record_person_id", "person_id"),
     Index("ix_source_record_component_id", "component_id"),
 )
@@ -152,6 +156,43 @@ Index(
     unique=True,
     sqlite_where=withdrawal.c.restored_at.is_(None),
     postgresql_where=withdrawal.c.restored_at.is_(None),
+)
+
+# What sources say of their own local ids: that one record is another's (merge), or has another id from now on (renumber).
+local_change = Table(
+    "local_change",
+    metadata,
+    Column("change_id", Id, primary_key=True, autoincrement=False),
+    Column("act", String(10), nullable=False),
+    Column("record_id", Id, nullable=False),
+    Column("into_record_id", Id),  # of a merge: the record that stands for it
+    Column(
+        "local_id", String(64)
+    ),  # of a renumbering: the other id, which is the old one while the new one stands
+    Column("old_id", Id),  # of a renumbering that stands: the row that keeps the old id
+    Column("version", Integer),  # of a renumbering that waited: the held version that it waited for
+    Column("task_id", Id),  # of a merge that was asked about
+    Column("decision_id", Id),  # by whose answer it stands as it does
+    Column("state", String(10), nullable=False),
+    Column("requested_by", String(128), nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("changed_by", String(128), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    CheckConstraint("act in ('merge', 'renumber')", name="act_is_known"),
+    CheckConstraint("state in ('held', 'done', 'rejected', 'undone')", name="state_is_known"),
+    CheckConstraint("(act = 'merge') = (into_record_id is not null)", name="merge_has_an_heir"),
+    CheckConstraint("(act = 'renumber') = (local_id is not null)", name="renumbering_has_an_id"),
+    Index("ix_local_change_record_id", "record_id"),
+    Index("ix_local_change_into_record_id", "into_record_id"),
+    Index("ix_local_change_decision_id", "decision_id"),
+)
+# One that waits a record.
+Index(
+    "uq_local_change_held",
+    local_change.c.record_id,
+    unique=True,
+    sqlite_where=local_change.c.state == "held",
+    postgresql_where=local_change.c.state == "held",
 )
 
 # What is left of an erased record: no value of it, only a keyed digest by which its key is known when it comes again.

@@ -48,7 +48,7 @@ _WHOLE = Statement.alike(
     "AND t.state = 'open') AS is_doubted "
     "FROM source_record r WHERE r.record_id = {given}) "
     "SELECT asked.state, asked.person_id, asked.epoch, asked.is_bound, asked.is_doubted, "
-    "m.record_id, m.organisation, m.system, m.local_id, m.restricted, m.held_version, m.normalised "
+    "m.record_id, m.organisation, m.system, m.local_id, m.restricted, COALESCE(m.held_version, m.held_change_id), m.normalised "
     "FROM asked LEFT JOIN source_record m ON m.person_id = asked.person_id AND asked.state = 'active'"
 )
 

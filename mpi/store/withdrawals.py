@@ -84,6 +84,7 @@ def take_out(tx: Connection, rows: Iterable[RecordRow], state: str, no_form: str
                 changed_at=at,
                 trace_id=None,
                 conflict_trace_id=None,
+                held_change_id=None,
             )
         )
 

@@ -14,7 +14,7 @@ from mpi.matching.harm import REGIONAL_TEAM, TEAMS
 from mpi.matching.questions import Kind
 from mpi.records import NumberState, golden
 from mpi.records.demographics import ADDRESS_USES, NAME_USES
-from mpi.service import bulk_review, figures, history, purge, queue, withdraw
+from mpi.service import bulk_review, figures, history, local_ids, purge, queue, withdraw
 from mpi.service.match import MOST_CANDIDATES
 from mpi.service.review import EVERYTHING, OWN, VERDICTS
 from mpi.service.review import REASONS as DECISION_REASONS
@@ -900,6 +900,37 @@ class FeedSchema(Schema):
 
 class FeedsSchema(Schema):
     feeds = fields.List(fields.Nested(FeedSchema))
+
+
+# Local ids -----------------------------------------------------------------------------------------------------------
+
+
+class NewLocalChangeSchema(RecordKeySchema):
+    """``merge``: the record of this key goes, and the one of ``to`` stays. ``renumber``: ``to`` is its local id from now on."""
+
+    act = Code(one_of=local_ids.ACTS, required=True)
+    to = Text(longest=local_ids.LONGEST_ID, required=True)
+
+
+class LocalChangeQuery(PageQuery):
+    state = Code(one_of=local_ids.STATES, load_default=None)
+
+
+class LocalChangeSchema(Schema):
+    """A merge or a renumbering inside a source. It names records by their ids, never by a local id."""
+
+    change_id = IdText()
+    act = Code(one_of=local_ids.ACTS)
+    state = Code(one_of=local_ids.STATES)
+    organisation = fields.String()
+    system = fields.String()
+    record_id = IdText()
+    into_record_id = IdText(allow_none=True, metadata={"description": "Of a merge, the record that stays."})
+    task_id = IdText(allow_none=True, metadata={"description": "The task that asks whether the two are one."})
+    requested_by = fields.String()
+    requested_at = Instant()
+    changed_by = fields.String()
+    changed_at = Instant()
 
 
 Loaded = dict[str, Any]
