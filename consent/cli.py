@@ -31,6 +31,7 @@ from consent.service.alerts import (
     list_alerts,
     review_alert,
 )
+from consent.service.binding import Situation, tell_binding
 from consent.service.context import Consent
 from consent.service.directive_file import RowOutcome, load_directives, read_directive_rows
 from consent.service.directives import NewDirective, list_directives, record_directive, withdraw_directive
@@ -310,6 +311,72 @@ def list_objections(composition: Composition, person_id: str, is_json: bool) -> 
         for row in rows
     ]
     _say(is_json, rows, "\n".join(lines) or "No directives.")
+
+
+@cli.group()
+def directives() -> None:
+    """What patients and sources asked for, and what of it binds where."""
+
+
+@directives.command("binding")
+@click.argument("person_ids", nargs=-1, required=True)
+@click.option("--purpose", required=True, help="For what would be asked, as TREAT.")
+@click.option("--organisation", required=True, help="ODS code of the organisation whose user would ask.")
+@click.option("--role", help="The role in which they would ask, as R8000.")
+@click.option("--category", "categories", multiple=True, help="Only of this category; may be given again.")
+@click.option("--source", "sources", multiple=True, help="Only of this organisation's items.")
+@click.option("--directive", "directive_ids", multiple=True, help="Only this directive; else all on record.")
+@as_json
+@needs_service
+def tell_what_binds(
+    composition: Composition,
+    person_ids: tuple[str, ...],
+    purpose: str,
+    organisation: str,
+    role: str | None,
+    categories: tuple[str, ...],
+    sources: tuple[str, ...],
+    directive_ids: tuple[str, ...],
+    is_json: bool,
+) -> None:
+    """Say which directives of people bind in a situation, and why the others do not; each reading is audited."""
+    with _telling(is_json):
+        found = tell_binding(
+            composition.consent,
+            Situation(
+                purpose,
+                parse_ods_code(organisation),
+                role,
+                categories,
+                tuple(parse_ods_code(code) for code in sources),
+            ),
+            [parse_id(one, "person_id") for one in person_ids],
+            OPERATOR,
+            directive_ids=[parse_id(one, "directive") for one in directive_ids],
+        )
+    answer = [
+        {
+            "person_id": format_id(person.person_id),
+            "directives": [
+                {
+                    "directive_id": format_id(one.directive_id),
+                    "binds": one.binds,
+                    "because": one.because,
+                    "lifted_by": [format_id(number) for number in one.lifted_by],
+                    "categories": list(one.categories),
+                }
+                for one in person.directives
+            ],
+        }
+        for person in found
+    ]
+    lines = [
+        f"{format_id(person.person_id)}  {format_id(one.directive_id)}  {one.because}"
+        + "".join(f" {format_id(number)}" for number in one.lifted_by)
+        for person in found
+        for one in person.directives
+    ]
+    _say(is_json, {"people": answer}, "\n".join(lines) or "No directives.")
 
 
 # The national opt-out ------------------------------------------------------------------------------------------------

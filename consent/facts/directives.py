@@ -38,10 +38,17 @@ class Directive:
 
     def is_in_force(self, at: datetime) -> bool:
         """Whether it binds at this instant. A back-dated one binds from when it was recorded."""
-        return (
-            self.standing in ("upheld", "pending")
-            and self.recorded_at <= at
-            and self.effective_at <= at
-            and (self.ends_at is None or at < self.ends_at)
-            and (self.withdrawn_at is None or at < self.withdrawn_at)
-        )
+        return self.why_not_in_force(at) is None
+
+    def why_not_in_force(self, at: datetime) -> str | None:
+        """Say why it does not bind at this instant; None where it does.
+
+        A standing that binds nobody, or ``withdrawn``, ``ended``, ``not-yet-effective``.
+        """
+        if self.standing not in ("upheld", "pending"):
+            return self.standing
+        if self.withdrawn_at is not None and self.withdrawn_at <= at:
+            return "withdrawn"
+        if self.ends_at is not None and self.ends_at <= at:
+            return "ended"
+        return "not-yet-effective" if max(self.recorded_at, self.effective_at) > at else None

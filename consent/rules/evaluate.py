@@ -1,6 +1,6 @@
 """The decision: a pure function of a case file and a policy; tier by tier, cell by cell, deny unless permitted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
@@ -72,6 +72,22 @@ def judge(case: CaseFile, policy: Policy) -> Judgement:
         )
     except Exception:  # as of a decision
         return Judgement(Outcome.DENY, (RULE_FAILED,), {})
+
+
+def matching_rows(case: CaseFile, policy: Policy) -> Mapping[Cell, frozenset[str]]:
+    """Return for each cell of a case the ids of all rows that match it, whatever comes of them."""
+    reader = StripReader(prepare(case, policy))
+    known: dict[int, frozenset[str]] = {}
+    found = {}
+    for place, labels in by_place(case.request.cells):
+        facts = reader.read(*place)
+        for label in labels:
+            held = _holding(facts, label, policy)
+            if held not in known:
+                rows = (row for tier in policy.tiers for row in tier.rows)
+                known[held] = frozenset(row.rule_id for row in rows if row.matches(held))
+            found[Cell(place[0], label, place[1])] = known[held]
+    return found
 
 
 def releasable(promised: Iterable[Cell], decision: Decision) -> tuple[Cell, ...]:

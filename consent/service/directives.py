@@ -175,19 +175,7 @@ def list_directives(consent: Consent, person_id: int, by: Principal) -> tuple[He
 
     def take(tx: Connection) -> tuple[Held, ...]:
         resolution = _resolved(tx, person_id)
-        own = read_directives_of(tx, resolution.record_ids or (person_id,))
-        held = [Held(directive, False) for directive in own]
-        if resolution.person_id is not None:
-            others = set(bound_with(tx, resolution.person_id).person_ids) - {resolution.person_id}
-            far = {number for other in sorted(others) for number in resolve_person(tx, other).record_ids}
-            known = {directive.row.directive_id for directive in own}
-            held += [
-                Held(directive, True)
-                for directive in read_directives_of(tx, far)
-                if directive.row.directive_id not in known
-                and directive.row.kind in ("objection", "permission")
-            ]
-        held = [one for one in held if _may_know(one.directive.row, by)]
+        held = read_held(tx, resolution, person_id, by)
         trail.append(
             tx,
             "directives-read",
@@ -199,6 +187,22 @@ def list_directives(consent: Consent, person_id: int, by: Principal) -> tuple[He
         return tuple(held)
 
     return taken_again(consent, take)
+
+
+def read_held(tx: Connection, resolution: Resolution, asked_id: int, by: Principal) -> list[Held]:
+    """Return every directive that bears on a person and that somebody may know of."""
+    own = read_directives_of(tx, resolution.record_ids or (asked_id,))
+    held = [Held(directive, False) for directive in own]
+    if resolution.person_id is not None:
+        others = set(bound_with(tx, resolution.person_id).person_ids) - {resolution.person_id}
+        far = {number for other in sorted(others) for number in resolve_person(tx, other).record_ids}
+        known = {directive.row.directive_id for directive in own}
+        held += [
+            Held(directive, True)
+            for directive in read_directives_of(tx, far)
+            if directive.row.directive_id not in known and directive.row.kind in ("objection", "permission")
+        ]
+    return [one for one in held if _may_know(one.directive.row, by)]
 
 
 # Recording -----------------------------------------------------------------------------------------------------------

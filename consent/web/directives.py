@@ -5,6 +5,7 @@ from typing import Any
 from flask_smorest import Blueprint
 
 from consent.facts import Scope
+from consent.service.binding import Situation, tell_binding
 from consent.service.context import Consent
 from consent.service.directive_file import DirectiveRow, load_directives
 from consent.service.directives import (
@@ -16,6 +17,8 @@ from consent.service.directives import (
     withdraw_directive,
 )
 from consent.web.schemas import (
+    BindingAnswerSchema,
+    BindingQuestionSchema,
     DirectiveBulkOutcomeSchema,
     DirectiveBulkSchema,
     DirectiveSchema,
@@ -74,6 +77,28 @@ def make(consent: Consent) -> Blueprint:
         """Return every directive that bears on a person, refused and withdrawn ones too; the reading is audited."""
         held = list_directives(consent, query["person_id"], current_principal())
         return {"directives": [_held(one) for one in held]}
+
+    @room.post("/directives/binding")
+    @requires("directives:read")
+    @room.arguments(BindingQuestionSchema)
+    @room.response(200, BindingAnswerSchema)
+    def binding(body: Loaded) -> Any:
+        """Say which directives bind in a situation (who would ask, in which role, for what), and of the others why not; up to 100 people.
+
+        It is told by what decides: the rules in force, with and without each directive. An emergency may lift what binds. Of somebody who
+        is not there the answer is that of one of whom nothing is on record. Each reading is audited.
+        """
+        situation = Situation(
+            body["purpose"],
+            body["organisation"],
+            body["role"],
+            tuple(body["categories"]),
+            tuple(body["sources"]),
+        )
+        told = tell_binding(
+            consent, situation, body["people"], current_principal(), directive_ids=body["directives"]
+        )
+        return {"people": told}
 
     @room.post("/directives/<directive_id>/withdraw")
     @requires("directives:write")

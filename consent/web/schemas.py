@@ -8,7 +8,9 @@ from marshmallow.utils import get_value
 
 from consent.facts import codes
 from consent.facts.usage import MINUTES_A_VIEW
+from consent.rules.binding import BECAUSE
 from consent.service.alerts import OUTCOMES
+from consent.service.binding import MOST_ASKED_ABOUT
 from consent.service.decide import MOST_PEOPLE
 from consent.service.directive_file import KINDS as BULK_KINDS
 from consent.service.notices import LONGEST_NOTE, MEANS
@@ -393,6 +395,57 @@ class HeldSchema(Schema):
 
 class HeldsSchema(Schema):
     directives = fields.List(fields.Nested(HeldSchema))
+
+
+class BindingQuestionSchema(Schema):
+    """Which directives bind in this situation?"""
+
+    people = fields.List(
+        IdText(),
+        required=True,
+        validate=validate.Length(1, MOST_ASKED_ABOUT),
+        metadata={"description": "Nobody twice."},
+    )
+    purpose = Closed(codes.PURPOSES, required=True)
+    organisation = OdsCode(required=True, metadata={"description": "Whose user would ask."})
+    role = Code(40, load_default=None, metadata={"description": "The role in which they would ask."})
+    categories = fields.List(
+        Closed(codes.CATEGORIES),
+        load_default=list,
+        validate=_MOST_CODES,
+        metadata={"description": "None for all that can be shared."},
+    )
+    sources = fields.List(
+        OdsCode(),
+        load_default=list,
+        validate=validate.Length(max=100),
+        metadata={"description": "Of whose items; none for whoever may have some."},
+    )
+    directives = fields.List(
+        IdText(),
+        load_default=list,
+        validate=validate.Length(max=MOST_ASKED_ABOUT),
+        metadata={"description": "None for all on record."},
+    )
+
+
+class BearingSchema(Schema):
+    directive_id = IdText()
+    binds = fields.Boolean(truthy={True}, falsy={False})
+    because = Closed(BECAUSE, metadata={"description": "Why it binds, or does not."})
+    lifted_by = fields.List(IdText(), metadata={"description": "The permissions that lift it."})
+    categories = fields.List(
+        fields.String(), metadata={"description": "Those that were asked about in which it binds."}
+    )
+
+
+class PersonBearingsSchema(Schema):
+    person_id = IdText(metadata={"description": "As it was asked."})
+    directives = fields.List(fields.Nested(BearingSchema))
+
+
+class BindingAnswerSchema(Schema):
+    people = fields.List(fields.Nested(PersonBearingsSchema))
 
 
 class AgreementSchema(Schema):

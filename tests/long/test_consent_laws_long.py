@@ -7,10 +7,12 @@ from hypothesis import given, is_hypothesis_test, settings
 from hypothesis import strategies as st
 
 from consent.rules import Outcome
+from tests.core import test_consent_binding as binding
 from tests.core import test_consent_decisions as laws
 from tests.core.consent_cases import agreements, case_files, cells, directives
 
 CASE = {"case": case_files}
+BINDING = {"case": binding.cases}
 LAWS: list[tuple[Any, dict[str, st.SearchStrategy[Any]], int]] = [
     (laws.test_adding_a_denying_row_never_permits_a_cell, CASE | {"row": laws._denials}, 300),
     (laws.test_removing_an_agreement_never_widens_access, CASE, 300),
@@ -22,6 +24,13 @@ LAWS: list[tuple[Any, dict[str, st.SearchStrategy[Any]], int]] = [
     (laws.test_a_hidden_person_and_no_person_get_the_same_answer, CASE, 300),
     (laws.test_a_redemption_releases_no_more_than_both_decisions_allow, CASE | {"later": case_files}, 200),
     (laws.test_obligations_are_of_the_closed_list_and_only_on_permits, CASE, 200),
+    (binding.test_a_directive_binds_just_where_it_changes_a_finding_in_some_company, BINDING, 2_000),
+    (
+        binding.test_all_that_do_not_bind_can_be_taken_away_at_once_and_no_cell_is_ruled_otherwise,
+        BINDING,
+        2_000,
+    ),
+    (binding.test_what_is_said_to_lift_an_objection_is_enough_to_lift_it, BINDING, 2_000),
     (
         laws.test_whatever_is_sent_as_a_rule_set_is_compiled_or_refused_as_one,
         {"path": laws._PATHS, "value": laws._ANYTHING},
