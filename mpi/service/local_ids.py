@@ -27,7 +27,7 @@ from mpi.service.fold import EMPTY, UNREAD, stored_record, written_form
 from mpi.service.held import hold_around
 from mpi.service.link import Change, Moved, link_record, repartition, stand_aside, taken_again
 from mpi.service.numbers import forms_of
-from mpi.service.persons import lock_persons, raise_epochs
+from mpi.service.persons import lock_persons, raise_epochs, resolve_record
 from mpi.service.questions import Question, are_vetoed, records_as_evidence, subject_of
 from mpi.service.tombstones import erased_keys
 from mpi.service.withdraw import MERGE_CAUSE, MERGED, bring_back, find_own, refuse_form, refuse_out, take_out
@@ -596,7 +596,14 @@ def _take_back(tx: Connection, mpi: Mpi, change: ChangeRow, by: Principal) -> No
             raise moved_on
         if row.version == 0:
             raise Conflict("record-never-came", ids={"change_id": str(change.change_id)})
+        # Who cared for the one that goes no longer cares for the one that stayed.
+        of_heir = resolve_record(tx, change.into_record_id or row.record_id)
+        persons = set() if of_heir is None else {of_heir}
+        lock_persons(tx, persons, shared=False)
+        if resolve_record(tx, change.into_record_id or row.record_id) != of_heir:
+            raise Moved
         bring_back(tx, mpi, {row.record_id: row}, standing.values(), by)
+        raise_epochs(tx, persons)
         return
     kept = dict(store.old_ids_of(tx, change.record_id))
     if row is None or row.state != "active" or change.old_id not in kept or change.local_id is None:

@@ -4,12 +4,14 @@ A withdrawn record keeps its key, its versions and all that was decided of it; i
 of it meanwhile is kept with it. Restored, it is linked as if it had just come, so that the index stands as if it had never been away.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from foundation.comments import check_comment
 from foundation.errors import Conflict, Invalid, NotFound, Unavailable
@@ -32,6 +34,8 @@ from mpi.store import withdrawals as store
 from mpi.store.records import RecordRow
 from mpi.store.tasks import TaskRow, protected_tasks
 from mpi.store.withdrawals import OUT, FeedRow, WithdrawalRow
+
+log = logging.getLogger(__name__)
 
 SCOPE = "records:withdraw"
 
@@ -596,41 +600,50 @@ def list_feeds(mpi: Mpi, by: Principal) -> tuple[Feed, ...]:
 def follow_feeds(mpi: Mpi, limit: int = 1_000, *, progress: Callable[[int], None] = lambda _: None) -> int:
     """Withdraw records whose feed is withdrawn, and bring those back whose feed is restored; return how many were taken.
 
-    A crash leaves what is left to the next call, whoever's it is.
+    A crash leaves what is left to the next call, whoever's it is. A record that cannot be taken is logged and left, and keeps no other.
     """
     taken = 0
-    while taken < limit:
-        done = _bring_some_back(mpi) or _take_some_out(mpi)
-        if not done:
-            break
+    while taken < limit and (done := _bring_some_back(mpi)):
         taken += done
         progress(done)
+    with mpi.db.read() as tx:
+        feeds = store.standing_feeds(tx)
+    for feed in feeds:
+        after = 0
+        while taken < limit:
+            with mpi.db.read() as tx:
+                ids = store.records_left(tx, feed, after, _AT_ONCE, FORM_SYSTEMS)
+            if not ids:
+                break
+            after = ids[-1]
+            done = _take_some_out(mpi, feed, ids)
+            taken += done
+            progress(done)
     return taken
 
 
-def _take_some_out(mpi: Mpi) -> int:
-    with mpi.db.read() as tx:
-        feeds = store.standing_feeds(tx)
-        found = next(
-            ((one, ids) for one in feeds if (ids := store.records_left(tx, one, _AT_ONCE, FORM_SYSTEMS))),
-            None,
-        )
-    if found is None:
-        return 0
-    feed, ids = found
-
+def _take_some_out(mpi: Mpi, feed: FeedRow, ids: Sequence[int]) -> int:
     def take(tx: Connection) -> int:
         held = store.read_feed(tx, feed.feed_id, for_update=True)
         if held is None or held.restored_at is not None:
             return 0
         left = active_among(tx, ids)
         if left:
-            take_out(
-                tx, mpi, left, Change(CAUSE, SYSTEM_ITSELF), feed.reason, feeds=dict.fromkeys(left, feed)
-            )
+            feeds = dict.fromkeys(left, feed)
+            take_out(tx, mpi, left, Change(CAUSE, SYSTEM_ITSELF), feed.reason, feeds=feeds)
         return len(left)
 
-    return taken_again(mpi, take)
+    try:
+        return taken_again(mpi, take)
+    except (DBAPIError, Unavailable):
+        raise
+    except Exception as fault:
+        if len(ids) > 1:
+            return sum(_take_some_out(mpi, feed, [number]) for number in ids)
+        # The type alone: the text of an error may hold a value.
+        told = {"record_id": ids[0], "fault": type(fault).__name__}
+        log.error("record cannot follow its feed", extra=told)
+        return 0
 
 
 def _bring_some_back(mpi: Mpi) -> int:

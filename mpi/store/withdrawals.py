@@ -197,14 +197,14 @@ def _of_feed(feed: FeedRow, but: Collection[str]) -> ColumnElement[bool]:
     return and_(ours, record.system == feed.system) if feed.system else ours
 
 
-def records_left(tx: Connection, feed: FeedRow, limit: int, but: Collection[str]) -> list[int]:
-    """Return records of a withdrawn feed that are in force still, the oldest first.
+def records_left(tx: Connection, feed: FeedRow, after: int, limit: int, but: Collection[str]) -> list[int]:
+    """Return records of a withdrawn feed that are in force still, the oldest first, from the one after ``after``.
 
     Args:
         but: systems of the organisation that are left out.
     """
     statement = select(source_record.c.record_id).where(
-        _of_feed(feed, but), source_record.c.state == "active"
+        _of_feed(feed, but), source_record.c.state == "active", source_record.c.record_id > after
     )
     return list(tx.scalars(statement.order_by(source_record.c.record_id).limit(limit)))
 

@@ -19,6 +19,7 @@ from mpi.service.by_hand import ask_whether_two
 from mpi.service.census import count_index, verify_index
 from mpi.service.context import Mpi
 from mpi.service.history import get_person_then, read_history
+from mpi.service.holders import Keeper, Leave
 from mpi.service.link import link_waiting
 from mpi.service.load import load_records
 from mpi.service.match import match_person
@@ -398,6 +399,27 @@ def test_a_feed_leaves_with_all_that_it_sends_and_comes_back_whole(world: World)
     assert world.person_of(late) is not None
     assert {key: row for key, row in after["records"].items() if key[2] != "late"} == before["records"]
     assert verify_index(world.mpi).is_sound
+
+
+def test_a_record_that_cannot_follow_its_feed_keeps_no_other(world: World, caplog: pytest.LogCaptureFixture):
+    ids = a_feed(world, 5)
+    feed_out(world)
+
+    def leave(_tx: Any, left: Leave) -> dict[str, list[str]]:
+        if left.record_id == ids[2]:
+            raise ZeroDivisionError
+        return {}
+
+    world.mpi = replace(world.mpi, keepers=(Keeper("one", leave, lambda _tx, _number, _handed: None),))
+
+    assert follow_feeds(world.mpi) == 4
+
+    assert dict(world.rows("select record_id, state from source_record")) == {
+        number: "active" if number == ids[2] else "withdrawn" for number in ids
+    }
+    assert [one.message for one in caplog.records] == ["record cannot follow its feed"]
+    world.mpi = replace(world.mpi, keepers=())
+    assert follow_feeds(world.mpi) == 1
 
 
 def test_one_system_of_a_feed_leaves_alone(world: World):
