@@ -50,6 +50,8 @@ from consent.service.notices import REASONS as NOT_NEEDED
 from consent.service.opt_out import (
     MOST_NUMBERS,
     abandon_list,
+    count_records,
+    count_waiting,
     list_lists,
     prepare_lists,
     record_opt_out_evidence,
@@ -84,6 +86,7 @@ from foundation.cli import (
     known_line,
     known_lines,
     person_of,
+    progress_bar,
     read_json,
     telling,
     whose,
@@ -235,16 +238,14 @@ def load_objections(
     """
     with _telling(is_json):
         rows = read_directive_rows(file, composition.consent)
-        with click.progressbar(
-            length=len(rows), label="Recording", file=sys.stderr, hidden=is_json or not sys.stderr.isatty()
-        ) as bar:
+        with progress_bar(len(rows), "Recording", is_json) as progress:
             made = load_directives(
                 composition.consent,
                 rows,
                 OPERATOR,
                 is_preview=dry_run,
                 skips_rejected=skip_rejected,
-                progress=bar.update,
+                progress=progress,
             )
     told = made.rows if dry_run else made.rejected
     answer = {
@@ -421,14 +422,16 @@ def prepare_opt_out_lists(
     """Write the lists to be sent into FOLDER/out, every number checked. They are for the transfer client alone."""
     with _telling(is_json):
         open_folder(folder)
-        made = prepare_lists(
-            composition.consent,
-            mailbox,
-            OPERATOR,
-            older_than=timedelta(days=older_than_days),
-            most=most,
-            takes_reserved=test_numbers,
-        )
+        with progress_bar(lambda: count_records(composition.consent), "Gathering", is_json) as progress:
+            made = prepare_lists(
+                composition.consent,
+                mailbox,
+                OPERATOR,
+                older_than=timedelta(days=older_than_days),
+                most=most,
+                takes_reserved=test_numbers,
+                progress=progress,
+            )
         put_lists(folder, made.lists)
     answer = {
         "lists": [{"name": one.name, "numbers": one.numbers} for one in made.lists],
@@ -459,9 +462,17 @@ def receive_opt_out_answers(
     """Read the answers in FOLDER/in and move them to FOLDER/done. Exit status 3 says that one was refused; it stays where it is."""
     with _telling(is_json):
         open_folder(folder)
-        received = list(
-            receive_folder(composition.consent, folder, OPERATOR, only=name, may_be_empty=all_opted_out)
-        )
+        with progress_bar(lambda: count_waiting(composition.consent), "Answering", is_json) as progress:
+            received = list(
+                receive_folder(
+                    composition.consent,
+                    folder,
+                    OPERATOR,
+                    only=name,
+                    may_be_empty=all_opted_out,
+                    progress=progress,
+                )
+            )
     rows = [{key: value for key, value in asdict(one).items() if value is not None} for one in received]
     _say(is_json, rows, "\n".join(map(_told_file, received)) or "No answers.")
     if any(one.state == "refused" for one in received):

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,6 +30,23 @@ def telling(command: str, is_json: bool) -> Iterator[None]:
         yield
     except ServiceError as fault:
         fail(command, fault, is_json)
+
+
+@contextmanager
+def progress_bar(
+    length: int | Callable[[], int], label: str, is_json: bool
+) -> Iterator[Callable[[int], None]]:
+    """Show a bar on the terminal's error stream; none for machines and logs.
+
+    Args:
+        length: how many steps there are; where that has to be counted first, what counts it, asked only if there is a bar.
+    """
+    if is_json or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    steps = length() if callable(length) else length
+    with click.progressbar(length=steps, label=label, file=sys.stderr) as bar:
+        yield bar.update
 
 
 def fail(command: str, fault: ServiceError, is_json: bool) -> NoReturn:

@@ -26,6 +26,7 @@ from foundation.cli import (
     change_lines,
     known_lines,
     person_of,
+    progress_bar,
     read_json,
     telling,
     whose,
@@ -164,16 +165,6 @@ def _say(answer: Mapping[str, Any], is_json: bool, lines: Iterator[str] | list[s
             click.echo(line)
 
 
-@contextmanager
-def _progress(length: int, label: str, is_json: bool) -> Iterator[Callable[[int], None]]:
-    """Show a bar on the terminal's error stream; none for machines and logs."""
-    if is_json or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
-        yield bar.update
-
-
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
@@ -245,7 +236,7 @@ def load_file(
     where = rejects or _rejects_of(file)
     if any(where.exists() and where.samefile(read) for read in (file, map_file) if read is not None):
         raise Invalid("rejects-over-input", detail="--rejects names a file that is to be read.")
-    with _Rejects(where) as listed, _progress(max(1, lines - 1), "Loading", is_json) as progress:
+    with _Rejects(where) as listed, progress_bar(max(1, lines - 1), "Loading", is_json) as progress:
         return load_records(
             mpi,
             read_rows(file, mpi.today(), mapping),
@@ -314,7 +305,7 @@ def sample(records: int, to: Path, seed: int, with_rejects: bool, is_json: bool)
     """Make up RECORDS source records of a region like London: records.csv, organisations.csv, and truth.csv apart."""
     from mpi.sample import write_sample
 
-    with _telling(is_json), _progress(records, "Making up", is_json) as progress:
+    with _telling(is_json), progress_bar(records, "Making up", is_json) as progress:
         written = 0
 
         def told(so_far: int) -> None:
@@ -561,7 +552,7 @@ def link(
         return
     with _telling(is_json):
         waiting = count_index(composition.mpi)["waiting"]
-        with _progress(min(limit, waiting), "Linking", is_json) as progress:
+        with progress_bar(min(limit, waiting), "Linking", is_json) as progress:
             taken = link_waiting(composition.mpi, limit, progress=progress)
         counts = count_index(composition.mpi)
     _say({"linked": taken, **counts}, is_json, [f"Linked {taken} records; {counts['persons']} persons"])
@@ -928,7 +919,7 @@ def renew(composition: Composition, is_json: bool) -> None:
     """After a change of model (MPI_MODEL), normalise and link every record anew. Run it with writers at rest."""
     with _telling(is_json):
         total = count_index(composition.mpi)["records"]
-        with _progress(total, "Renewing", is_json) as progress:
+        with progress_bar(total, "Renewing", is_json) as progress:
             renewed = renew_index(composition.mpi, progress)
         counts = count_index(composition.mpi)
     _say({"renewed": renewed, **counts}, is_json, [f"Renewed {renewed} records; {counts['persons']} persons"])
@@ -2795,7 +2786,7 @@ def verify(composition: Composition, is_json: bool) -> None:
     """Look again at every record: is each person what its records, edges and decisions make it? Exit status 1 if not."""
     with _telling(is_json):
         total = count_index(composition.mpi)["records"]
-        with _progress(total, "Verifying", is_json) as progress:
+        with progress_bar(total, "Verifying", is_json) as progress:
             found = verify_index(composition.mpi, progress)
     lines = [
         f"{found.records} records, {found.waiting} waiting: " + ("sound" if found.is_sound else "NOT sound")
@@ -2863,7 +2854,7 @@ def trace(
     with _telling(is_json):
         tracer = composition.tracer
         while True:
-            with _progress(limit or 0, "Tracing", is_json or limit is None) as progress:
+            with progress_bar(limit or 0, "Tracing", is_json or limit is None) as progress:
                 traced = trace_waiting(
                     composition.mpi,
                     tracer,

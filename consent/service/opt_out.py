@@ -25,6 +25,7 @@ from foundation.errors import Conflict, Invalid, NotFound
 from foundation.ids import new_id
 from foundation.principal import Principal
 from mpi.service.borne import hold_numbers, number_key, numbers_of
+from mpi.service.census import count_index
 from mpi.service.persons import resolve_person
 
 MOST_NUMBERS = 50_000
@@ -69,6 +70,7 @@ def prepare_lists(
         older_than: leave out a number of which every record has an answer no older than this.
         most: numbers of one list.
         takes_reserved: whether numbers of test ranges go too, as on a test system.
+        progress: told now and then how many more records were looked at.
 
     Raises:
         Conflict: ``opt-out-list-waiting`` while an earlier list waits for its answer.
@@ -116,20 +118,20 @@ def _gather(
     after = records = fresh = reserved = 0
     while True:
 
-        def take(tx: Connection, after: int = after) -> tuple[int, int, int, int]:
+        def take(tx: Connection, after: int = after) -> tuple[int, int, int, int, int]:
             # The records are held: one that is erased meanwhile finds what is asked about it, and takes it away.
-            last, borne = hold_numbers(tx, after, _AT_ONCE)
+            last, looked_at, borne = hold_numbers(tx, after, _AT_ONCE)
             usable = [one for one in borne if takes_reserved or not one.is_reserved]
             known = store.answered_since(tx, [one.record_id for one in usable], since)
             asked = [one for one in usable if (one.record_id, one.key) not in known]
             store.insert_asked(tx, list_id, [(one.record_id, one.number) for one in asked])
-            return last, len(borne), len(usable) - len(asked), len(borne) - len(usable)
+            return last, looked_at, len(borne), len(usable) - len(asked), len(borne) - len(usable)
 
-        after, *found = taken_again(consent, take)
+        after, looked_at, *found = taken_again(consent, take)
         if not after:
             return records, fresh, reserved
         records, fresh, reserved = (a + b for a, b in zip((records, fresh, reserved), found, strict=True))
-        progress(_AT_ONCE)
+        progress(looked_at)
 
 
 def _divide(
@@ -182,8 +184,25 @@ def _drop(consent: Consent, list_id: int, by: Principal) -> None:
         store.close_list(tx, list_id, "abandoned", consent.clock.now(), by.id)
 
 
+def count_records(consent: Consent) -> int:
+    """Return about how many records ``prepare_lists`` looks at: those that were erased or withdrawn are not counted."""
+    return count_index(consent.mpi)["records"]
+
+
+def count_waiting(consent: Consent) -> int:
+    """Return of how many records the lists that wait for their answer ask: as many answers ``receive_answer`` writes, of all of them."""
+    with consent.db.read() as tx:
+        return store.count_waiting(tx)
+
+
 def receive_answer(
-    consent: Consent, name: str, text: str, by: Principal, *, may_be_empty: bool = False
+    consent: Consent,
+    name: str,
+    text: str,
+    by: Principal,
+    *,
+    may_be_empty: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> OptOutList:
     """Read the answer to a list, in one transaction: numbers that came back are clear, those that did not are opted out.
 
@@ -192,6 +211,7 @@ def receive_answer(
 
     Args:
         may_be_empty: believe an answer without any number, which says that everyone opted out. It may also be a file that was lost.
+        progress: told now and then of how many more records the answer was written; they are kept once all are.
 
     Raises:
         NotFound: ``opt-out-list-unknown``. Conflict: ``opt-out-list-closed``, ``opt-out-list-unfinished``.
@@ -227,6 +247,7 @@ def receive_answer(
                 )
                 for record_id, number in asked
             ),
+            progress,
         )
         now = consent.clock.now()
         clear, opted_out = len(found.clear), len(found.opted_out)

@@ -1,7 +1,7 @@
 """The folder in which lists and answers change hands with the transfer client: ``out`` for what goes, ``in`` for what came, ``done``."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +65,13 @@ def put_lists(folder: Path, lists: Iterable[PreparedList]) -> list[Path]:
 
 
 def receive_folder(
-    consent: Consent, folder: Path, by: Principal, *, only: str | None = None, may_be_empty: bool = False
+    consent: Consent,
+    folder: Path,
+    by: Principal,
+    *,
+    only: str | None = None,
+    may_be_empty: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[ReceivedFile]:
     """Read each answer in ``in`` and move it to ``done``; one that is refused stays where it is, and stops no other.
 
@@ -74,6 +80,7 @@ def receive_folder(
 
     Args:
         only: the list that the one file there answers, where no name says so.
+        progress: as of ``receive_answer``.
     """
     found = sorted((folder / "in").glob(f"*{SUFFIX}"))
     if only is not None and len(found) != 1:
@@ -87,7 +94,9 @@ def receive_folder(
         name = only
         try:
             name = only or _list_of(path, waiting_names(consent))
-            closed = receive_answer(consent, name, _text(path), by, may_be_empty=may_be_empty)
+            closed = receive_answer(
+                consent, name, _text(path), by, may_be_empty=may_be_empty, progress=progress
+            )
         except ServiceError as fault:
             yield ReceivedFile(path.name, "refused", name, code=fault.code, row=fault.row)
             continue

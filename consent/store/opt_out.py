@@ -1,6 +1,6 @@
 """Lists of NHS numbers that went to the national opt-out service, what they ask about while they wait, and the answers."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -99,6 +99,11 @@ def count_asked(tx: Connection, list_id: int) -> int:
     return int(tx.execute(statement.where(opt_out_asked.c.list_id == list_id)).scalar_one())
 
 
+def count_waiting(tx: Connection) -> int:
+    """Return how many records are asked about by lists that no answer has closed."""
+    return int(tx.execute(select(func.count()).select_from(opt_out_asked)).scalar_one())
+
+
 def set_numbers(tx: Connection, list_id: int, numbers: int) -> str:
     """Say of how many numbers a list is, once it is whole; return its name."""
     statement = update(opt_out_list).where(opt_out_list.c.list_id == list_id).values(numbers=numbers)
@@ -140,7 +145,9 @@ def answered_since(tx: Connection, record_ids: Collection[int], since: datetime)
     return {(row[0], row[1]) for row in tx.execute(statement)}
 
 
-def put_answers(tx: Connection, answers: Iterable[OptOutAnswer]) -> None:
+def put_answers(
+    tx: Connection, answers: Iterable[OptOutAnswer], progress: Callable[[int], None] = lambda _: None
+) -> None:
     """Keep answers in the place of older ones about the same records. Of two of one instant the one that opts out is kept."""
     rows = [
         {
@@ -172,3 +179,4 @@ def put_answers(tx: Connection, answers: Iterable[OptOutAnswer]) -> None:
                     opt_out_evidence.c.record_id.in_(theirs), opt_out_evidence.c.checked_at < at
                 )
             )
+        progress(len(part))

@@ -40,15 +40,15 @@ class BorneNumber:
         return parse_nhs_number(self.number).is_reserved
 
 
-def hold_numbers(tx: Connection, after: int, limit: int) -> tuple[int, list[BorneNumber]]:
+def hold_numbers(tx: Connection, after: int, limit: int) -> tuple[int, int, list[BorneNumber]]:
     """Hold the next records in order of arrival until the transaction ends, and return their usable NHS numbers.
 
-    The first value is the last record that was looked at; 0 when there is none any more.
+    The first value is the last record that was looked at, 0 when there is none any more; the second how many were.
     """
     found = record_store.scan_records(tx, after, limit)
     if not found:
-        return 0, []
-    return found[-1].record_id, numbers_of(tx, [row.record_id for row in found])
+        return 0, 0, []
+    return found[-1].record_id, len(found), numbers_of(tx, [row.record_id for row in found])
 
 
 def numbers_of(tx: Connection, record_ids: Collection[int]) -> list[BorneNumber]:

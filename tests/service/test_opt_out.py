@@ -1,7 +1,9 @@
 """The National Data Opt-out from list to decision, on both engines: what goes, what comes back, and who may be released for research."""
 
+import io
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -21,6 +23,8 @@ from consent.service.directives import NewDirective, record_directive
 from consent.service.opt_out import (
     Preparation,
     abandon_list,
+    count_records,
+    count_waiting,
     list_lists,
     prepare_lists,
     receive_answer,
@@ -395,6 +399,49 @@ def test_the_exchange_through_a_folder(world: World, run: Callable[..., Result],
     assert research(world)[0] == Outcome.PERMIT.value
     assert "answered  1 numbers  1 clear, 0 opted out" in run("list").stdout
     assert HERS not in done.stdout + received.stdout + run("list", "--json").stdout
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_whoever_waits_at_a_terminal_sees_how_far_lists_and_answers_are(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    composition = Composition(Settings.from_environment({}), database=world.db, clock=world.clock)
+    folder = str(tmp_path)
+
+    def shown(*words: str) -> str:
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        consent_command.main(["opt-out", *words], obj=composition, standalone_mode=False)
+        return terminal.getvalue()
+
+    assert shown("prepare", folder, "--mailbox", MAILBOX, "--test-numbers", "--json") == ""
+    (name,) = [one["name"] for one in json.loads(capsys.readouterr().out)["lists"]]
+    abandon_list(world.consent, name, FEED)
+    gathering = shown("prepare", folder, "--mailbox", MAILBOX, "--test-numbers")
+    (path,) = [one for one in (tmp_path / "out").iterdir() if one.stem != name]
+    arrives(tmp_path, world, path.name, f"{HERS},\n")
+    answering = shown("receive", folder)
+
+    assert "Gathering" in gathering and "100%" in gathering
+    assert "Answering" in answering and "100%" in answering
+    assert HERS not in gathering + answering
+
+
+def test_progress_tells_of_each_record_that_is_looked_at_or_answered_once(world: World) -> None:
+    looked_at: list[int] = []
+    answered: list[int] = []
+
+    made = prepare_lists(world.consent, MAILBOX, FEED, takes_reserved=True, progress=looked_at.append)
+    waiting = count_waiting(world.consent)
+    receive_answer(world.consent, made.lists[0].name, f"{HERS},\n", FEED, progress=answered.append)
+
+    assert sum(looked_at) == count_records(world.consent) == 3
+    assert sum(answered) == waiting == 3
+    assert count_waiting(world.consent) == 0
 
 
 def test_an_answer_that_may_still_be_arriving_is_left_alone(world: World, run, tmp_path: Path) -> None:
