@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from consent.service.notices import (
     note_not_needed,
     note_told,
     reopen_notice,
+    tend_notices,
     watch_partings,
     who_saw,
 )
@@ -34,7 +36,7 @@ from foundation.audit import append, audit_event, entry_by
 from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.errors import Conflict, Invalid, NotFound
-from foundation.outbox import Event, outbox
+from foundation.outbox import Event, outbox, relay
 from foundation.principal import Principal
 from foundation.settings import Settings
 from mpi.matching import load_model
@@ -393,6 +395,34 @@ def test_a_worker_that_dies_at_any_statement_loses_no_notice_and_doubles_none(
     with world.db.read() as tx:
         kinds = list(tx.scalars(select(audit_event.c.kind).where(audit_event.c.kind == "notices-opened")))
         assert len(kinds) == 1
+
+
+def test_workers_that_tend_at_once_find_each_notice_once(world: World, composition: Composition):
+    other, task_id = merged(world)
+    for hour in range(3):
+        later(world)
+        looks(world)
+        later(world)
+        undo(world, task_id)
+        later(world)
+        if hour < 2:
+            join(world)
+    relay(world.db, world.clock, [watch_partings(world.consent)])
+    with world.db.write() as tx:
+        for _ in range(4):  # more of the same to look at than one worker takes while another waits
+            store.add_looks(tx, [world.she, other])
+
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: tend_notices(composition.consent), range(8)))
+
+    assert sum(done) > 0
+    found = list_notices(world.consent, REGIONAL, limit=100)
+    assert len({(one.merge_id, one.organisation) for one in found}) == len(found) == 15
+    assert [one.views for one in found if one.organisation == AMBULANCE] == [1, 1, 1]
+    with world.db.read() as tx:
+        assert tx.execute(select(merge_look)).all() == []
+        opened = tx.scalars(select(audit_event.c.kind).where(audit_event.c.kind == "notices-opened")).all()
+    assert len(opened) == 3
 
 
 def test_events_that_are_brought_again_are_noted_once(world: World, composition: Composition):
