@@ -54,6 +54,14 @@ def test_a_record_that_is_erased_is_of_no_part():
     assert undone_merges(history({1: 1}, {2: 1}, {2: None}), 1) == []
 
 
+def test_others_that_part_as_the_record_between_them_is_erased_have_come_apart():
+    (found,) = undone_merges(history({1: 1}, {2: 1}, {3: 1}, {1: None, 2: 2, 3: 3}), 1)
+
+    assert found.parts == {2: (2,), 3: (3,)}
+    assert (found.since, found.at) == (at(2), at(3))
+    assert found.stood[1] == (Span(at(2), at(3)),)
+
+
 def test_a_record_that_left_before_was_looked_at_with_the_others_until_then():
     changes = history({1: 1, 2: 2, 3: 3}, {2: 1}, {3: 1}, {3: 3}, {2: 2})
 
