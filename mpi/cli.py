@@ -65,6 +65,15 @@ from mpi.service.history import Entry, PersonThen, get_person_then, read_history
 from mpi.service.labels import decided_pairs
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
+from mpi.service.local_ids import STATES as CHANGE_STATES
+from mpi.service.local_ids import (
+    LocalChange,
+    get_change,
+    list_changes,
+    merge_local,
+    renumber_local,
+    undo_local,
+)
 from mpi.service.match import MOST_CANDIDATES, match_person
 from mpi.service.models import (
     ModelChange,
@@ -1235,9 +1244,9 @@ def purge_propose(
     _say_purge(found, is_json)
 
 
-def _local_id() -> str:
+def _local_id(what: str = "Local id") -> str:
     if sys.stdin.isatty():
-        return str(click.prompt("Local id", hide_input=True))
+        return str(click.prompt(what, hide_input=True))
     return sys.stdin.readline().rstrip("\r\n")
 
 
@@ -1823,6 +1832,120 @@ def scratch_index(home: Path, model: Model, organisations: list[str]) -> Iterato
         yield Mpi(database, SystemClock(), model)
     finally:
         database.close()
+
+
+# Local ids -----------------------------------------------------------------------------------------------------------
+
+
+@cli.group("local-id")
+def local_id_group() -> None:
+    """What a source says of its own local ids: that one record is another's, or has another id from now on."""
+
+
+a_change = click.argument("number", metavar="CHANGE_ID")
+
+
+@local_id_group.command("merge")
+@click.argument("organisation")
+@click.argument("system")
+@as_json
+@needs_index
+def local_id_merge(composition: Composition, organisation: str, system: str, is_json: bool) -> None:
+    """Let a record of ORGANISATION's SYSTEM stand for another one of it. Exit status 3 says that it waits for an answer.
+
+    The local id of the record that goes, and of the one that stays, are asked for, or read from two lines of standard input.
+    """
+    with _telling(is_json):
+        gone, stays = _local_id("Local id that goes"), _local_id("Local id that stays")
+        change = merge_local(composition.mpi, RecordKey(organisation, system, gone), stays, OPERATOR)
+    _say_local_change(change, is_json)
+
+
+@local_id_group.command("renumber")
+@click.argument("organisation")
+@click.argument("system")
+@as_json
+@needs_index
+def local_id_renumber(composition: Composition, organisation: str, system: str, is_json: bool) -> None:
+    """Give a record of ORGANISATION's SYSTEM another local id. Exit status 3 says that it waits for an answer.
+
+    The old local id and the new one are asked for, or read from two lines of standard input.
+    """
+    with _telling(is_json):
+        old, new = _local_id("Old local id"), _local_id("New local id")
+        change = renumber_local(composition.mpi, RecordKey(organisation, system, old), new, OPERATOR)
+    _say_local_change(change, is_json)
+
+
+@local_id_group.command("undo")
+@a_change
+@as_json
+@needs_index
+def local_id_undo(composition: Composition, number: str, is_json: bool) -> None:
+    """Take a merge or a renumbering back."""
+    with _telling(is_json):
+        change = undo_local(composition.mpi, parse_id(number, "change_id"), OPERATOR)
+    _say_local_change(change, is_json)
+
+
+@local_id_group.command("show")
+@a_change
+@as_json
+@needs_index
+def local_id_show(composition: Composition, number: str, is_json: bool) -> None:
+    """Show a merge or a renumbering, and what came of it."""
+    with _telling(is_json):
+        change = get_change(composition.mpi, parse_id(number, "change_id"), OPERATOR)
+    _say_local_change(change, is_json)
+
+
+@local_id_group.command("list")
+@click.option("--state", type=click.Choice(CHANGE_STATES))
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@as_json
+@needs_index
+def local_id_list(composition: Composition, state: str | None, limit: int, is_json: bool) -> None:
+    """List merges and renumberings, the newest first."""
+    with _telling(is_json):
+        found = list_changes(composition.mpi, OPERATOR, state=state, limit=limit)
+    answer = {"changes": [_local_change_as_json(one) for one in found]}
+    lines = [
+        f"{one.change_id}  {one.requested_at:%Y-%m-%d}  {one.act:<8}  {one.state:<8}  {one.organisation}  record {one.record_id}"
+        for one in found
+    ]
+    _say(answer, is_json, lines or ["No source merged or renumbered anything."])
+
+
+def _local_change_as_json(one: LocalChange) -> dict[str, Any]:
+    def told(number: int | None) -> str | None:
+        return None if number is None else format_id(number)
+
+    return {
+        "change_id": format_id(one.change_id),
+        "act": one.act,
+        "state": one.state,
+        "organisation": one.organisation,
+        "system": one.system,
+        "record_id": format_id(one.record_id),
+        "into_record_id": told(one.into_record_id),
+        "task_id": told(one.task_id),
+        "requested_by": one.requested_by,
+        "requested_at": one.requested_at.isoformat(),
+        "changed_by": one.changed_by,
+        "changed_at": one.changed_at.isoformat(),
+    }
+
+
+def _say_local_change(one: LocalChange, is_json: bool) -> None:
+    into = "" if one.into_record_id is None else f" into record {one.into_record_id}"
+    lines = [f"{one.change_id}: {one.act} record {one.record_id}{into}: {one.state}"]
+    if one.task_id is not None and one.state == "held":
+        lines.append(f"Two readers answer task {one.task_id}; a worker does what they say.")
+    elif one.state == "held":
+        lines.append("It waits for the answer about an update that is held; a worker does what follows.")
+    _say(_local_change_as_json(one), is_json, lines)
+    if one.state == "held":
+        sys.exit(WITH_REJECTS)
 
 
 # Questions -----------------------------------------------------------------------------------------------------------
