@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from foundation.principal import SYSTEM_ITSELF, Principal
 from mpi.matching import NormalisedRecord, block
+from mpi.matching.questions import Kind
 from mpi.records import Finding, Outcome, SourceRecord, as_traced, superseded_by
 from mpi.records.traced import carried
 from mpi.service import trail
@@ -18,6 +19,7 @@ from mpi.service.evidence import reads_like_another_person
 from mpi.service.lookup import lookup_keys
 from mpi.service.numbers import bearers_of, form_of, forms_of, survivors_of_numbers
 from mpi.service.place import UNTOLD
+from mpi.store import graph as graph_store
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -331,10 +333,13 @@ def read_unread(tx: Connection, mpi: Mpi, record_ids: Collection[int]) -> None:
         others = [one for one in versions[number] if one.state != "accepted"]
         standing = [one for one in past if one.version <= row.current_version]
         held = row.held_version
-        for one in past[len(standing) :]:
+        fresh = past[len(standing) :]
+        ruled = _accepted_by_people(tx, number) if fresh else frozenset()
+        for one in fresh:
             current = max(standing, key=_place_in_time)
             form = form_of(tx, mpi, stored_record(one))
-            if one.digest != current.digest and is_like_none(tx, mpi, form, standing):
+            is_new = one.version not in ruled and one.digest != current.digest
+            if is_new and is_like_none(tx, mpi, form, standing):
                 record_store.set_version_states(tx, number, [one.version], "held")
                 others.append(replace(one, state="held"))
                 held = one.version
@@ -348,6 +353,17 @@ def read_unread(tx: Connection, mpi: Mpi, record_ids: Collection[int]) -> None:
         note_demographics(tx, row, stood, current, is_protected=record.restricted is True)
         traced = traced_columns(current)
         put_current(tx, mpi, row, current.version, record, form, SYSTEM_ITSELF, held_version=held, **traced)
+
+
+def _accepted_by_people(tx: Connection, record_id: int) -> frozenset[int]:
+    """Return the versions of a record that were held and that people let stand: one of an earlier time is not looked at again."""
+    return frozenset(
+        item[2]
+        for one in graph_store.read_decisions(tx, [record_id])
+        if one.kind == Kind.OVERLAY.value and one.verdict == "same"
+        for item in one.evidence
+        if tuple(item[:2]) == ("held", record_id)
+    )
 
 
 def _place_in_time(version: VersionRow) -> tuple[datetime, int]:

@@ -154,6 +154,8 @@ def link_records(mpi: Mpi, record_ids: Sequence[int], *, on: Session | None = No
         if not waiting:
             return NOTHING
         found = _search(tx, index, waiting, has_edges=start.has_edges)
+        if found.overlays:
+            found = replace(found, overlays=_asked_again(tx, found.overlays))
         return repartition(tx, index, waiting.keys(), ARRIVAL, found, wanted=wanted)
 
     # What came while no model could be read, or another one was in force, is read first, in a transaction of its own; so is what came
@@ -353,12 +355,23 @@ def link_in(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], change: Cha
     return repartition(tx, mpi, rows.keys(), change, found)
 
 
+def _asked_again(tx: Connection, overlays: Sequence[Overlay]) -> tuple[Overlay, ...]:
+    """Return held updates; those that were asked about before their records left the index and came back as they were asked about."""
+    subjects = [(Kind.OVERLAY.value, str(one.record_id)) for one in overlays]
+    closed = {
+        int(task.subject): task for task in task_store.read_subjects(tx, subjects) if task.state == "closed"
+    }
+    return tuple(
+        _as_asked(tx, one, closed[one.record_id]) if one.record_id in closed else one for one in overlays
+    )
+
+
 def _as_asked(tx: Connection, overlay: Overlay, task: TaskRow) -> Overlay:
     """Return a held update as its task had asked about it, though by now it may read more like someone who came since."""
     asked = [tuple(item) for item in task.evidence] == [("held", overlay.record_id, overlay.version)]
     others = task.sides[1] if len(task.sides) > 1 else frozenset()
     rows = record_store.read_records(tx, others) if asked else {}
-    if not asked or len(rows) < len(others) or any(row.state != "active" for row in rows.values()):
+    if not asked or len(rows) < len(others) or any(row.state == "erased" for row in rows.values()):
         return overlay
     return replace(overlay, reads_like=others)
 
@@ -733,7 +746,7 @@ def _asked_before(tx: Connection, change: Change, around: Survey, settled: Settl
     settled_once = [
         (task, task.decision_id)
         for task in around.tasks
-        if task.kind in _OF_HISTORY and task.state != "open" and task.decision_id is not None
+        if task.kind in OF_HISTORY and task.state != "open" and task.decision_id is not None
     ]
     standing = graph_store.standing_among(tx, {number for _, number in settled_once})
     asked = []
@@ -755,7 +768,8 @@ def _is_so_again(tx: Connection, task: TaskRow, settled: Settled) -> bool:
     return task.kind != Kind.IN_DOUBT.value or queue_store.called_wrong(tx, task.sides)
 
 
-_OF_HISTORY = (Kind.SPLIT.value, Kind.IN_DOUBT.value, Kind.ASKED.value)
+OF_HISTORY = (Kind.SPLIT.value, Kind.IN_DOUBT.value, Kind.ASKED.value)
+"""Kinds that history or people ask, and that the evidence of now does not."""
 
 
 def standing_overlays(

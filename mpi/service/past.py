@@ -19,6 +19,7 @@ from mpi.store import graph as graph_store
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 from mpi.store import traces as trace_store
+from mpi.store import withdrawals as withdrawal_store
 from mpi.store.graph import DecisionRow
 from mpi.store.records import RecordRow, VersionRow
 
@@ -108,7 +109,7 @@ def _past(row: VersionRow, rulings: Sequence[Ruling]) -> PastVersion:
 def survivors_then(tx: Connection, records: Iterable[SourceRecord], as_at: datetime) -> dict[str, str]:
     """Return of the NHS numbers of some records those that had been superseded by an instant, each with the one that stood for it then.
 
-    What a record said that was erased since is known at no instant.
+    What a record said that was erased since is known at no instant, nor what one said that was out of the index just then.
     """
     numbers = {number for record in records for number in record.usable_numbers}
     said: dict[str, set[str]] = {}
@@ -125,7 +126,8 @@ def survivors_then(tx: Connection, records: Iterable[SourceRecord], as_at: datet
 def _said_then(tx: Connection, numbers: Collection[str], as_at: datetime) -> dict[str, set[str]]:
     """Return for each of these numbers those that records named in its place at an instant."""
     rows = record_store.read_records(tx, number_store.read_sayers(tx, numbers))
-    active = {number: row for number, row in rows.items() if row.state == "active"}
+    away = withdrawal_store.away_then(tx, rows, as_at)
+    active = {number: row for number, row in rows.items() if row.state == "active" and number not in away}
     found: dict[str, set[str]] = defaultdict(set)
     for versions in accepted_then(tx, active, as_at).values():
         for old, new in superseded_by(map(traced_record, versions)).items():

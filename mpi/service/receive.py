@@ -329,6 +329,8 @@ class _Arrival:
             # What it changes is for the model to say: T2 folds it, when there is one, or when the record comes back.
             blind = self._version(row.record_id, version, "accepted", content)
             record_store.insert_versions(self.tx, [blind | {"finding": carried_finding(past, record)}])
+            if record.restricted:
+                note_protection(self.tx, self.mpi, row, version, self.by, is_protected=True)
             if row.state != "active":
                 is_protected = row.restricted or record.restricted is True
                 stands = row.current_version or version  # of a merged record nothing may have come before
@@ -341,8 +343,6 @@ class _Arrival:
                 model_revision=UNREAD,
                 restricted=row.restricted or record.restricted is True,  # a location is protected at once
             )
-            if record.restricted:
-                note_protection(self.tx, self.mpi, row, version, self.by, is_protected=True)
             return Stored(row.record_id, record.key, version, "changed", True)
         finding = carried_finding(past, record)
         form = normalise(record, self.mpi.model, superseded=self.survivors)

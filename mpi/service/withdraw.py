@@ -25,7 +25,17 @@ from mpi.service.context import Mpi
 from mpi.service.fold import EMPTY, read_again, standing_record, written_form
 from mpi.service.held import Around, active_among, bearers_beside, hold_around, persons_bound
 from mpi.service.holders import Leave
-from mpi.service.link import Change, Linked, Moved, Taken, link_record, repartition, stand_aside, taken_again
+from mpi.service.link import (
+    OF_HISTORY,
+    Change,
+    Linked,
+    Moved,
+    Taken,
+    link_record,
+    repartition,
+    stand_aside,
+    taken_again,
+)
 from mpi.service.persons import resolve_record, stands_for
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
@@ -350,7 +360,7 @@ def take_out(
         mpi.forms.forget(number)
         before = number_store.read_said(tx, number)
         number_store.replace_said(tx, number, {}, before)
-    closed = _close_held(tx, around, rows, now)
+    closed = _close_with(tx, around, rows, now)
     read_again(tx, mpi, others, change.by)
     seeds = active_among(tx, around.seeds | ({heir.record_id} if heir is not None else set()))
     linked = repartition(tx, mpi, seeds, change, taken=_taken(tx, rows, tasks.values(), heir))
@@ -389,15 +399,21 @@ def _kin(tx: Connection, row: RecordRow, leaving: Collection[int]) -> tuple[int,
     return tuple(sorted(record_store.read_members(tx, [row.person_id]).keys() - {row.record_id, *leaving}))
 
 
-def _close_held(
+def _close_with(
     tx: Connection, around: Around, rows: Mapping[int, RecordRow], now: datetime
 ) -> list[TaskRow]:
-    """Close the questions about updates of these records that are held: they are asked again when the records come back."""
+    """Close the questions that these records take with them: about updates of theirs that are held, and about nobody else in force.
+
+    They are asked again when the records come back. Others are looked at with those in force whom they name; what history or people ask
+    stays open, whoever leaves.
+    """
+    beside = active_among(tx, around.named | around.rows.keys())
+    tasks = {one.task_id: one for number in rows for one in around.traces[number].tasks}
     found = [
         one
-        for number in rows
-        for one in around.traces[number].tasks
-        if one.kind == Kind.OVERLAY.value and one.state == "open" and min(one.sides[0]) == number
+        for _, one in sorted(tasks.items())
+        if one.state == "open" and not one.is_sample and one.kind not in OF_HISTORY
+        if _is_taken_along(one, rows, beside)
     ]
     closed = [
         replace(
@@ -407,6 +423,12 @@ def _close_held(
     ]
     task_store.replace_tasks(tx, closed)
     return closed
+
+
+def _is_taken_along(task: TaskRow, rows: Collection[int], beside: Collection[int]) -> bool:
+    if task.kind == Kind.OVERLAY.value:
+        return min(task.sides[0]) in rows
+    return all(side.isdisjoint(beside) for side in task.sides)
 
 
 def _taken(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from foundation.database import insert_ignore
 from mpi.store import records as record_store
@@ -114,6 +114,16 @@ def withdrawals_of(tx: Connection, record_id: int) -> list[WithdrawalRow]:
     """Return every withdrawal of a record, the oldest first."""
     statement = select(withdrawal).where(withdrawal.c.record_id == record_id)
     return [WithdrawalRow(*row) for row in tx.execute(statement.order_by(withdrawal.c.withdrawal_id))]
+
+
+def away_then(tx: Connection, record_ids: Collection[int], at: datetime) -> frozenset[int]:
+    """Return those of these records that were out of the index at an instant."""
+    statement = select(withdrawal.c.record_id).where(
+        within(tx, withdrawal.c.record_id, record_ids),
+        withdrawal.c.withdrawn_at <= at,
+        or_(withdrawal.c.restored_at.is_(None), withdrawal.c.restored_at > at),
+    )
+    return frozenset(tx.scalars(statement))
 
 
 def list_withdrawals(

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mpi.records import RecordKey, SourceRecord
 from mpi.service.by_hand import ask_whether_two
 from mpi.service.census import count_index, verify_index
 from mpi.service.context import Mpi
+from mpi.service.golden import get_golden, get_golden_then
 from mpi.service.history import get_person_then, read_history
 from mpi.service.holders import Keeper, Leave
 from mpi.service.link import link_waiting
@@ -25,6 +27,7 @@ from mpi.service.load import load_records
 from mpi.service.match import match_person
 from mpi.service.people import get_person, get_record
 from mpi.service.review import decide_task, undo_decision
+from mpi.service.trace import trace_waiting
 from mpi.service.withdraw import (
     follow_feeds,
     get_withdrawal,
@@ -37,6 +40,7 @@ from mpi.service.withdraw import (
     withdraw_feed,
     withdraw_record,
 )
+from mpi.tracing import Found
 from tests.service.bulk_world import conflicted_sample
 from tests.service.mpi_world import (
     ANOTHER_PERSON,
@@ -51,6 +55,7 @@ from tests.service.mpi_world import (
 )
 from tests.service.purge_world import purged
 from tests.service.switch_world import records_of, switched, told
+from tests.service.tracing_world import Service, a_traced_person
 
 MANAGER = Principal(
     "person", "manager", "RRV", frozenset({"records:withdraw"}), organisations=frozenset({"*"}), role="R8013"
@@ -65,6 +70,11 @@ def world(db: Database, clock: FixedClock) -> World:
 
 def withdrawn(world: World, key: RecordKey = KEY, **how: Any) -> Any:
     return withdraw_record(world.mpi, key, MANAGER, reason="registered-in-error", **how)
+
+
+def topics_of(world: World) -> list[str]:
+    """Return the topics of the events, in order."""
+    return [row[0] for row in world.rows("select topic from outbox order by outbox_id")]
 
 
 # Out, and back -------------------------------------------------------------------------------------------------------
@@ -257,6 +267,113 @@ def test_a_decision_about_withdrawn_records_alone_waits_for_them(world: World):
 
     with pytest.raises(Conflict, match="record-withdrawn"):
         undo_decision(world.mpi, task.task_id, READER)
+
+
+def test_a_question_between_records_that_leave_together_leaves_with_them(world: World):
+    world.send(a_source_record("1", organisation="RV5"))
+    world.send(a_doubtful_record("2", organisation="RV5"))
+    (task,) = world.tasks("possible-match")
+
+    feed = feed_out(world)
+    follow_feeds(world.mpi)
+
+    assert world.kinds() == []
+    assert topics_of(world).count("task.closed") == 1
+    restore_feed(world.mpi, feed.feed_id, MANAGER)
+    follow_feeds(world.mpi)
+    link_waiting(world.mpi)
+    assert [one.task_id for one in world.tasks("possible-match")] == [task.task_id]
+
+
+def test_a_number_that_a_trace_found_to_be_somebody_elses_is_asked_about_while_its_record_is_in_force(
+    world: World,
+):
+    world.send(a_source_record(nhs_number=ONE_NUMBER))
+    found = Found(a_traced_person(ONE_NUMBER, given="Kevin", family="Blackwood"))
+    trace_waiting(world.mpi, Service([found]), limit=1)
+    link_waiting(world.mpi)
+    (task,) = world.tasks("number-conflict")
+
+    withdrawn(world)
+
+    assert world.kinds() == []
+    restore_record(world.mpi, KEY, MANAGER)
+    assert [one.task_id for one in world.tasks("number-conflict")] == [task.task_id]
+
+
+def test_a_location_that_is_protected_while_its_record_is_away_is_told_of_at_once(world: World):
+    first = world.send(a_source_record())
+    second = world.send(a_source_record("2", organisation="RV5"))
+    ask_whether_two(world.mpi, first.record_id, [second.record_id], READER, comment="Two faces at the desk.")
+    withdrawn(world)
+
+    world.send(a_source_record(restricted=True), at(2))
+
+    assert [one for one in topics_of(world)[-4:] if one != "record.received"] == [
+        "record.protection",
+        "task.closed",
+        "restricted-task.opened",
+    ]
+
+
+def test_an_update_that_people_let_stand_is_not_held_again_when_its_record_comes_back(world: World):
+    world.send(a_source_record(), at(2))
+    world.send(ANOTHER_PERSON, at(0))
+    (task,) = world.tasks("overlay")
+    decide_task(world.mpi, task.task_id, READER, verdict="same", reason="documents-seen")
+
+    withdrawn(world)
+    restore_record(world.mpi, KEY, MANAGER)
+
+    assert world.kinds() == []
+    assert world.rows("select version, state from record_version order by version") == [
+        (1, "accepted"),
+        (2, "accepted"),
+    ]
+
+
+def test_a_held_update_is_asked_about_as_before_though_it_reads_more_like_someone_who_came_since(
+    world: World,
+):
+    world.send(a_source_record(), at(0))
+    other = world.send(replace(ANOTHER_PERSON, key=RecordKey("RV5", "pas", "7"), addresses=()))
+    world.send(ANOTHER_PERSON, at(2))
+    (task,) = world.tasks("overlay")
+    world.send(replace(ANOTHER_PERSON, key=RecordKey("RRU", "pas", "8")))
+    sides = "select record_id from task_member where side = 1"
+    assert world.rows(sides) == [(other.record_id,)]
+
+    withdrawn(world)
+    restore_record(world.mpi, KEY, MANAGER)
+
+    assert [one.task_id for one in world.tasks("overlay")] == [task.task_id]
+    assert world.rows(sides) == [(other.record_id,)]
+
+
+def test_the_past_knows_no_news_of_a_number_from_a_record_that_was_away(world: World, clock: FixedClock):
+    news = a_source_record("9", organisation="RRU", nhs_number=OTHER_NUMBER, status="01")
+    telling = RecordKey("RRU", "pas", "9")
+    world.send(replace(news, nhs_number_superseded_by=ONE_NUMBER))
+    bearer = world.send(
+        a_source_record("2", organisation="RV5", nhs_number=OTHER_NUMBER, given="Bola", born_on="1951-01-01")
+    )
+    clock.advance(timedelta(minutes=1))
+    withdrawn(world, telling)
+    link_waiting(world.mpi)
+    seen = get_golden(world.mpi, bearer.record_id, READER)
+    away = clock.now()
+    clock.advance(timedelta(minutes=1))
+
+    restore_record(world.mpi, telling, MANAGER)
+    link_waiting(world.mpi)
+
+    told_then = get_golden_then(world.mpi, bearer.record_id, away, READER)
+    assert [(one.name, one.value) for one in told_then.values] == [
+        (one.name, one.value) for one in seen.values
+    ]
+    assert told_then.number_state == seen.number_state
+    again = get_golden(world.mpi, bearer.record_id, READER)
+    assert again.values[0].value != seen.values[0].value, "the news is known again"
 
 
 def test_news_of_a_number_goes_and_comes_with_the_record_that_brought_it(world: World):
