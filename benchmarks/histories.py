@@ -4,8 +4,9 @@
     python benchmarks/histories.py --engine sqlite --undone 1000 --one-hand 200
 
 ``--undone``: random merges, splits and their undoing; after each history groups, edges, open tasks and what every id resolves to are
-compared with those before it, to the row. ``--one-hand`` and ``--many-hands``: whatever sources, reviewers and workers may do, one after
-the other or up to four at once; at the end persons, edges and questions are compared with those of one batch over the facts.
+compared with those before it, to the row; in the last quarter records and feeds leave and come back beside it, and splits are left out.
+``--one-hand`` and ``--many-hands``: whatever sources, reviewers and workers may do, one after the other or up to four at once; at the end
+persons, edges and questions are compared with those of one batch over the facts, before and after all that was withdrawn is restored.
 ``--crashes``: four processes at once, two of them killed at a statement drawn by lot; others then take up what they left. A history of
 several hands ends as it ends; all else is made again by its ``--seed``. The status is 1 where a history fails.
 """

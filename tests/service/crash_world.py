@@ -1,4 +1,4 @@
-"""Workers that die: processes that send, link, answer questions and hand events on, some of them killed at a statement drawn by lot."""
+"""Workers that die: processes that send, link, withdraw, answer questions and hand events on, some killed at a statement drawn by lot."""
 
 import multiprocessing
 import os
@@ -19,19 +19,24 @@ from foundation.outbox import Event, relay
 from mpi.records import SourceRecord
 from mpi.service.census import count_index, verify_index
 from mpi.service.context import Mpi
-from mpi.service.link import link_waiting
 from mpi.store.tasks import protected_tasks
 from tests.service.follower import Kept, told
 from tests.service.history_world import (
     Act,
+    Ask,
     Decide,
     Hand,
+    Restore,
+    RestoreFeed,
     Send,
     SendMany,
     Undo,
+    Withdraw,
+    WithdrawFeed,
     Work,
     a_hand,
     expect_one_batch,
+    finish,
 )
 
 WORKERS = 4
@@ -70,7 +75,7 @@ def work(url: str, clock: Clock, orders: Orders) -> None:
             said.flush()
             if place % 4 == 3:
                 relay(db, clock, [_into(orders.handed_on)])
-    link_waiting(hand.mpi)
+    finish(hand.mpi)
     relay(db, clock, [_into(orders.handed_on)])
 
 
@@ -86,7 +91,10 @@ def _into(path: Path) -> Any:
 
 
 def orders_for(records: Sequence[SourceRecord], folder: Path, dice: Random, deaths: int) -> list[Orders]:
-    """Share records among workers, neighbours to different ones, for one by one and together; the last answers questions beside it."""
+    """Share records among workers, neighbours to different ones, for one by one and together.
+
+    The last answers questions, withdraws and restores beside it.
+    """
     senders = WORKERS - 1
     victims = set(dice.sample(range(WORKERS), deaths))
     handed_on = folder / "handed-on"
@@ -106,6 +114,12 @@ def orders_for(records: Sequence[SourceRecord], folder: Path, dice: Random, deat
             (
                 Decide(dice.randrange(99), dice.choice(("same", "different", "not-enough"))),
                 Undo(dice.randrange(99)),
+                Ask(dice.randrange(99), dice.randrange(99)),
+                Withdraw(dice.randrange(99)),
+                Withdraw(dice.randrange(99)),
+                Restore(dice.randrange(99)),
+                WithdrawFeed(dice.randrange(99)),
+                RestoreFeed(dice.randrange(99)),
                 Work(),
             )
         )
@@ -137,12 +151,15 @@ def expect_that_nothing_is_lost(
     orders = orders_for(records, folder, dice, deaths=2)
     befell = Counter(_run(url, clock, orders))
     assert befell["failed"] == 0, "no fault of the database, a deadlock least of all, reaches a caller"
-    mpi = a_hand(db, clock, folder).mpi
+    hand = a_hand(db, clock, folder)
+    mpi = hand.mpi
     expect_what_was_acknowledged(mpi, orders)
     assert verify_index(mpi).is_sound
 
     again = [Orders(one.acts, 0, one.said, one.handed_on) for one in orders[:-1]]
     assert set(_run(url, clock, again)) == {"done"}
+    expect_one_batch(mpi)
+    hand.bring_all_back()
     expect_one_batch(mpi)
     while relay(db, clock, [_into(orders[0].handed_on)]):
         pass

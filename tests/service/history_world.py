@@ -4,7 +4,7 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -36,6 +36,7 @@ from mpi.matching import (
 from mpi.records import RecordKey, SourceRecord
 from mpi.records.superseded import superseded_by, survivors
 from mpi.service.activate import activate_model
+from mpi.service.by_hand import ask_whether_one, ask_whether_two, withdraw_question
 from mpi.service.census import verify_index
 from mpi.service.context import ModelInForce, Mpi
 from mpi.service.evidence import Weighed, is_edge, weigh_pair
@@ -43,7 +44,7 @@ from mpi.service.fold import protects, standing_record, traced_record
 from mpi.service.golden import GoldenView, get_golden, get_golden_then
 from mpi.service.graph import settle, survey
 from mpi.service.history import get_person_then
-from mpi.service.link import link_waiting, standing_overlays
+from mpi.service.link import is_settled, link_waiting, standing_overlays
 from mpi.service.load import LOADER, load_records
 from mpi.service.models import approve_model, propose_model
 from mpi.service.persons import bound_with, resolve_person
@@ -52,6 +53,13 @@ from mpi.service.receive import receive_record
 from mpi.service.review import decide_task, undo_decision
 from mpi.service.samples import draw_links
 from mpi.service.trace import trace_waiting
+from mpi.service.withdraw import (
+    follow_feeds,
+    restore_feed,
+    restore_record,
+    withdraw_feed,
+    withdraw_record,
+)
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -80,6 +88,15 @@ ANNE = Principal("person", "anne", "RRV", frozenset({"tasks:read", "tasks:work"}
 BELA = replace(ANNE, id="bela")
 THE_OTHER = replace(KEEPER, id=SECOND.id)
 """Who reads after ``KEEPER``, and sees the same tasks."""
+OF_RECORDS = Principal(
+    "person",
+    "of-records",
+    "RRV",
+    frozenset({"records:withdraw"}),
+    organisations=frozenset({"*"}),
+    role="R8013",
+)
+"""Who withdraws records and feeds of every organisation."""
 
 
 def _models() -> tuple[Model, ...]:
@@ -171,8 +188,51 @@ class Undo:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask whether the persons of the records at two places are one; or, where they are, whether the first's is somebody else's."""
+
+    one: int
+    other: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskNoMore:
+    """Take back whichever question is at this place among those that were asked by hand."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
 class Erase:
-    """Withdraw whichever record is at this place, for good."""
+    """Take whichever record is at this place away for good, in force or out of the index."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Take whichever record is at this place out of the index."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Bring whichever record is at this place back, among those that are out of the index."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawFeed:
+    """Withdraw the feed of the organisation at this place; workers take its records out."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreFeed:
+    """Restore whichever feed is at this place, among those that are withdrawn; workers bring its records back."""
 
     place: int
 
@@ -193,7 +253,22 @@ class Trace:
         return [ANSWERS[place % len(ANSWERS)] for place in self.places]
 
 
-Act = Send | SendMany | Work | Decide | Undo | Erase | UseModel | Trace
+Act = (
+    Send
+    | SendMany
+    | Work
+    | Decide
+    | Undo
+    | Ask
+    | AskNoMore
+    | Erase
+    | Withdraw
+    | Restore
+    | WithdrawFeed
+    | RestoreFeed
+    | UseModel
+    | Trace
+)
 
 ANSWERS: tuple[Answer, ...] = (
     Found(a_traced_person(ONE_NUMBER)),
@@ -205,11 +280,18 @@ ANSWERS: tuple[Answer, ...] = (
     Withdrawn(),
 )
 
-_REFUSED_ALWAYS = {"record-erased"}
+_REFUSED_ALWAYS = {
+    "record-erased",
+    "record-withdrawn",
+    "feed-withdrawn",
+    "already-asked",
+    "second-reader-waited-for",
+}
 _REFUSED_BESIDE_OTHERS = {
     "task-stale", "task-not-open", "task-not-decided", "task-unknown", "second-reader-same", "verdict-not-applicable", "purge-proposed",
     "purge-stale", "purge-closed", "record-unknown", "linking-busy", "model-not-proposed", "model-moved", "model-in-force",
-    "model-not-approved",
+    "model-not-approved", "record-not-withdrawn", "feed-not-withdrawn", "person-gone", "person-unknown", "persons-are-one",
+    "records-not-of-person", "records-all-of-person",
 }  # fmt: skip
 """What may be answered to someone whom another was faster than."""
 
@@ -245,23 +327,79 @@ class Hand:
                 ]
                 return "loaded" if load_records(mpi, rows, LOADER).rows else "nothing"
             case Work():
-                return "linked" if link_waiting(mpi) else "nothing"
+                followed = follow_feeds(mpi)
+                linked = link_waiting(mpi)
+                return "followed" if followed else "linked" if linked else "nothing"
             case Decide(place, verdict, is_seconded):
                 return self._decide(place, verdict, is_seconded)
             case Undo(place):
                 return self._undo(place)
-            case Erase(place):
-                keys = [row[1:4] for row in _rows(mpi, _RECORDS)]
-                if not keys:
+            case Ask(one, other):
+                return self._ask(one, other)
+            case AskNoMore(place):
+                asked = _rows(mpi, _ASKED)
+                if not asked:
                     return "nothing"
-                purged(mpi, RecordKey(*keys[place % len(keys)]))
+                withdraw_question(mpi, asked[place % len(asked)][0], KEEPER)
+                return "withdrawn"
+            case Erase(place):
+                if (key := self._key_at(place, _KEPT)) is None:
+                    return "nothing"
+                purged(mpi, key)
                 return "erased"
+            case Withdraw(place):
+                if (key := self._key_at(place, _RECORDS)) is None:
+                    return "nothing"
+                withdraw_record(mpi, key, OF_RECORDS, reason="sent-in-error")
+                return "withdrawn"
+            case Restore(place):
+                if (key := self._key_at(place, _OUT)) is None:
+                    return "nothing"
+                return "waits" if restore_record(mpi, key, OF_RECORDS).person_id is None else "linked"
+            case WithdrawFeed(place):
+                code = FEEDS[place % len(FEEDS)]
+                withdraw_feed(mpi, code, None, OF_RECORDS, reason="feed-fault", comment="Until it is mended.")
+                return "withdrawn"
+            case RestoreFeed(place):
+                feeds = _rows(mpi, _FEEDS)
+                if not feeds:
+                    return "nothing"
+                restore_feed(mpi, feeds[place % len(feeds)][0], OF_RECORDS)
+                return "restored"
             case UseModel(place):
                 return self._use(MODELS[place])
             case Trace(places):
                 service = Service(list(act.answers))
                 done = trace_waiting(mpi, service, limit=len(places), older_than=timedelta())
                 return "traced" if done.asked else "nothing"
+
+    def _key_at(self, place: int, among: str) -> RecordKey | None:
+        keys = [row[1:4] for row in _rows(self.mpi, among)]
+        return RecordKey(*keys[place % len(keys)]) if keys else None
+
+    def _ask(self, one: int, other: int) -> str:
+        linked = _rows(
+            self.mpi, "select record_id, person_id from source_record where person_id is not null order by 1"
+        )
+        if not linked:
+            return "nothing"
+        (record, person), (_, beside) = linked[one % len(linked)], linked[other % len(linked)]
+        if person != beside:
+            ask_whether_one(self.mpi, person, beside, KEEPER, comment="They look alike.")
+            return "whether one"
+        if [owner for _, owner in linked].count(person) < 2:
+            return "nothing"
+        ask_whether_two(self.mpi, person, [record], KEEPER, comment="They look unlike.")
+        return "whether two"
+
+    def bring_all_back(self) -> None:
+        """Restore every feed and every record that is out of the index, and let a worker end what is left over."""
+        while _rows(self.mpi, _FEEDS):
+            self.do(RestoreFeed(0))
+        finish(self.mpi)
+        while _rows(self.mpi, _OUT):
+            self.do(Restore(0))
+        finish(self.mpi)
 
     def decided(self) -> list[int]:
         """Return the tasks with an answer that can be taken back."""
@@ -321,9 +459,13 @@ class Hand:
 
 
 _numbers = itertools.count(1)
-_RECORDS = (
-    "select record_id, organisation, system, local_id from source_record where state = 'active' order by 1"
+_RECORDS, _OUT, _KEPT = (
+    f"select record_id, organisation, system, local_id from source_record where state {states} order by 1"
+    for states in ("= 'active'", "= 'withdrawn'", "<> 'erased'")
 )
+_FEEDS = "select feed_id from feed_withdrawal where restored_at is null order by 1"
+_ASKED = "select task_id from task where state = 'open' and kind = 'asked-by-hand' order by 1"
+FEEDS = CHOICES["organisation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,8 +594,8 @@ def found_in(mpi: Mpi) -> Outcome:
     )
 
 
-_OF_HISTORY = ("split-by-new-evidence", "link-in-doubt")
-"""Asked of what stood before, which the facts of now do not tell."""
+_OF_HISTORY = ("split-by-new-evidence", "link-in-doubt", "asked-by-hand")
+"""Asked of what stood before, or by people, which the facts of now do not tell."""
 
 
 def asked_by_the_whole(mpi: Mpi) -> tuple[set[Any], set[Any]]:
@@ -479,6 +621,25 @@ def asked_by_the_whole(mpi: Mpi) -> tuple[set[Any], set[Any]]:
     return asked, stand
 
 
+def moot_questions(mpi: Mpi) -> list[tuple[Any, ...]]:
+    """Return the open questions of history that ask of what is not so any more, of records that are all in force.
+
+    A split, and what asks whether two are one, is of sides that are apart; a link in doubt, and what asks whether one is two, of such as
+    are together.
+    """
+    with mpi.db.read() as tx:
+        ids = [row[0] for row in tx.execute(text(_RECORDS))]
+        person_of = {number: row.person_id for number, row in record_store.read_records(tx, ids).items()}
+        stored = task_store.read_tasks_of(tx, ids)
+    return [
+        (task.kind, task.reason, task.sides)
+        for task in stored
+        if task.state == "open" and task.kind in _OF_HISTORY and not task.is_sample
+        if all(number in person_of for side in task.sides for number in side)
+        if is_settled(task, person_of, person_of)
+    ]
+
+
 def _told(kind: str, one: Any) -> tuple[Any, ...]:
     evidence = tuple(tuple(item) for item in one.evidence)
     return kind, one.subject, tuple(one.sides), one.reason, evidence, one.is_binding, one.weight_millibits
@@ -493,16 +654,48 @@ def _unlike(found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> dict[Any, 
     }
 
 
+def finish(mpi: Mpi) -> None:
+    """Let a worker end what is left over."""
+    follow_feeds(mpi, limit=1 << 62)
+    link_waiting(mpi, limit=1 << 62)
+
+
 def expect_one_batch(mpi: Mpi) -> Outcome:
     """Let a worker end what is left over; then persons, edges and questions are those of one batch over the facts."""
-    link_waiting(mpi, limit=1 << 62)
+    finish(mpi)
     expected, found = batch(mpi), found_in(mpi)
     assert (found.groups - expected.groups, expected.groups - found.groups) == (set(), set())
     assert _unlike(found.edges, expected.edges) == {}
     asked, stand = asked_by_the_whole(mpi)
     assert (stand - asked, asked - stand) == (set(), set())
+    assert moot_questions(mpi) == []
+    assert withdrawn_out_of_place(mpi) == []
+    assert asked_about_nobody(mpi) == []
     assert verify_index(mpi).is_sound
     return found
+
+
+def withdrawn_out_of_place(mpi: Mpi) -> list[tuple[Any, ...]]:
+    """Return the records that are out of the index and can be found, are somebody's or say why not; and those in force that are out."""
+    return _rows(
+        mpi,
+        "select record_id, state from source_record r where (state = 'withdrawn') <> exists (select 1 from withdrawal w "
+        "where w.record_id = r.record_id and w.restored_at is null) or state = 'withdrawn' and (person_id is not null "
+        "or exists (select 1 from match_key k where k.record_id = r.record_id) "
+        "or exists (select 1 from edge e where e.low_id = r.record_id or e.high_id = r.record_id))",
+    )
+
+
+def asked_about_nobody(mpi: Mpi) -> list[tuple[Any, ...]]:
+    """Return the open questions, but for those of history and samples, that name no record in force."""
+    return _rows(
+        mpi,
+        "select task_id, kind, reason from task t where state = 'open' and kind not in "
+        f"({', '.join(repr(kind) for kind in _OF_HISTORY)}) "
+        "and not exists (select 1 from task_sample s where s.task_id = t.task_id) "
+        "and not exists (select 1 from task_member m join source_record r on r.record_id = m.record_id "
+        "where m.task_id = t.task_id and r.state = 'active')",
+    )
 
 
 # What was so -----------------------------------------------------------------------------------------------------------
@@ -530,9 +723,14 @@ def look_at_all(mpi: Mpi) -> Look:
 def expect_the_past_as_it_was(mpi: Mpi, looks: Iterable[Look]) -> int:
     """Whoever was seen at an instant is golden as at that instant as they were seen then; return how many were compared.
 
-    But for what was erased since, and for those who are protected at either time: they are told of by today's protection.
+    But for what was erased since, with the news of numbers that it brought; and for those who are protected at either time: they are told
+    of by today's protection.
     """
     mpi, compared = mpi.present(), 0
+    erased = [
+        datetime.fromisoformat(str(row[0])).replace(tzinfo=UTC)
+        for row in _rows(mpi, "select changed_at from source_record where state = 'erased'")
+    ]
     for look in looks:
         for number, seen in look.golden.items():
             try:
@@ -544,6 +742,8 @@ def expect_the_past_as_it_was(mpi: Mpi, looks: Iterable[Look]) -> int:
                 protected = record_store.protected_records(tx, [one.record_id for one in person.members])
             if told.has_erased_records or protected or seen.is_restricted:
                 continue
+            if any(at >= look.at for at in erased) and any(value.is_replaced for value in seen.values):
+                continue
             assert (told.person_id, told.number_state) == (seen.person_id, seen.number_state)
             assert told.has_identity_warning == seen.has_identity_warning
             assert told.values == seen.values
@@ -554,8 +754,13 @@ def expect_the_past_as_it_was(mpi: Mpi, looks: Iterable[Look]) -> int:
 # What undo must bring back ---------------------------------------------------------------------------------------------
 
 
-def everything_that_stands(mpi: Mpi, *, with_ids: bool = True) -> dict[str, list[tuple[Any, ...]]]:
-    """Groups, edges, open tasks with their sides, what each id resolves to and who is bound together, to the row. Epochs only rise."""
+def everything_that_stands(
+    mpi: Mpi, *, with_ids: bool = True, with_splits: bool = True
+) -> dict[str, list[tuple[Any, ...]]]:
+    """Groups, edges, open tasks with their sides, what each id resolves to and who is bound together, to the row. Epochs only rise.
+
+    ``with_splits``: without them nothing is told of splits, nor of whom they bind. They announce what happened, and outlive it.
+    """
     found = {
         "records": _rows(
             mpi,
@@ -567,7 +772,9 @@ def everything_that_stands(mpi: Mpi, *, with_ids: bool = True) -> dict[str, list
         "tasks": _rows(
             mpi,
             "select t.task_id, t.kind, t.subject, t.rank, t.is_binding, t.weight, t.reason, t.evidence, t.opened_at, m.record_id, m.side "
-            "from task t join task_member m on m.task_id = t.task_id where t.state = 'open' order by 1, 10",
+            "from task t join task_member m on m.task_id = t.task_id where t.state = 'open' "
+            + ("" if with_splits else "and t.kind <> 'split-by-new-evidence' ")
+            + "order by 1, 10",
         ),
         "decisions": _rows(
             mpi, "select * from link_decision where state in ('standing', 'proposed') order by 1"
@@ -576,13 +783,13 @@ def everything_that_stands(mpi: Mpi, *, with_ids: bool = True) -> dict[str, list
     if not with_ids:
         return found
     with mpi.db.read() as tx:
-        found["ids"] = [_resolved(tx, row[0]) for row in found["records"]]
+        found["ids"] = [_resolved(tx, row[0], with_bound=with_splits) for row in found["records"]]
     return found
 
 
-def _resolved(tx: Connection, number: int) -> tuple[Any, ...]:
+def _resolved(tx: Connection, number: int, *, with_bound: bool) -> tuple[Any, ...]:
     at_now = resolve_person(tx, number)
-    bound = bound_with(tx, number).person_ids if at_now.person_id == number else ()
+    bound = bound_with(tx, number).person_ids if with_bound and at_now.person_id == number else ()
     return number, at_now.state, at_now.person_id, at_now.record_ids, at_now.held, at_now.restricted, bound
 
 
@@ -651,19 +858,59 @@ def decide_and_undo(hand: Hand, dice: Random, acts: int) -> None:
         hand.do(Undo(dice.randrange(1_000)))
 
 
+def leave_and_come_back(hand: Hand, dice: Random, acts: int) -> None:
+    """Withdraw, restore, ask, decide and take back at random; then restore, and take back, all that is left, in whatever order."""
+    assert hand.decided() == []
+    asked = {row[0] for row in _rows(hand.mpi, _ASKED)}
+
+    def place() -> int:
+        return dice.randrange(1_000)
+
+    for _ in range(acts):
+        choices: tuple[Act, ...] = (
+            Withdraw(place()),
+            Withdraw(place()),
+            Restore(place()),
+            WithdrawFeed(place()),
+            RestoreFeed(place()),
+            Work(),
+            Ask(place(), place()),
+            Decide(place(), dice.choice(("same", "different", "not-enough"))),
+            Undo(place()),
+        )
+        hand.do(dice.choice(choices))
+    if dice.random() < 0.5:
+        expect_one_batch(hand.mpi)
+    hand.bring_all_back()
+    while hand.decided():
+        hand.do(Undo(place()))
+    for (task_id,) in _rows(hand.mpi, _ASKED):
+        if task_id not in asked:
+            withdraw_question(hand.mpi, task_id, KEEPER)
+
+
 def expect_that_undone_histories_leave_no_trace(
     hand: Hand, dice: Random, histories: int, at_each: Callable[[int], None] = lambda _: None
 ) -> None:
     """Let histories come and go in an index: after each all stands as before it, to the row.
 
-    Every fourth is taken back step by step, and what stood before each answer stands again without it.
+    Every fourth is taken back step by step, and what stood before each answer stands again without it. In the last quarter of them records
+    and feeds leave and come back, and splits that were announced meanwhile are left.
     """
+    leaving = histories // 4
     before = everything_that_stands(hand.mpi)
-    for place in range(histories):
+    for place in range(histories - leaving):
         if place % 4:
             decide_and_undo(hand, dice, dice.randrange(2, 13))
         else:
             decide_and_step_back(hand, dice, dice.randrange(2, 6))
         expect_the_same(everything_that_stands(hand.mpi), before, f"history {place}")
+        at_each(place)
+    before = everything_that_stands(hand.mpi, with_splits=False)
+    for place in range(histories - leaving, histories):
+        leave_and_come_back(hand, dice, dice.randrange(2, 13))
+        expect_the_same(
+            everything_that_stands(hand.mpi, with_splits=False), before, f"history {place} of leaving"
+        )
         at_each(place)
     assert verify_index(hand.mpi).is_sound
