@@ -54,7 +54,7 @@ from mpi.matching.explain import Waterfall
 from mpi.matching.harm import TEAMS
 from mpi.matching.model import OVER_CAP
 from mpi.records import Address, HumanName, RecordKey, SourceRecord, parse_nhs_number
-from mpi.service import queue
+from mpi.service import queue, withdraw
 from mpi.service.bulk_review import preview_answer
 from mpi.service.by_hand import ask_whether_one, ask_whether_two, withdraw_question
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
@@ -1832,6 +1832,288 @@ def scratch_index(home: Path, model: Model, organisations: list[str]) -> Iterato
         yield Mpi(database, SystemClock(), model)
     finally:
         database.close()
+
+
+# Withdrawal ----------------------------------------------------------------------------------------------------------
+
+
+@cli.group("withdraw")
+def withdraw_group() -> None:
+    """Take source records out of the index, one by one or a whole feed, and bring them back."""
+
+
+def _withdrawer(mpi: Mpi, username: str) -> Principal:
+    return replace(_reader(mpi, username, withdraw.SCOPE), organisations=frozenset({"*"}))
+
+
+def _which_record(organisation: str | None, system: str | None, number: str | None) -> RecordKey | int:
+    """Return the record that a command names, by its id or by its key.
+
+    Raises:
+        Invalid: ``record-or-key``.
+    """
+    if number is not None and organisation is None:
+        return parse_id(number, "record")
+    if number is None and organisation is not None and system is not None:
+        return RecordKey(organisation, system, _local_id())
+    raise Invalid("record-or-key", detail="Give ORGANISATION and SYSTEM, or --record, and not both.")
+
+
+def _of_record(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command name a record."""
+    by_id = click.option("--record", "number", help="The record's id, instead of its key.")
+    system = click.argument("system", required=False)
+    return click.argument("organisation", required=False)(system(by_id(command)))
+
+
+_HELP_OF_REASONS = (
+    "A code: " + "; ".join(f"{code}, {words}" for code, words in withdraw.REASONS.items()) + "."
+)
+why_withdrawn = click.option("--reason", required=True, help=_HELP_OF_REASONS)
+
+
+@withdraw_group.command("record")
+@_of_record
+@why_withdrawn
+@click.option("--comment", help="In your own words; needed where the reason is other.")
+@whose
+@as_json
+@needs_index
+def withdraw_a_record(
+    composition: Composition,
+    organisation: str | None,
+    system: str | None,
+    number: str | None,
+    reason: str,
+    comment: str | None,
+    username: str,
+    is_json: bool,
+) -> None:
+    """Take a record of ORGANISATION's SYSTEM, or the one with an id, out of the index.
+
+    The local id is asked for, or read from standard input: on a command line others could read it.
+    """
+    mpi = composition.mpi
+    with _telling(is_json):
+        by = _withdrawer(mpi, username)
+        which = _which_record(organisation, system, number)
+        out = withdraw.withdraw_record(mpi, which, by, reason=reason, comment=comment)
+    (one,) = out.withdrawals
+    lines = [f"{one.withdrawal_id}: record {one.record_id} is withdrawn, {one.reason}", *_out_lines(out)]
+    lines.append(f"To bring it back: mpi withdraw restore --record {one.record_id} --by USER")
+    _say({**_out_as_json(out), "withdrawal": _withdrawal_as_json(one)}, is_json, lines)
+
+
+@withdraw_group.command("preview")
+@_of_record
+@whose
+@as_json
+@needs_index
+def withdraw_preview(
+    composition: Composition,
+    organisation: str | None,
+    system: str | None,
+    number: str | None,
+    username: str,
+    is_json: bool,
+) -> None:
+    """Say what withdrawing a record would change, and change nothing. The record is named as for `mpi withdraw record`."""
+    mpi = composition.mpi
+    with _telling(is_json):
+        by = _withdrawer(mpi, username)
+        out = withdraw.preview_withdrawal(mpi, _which_record(organisation, system, number), by)
+    _say(_out_as_json(out), is_json, ["This would change:", *_out_lines(out)])
+
+
+@withdraw_group.command("restore")
+@_of_record
+@whose
+@as_json
+@needs_index
+def withdraw_restore(
+    composition: Composition,
+    organisation: str | None,
+    system: str | None,
+    number: str | None,
+    username: str,
+    is_json: bool,
+) -> None:
+    """Bring a record back, with all that was sent of it meanwhile. It is named as for `mpi withdraw record`."""
+    mpi = composition.mpi
+    with _telling(is_json):
+        by = _withdrawer(mpi, username)
+        found = withdraw.restore_record(mpi, _which_record(organisation, system, number), by)
+    person = None if found.person_id is None else format_id(found.person_id)
+    answer = {"record_id": format_id(found.record_id), "person_id": person}
+    of = "waits for linking" if person is None else f"is person {person}'s"
+    _say(answer, is_json, [f"Record {found.record_id} is in force again, and {of}"])
+
+
+@withdraw_group.command("list")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@as_json
+@needs_index
+def withdraw_list(composition: Composition, limit: int, is_json: bool) -> None:
+    """List the withdrawals of records that stand, the newest first."""
+    with _telling(is_json):
+        found = withdraw.list_withdrawals(composition.mpi, OPERATOR, limit=limit)
+    lines = [
+        f"{one.withdrawal_id}  {one.withdrawn_at:%Y-%m-%d}  {one.organisation:<6}  {one.system:<10}  {one.reason:<19}  "
+        f"record {one.record_id}" + ("" if one.feed_id is None else f", with feed {one.feed_id}")
+        for one in found
+    ]
+    answer = {"withdrawals": [_withdrawal_as_json(one) for one in found]}
+    _say(answer, is_json, lines or ["No record is withdrawn."])
+
+
+@withdraw_group.command("preview-feed")
+@click.argument("organisation")
+@click.argument("system", required=False)
+@whose
+@as_json
+@needs_index
+def withdraw_preview_feed(
+    composition: Composition, organisation: str, system: str | None, username: str, is_json: bool
+) -> None:
+    """Count what withdrawing all of ORGANISATION's records, or those of its SYSTEM, would take out."""
+    mpi = composition.mpi
+    with _telling(is_json):
+        found = withdraw.preview_feed(mpi, organisation, system, _withdrawer(mpi, username))
+    _say(asdict(found), is_json, [_feed_preview_line(found)])
+
+
+@withdraw_group.command("feed")
+@click.argument("organisation")
+@click.argument("system", required=False)
+@why_withdrawn
+@click.option("--comment", required=True, help="Why, for whoever asks later.")
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+@click.option("--no-wait", is_flag=True, help="Leave the records to a worker.")
+@whose
+@as_json
+@needs_index
+def withdraw_a_feed(
+    composition: Composition,
+    organisation: str,
+    system: str | None,
+    reason: str,
+    comment: str,
+    yes: bool,
+    no_wait: bool,
+    username: str,
+    is_json: bool,
+) -> None:
+    """Withdraw all that ORGANISATION sent, or one SYSTEM of it, until the feed is restored.
+
+    What it sends meanwhile is kept, and comes back with the rest. Records made of patients' forms stay.
+    """
+    mpi = composition.mpi
+    with _telling(is_json):
+        by = _withdrawer(mpi, username)
+        preview = withdraw.preview_feed(mpi, organisation, system, by)
+        if not yes:
+            click.echo(_feed_preview_line(preview), err=True)
+            click.confirm("Withdraw them?", abort=True, err=True)
+        feed = withdraw.withdraw_feed(mpi, organisation, system, by, reason=reason, comment=comment)
+        if not no_wait:
+            feed = _followed(mpi, feed, "Withdrawing", is_json)
+    _say_feed(feed, is_json)
+
+
+@withdraw_group.command("restore-feed")
+@click.argument("number", metavar="FEED_ID")
+@click.option("--no-wait", is_flag=True, help="Leave the records to a worker.")
+@whose
+@as_json
+@needs_index
+def withdraw_restore_feed(
+    composition: Composition, number: str, no_wait: bool, username: str, is_json: bool
+) -> None:
+    """Take the withdrawal of a feed back. Records that were withdrawn for themselves stay so; a worker links the others."""
+    mpi = composition.mpi
+    with _telling(is_json):
+        by = _withdrawer(mpi, username)
+        feed = withdraw.restore_feed(mpi, parse_id(number, "feed_id"), by)
+        if not no_wait:
+            feed = _followed(mpi, feed, "Restoring", is_json)
+    _say_feed(feed, is_json)
+
+
+@withdraw_group.command("feeds")
+@as_json
+@needs_index
+def withdraw_feeds(composition: Composition, is_json: bool) -> None:
+    """List the feeds that were ever withdrawn, the newest first."""
+    with _telling(is_json):
+        found = withdraw.list_feeds(composition.mpi, OPERATOR)
+    answer = {"feeds": [_feed_as_json(one) for one in found]}
+    _say(answer, is_json, [_feed_line(one) for one in found] or ["No feed was ever withdrawn."])
+
+
+def _followed(mpi: Mpi, feed: withdraw.Feed, label: str, is_json: bool) -> withdraw.Feed:
+    """Let the records of a feed follow it, and those of other feeds; return it as it then is."""
+    with progress_bar(feed.records_left, label, is_json) as told:
+        while withdraw.follow_feeds(mpi, progress=told):
+            pass
+    return next(one for one in withdraw.list_feeds(mpi, OPERATOR) if one.feed_id == feed.feed_id)
+
+
+def _feed_preview_line(found: withdraw.FeedPreview) -> str:
+    return f"{found.records} records in force, of {found.persons} persons"
+
+
+def _feed_line(one: withdraw.Feed) -> str:
+    state = "withdrawn" if one.restored_at is None else "restored"
+    left = f", {one.records_left} records have yet to follow" if one.records_left else ""
+    systems = one.system or "all systems"
+    return f"{one.feed_id}: {one.organisation}, {systems}, {one.reason}: {state}{left}"
+
+
+def _say_feed(one: withdraw.Feed, is_json: bool) -> None:
+    _say(_feed_as_json(one), is_json, [_feed_line(one)])
+
+
+def _feed_as_json(one: withdraw.Feed) -> dict[str, Any]:
+    return {
+        **asdict(one),
+        "feed_id": format_id(one.feed_id),
+        "withdrawn_at": one.withdrawn_at.isoformat(),
+        "restored_at": None if one.restored_at is None else one.restored_at.isoformat(),
+    }
+
+
+def _out_as_json(out: withdraw.Out) -> dict[str, Any]:
+    return {
+        "person_ids": [format_id(one) for one in out.person_ids],
+        "persons": [format_id(one) for one in out.persons],
+        "tasks_opened": out.tasks_opened,
+        "tasks_closed": out.tasks_closed,
+        "handed": dict(out.handed),
+    }
+
+
+def _out_lines(out: withdraw.Out) -> Iterator[str]:
+    was = ", ".join(f"person {one}" for one in out.person_ids) or "nobody"
+    left = ", ".join(f"person {one}" for one in out.persons) or "nobody"
+    yield f"  it was of {was}; of its other records {left} is left"
+    yield f"  {out.tasks_opened} tasks open, {out.tasks_closed} close"
+    yield from (
+        f"  handed on: {count} {name.replace('_', ' ')}" for name, count in out.handed.items() if count
+    )
+
+
+def _withdrawal_as_json(one: withdraw.Withdrawal) -> dict[str, Any]:
+    def told(number: int | None) -> str | None:
+        return None if number is None else format_id(number)
+
+    return {
+        **asdict(one),
+        "withdrawal_id": format_id(one.withdrawal_id),
+        "record_id": format_id(one.record_id),
+        "withdrawn_at": one.withdrawn_at.isoformat(),
+        "feed_id": told(one.feed_id),
+        "into_record_id": told(one.into_record_id),
+    }
 
 
 # Local ids -----------------------------------------------------------------------------------------------------------
