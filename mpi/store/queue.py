@@ -164,7 +164,10 @@ def sampled_pairs(tx: Connection, purpose: str, reader: str | None = None) -> se
 
 
 def moot_samples(tx: Connection) -> list[int]:
-    """Return open samples whose records do not stand to each other any more as they did when they were drawn."""
+    """Return open samples whose records do not stand to each other any more as they did when they were drawn.
+
+    Nor do they where one of them is nobody's.
+    """
     low, high = source_record.alias("low"), source_record.alias("high")
     is_together = low.c.person_id == high.c.person_id
     statement = (
@@ -174,6 +177,8 @@ def moot_samples(tx: Connection) -> list[int]:
         .join(high, high.c.record_id == task_sample.c.high_id)
         .where(
             or_(
+                low.c.person_id.is_(None),
+                high.c.person_id.is_(None),
                 and_(task_sample.c.expected == "different", is_together),
                 and_(func.coalesce(task_sample.c.expected, "same") == "same", ~is_together),
             )

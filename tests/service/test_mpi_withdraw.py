@@ -27,6 +27,7 @@ from mpi.service.load import load_records
 from mpi.service.match import match_person
 from mpi.service.people import get_person, get_record
 from mpi.service.review import decide_task, undo_decision
+from mpi.service.samples import draw_links, withdraw_moot
 from mpi.service.trace import trace_waiting
 from mpi.service.withdraw import (
     follow_feeds,
@@ -374,6 +375,18 @@ def test_the_past_knows_no_news_of_a_number_from_a_record_that_was_away(world: W
     assert told_then.number_state == seen.number_state
     again = get_golden(world.mpi, bearer.record_id, READER)
     assert again.values[0].value != seen.values[0].value, "the news is known again"
+
+
+def test_a_sample_of_a_link_is_asked_no_more_when_one_of_its_records_is_away(world: World):
+    world.send(a_source_record())
+    world.send(a_source_record("2", organisation="RV5"))
+    assert draw_links(world.mpi, MANAGER, count=1, seed=1).drawn == 1
+    assert withdraw_moot(world.mpi) == 0
+
+    withdrawn(world)
+
+    assert withdraw_moot(world.mpi) == 1
+    assert world.rows("select state from task") == [("closed",)]
 
 
 def test_news_of_a_number_goes_and_comes_with_the_record_that_brought_it(world: World):
