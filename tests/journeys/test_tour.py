@@ -63,6 +63,7 @@ FOLLOWING = (
     "review-alerts",
     "tell-organisations",
     "trace-numbers",
+    "withdraw-a-record",
 )
 PAGES = {"README": steps(TOUR)} | {
     name: steps((ROOT / "docs" / "how-to" / f"{name}.md").read_text()) for name in FOLLOWING
