@@ -62,6 +62,11 @@ BENCHMARKS = {
         ("--acts", "2000", "--processes", "4"),
         "objections, merges, splits, decisions, redemptions and policies at once, and a judge of what came of them, on PostgreSQL",
     ),
+    "oracle": Benchmark(
+        "oracle.py",
+        ("--cases", "5000"),
+        "the evaluator beside the naive one that was written from the semantics page, over generated cases",
+    ),
     "deciding": Benchmark(
         "deciding.py",
         ("--records", "5000", "--people", "100", "--seconds", "5", "--redemptions", "50"),

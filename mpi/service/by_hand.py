@@ -18,6 +18,7 @@ from mpi.service.persons import Resolution
 from mpi.service.questions import Question, are_vetoed, records_as_evidence, subject_of
 from mpi.service.review import Task, check_free, read_back, read_row, sees_protected
 from mpi.store import graph as graph_store
+from mpi.store import local_changes as change_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
 from mpi.store.tasks import TaskRow
@@ -91,7 +92,7 @@ def withdraw_question(mpi: Mpi, task_id: int, by: Principal, *, if_match: int | 
         told = {"task_id": str(task_id)}
         if row.kind != Kind.ASKED.value:
             raise Conflict("not-asked-by-hand", ids=told)
-        if any(item[0] == "merge" for item in row.evidence):
+        if change_store.waits_for(tx, task_id):
             raise Conflict("asked-by-source", ids=told)
         if any(one.state == "proposed" for one in graph_store.read_task_decisions(tx, task_id)):
             raise Conflict("second-reader-waited-for", ids=told)

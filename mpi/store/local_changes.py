@@ -109,6 +109,14 @@ def unsettled_changes(tx: Connection, after: int, limit: int) -> list[int]:
     return list(tx.scalars(statement.order_by(local_change.c.change_id).limit(limit)))
 
 
+def waits_for(tx: Connection, task_id: int) -> bool:
+    """Whether a change waits for the answer to a task."""
+    waiting = select(local_change.c.change_id).where(
+        local_change.c.task_id == task_id, local_change.c.state == "held"
+    )
+    return tx.scalar(waiting.limit(1)) is not None
+
+
 def forget_changes(tx: Connection, record_id: int) -> None:
     """Forget what a source said of a record's local ids; that another was merged into it tells nothing of it."""
     tx.execute(delete(local_change).where(local_change.c.record_id == record_id))

@@ -27,12 +27,15 @@ from tests.service.history_world import (
     Erase,
     Hand,
     Look,
+    Merge,
+    Renumber,
     Restore,
     RestoreFeed,
     Send,
     SendMany,
     Trace,
     Undo,
+    UndoLocal,
     UseModel,
     Withdraw,
     WithdrawFeed,
@@ -67,6 +70,12 @@ asks = st.one_of(st.builds(Ask, places, places), st.builds(Ask, places, places),
 erases = st.builds(Erase, places)
 leaves = st.one_of(st.builds(Withdraw, places), st.builds(Withdraw, places), st.builds(WithdrawFeed, places))
 returns = st.one_of(st.builds(Restore, places), st.builds(Restore, places), st.builds(RestoreFeed, places))
+changes = st.one_of(
+    st.builds(Merge, places, places),
+    st.builds(Merge, places, places),
+    st.builds(Renumber, places, st.sampled_from("123456")),
+    st.builds(UndoLocal, places),
+)
 traces = st.builds(Trace, st.lists(places, min_size=1, max_size=4).map(tuple))
 models = st.builds(UseModel, st.integers(0, len(MODELS) - 1))
 
@@ -139,7 +148,7 @@ class OneHand(RuleBasedStateMachine):
         for act in acts:
             self.hand.do(act)
 
-    @rule(act=st.one_of(leaves, leaves, returns))
+    @rule(act=st.one_of(leaves, leaves, returns, changes))
     def withdraw(self, act: Act) -> None:
         self.hand.do(act)
 
@@ -171,7 +180,7 @@ class ManyHands(OneHand):
 
     @rule(
         acts=st.lists(
-            st.one_of(sends, sends, many, works, decides, undoes, asks, erases, leaves, returns),
+            st.one_of(sends, sends, many, works, decides, undoes, asks, erases, leaves, returns, changes),
             min_size=2,
             max_size=4,
         )
@@ -181,7 +190,7 @@ class ManyHands(OneHand):
 
     @rule(
         acts=st.lists(
-            st.one_of(sends, many, works, decides, undoes, leaves, returns), min_size=1, max_size=3
+            st.one_of(sends, many, works, decides, undoes, leaves, returns, changes), min_size=1, max_size=3
         ),
         model=models,
     )
