@@ -274,6 +274,20 @@ def test_a_held_merge_is_taken_back_by_its_source(world: World):
     assert world.kinds() == []
 
 
+def test_a_question_that_a_reader_had_begun_to_answer_outlives_the_merge_and_can_be_withdrawn(world: World):
+    world.send(a_source_record())
+    world.send(KEVIN)
+    change = merged(world)
+    decide_task(world.mpi, change.task_id or 0, READER, verdict="same", reason="documents-seen")
+
+    undo_local(world.mpi, change.change_id, FEED)
+
+    assert world.kinds() == ["asked-by-hand"]
+    undo_decision(world.mpi, change.task_id or 0, READER)
+    withdraw_question(world.mpi, change.task_id or 0, READER)
+    assert world.kinds() == []
+
+
 def test_what_cannot_be_merged_is_refused(world: World):
     world.send(a_source_record())
     world.send(replace(a_source_record(), key=RecordKey("RRV", "consent", "5")))
