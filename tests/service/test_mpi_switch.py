@@ -35,6 +35,7 @@ from mpi.service.receive import receive_record
 from mpi.service.renew import renew_index
 from mpi.service.review import decide_task, list_tasks
 from mpi.service.switch import working_folder
+from mpi.service.withdraw import withdraw_feed
 from tests.service.bulk_world import conflicted_sample, linked_in_bulk, read_answers
 from tests.service.mpi_world import FEED, READER, World, a_doubtful_record, a_source_record, at
 from tests.service.snapshots import filled
@@ -640,6 +641,32 @@ def test_files_with_further_versions_and_bad_rows_come_into_the_index_as_loading
     ]
     assert answer["waiting"] == 0
     assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["bulk.lock"]
+
+
+def test_rows_of_a_withdrawn_feed_are_set_aside_and_the_file_goes_in_without_them(
+    db: Database, clock: FixedClock, tmp_path: Path
+):
+    mpi = World(db, clock).mpi
+    everywhere = replace(FEED, scopes=frozenset({"records:withdraw"}))
+    withdraw_feed(mpi, "RRV", "pas", everywhere, reason="feed-fault", comment="Until it is mended.")
+    path = a_csv(
+        tmp_path / "some.csv",
+        "organisation,system,local_id,family,given,birth_date,postcode,updated_at",
+        "RRV,pas,1,Okafor,Amara,1990-02-14,SE5 8AZ,2026-01-01T00:00:00Z",
+        "RRV,wards,1,Okafor,Amara,1990-02-14,SE5 8AZ,2026-01-01T00:00:00Z",
+        "RV5,pas,1,Okafor,Amara,1990-02-14,SE5 8AZ,2026-01-01T00:00:00Z",
+    )
+
+    result = run(mpi, tmp_path / "home", "link", str(path), "--into-index", "--json")
+
+    assert result.exit_code == mpi_cli.WITH_REJECTS, result.output
+    assert (tmp_path / "some.csv.rejects.csv").read_text(encoding="utf-8").splitlines() == [
+        "file,row,field,code",
+        "some.csv,2,system,feed-withdrawn",
+    ]
+    with db.read() as tx:
+        held = tx.exec_driver_sql("select organisation, system, state from source_record order by 1, 2").all()
+    assert [tuple(row) for row in held] == [("RRV", "wards", "active"), ("RV5", "pas", "active")]
 
 
 def test_a_file_read_by_the_column_leaves_every_row_of_every_table_that_its_records_leave_one_by_one(
