@@ -28,8 +28,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     cast,
     event,
+    false,
+    or_,
     select,
     text,
     type_coerce,
@@ -537,6 +540,70 @@ def events_about(
     if limit is not None:
         statement = statement.limit(limit)
     return [_event(row) for row in tx.execute(statement)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Which rows about somebody are sought.
+
+    ``actors`` are groups of alternatives, as (``user``, ``client`` or ``organisation``, its id); each group must hold.
+    """
+
+    kinds: frozenset[str]
+    outcomes: frozenset[str] = frozenset(OUTCOMES)
+    actors: tuple[tuple[tuple[str, str], ...], ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def search_events(
+    tx: Connection,
+    person_ids: Iterable[int],
+    sought: Sought,
+    *,
+    after: tuple[datetime, int] | None = None,
+    limit: int,
+) -> list[AuditEvent]:
+    """Return what was recorded about these persons, as far as it is sought, in order of time.
+
+    Args:
+        after: the instant and number of the row before.
+    """
+    columns = audit_event.c
+    statement = (
+        select(audit_event)
+        .where(
+            columns.person_id.in_(sorted(set(person_ids))),
+            columns.kind.in_(sorted(sought.kinds)),
+            columns.outcome.in_(sorted(sought.outcomes)),
+            *(or_(false(), *(_acted(name, value) for name, value in group)) for group in sought.actors),
+        )
+        .order_by(columns.at, columns.event_id)
+        .limit(limit)
+    )
+    if sought.since is not None:
+        statement = statement.where(columns.at >= sought.since)
+    if sought.until is not None:
+        statement = statement.where(columns.at < sought.until)
+    if after is not None:
+        at, number = after
+        statement = statement.where(or_(columns.at > at, and_(columns.at == at, columns.event_id > number)))
+    return [_event(row) for row in tx.execute(statement)]
+
+
+def _acted(name: str, value: str) -> ColumnElement[bool]:
+    columns = audit_event.c
+    match name:
+        case "user":
+            return and_(columns.actor_kind == "person", columns.actor_id == value)
+        case "client":  # a system that came by itself is its own client
+            alone = and_(
+                columns.actor_kind != "person", columns.client_id.is_(None), columns.actor_id == value
+            )
+            return or_(columns.client_id == value, alone)
+        case "organisation":
+            return columns.organisation == value
+    raise AssertionError(name)
 
 
 def read_event(tx: Connection, event_id: int) -> AuditEvent | None:

@@ -1,6 +1,7 @@
 """Who saw my record: the accesses to one person, read from the audit log, told to officers and to patients."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -11,8 +12,9 @@ from consent.rules.explain import compose
 from consent.service import trail
 from consent.service.context import Consent
 from consent.service.order import taken_again
-from foundation.audit import AuditEvent, events_about
+from foundation.audit import AuditEvent, Sought, events_about, read_event, search_events
 from foundation.errors import NotFound
+from foundation.ids import format_id
 from foundation.principal import Principal
 from mpi.service.persons import resolve_person
 
@@ -72,6 +74,19 @@ class Access:
     leaf_hash: str
 
 
+TOLD = frozenset(_WORDS)
+"""The kinds of audit rows that are told of a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToldRow:
+    """A row of the log that may be told, and to whom its person's id leads now; no one for a row whose personal parts were erased."""
+
+    row: AuditEvent
+    person_id: int | None
+    texts: Texts
+
+
 @dataclass(frozen=True, slots=True)
 class AccessReport:
     person_id: int
@@ -115,6 +130,70 @@ def access_report(
         return AccessReport(resolution.person_id, now, since, until, accesses)
 
     return taken_again(consent, take)
+
+
+def search_accesses(
+    consent: Consent,
+    person_id: int,
+    by: Principal,
+    sought: Sought,
+    *,
+    parameters: Sequence[str],
+    after: tuple[datetime, int] | None = None,
+    limit: int,
+) -> list[ToldRow]:
+    """Tell some of what ``access_report`` tells, in order of time; each look is audited as the report is.
+
+    Args:
+        sought: kinds that a report does not tell are not told here either.
+        parameters: the names of what was asked by, for the log.
+
+    Raises:
+        NotFound: ``person-unknown``.
+    """
+
+    def take(tx: Connection) -> list[ToldRow]:
+        resolution = resolve_person(tx, person_id)
+        person = resolution.person_id
+        if person is None:
+            raise NotFound("person-unknown")
+        told = replace(sought, kinds=sought.kinds & TOLD)
+        rows = search_events(tx, {person, *resolution.record_ids}, told, after=after, limit=limit)
+        detail = {"accesses": len(rows), "parameters": list(parameters)}
+        trail.append(tx, "access-report", by, consent.clock.now(), person_id=person, detail=detail)
+        return [_told_row(tx, consent, row, person) for row in rows]
+
+    return taken_again(consent, take)
+
+
+def read_access(consent: Consent, event_id: int, by: Principal) -> ToldRow:
+    """Tell one row that a report tells or, before its personal parts were erased, may have told; the look is audited.
+
+    Raises:
+        NotFound: ``audit-event-unknown``, for a row too that no report tells, or whose person is nobody now.
+    """
+
+    def take(tx: Connection) -> ToldRow:
+        row = read_event(tx, event_id)
+        if row is None or row.kind not in TOLD:
+            raise NotFound("audit-event-unknown")
+        person = None
+        if row.detail is not None:
+            found = resolve_person(tx, row.person_id or 0)
+            person = found.person_id
+            if person is None or row.person_id not in {person, *found.record_ids}:
+                raise NotFound("audit-event-unknown")
+        detail = {"accesses": 1, "event": format_id(event_id)}
+        trail.append(tx, "access-report", by, consent.clock.now(), person_id=person, detail=detail)
+        return _told_row(tx, consent, row, person)
+
+    return taken_again(consent, take)
+
+
+def _told_row(tx: Connection, consent: Consent, row: AuditEvent, person_id: int | None) -> ToldRow:
+    if row.detail is None:
+        return ToldRow(row, person_id, Texts("", "", ""))
+    return ToldRow(row, person_id, _access(row, _policy_of(tx, consent, row)).texts)
 
 
 def _policy_of(tx: Connection, consent: Consent, row: AuditEvent) -> Policy:
