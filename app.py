@@ -37,6 +37,7 @@ from consent.service.policies import keep_shipped, read_policy
 from consent.service.usage import count_usage
 from consent.service.watch import explain_open, watch_views
 from consent.service.withdrawal import keeper_of
+from consent.web import FHIR as CONSENT_RESOURCES
 from consent.web import make_blueprints as make_consent_blueprints
 from foundation import audit, metrics, outbox
 from foundation.auth import clients, keys, sessions, users
@@ -62,6 +63,7 @@ from foundation.web.audit import audit_tree
 from foundation.web.console import console, page_of_problem, prepare_templates
 from foundation.web.directory import directory
 from foundation.web.events import events
+from foundation.web.fhir import install_fhir, statement_routes
 from foundation.web.openapi import answers, install_api, openapi_document
 from foundation.web.shell import Shell, authenticate, shell
 from foundation.web.sign_in import people, tokens
@@ -214,12 +216,14 @@ def create_app(
     prepare_templates(app)
     install(app, Shell(composition.db, composition.clock, settings, issuer, limits), page_of_problem)
     install_api(app, VERSION)
+    install_fhir(app)
     app.extensions["composition"] = composition
     app.register_blueprint(console)
     for blueprint in (_health_routes(composition), tokens, people, directory, audit_tree, events, webhooks):
         register(app, blueprint)
     for blueprint in (*make_mpi_blueprints(composition.mpi), *make_consent_blueprints(composition.consent)):
         register(app, blueprint)
+    register(app, statement_routes(VERSION, CONSENT_RESOURCES))
     return app
 
 

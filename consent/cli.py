@@ -69,7 +69,8 @@ from consent.service.policies import (
     withdraw_policy,
 )
 from consent.service.replay import explain_event
-from consent.service.report import access_report
+from consent.service.report import TOLD, ToldRow, access_report, search_accesses
+from consent.service.report_told import Systems, audit_event_of
 from consent.service.staff import list_staff_files, load_staff, withdraw_staff
 from consent.service.usage import count_usage, load_usage, read_usage
 from consent.service.usage_told import change_of, csv_of, lines_of, page_of, picture_of, shares_of
@@ -77,6 +78,7 @@ from consent.service.watch import explain_open, watch_views
 from consent.service.what_if import MOST_EXAMPLES, read_moment, read_planned, what_if
 from consent.store.alerts import STATES, Alert
 from consent.store.notices import STATES as NOTICE_STATES
+from foundation.audit import Sought
 from foundation.cli import (
     FAILED,
     WITH_REJECTS,
@@ -1052,13 +1054,19 @@ def _minute(at: datetime | None) -> str:
 @cli.command()
 @click.argument("person_id")
 @click.option("--since", type=click.DateTime(), help="From this instant (UTC).")
+@click.option("--fhir", "is_fhir", is_flag=True, help="As AuditEvents in a Bundle of FHIR R4.")
 @as_json
 @needs_service
-def report(composition: Composition, person_id: str, since: datetime | None, is_json: bool) -> None:
+def report(
+    composition: Composition, person_id: str, since: datetime | None, is_fhir: bool, is_json: bool
+) -> None:
     """Tell who asked for and saw a person's record; the making of the report is audited."""
-    with _telling(is_json):
+    with _telling(is_json or is_fhir):
         number = parse_id(person_id, "person_id")
         since = since.replace(tzinfo=UTC) if since is not None else None
+        if is_fhir:
+            click.echo(json.dumps(_bundle_of(composition.consent, number, since), ensure_ascii=False))
+            return
         made = access_report(composition.consent, number, OPERATOR, since=since)
     rows = [
         {
@@ -1080,6 +1088,26 @@ def report(composition: Composition, person_id: str, since: datetime | None, is_
         for row in rows
     ]
     _say(is_json, rows, "\n".join(lines) or "Nobody.")
+
+
+_EVENTS_AT_ONCE = 500
+
+
+def _bundle_of(consent: Consent, person_id: int, since: datetime | None) -> dict[str, Any]:
+    systems, sought = Systems(consent.issuer), Sought(TOLD, since=since)
+    found: list[ToldRow] = []
+    page: list[ToldRow] | None = None
+    while page is None or len(page) == _EVENTS_AT_ONCE:
+        after = (found[-1].row.at, found[-1].row.event_id) if found else None
+        names = ["date", "patient"] if since is not None else ["patient"]
+        page = search_accesses(
+            consent, person_id, OPERATOR, sought, parameters=names, after=after, limit=_EVENTS_AT_ONCE
+        )
+        found += page
+    events = [audit_event_of(one.row, one.person_id, systems, words=one.texts.officer) for one in found]
+    entries = [{"fullUrl": f"{systems.fhir}/AuditEvent/{one['id']}", "resource": one} for one in events]
+    bundle = {"resourceType": "Bundle", "type": "collection"}
+    return bundle | ({"entry": entries} if entries else {})
 
 
 @cli.command()

@@ -16,7 +16,7 @@ from foundation.auth.roles import SCOPES
 from foundation.web import idempotency
 from foundation.web.access import Access, access_of, handler_of
 from foundation.web.body import StrictParser
-from foundation.web.problems import CONTENT_TYPE, problem_body, title_of
+from foundation.web.problems import Form, form_at, forms, problem_body, title_of
 from foundation.web.schemas import Schema
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,7 +26,8 @@ _TAKES_IF_MATCH = "_takes_if_match"
 _ABOUT = """Two questions that stand before every view of a shared care record: *who is this?* and *may this be shared?*
 
 Systems sign in with client credentials and a signed assertion (`POST /oauth2/token`), people with a session. Every refusal is
-`application/problem+json` with a stable `code`; faults of input name the field and never its value. Ids are decimal text. Lists are paged
+`application/problem+json` with a stable `code`, below `/fhir/R4` an OperationOutcome with the same code; faults of input name the field and
+never its value. Ids are decimal text. Lists are paged
 by cursor. A write may bear an `Idempotency-Key`, and is then done once, however often it is sent within a day."""
 _REFUSALS = (400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 503)
 _EXAMPLES: dict[int, dict[str, Any]] = {
@@ -213,7 +214,11 @@ def openapi_document(app: Flask | None = None) -> dict[str, Any]:
     parts = spec.setdefault("components", {})
     parts["securitySchemes"] = _security_schemes()
     parts["parameters"] = copy.deepcopy(_HEADERS)
-    parts["responses"] = {_name(status): _refusal(status) for status in _REFUSALS}
+    parts["responses"] = {
+        _name(form, status): _refusal(form, status)
+        for form in forms(app)
+        for status in sorted({form.statuses.get(status, status) for status in _REFUSALS} | form.also)
+    }
     for rule in app.url_map.iter_rules():
         path = _path(rule)
         for parameter in spec["paths"].get(path, {}).get("parameters", ()):
@@ -224,14 +229,19 @@ def openapi_document(app: Flask | None = None) -> dict[str, Any]:
             if operation is not None:
                 access = access_of(app, rule.endpoint, method)
                 handler = handler_of(app, rule.endpoint, method)
-                _complete(operation, rule, method, access, handler)
+                _complete(operation, rule, method, access, handler, form_at(app, rule.rule))
     for schema in parts["schemas"].values():
         _plain(schema)
     return spec
 
 
 def _complete(
-    operation: dict[str, Any], rule: Any, method: str, access: Access | None, handler: Callable[..., Any]
+    operation: dict[str, Any],
+    rule: Any,
+    method: str,
+    access: Access | None,
+    handler: Callable[..., Any],
+    form: Form,
 ) -> None:
     """Add what every route of its kind shares: id, security, headers, and each refusal that a caller may get."""
     operation.setdefault("operationId", f"{rule.endpoint}.{method.lower()}".replace(".", "-"))
@@ -269,26 +279,27 @@ def _complete(
     )
     responses = operation["responses"]
     responses.pop("default", None)
+    statuses = {form.statuses.get(status, status) for status in statuses} | form.also
     for status in statuses | {int(status) for status in responses if status[0] in "45"}:
         if "content" not in responses.get(str(status), {}):
-            responses[str(status)] = {"$ref": f"#/components/responses/{_name(status)}"}
+            responses[str(status)] = {"$ref": f"#/components/responses/{_name(form, status)}"}
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _name(status: int) -> str:
-    return "".join(word.capitalize() for word in re.findall("[a-z]+", title_of(status).lower()))
+def _name(form: Form, status: int) -> str:
+    return form.word + "".join(word.capitalize() for word in re.findall("[a-z]+", title_of(status).lower()))
 
 
-def _refusal(status: int) -> dict[str, Any]:
-    example = problem_body(status, "60e0b220-8136-4ca5-ae46-1d97ef59d068") | _EXAMPLES.get(status, {})
+def _refusal(form: Form, status: int) -> dict[str, Any]:
+    body = problem_body(status, "60e0b220-8136-4ca5-ae46-1d97ef59d068") | _EXAMPLES.get(status, {})
     headers = {"X-Request-ID": {"schema": {"type": "string", "format": "uuid"}}}
     if status in (429, 503):
         headers["Retry-After"] = {"schema": {"type": "integer"}}
-    schema = {"$ref": "#/components/schemas/Problem"}
+    schema = {"$ref": f"#/components/schemas/{form.schema}"}
     return {
         "description": title_of(status),
         "headers": headers,
-        "content": {CONTENT_TYPE: {"schema": schema, "example": example}},
+        "content": {form.content_type: {"schema": schema, "example": form.write(body)}},
     }
 
 

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Flask, Response, g, json
+from flask import Flask, Response, current_app, g, json, request
 from marshmallow import ValidationError
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -102,6 +103,42 @@ _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}|[0-9]{1,6}")
 log = get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How refusals are written below a path: ``write`` turns a problem into its body.
+
+    ``statuses`` are those that differ there, ``also`` has those that any route there may answer with.
+
+    ``schema`` is the name of its schema in the description, ``word`` begins the names of its refusals there.
+    """
+
+    prefix: str
+    content_type: str
+    schema: str
+    word: str = ""
+    write: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    statuses: Mapping[int, int] = field(default_factory=dict)
+    also: frozenset[int] = frozenset()
+
+
+PROBLEM = Form("", CONTENT_TYPE, "Problem")
+
+
+def add_form(app: Flask, form: Form) -> None:
+    """Let refusals below a path be written in another form than a problem."""
+    app.extensions.setdefault("refusal_forms", []).append(form)
+
+
+def forms(app: Flask) -> Sequence[Form]:
+    """Return every form in which refusals are written."""
+    return (PROBLEM, *app.extensions.get("refusal_forms", ()))
+
+
+def form_at(app: Flask, path: str) -> Form:
+    """Return the form in which refusals are written at a path."""
+    return next((form for form in reversed(forms(app)) if f"{path}/".startswith(f"{form.prefix}/")), PROBLEM)
+
+
 class InvalidFields(Invalid):
     """Several fields at fault, told all at once."""
 
@@ -119,7 +156,9 @@ def problem(
     ids: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Write a problem."""
+    """Write a problem, in the form of the path that was asked for."""
+    form = form_at(current_app, request.path)
+    status = form.statuses.get(status, status)
     body = _body(status, code)
     if detail:
         body["detail"] = detail
@@ -129,11 +168,16 @@ def problem(
         body["ids"] = dict(ids)
     body["request_id"] = g.get("request_id")
     g.problem_code = code
-    return Response(json.dumps(body), status=status, content_type=CONTENT_TYPE, headers=dict(headers or {}))
+    return Response(
+        json.dumps(form.write(body)),
+        status=status,
+        content_type=form.content_type,
+        headers=dict(headers or {}),
+    )
 
 
 def problem_body(status: int, request_id: str) -> dict[str, Any]:
-    """Return a problem's body for a server that has to answer before there is a request."""
+    """Return a problem for a server that has to answer before there is a request."""
     return _body(status, _http_code(status)) | {"request_id": request_id}
 
 
@@ -197,13 +241,18 @@ def _faults(messages: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
                 yield from _faults(inner, path)
             else:
                 # A name that the caller made up is told only where it reads like a name.
-                told = str(name) if _FIELD_NAME.fullmatch(str(name)) else "(unnamed)"
+                told = told_name(str(name))
                 yield from _faults(inner, (*path, told))
     elif isinstance(messages, list | tuple):
         for inner in messages:
             yield from _faults(inner, path)
     else:
         yield ".".join(path) or "(body)", _code(str(messages))
+
+
+def told_name(name: str) -> str:
+    """Return a field's name as it may be told: one that reads like no name may be somebody's."""
+    return name if _FIELD_NAME.fullmatch(name) else "(unnamed)"
 
 
 def _code(message: str) -> str:

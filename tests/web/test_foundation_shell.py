@@ -17,6 +17,7 @@ from tests.web.foundation_caller import PASSWORD, bearer, make_app, open_account
 
 TRUST = {"name": "South London and Maudsley", "setting": "mental-health"}
 OPEN = {
+    "/fhir/R4/metadata",
     "/", "/.well-known/jwks.json", "/api/v1/openapi.json", "/api/v1/sign-in", "/api/v1/sign-out", "/favicon.ico", "/health/live",
     "/health/ready", "/metrics", "/oauth2/token", "/sign-in", "/sign-out", "/static/<path:name>",
 }  # fmt: skip

@@ -70,13 +70,14 @@ def test_every_operation_has_a_summary_a_description_and_an_id_of_its_own():
 
 
 def test_every_refusal_is_described_as_a_problem():
-    """The token endpoint alone speaks OAuth, as its clients do."""
+    """The token endpoint alone speaks OAuth, as its clients do, and FHIR's routes answer with an OperationOutcome."""
     odd = [
         (name, status)
         for name, one in described_operations()
         for status, answer in one["responses"].items()
         if status[0] in "45"
-        and "application/problem+json" not in resolved(answer)["content"]
+        and ("application/fhir+json" if " /fhir/" in name else "application/problem+json")
+        not in resolved(answer)["content"]
         and (name, status)
         not in {
             ("GET /health/ready", "503"),
@@ -112,7 +113,9 @@ def test_what_a_caller_must_expect_is_listed_with_every_operation():
             assert "409" in statuses, name
         if "requestBody" in one:
             assert {"413", "415", "422"} <= statuses, name
-        if "{" in name:
+        if " /fhir/" in name:
+            assert "406" in statuses and "422" not in statuses, name
+        elif "{" in name:
             assert {"404", "422"} <= statuses, name
 
 

@@ -1,0 +1,352 @@
+"""The shell of the FHIR R4 interface: its media type, OperationOutcome for refusals, searches Bundles, the CapabilityStatement."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar, cast
+from urllib.parse import urlencode
+
+import flask_smorest
+from flask import Flask, Response, json, request
+from marshmallow import fields
+from werkzeug.exceptions import NotAcceptable
+
+from foundation.errors import Invalid
+from foundation.web.access import open_to_all
+from foundation.web.openapi import answers, make_blueprint
+from foundation.web.paging import DEFAULT_LIMIT, MOST
+from foundation.web.problems import Form, add_form, title_of, told_name
+from foundation.web.schemas import Schema
+from foundation.web.shell import shell
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PREFIX = "/fhir/R4"
+CONTENT_TYPE = "application/fhir+json"
+_FORMATS = ("json", "application/json", CONTENT_TYPE)
+_STATED_ON = "2026-11-28"  # when what is stated below last changed
+_ISSUES = {
+    400: "invalid",
+    401: "login",
+    403: "forbidden",
+    404: "not-found",
+    405: "not-supported",
+    406: "not-supported",
+    409: "conflict",
+    410: "deleted",
+    413: "too-long",
+    415: "not-supported",
+    429: "throttled",
+    503: "transient",
+}
+_SHARED = ("_count", "_cursor", "_format")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParameter:
+    """One parameter of a search: its FHIR type, what it means here, and a pattern of its values."""
+
+    name: str
+    kind: str
+    documentation: str
+    pattern: str
+    is_required: bool = False
+    is_repeatable: bool = True
+    modifiers: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *(f"{self.name}:{one}" for one in self.modifiers))
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One type of resource that is served: how it may be asked for."""
+
+    type: str
+    documentation: str
+    interactions: tuple[str, ...]
+    parameters: tuple[SearchParameter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search as it was understood: the values of each parameter in order, and what was left out because the caller is lenient."""
+
+    values: Mapping[str, tuple[str, ...]]
+    count: int
+    cursor: str | None
+    ignored: tuple[str, ...]
+
+
+class FhirDetailsSchema(Schema):
+    coding = fields.List(fields.Dict(keys=fields.String(), values=fields.String()))
+    text = fields.String()
+
+
+class FhirIssueSchema(Schema):
+    """What is wrong: a code of FHIR, and ours in ``details.coding``."""
+
+    severity = fields.String(required=True)
+    code = fields.String(required=True)
+    details = fields.Nested(FhirDetailsSchema)
+    diagnostics = fields.String()
+    location = fields.List(fields.String())
+
+
+class OperationOutcomeSchema(Schema):
+    """A refusal, or a warning, as FHIR has it."""
+
+    resourceType = fields.String(required=True)
+    issue = fields.List(fields.Nested(FhirIssueSchema), required=True)
+
+
+def operation_outcome(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a problem as an OperationOutcome: an issue for each field at fault, or one."""
+    status = problem["status"]
+    return {
+        "resourceType": "OperationOutcome",
+        "issue": [
+            _issue("error", _ISSUES.get(status, "exception"), fault["code"], title_of(status))
+            | ({"diagnostics": problem["detail"]} if "detail" in problem else {})
+            | ({"location": [f"http.{fault['field']}"]} if "field" in fault else {})
+            for fault in problem.get("errors") or [problem]
+        ],
+    }
+
+
+def _issue(severity: str, kind: str, code: str, text: str) -> dict[str, Any]:
+    coding = [{"system": "urn:problem", "code": code}]
+    return {"severity": severity, "code": kind, "details": {"coding": coding, "text": text}}
+
+
+FORM = Form(
+    PREFIX,
+    CONTENT_TYPE,
+    "OperationOutcome",
+    "Fhir",
+    operation_outcome,
+    # To FHIR a search that cannot be read is a bad request; 422 is for resources that break a rule.
+    {422: 400},
+    frozenset({406}),
+)
+
+
+def install_fhir(app: Flask) -> None:
+    """Let everything below ``/fhir/R4`` be refused as FHIR refuses."""
+    add_form(app, FORM)
+    app.extensions["api"].spec.components.schema("OperationOutcome", schema=OperationOutcomeSchema)
+
+
+def make_fhir_blueprint(name: str, description: str) -> flask_smorest.Blueprint:
+    """Return a blueprint for FHIR routes, each of which bears ``requires`` or ``open_to_all``, and ``speaks_fhir``."""
+    return make_blueprint(name, PREFIX, description)
+
+
+def speaks_fhir(view: F) -> F:
+    """Let a view return a resource, to callers who take FHIR's JSON or JSON.
+
+    Raises:
+        NotAcceptable: for those who take neither.
+    """
+
+    @wraps(view)
+    def answer(*args: Any, **kwargs: Any) -> Response:
+        _check_acceptable()
+        return Response(json.dumps(view(*args, **kwargs)), content_type=f"{CONTENT_TYPE}; charset=utf-8")
+
+    return cast(F, answer)
+
+
+def _check_acceptable() -> None:
+    asked = request.args.getlist("_format")
+    if asked:
+        if len(asked) != 1 or asked[0].replace(" ", "+") not in _FORMATS:  # "+" in a query is a space
+            raise NotAcceptable
+    elif request.accept_mimetypes and not request.accept_mimetypes.best_match(
+        [CONTENT_TYPE, "application/json"]
+    ):
+        raise NotAcceptable
+
+
+# Searches ----------------------------------------------------------------------------------------------------------------
+
+
+def read_search(resource: Resource) -> Search:
+    """Read the request's query as a search for this resource.
+
+    What is not known is refused, as a filter that is not applied would mislead; a caller who sends ``Prefer: handling=lenient`` is told.
+
+    Raises:
+        Invalid: ``unknown-field``, ``required``, ``repeated``, ``empty``, ``out-of-range``; each names the parameter.
+    """
+    known = {name: one for one in resource.parameters for name in one.names}
+    values: dict[str, tuple[str, ...]] = {}
+    ignored = []
+    for name, given in request.args.lists():
+        parameter = known.get(name)
+        if parameter is None and name not in _SHARED:
+            told = told_name(name)
+            if not _is_lenient():
+                raise Invalid("unknown-field", field=told)
+            ignored.append(told)
+            continue
+        if len(given) > 1 and (parameter is None or not parameter.is_repeatable):
+            raise Invalid("repeated", field=name)
+        if not all(given):
+            raise Invalid("empty", field=name)
+        values[name] = tuple(given)
+    for one in resource.parameters:
+        if one.is_required and not any(name in values for name in one.names):
+            raise Invalid("required", field=one.name)
+    (count,) = values.pop("_count", (str(DEFAULT_LIMIT),))
+    if not (count.isascii() and count.isdigit() and len(count) < 10 and int(count) >= 1):
+        raise Invalid("out-of-range", field="_count")
+    (cursor,) = values.pop("_cursor", (None,))
+    return Search(values, min(int(count), MOST), cursor, tuple(ignored))
+
+
+def _is_lenient() -> bool:
+    wishes = ",".join(request.headers.getlist("Prefer")).replace(";", ",").split(",")
+    return "handling=lenient" in {wish.strip().lower() for wish in wishes}
+
+
+def searchset(
+    resource: Resource, search: Search, found: Sequence[Mapping[str, Any]], following: str | None
+) -> dict[str, Any]:
+    """Write a page of what was found as a Bundle. It tells no total: how many were seen is not counted for a page."""
+    base = f"{shell().settings.public_url}{PREFIX}"
+    told = [(name, value) for name, given in search.values.items() for value in given]
+    told.append(("_count", str(search.count)))
+
+    def link(relation: str, cursor: str | None) -> dict[str, str]:
+        query = urlencode([*told, *([("_cursor", cursor)] if cursor else [])])
+        return {"relation": relation, "url": f"{base}/{resource.type}?{query}"}
+
+    entries = [
+        {
+            "fullUrl": f"{base}/{resource.type}/{one['id']}",
+            "resource": one,
+            "search": {"mode": "match"},
+        }
+        for one in found
+    ]
+    if search.ignored:
+        warnings = [
+            _issue("warning", "not-supported", "unknown-field", "Was not applied")
+            | {"location": [f"http.{name}"]}
+            for name in search.ignored
+        ]
+        entries.append(
+            {
+                "resource": {"resourceType": "OperationOutcome", "issue": warnings},
+                "search": {"mode": "outcome"},
+            }
+        )
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "searchset",
+        "link": [link("self", search.cursor), *([link("next", following)] if following else [])],
+    }
+    return bundle | ({"entry": entries} if entries else {})  # no list of FHIR is empty
+
+
+# The description -----------------------------------------------------------------------------------------------------------
+
+
+def described_parameters(resource: Resource) -> list[dict[str, Any]]:
+    """Return the parameters of a search for the description."""
+    found: list[dict[str, Any]] = []
+    for one in resource.parameters:
+        text = {"type": "string", "pattern": one.pattern}
+        for name in one.names:
+            schema = {"type": "array", "items": text, "minItems": 1} if one.is_repeatable else text
+            found.append(
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": one.is_required and len(one.names) == 1,
+                    "description": one.documentation,
+                    "schema": schema,
+                }
+            )
+    count = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
+    cursor = {"type": "string", "minLength": 1, "maxLength": 400}
+    return [
+        *found,
+        {"name": "_count", "in": "query", "description": f"Events a page, {MOST} at most", "schema": count},
+        {"name": "_cursor", "in": "query", "description": "Of the link `next`", "schema": cursor},
+        format_parameter(),
+    ]
+
+
+def format_parameter() -> dict[str, Any]:
+    schema = {"type": "string", "enum": list(_FORMATS)}
+    return {"name": "_format", "in": "query", "description": "Stands before `Accept`", "schema": schema}
+
+
+def answers_with(description: str, resource_type: str) -> dict[str, Any]:
+    """Return the description of an answer that is a resource."""
+    schema = {
+        "type": "object",
+        "required": ["resourceType"],
+        "properties": {"resourceType": {"const": resource_type}},
+    }
+    return answers(description, schema, CONTENT_TYPE)
+
+
+def statement_routes(version: str, resources: Collection[Resource]) -> flask_smorest.Blueprint:
+    """Return the route that says what of FHIR is served: these resources, and nothing else."""
+    room = make_fhir_blueprint("fhir", "What of FHIR R4 is served")
+
+    @room.get("/metadata")
+    @open_to_all("FHIR has every client read it before it signs in, and it holds no data")
+    @room.doc(
+        summary="Say what of FHIR R4 is served",
+        parameters=[format_parameter()],
+        responses={"200": answers_with("A CapabilityStatement", "CapabilityStatement")},
+    )
+    @speaks_fhir
+    def metadata() -> Any:
+        return capability_statement(shell().settings.public_url, version, resources)
+
+    return room
+
+
+def capability_statement(public_url: str, version: str, resources: Collection[Resource]) -> dict[str, Any]:
+    """Write the CapabilityStatement of this service."""
+    title = "Master patient index and consent"
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": _STATED_ON,
+        "kind": "instance",
+        "software": {"name": title, "version": version},
+        "implementation": {"description": title, "url": f"{public_url}{PREFIX}"},
+        "fhirVersion": "4.0.1",
+        "format": [CONTENT_TYPE, "json"],
+        "rest": [
+            {
+                "mode": "server",
+                "security": {
+                    "description": "OAuth 2 client credentials with private_key_jwt, or a person's session; see the OpenAPI description.",
+                },
+                "resource": [
+                    {
+                        "type": one.type,
+                        "documentation": one.documentation,
+                        "interaction": [{"code": code} for code in one.interactions],
+                        "searchParam": [
+                            {
+                                "name": parameter.name,
+                                "type": parameter.kind,
+                                "documentation": parameter.documentation,
+                            }
+                            for parameter in one.parameters
+                        ],
+                    }
+                    for one in resources
+                ],
+            }
+        ],
+    }
