@@ -98,8 +98,11 @@ def get_record(mpi: Mpi, key: RecordKey, by: Principal) -> StoredRecord:
     with mpi.db.read() as tx:
         row = record_store.find_records(tx, [key]).get(key)
         if row is not None and row.state == "renumbered":
-            bearer = stands_for(tx, [row.record_id])[row.record_id]
-            row = record_store.read_records(tx, [bearer])[bearer]
+            bearer = stands_for(tx, [row.record_id]).get(row.record_id, 0)
+            # Taken back between two statements, it is found by the key again.
+            row = record_store.read_records(tx, [bearer]).get(bearer) or record_store.find_records(
+                tx, [key]
+            ).get(key)
         if row is None or row.state == "erased" or row.version == 0:
             raise NotFound("record-unknown")
         versions = record_store.read_versions(tx, [row.record_id])[row.record_id]

@@ -65,7 +65,8 @@ def resolve_person(tx: Connection, number: int) -> Resolution:
     if row is None:
         return UNKNOWN
     if row.state in ("merged", "renumbered"):
-        return resolve_person(tx, stands_for(tx, [number])[number])
+        # Taken back between two statements, it is read again.
+        return resolve_person(tx, stands_for(tx, [number]).get(number, number))
     if row.state != "active":
         return Resolution("gone")
     if row.person_id is None:

@@ -38,7 +38,8 @@ def read_whole_person(tx: Connection, number: int) -> WholePerson:
     if row is None:
         return WholePerson(UNKNOWN)
     if row.state in ("merged", "renumbered"):
-        return read_whole_person(tx, stands_for(tx, [number])[number])
+        # Taken back between two statements, it is read again.
+        return read_whole_person(tx, stands_for(tx, [number]).get(number, number))
     if row.state != "active":
         return WholePerson(Resolution("gone"))
     if row.person_id is None:

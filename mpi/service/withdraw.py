@@ -274,7 +274,10 @@ def find_own(tx: Connection, which: RecordKey | int, by: Principal, *, for_updat
     else:
         row = record_store.find_records(tx, [which], for_update=for_update).get(which)
     if row is not None and row.state == "renumbered":
-        return find_own(tx, stands_for(tx, [row.record_id])[row.record_id], by, for_update=for_update)
+        bearer = stands_for(tx, [row.record_id]).get(row.record_id)
+        if bearer is None:
+            raise Moved  # the renumbering was taken back meanwhile
+        return find_own(tx, bearer, by, for_update=for_update)
     if row is None or row.state == "erased" or not by.may_act_for(row.key.organisation):
         raise NotFound("record-unknown")
     return row

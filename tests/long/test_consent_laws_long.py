@@ -59,6 +59,11 @@ def test_the_decision_agrees_with_the_naive_evaluator_over_many_cases_of_every_o
 
 
 def test_every_law_is_on_the_list():
-    there = {name for name, one in vars(laws).items() if name.startswith("test_") and is_hypothesis_test(one)}
+    there = {
+        name
+        for room in (laws, binding)
+        for name, one in vars(room).items()
+        if name.startswith("test_") and is_hypothesis_test(one)
+    }
 
     assert there == {law.__name__ for law, *_ in LAWS} | {ORACLE.__name__}

@@ -318,9 +318,10 @@ _REFUSED_ALWAYS = {
     "local-id-taken",
     "record-moved-on",
     "record-never-came",
+    "purge-proposed",  # what one proposed whose confirmation another was faster than still waits
 }
 _REFUSED_BESIDE_OTHERS = {
-    "task-stale", "task-not-open", "task-not-decided", "task-unknown", "second-reader-same", "verdict-not-applicable", "purge-proposed",
+    "task-stale", "task-not-open", "task-not-decided", "task-unknown", "second-reader-same", "verdict-not-applicable",
     "purge-stale", "purge-closed", "record-unknown", "linking-busy", "model-not-proposed", "model-moved", "model-in-force",
     "model-not-approved", "record-not-withdrawn", "feed-not-withdrawn", "person-gone", "person-unknown", "persons-are-one",
     "records-not-of-person", "records-all-of-person", "change-over", "change-unknown", "local-ids-are-one",

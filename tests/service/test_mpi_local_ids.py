@@ -9,6 +9,7 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.errors import Conflict, Gone, Invalid, NotFound
 from mpi.records import RecordKey, SourceRecord
+from mpi.service import persons, withdraw
 from mpi.service.by_hand import withdraw_question
 from mpi.service.census import count_index, verify_index
 from mpi.service.link import link_waiting
@@ -395,6 +396,31 @@ def test_a_renumbering_waits_for_an_update_that_reads_like_another_person(world:
     assert follow_changes(world.mpi) == 0
 
 
+def test_a_renumbering_that_is_taken_back_while_somebody_looks_for_the_old_id_is_no_fault(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    world.send(a_source_record())
+    world.send(a_source_record("2"))
+    change = renumbered(world)
+    looked = []
+
+    def stands_for(tx: Any, record_ids: Any) -> dict[int, int]:
+        """The look of somebody who is too late: the first time nothing is there any more."""
+        looked.append(1)
+        if len(looked) == 1:
+            return {}
+        if len(looked) == 2:
+            monkeypatch.undo()
+        return persons.stands_for(tx, record_ids)
+
+    monkeypatch.setattr(withdraw, "stands_for", stands_for)
+
+    merged_by_old_id = merged(world, "2", "1")
+
+    assert (merged_by_old_id.state, merged_by_old_id.into_record_id) == ("done", change.record_id)
+    assert len(looked) == 2
+
+
 def test_what_cannot_be_renumbered_is_refused(world: World):
     world.send(a_source_record())
     world.send(a_source_record("2"))
@@ -425,7 +451,7 @@ def test_an_erased_record_takes_its_old_ids_with_it(world: World):
     record = world.send(a_source_record())
     renumbered(world)
 
-    purged(world.mpi, key("9"))
+    purged(world.mpi, key("1"))
 
     assert world.resolve(record.record_id).state == "gone"
     assert world.rows("select distinct organisation, state from source_record") == [("", "erased")]
