@@ -1199,10 +1199,28 @@ def _codes(of: Mapping[str, Iterable[str]]) -> str:
     return "A code: " + "; ".join(f"to {act}, {', '.join(codes)}" for act, codes in of.items()) + "."
 
 
+def _which_record(organisation: str | None, system: str | None, number: str | None) -> RecordKey | int:
+    """Return the record that a command names, by its id or by its key.
+
+    Raises:
+        Invalid: ``record-or-key``.
+    """
+    if number is not None and organisation is None:
+        return parse_id(number, "record")
+    if number is None and organisation is not None and system is not None:
+        return RecordKey(organisation, system, _local_id())
+    raise Invalid("record-or-key", detail="Give ORGANISATION and SYSTEM, or --record, and not both.")
+
+
+def _of_record(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command name a record."""
+    by_id = click.option("--record", "number", help="The record's id, instead of its key.")
+    system = click.argument("system", required=False)
+    return click.argument("organisation", required=False)(system(by_id(command)))
+
+
 @purge_group.command("propose")
-@click.argument("organisation", required=False)
-@click.argument("system", required=False)
-@click.option("--record", "number", help="The record's id, instead of its key.")
+@_of_record
 @click.option("--lift", is_flag=True, help="Lift the tombstone of a record, so that it may come again.")
 @click.option("--reason", required=True, help=_codes(REASONS))
 @click.option("--legal-basis", required=True, help=_codes(LEGAL_BASES))
@@ -1226,17 +1244,10 @@ def purge_propose(
     """
     mpi = composition.mpi
     with _telling(is_json):
-        which: RecordKey | int
-        if number is not None and organisation is None:
-            which = parse_id(number, "record")
-        elif number is None and organisation is not None and system is not None:
-            which = RecordKey(organisation, system, _local_id())
-        else:
-            raise Invalid("record-or-key", detail="Give ORGANISATION and SYSTEM, or --record, and not both.")
         found = propose_purge(
             mpi,
             "lift" if lift else "erase",
-            which,
+            _which_record(organisation, system, number),
             _by(mpi, username),
             reason=reason,
             legal_basis=legal_basis,
@@ -1844,26 +1855,6 @@ def withdraw_group() -> None:
 
 def _withdrawer(mpi: Mpi, username: str) -> Principal:
     return replace(_reader(mpi, username, withdraw.SCOPE), organisations=frozenset({"*"}))
-
-
-def _which_record(organisation: str | None, system: str | None, number: str | None) -> RecordKey | int:
-    """Return the record that a command names, by its id or by its key.
-
-    Raises:
-        Invalid: ``record-or-key``.
-    """
-    if number is not None and organisation is None:
-        return parse_id(number, "record")
-    if number is None and organisation is not None and system is not None:
-        return RecordKey(organisation, system, _local_id())
-    raise Invalid("record-or-key", detail="Give ORGANISATION and SYSTEM, or --record, and not both.")
-
-
-def _of_record(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command name a record."""
-    by_id = click.option("--record", "number", help="The record's id, instead of its key.")
-    system = click.argument("system", required=False)
-    return click.argument("organisation", required=False)(system(by_id(command)))
 
 
 _HELP_OF_REASONS = (
