@@ -21,7 +21,7 @@ from mpi.service.fold import finding_of, received_record, traced_record
 from mpi.service.gate import GateRequest, Wanted
 from mpi.service.graph import settle_again
 from mpi.service.lookup import has_identifier, lookup_key
-from mpi.service.persons import PersonMember, Resolution, resolve_person, stands_for
+from mpi.service.persons import PersonMember, Resolution, bearer_of, resolve_person
 from mpi.service.review import FieldReason, field_reasons, without_location
 from mpi.store import graph as graph_store
 from mpi.store import records as record_store
@@ -96,13 +96,7 @@ def get_record(mpi: Mpi, key: RecordKey, by: Principal) -> StoredRecord:
     if not by.may_act_for(key.organisation):
         raise NotFound("record-unknown")
     with mpi.db.read() as tx:
-        row = record_store.find_records(tx, [key]).get(key)
-        if row is not None and row.state == "renumbered":
-            bearer = stands_for(tx, [row.record_id]).get(row.record_id, 0)
-            # Taken back between two statements, it is found by the key again.
-            row = record_store.read_records(tx, [bearer]).get(bearer) or record_store.find_records(
-                tx, [key]
-            ).get(key)
+        row = bearer_of(tx, record_store.find_records(tx, [key]).get(key))
         if row is None or row.state == "erased" or row.version == 0:
             raise NotFound("record-unknown")
         versions = record_store.read_versions(tx, [row.record_id])[row.record_id]

@@ -12,6 +12,7 @@ from mpi.store import persons as person_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
 from mpi.store import withdrawals as withdrawal_store
+from mpi.store.records import RecordRow
 
 BINDING_LIMIT = 10
 """How many persons an open question may bind together; beyond it, an alarm."""
@@ -114,6 +115,19 @@ def resolve_records(tx: Connection, record_ids: Collection[int]) -> dict[int, in
         of_heirs = resolve_records(tx, heirs.values())
         found |= {number: of_heirs.get(heir) for number, heir in heirs.items()}
     return found
+
+
+def bearer_of(tx: Connection, row: RecordRow | None, *, for_update: bool = False) -> RecordRow | None:
+    """Return the record that a row is of: of an old local id the one that had it. Given back between two looks, it is found by its key."""
+    while row is not None and row.state == "renumbered":
+        number = stands_for(tx, [row.record_id]).get(row.record_id)
+        if number is None:
+            row = record_store.find_records(tx, [row.key], for_update=for_update).get(row.key)
+            continue
+        if for_update:
+            record_store.lock_records(tx, [number])
+        row = record_store.read_records(tx, [number]).get(number)
+    return row
 
 
 def stands_for(tx: Connection, record_ids: Collection[int]) -> dict[int, int]:

@@ -17,7 +17,7 @@ from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.erase import Effect, erase_record, write_down
 from mpi.service.link import Moved, taken_again
-from mpi.service.persons import stands_for
+from mpi.service.persons import bearer_of
 from mpi.service.tombstones import digest_of_key, erased_keys
 from mpi.store import purges as purge_store
 from mpi.store import records as record_store
@@ -179,9 +179,7 @@ def _found(tx: Connection, act: str, which: RecordKey | int, by: Principal) -> t
             row = record_store.read_records(tx, [which]).get(which)
         else:
             row = record_store.find_records(tx, [which]).get(which)
-        if row is not None and row.state == "renumbered":  # an id that it had leads to the record
-            bearer = stands_for(tx, [row.record_id]).get(row.record_id, 0)
-            row = record_store.read_records(tx, [bearer]).get(bearer)
+        row = bearer_of(tx, row)
         found = None if row is None or row.state == "erased" else (row.record_id, row.key.organisation)
     elif isinstance(which, int):
         found = purge_store.standing_tombstone(tx, which)

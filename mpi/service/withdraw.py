@@ -36,7 +36,7 @@ from mpi.service.link import (
     stand_aside,
     taken_again,
 )
-from mpi.service.persons import resolve_record, stands_for
+from mpi.service.persons import bearer_of, resolve_record
 from mpi.store import numbers as number_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
@@ -273,11 +273,7 @@ def find_own(tx: Connection, which: RecordKey | int, by: Principal, *, for_updat
         row = record_store.read_records(tx, [which]).get(which)
     else:
         row = record_store.find_records(tx, [which], for_update=for_update).get(which)
-    if row is not None and row.state == "renumbered":
-        bearer = stands_for(tx, [row.record_id]).get(row.record_id)
-        if bearer is None:
-            raise Moved  # the renumbering was taken back meanwhile
-        return find_own(tx, bearer, by, for_update=for_update)
+    row = bearer_of(tx, row, for_update=for_update)
     if row is None or row.state == "erased" or not by.may_act_for(row.key.organisation):
         raise NotFound("record-unknown")
     return row
@@ -363,7 +359,7 @@ def take_out(
         mpi.forms.forget(number)
         before = number_store.read_said(tx, number)
         number_store.replace_said(tx, number, {}, before)
-    closed = _close_with(tx, around, rows, now)
+    closed = _close_with(tx, around, rows, tasks.values(), now)
     read_again(tx, mpi, others, change.by)
     seeds = active_among(tx, around.seeds | ({heir.record_id} if heir is not None else set()))
     linked = repartition(tx, mpi, seeds, change, taken=_taken(tx, rows, tasks.values(), heir))
@@ -403,7 +399,7 @@ def _kin(tx: Connection, row: RecordRow, leaving: Collection[int]) -> tuple[int,
 
 
 def _close_with(
-    tx: Connection, around: Around, rows: Mapping[int, RecordRow], now: datetime
+    tx: Connection, around: Around, rows: Mapping[int, RecordRow], tasks: Iterable[TaskRow], now: datetime
 ) -> list[TaskRow]:
     """Close the questions that these records take with them: about updates of theirs that are held, and about nobody else in force.
 
@@ -411,10 +407,9 @@ def _close_with(
     stays open, whoever leaves.
     """
     beside = active_among(tx, around.named | around.rows.keys())
-    tasks = {one.task_id: one for number in rows for one in around.traces[number].tasks}
     found = [
         one
-        for _, one in sorted(tasks.items())
+        for one in sorted(tasks, key=lambda task: task.task_id)
         if one.state == "open" and not one.is_sample and one.kind not in OF_HISTORY
         if _is_taken_along(one, rows, beside)
     ]
@@ -558,7 +553,7 @@ def preview_feed(mpi: Mpi, organisation: str, system: str | None, by: Principal)
         _check_feed(tx, mpi, organisation, system, by)
         probe = FeedRow(0, organisation, system or "", "", "", "", mpi.clock.now())
         return FeedPreview(
-            store.records_of_feed(tx, probe, "active", FORM_SYSTEMS),
+            store.records_of_feed(tx, probe, FORM_SYSTEMS),
             store.persons_of_feed(tx, probe, FORM_SYSTEMS),
         )
 
@@ -701,7 +696,7 @@ def _check_feed(tx: Connection, mpi: Mpi, organisation: str, system: str | None,
 def _feed(mpi: Mpi, row: FeedRow) -> Feed:
     with mpi.db.read() as tx:
         if row.restored_at is None:
-            left = store.records_of_feed(tx, row, "active", FORM_SYSTEMS)
+            left = store.records_of_feed(tx, row, FORM_SYSTEMS)
         else:
             left = store.count_left_behind(tx, row.feed_id)
     return Feed(

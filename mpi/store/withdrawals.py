@@ -110,12 +110,6 @@ def standing_withdrawals(tx: Connection, record_ids: Collection[int]) -> dict[in
     return {row.record_id: WithdrawalRow(*row) for row in tx.execute(statement)}
 
 
-def withdrawals_of(tx: Connection, record_id: int) -> list[WithdrawalRow]:
-    """Return every withdrawal of a record, the oldest first."""
-    statement = select(withdrawal).where(withdrawal.c.record_id == record_id)
-    return [WithdrawalRow(*row) for row in tx.execute(statement.order_by(withdrawal.c.withdrawal_id))]
-
-
 def away_then(tx: Connection, record_ids: Collection[int], at: datetime) -> frozenset[int]:
     """Return those of these records that were out of the index at an instant."""
     statement = select(withdrawal.c.record_id).where(
@@ -219,9 +213,9 @@ def records_left(tx: Connection, feed: FeedRow, after: int, limit: int, but: Col
     return list(tx.scalars(statement.order_by(source_record.c.record_id).limit(limit)))
 
 
-def records_of_feed(tx: Connection, feed: FeedRow, state: str, but: Collection[str]) -> int:
-    """Count the records of a feed that are in a state."""
-    held = select(func.count()).where(_of_feed(feed, but), source_record.c.state == state)
+def records_of_feed(tx: Connection, feed: FeedRow, but: Collection[str]) -> int:
+    """Count the records of a feed that are in force."""
+    held = select(func.count()).where(_of_feed(feed, but), source_record.c.state == "active")
     return tx.scalar(held) or 0
 
 
