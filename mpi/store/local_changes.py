@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, delete, exists, insert, or_, select, up
 from foundation.database import insert_ignore
 from mpi.records import RecordKey
 from mpi.store.batch import within
-from mpi.store.tables import link_decision, local_change, record_version, source_record
+from mpi.store.tables import link_decision, local_change, record_version, source_record, task
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,10 @@ def list_changes(
 
 
 def unsettled_changes(tx: Connection, after: int, limit: int) -> list[int]:
-    """Return the changes that wait, and those that stand as an answer had it that is another one by now; in order, from one on."""
+    """Return, in order, the changes that need wait no longer, and those that stand as an answer had it that is another one by now.
+
+    Until a question about it is answered, or a held update is decided, a change is left alone: nothing of it would come out otherwise.
+    """
     answer = exists().where(
         link_decision.c.decision_id == local_change.c.decision_id, link_decision.c.state != "standing"
     )
@@ -102,9 +105,21 @@ def unsettled_changes(tx: Connection, after: int, limit: int) -> list[int]:
         ),
     )
     settled = local_change.c.state.in_(("done", "rejected"))
+    is_asked = exists().where(task.c.task_id == local_change.c.task_id, task.c.state == "open")
+    is_updated = exists().where(
+        source_record.c.record_id.in_((local_change.c.record_id, local_change.c.into_record_id)),
+        source_record.c.held_version.is_not(None),
+    )
+    is_held = exists().where(
+        version.record_id == local_change.c.record_id,
+        version.version == local_change.c.version,
+        version.state == "held",
+    )
+    is_untold = and_(local_change.c.act == "merge", local_change.c.task_id.is_(None), is_updated)
+    is_due = and_(local_change.c.state == "held", ~is_asked, ~is_untold, ~is_held)
     statement = select(local_change.c.change_id).where(
         local_change.c.change_id > after,
-        or_(local_change.c.state == "held", and_(settled, answer), and_(settled, ruled)),
+        or_(is_due, and_(settled, answer), and_(settled, ruled)),
     )
     return list(tx.scalars(statement.order_by(local_change.c.change_id).limit(limit)))
 
