@@ -65,7 +65,7 @@ def test_an_objection_binds_whoever_stays_when_the_record_that_bore_it_leaves(wo
 
     handed = withdrawn(world, UCLH, "first")
 
-    (second,) = (world.receive(another(SLAM, "second")),)
+    second = world.receive(another(SLAM, "second"))
     assert handed["directives"] == 1
     assert bearing_on(world, second) == [directive]
     assert restored(world, UCLH, "first") == first
@@ -123,7 +123,9 @@ def test_a_feed_that_leaves_takes_no_objection_with_it(world: World):
 
 def test_a_permission_for_one_scope_is_handed_on_like_an_objection(world: World):
     first = world.receive(another(UCLH, "first"))
-    world.object(person_id=first, scope=Scope("organisation", SLAM))
-    world.receive(another(SLAM, "second"))
+    permission = world.object(kind="permission", person_id=first, scope=Scope("organisation", SLAM))
+    second = another(SLAM, "second")
+    world.receive(second)
 
     assert withdrawn(world, UCLH, "first")["directives"] == 1
+    assert bearing_on(world, world.receive(second)) == [permission.directive_id]
