@@ -451,12 +451,10 @@ def repartition(
         raise Moved
     forms = _Forms(mpi, around)
     settled = settle(around, mpi.model, forms, search.said, searched)
-    splits = (
-        splits_of(around.members, settled)
-        if change.is_evidence
-        else _asked_before(tx, change, around, settled)
-    )
-    tasks = _tasks(mpi, around, settled, forms, search.overlays, splits, change)
+    asked = asked_before(tx, change, around.tasks, settled.person_of)
+    if change.is_evidence:
+        asked += splits_of(around.members, settled)
+    tasks = _tasks(mpi, around, settled, forms, search.overlays, asked, change)
     gone: list[trail.Moved] = [(number, person, None) for number, person in sorted(taken.persons.items())]
     moved = [*_moved(around, settled), *gone]
     groups = _touched_persons(around, settled, moved, tasks, searched, taken.bound)
@@ -659,12 +657,12 @@ def _tasks(
     settled: Settled,
     forms: Mapping[int, NormalisedRecord],
     overlays: Sequence[Overlay],
-    splits: Sequence[Question],
+    of_history: Sequence[Question],
     change: Change,
 ) -> Tasks:
     stored = {(task.kind, task.subject): task for task in around.tasks}
     overlays = [*overlays, *standing_overlays(around.members, overlays, stored)]
-    questions = open_questions(around, settled, mpi.model, forms, overlays, splits)
+    questions = open_questions(around, settled, mpi.model, forms, overlays, of_history)
     # Whoever asks by hand doubts the answer that stands, and need have nothing new: what they ask is not held against answers.
     return compare_tasks(
         [*questions, *change.asks],
@@ -710,11 +708,13 @@ def compare_tasks(
             continue
         is_meant = change.task is not None and change.task.task_id == task.task_id
         is_answered = change.answers and is_meant
-        if is_answered or (change.withdraws and is_meant) or may_close(task):
+        is_withdrawn = change.withdraws and is_meant
+        if is_answered or is_withdrawn or may_close(task):
             closed.append(
                 replace(
                     task,
                     state="decided" if is_answered else "closed",
+                    is_withdrawn=is_withdrawn,
                     version=task.version + 1,
                     changed_at=now,
                     claimed_by=None,
@@ -735,23 +735,27 @@ def _is_as_read(task: TaskRow, around: Survey) -> bool:
     )
 
 
-def _asked_before(tx: Connection, change: Change, around: Survey, settled: Settled) -> list[Question]:
-    """Return what nothing but history asks, where the decision that had settled it, as its answer or beside it, stands no longer.
+def asked_before(
+    tx: Connection, change: Change, tasks: Iterable[TaskRow], person_of: Mapping[int, int | None]
+) -> list[Question]:
+    """Return what nothing but history asks and no standing answer has settled, where it is so again.
 
-    A split, if its sides are apart again; a link in doubt, if they are together and its reader still calls it wrong; what was asked by
-    hand, if it is open again.
+    A split, or what asks whether two are one, if the sides are apart; a link in doubt, or what asks whether one is two, if they are
+    together. So it is open or not by who is whose, and not by the way there. What a source asks with a merge goes by the merge instead,
+    which is followed: here it is asked again only where its answer is undone.
     """
-    if change.answers:
-        return []
     settled_once = [
-        (task, task.decision_id)
-        for task in around.tasks
-        if task.kind in OF_HISTORY and task.state != "open" and task.decision_id is not None
+        task
+        for task in tasks
+        if task.kind in OF_HISTORY and task.state != "open" and not task.is_withdrawn
+        if not _is_of_a_merge(task) or not (change.is_evidence or change.answers or task.decision_id is None)
     ]
-    standing = graph_store.standing_among(tx, {number for _, number in settled_once})
+    standing = graph_store.standing_among(
+        tx, {task.decision_id for task in settled_once if task.decision_id is not None}
+    )
     asked = []
-    for task, decision_id in settled_once:
-        if decision_id in standing or not _is_so_again(tx, task, settled):
+    for task in settled_once:
+        if task.decision_id in standing or not _is_so_again(tx, task, person_of):
             continue
         evidence = tuple(tuple(item) for item in task.evidence)
         asked.append(
@@ -760,10 +764,16 @@ def _asked_before(tx: Connection, change: Change, around: Survey, settled: Settl
     return asked
 
 
-def _is_so_again(tx: Connection, task: TaskRow, settled: Settled) -> bool:
-    if any(number not in settled.person_of for side in task.sides for number in side):
+def _is_of_a_merge(task: TaskRow) -> bool:
+    return any(item[0] == "merge" for item in task.evidence)
+
+
+def _is_so_again(tx: Connection, task: TaskRow, person_of: Mapping[int, int | None]) -> bool:
+    if len(task.sides) < 2 or not all(task.sides):
+        return False  # those whom it was about are erased
+    if any(not person_of.get(number) for side in task.sides for number in side):
         return False  # its sides are not of one component: this change is of one of them, and may have parted nothing
-    if is_settled(task, settled.person_of, settled.person_of):
+    if is_settled(task, person_of, person_of):
         return False
     return task.kind != Kind.IN_DOUBT.value or queue_store.called_wrong(tx, task.sides)
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from foundation.errors import Conflict, Invalid, NotFound, Unavailable
 from foundation.ids import new_id
@@ -38,6 +39,7 @@ from mpi.store import tasks as task_store
 from mpi.store import withdrawals as withdrawal_store
 from mpi.store.local_changes import ChangeRow
 from mpi.store.records import RecordRow, VersionRow
+from mpi.store.stage import is_taken
 from mpi.store.withdrawals import WithdrawalRow
 
 SCOPE = "records:write"
@@ -538,7 +540,12 @@ def _renumber(tx: Connection, mpi: Mpi, change: ChangeRow, row: RecordRow, by: P
     for number, kept in store.old_ids_of(tx, row.record_id):
         if kept == change.local_id:  # an id that it had before is its own again
             store.drop_old_id(tx, number)
-    store.rename(tx, row.record_id, change.local_id, now)
+    try:
+        store.rename(tx, row.record_id, change.local_id, now)
+    except DBAPIError as fault:
+        if is_taken(fault):
+            raise Moved from None  # a record came by that id meanwhile
+        raise
     store.keep_old_id(tx, old_id, row.key, now)
     return _settle(tx, mpi, change, "done", by, old_id=old_id, local_id=row.key.local_id)
 

@@ -53,14 +53,14 @@ def open_questions(
     model: Model,
     forms: Mapping[int, NormalisedRecord],
     overlays: Iterable[Overlay],
-    splits: Iterable[Question],
+    of_history: Iterable[Question],
 ) -> list[Question]:
     """Return the questions that concern any member of a survey, less those that standing decisions have answered.
 
     Args:
         forms: the normalised forms of all members and neighbours that share an edge.
         overlays: held updates of members.
-        splits: persons that this change took apart.
+        of_history: what history asks: of persons that this change took apart, and what was asked before.
     """
     persons = _Persons.of(found, settled)
     questions = [
@@ -68,7 +68,7 @@ def open_questions(
         *_within_persons(found, settled, persons, model, forms),
         *_overlays(overlays),
         *_traced(found.members),
-        *splits,
+        *of_history,
     ]
     return [question for question in questions if not _is_answered(question, found.decisions)]
 
@@ -181,15 +181,19 @@ def _within_persons(
             if row.key.system not in FORM_SYSTEMS:
                 sources[row.key.organisation, row.key.system].add(number)
         if (apart := sides_by_number(numbers)) is not None:
-            sides = (frozenset(apart[0]), frozenset(apart[1]))
-            yield Question(Kind.NUMBERS, str(person), sides, "numbers-differ", records_as_evidence(*sides))
-        for (organisation, system), same in sorted(sources.items()):
+            yield _of_their_earliest(Kind.NUMBERS, apart, "numbers-differ")
+        for _, same in sorted(sources.items()):
             if (apart := sides_of_source(same)) is not None:
-                sides = (frozenset(apart[0]), frozenset(apart[1]))
-                subject = f"{person}:{organisation}:{system}"
-                yield Question(Kind.DUPLICATE, subject, sides, "same-source", records_as_evidence(*sides))
+                yield _of_their_earliest(Kind.DUPLICATE, apart, "same-source")
         if len(records) > model.group_limit:
             yield Question(Kind.OUTSIZED, str(person), (records,), "outsized", records_as_evidence(records))
+
+
+def _of_their_earliest(kind: Kind, apart: tuple[list[int], list[int]], reason: str) -> Question:
+    """Name a question after a record that it is about: whoever asks it has that one before them, and every task under its name."""
+    sides = (frozenset(apart[0]), frozenset(apart[1]))
+    subject = str(min(sides[0] | sides[1]))
+    return Question(kind, subject, sides, reason, records_as_evidence(*sides))
 
 
 def records_as_evidence(*sides: Collection[int]) -> tuple[tuple[Any, ...], ...]:

@@ -46,9 +46,11 @@ from mpi.service.evidence import Pair, pair_of
 from mpi.service.fold import all_keys, derived_columns
 from mpi.service.graph import Settled, Survey, Unions, settle
 from mpi.service.link import (
+    OF_HISTORY,
     Change,
     Moved,
     Tasks,
+    asked_before,
     compare_tasks,
     is_settled,
     link_waiting,
@@ -860,14 +862,15 @@ class Settlement:
         """Return which tasks open, change and close, once all questions that are left are asked."""
         questions = self.questions()
         stored = {(one.kind, one.subject): one for one in task_store.read_all_tasks(self._tx)}
-        questions += self._of_history(stored)
+        change = Change(RELINKED, self._by)
+        questions += self._of_history(stored, asked_before(self._tx, change, stored.values(), self.person_of))
         self._open_before = [one for one in stored.values() if one.state == "open"]
         absent = frozenset(self._standing.ids[~self._standing.is_active].tolist())
         return compare_tasks(
             questions,
             stored,
             lambda task: is_settled(task, self.person_of, self.person_of, absent),
-            Change(RELINKED, self._by),
+            change,
             self._now,
         )
 
@@ -961,8 +964,10 @@ class Settlement:
         order = _nearly_sorted(keys)
         put_columns(tx, tables.match_key, {"key": keys[order], "record_id": ids[order]}, len(order))
 
-    def _of_history(self, stored: Mapping[tuple[str, str], TaskRow]) -> list[Question]:
-        """Return the questions that edges do not ask: held updates, and persons that this switch takes apart."""
+    def _of_history(
+        self, stored: Mapping[tuple[str, str], TaskRow], asked_before: Iterable[Question]
+    ) -> list[Question]:
+        """Return the questions that edges do not ask: held updates, persons that this switch takes apart, and what was asked before."""
         held = np.flatnonzero(self.held > 0)
         members = {
             number: RecordRow(number, _NO_KEY, "active", 0, 0, None, version, "", (), "", False, 0, None)
@@ -977,9 +982,10 @@ class Settlement:
         }
         splits = splits_of(stood, Settled({}, {number: self.person_of[number] for number in stood}, ()))
         self._splits = len(splits)
-        decisions = tuple(one for one in self._decisions if one.kind in ("overlay", "split-by-new-evidence"))
+        decisions = tuple(one for one in self._decisions if one.kind in (Kind.OVERLAY.value, *OF_HISTORY))
         around = Survey({}, {}, {}, (), decisions, ())
-        asked = open_questions(around, Settled({}, {}, ()), self._mpi.model, {}, overlays, splits)
+        of_history = [*asked_before, *splits]
+        asked = open_questions(around, Settled({}, {}, ()), self._mpi.model, {}, overlays, of_history)
         return asked + list(self._traced(stored.values()))
 
     def _traced(self, stored: Iterable[TaskRow]) -> Iterator[Question]:

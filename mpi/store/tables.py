@@ -416,6 +416,7 @@ task = Table(
     Column("deferred_until", UtcDateTime),
     Column("is_sample", Boolean, nullable=False),  # asked of a reader, and not by the index
     Column("placed_at", UtcDateTime),  # when harm and route were worked out; none while they are stale
+    Column("is_withdrawn", Boolean, nullable=False),  # closed because whoever asked took it back
     UniqueConstraint("kind", "subject"),
     CheckConstraint("state in ('open', 'decided', 'closed')", name="state_is_known"),
     CheckConstraint("escalated_to in ('regional-team', 'privacy-officer')", name="team_is_known"),

@@ -32,6 +32,7 @@ class TaskRow:
     """A task. ``sides`` hold record ids; ``evidence`` is what opened it; ``rank`` 0 is the worst.
 
     ``harm`` orders the tasks of one rank. ``is_sample``: a reader is asked, and the index is not: no change of the graph closes it.
+    ``is_withdrawn``: it is closed because whoever asked it took it back, not because evidence settled it.
     """
 
     task_id: int
@@ -55,6 +56,7 @@ class TaskRow:
     escalated_to: str | None = None
     deferred_until: datetime | None = None
     is_sample: bool = False
+    is_withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ _PLACE = (
     task.c.escalated_to,
     task.c.deferred_until,
     task.c.is_sample,
+    task.c.is_withdrawn,
 )
 _COLUMNS = (*_TASK, *_PLACE)
 
@@ -215,7 +218,7 @@ def _told_task(row: Sequence[Any]) -> TaskRow:
     for name in ("opened_at", "changed_at", "claimed_until", "deferred_until"):
         if isinstance(values[name], str):
             values[name] = told_instant(values[name])
-    values |= {name: bool(values[name]) for name in ("is_binding", "is_sample")}
+    values |= {name: bool(values[name]) for name in ("is_binding", "is_sample", "is_withdrawn")}
     return TaskRow(
         **values | {"evidence": json.loads(values["evidence"])},
         weight_millibits=weight,
@@ -448,6 +451,7 @@ def _as_changed(row: TaskRow) -> dict[str, Any]:
         "claimed_by": row.claimed_by,
         "claimed_until": row.claimed_until,
         "decision_id": row.decision_id,
+        "is_withdrawn": row.is_withdrawn,
         "placed_at": None,
     }
 

@@ -224,3 +224,46 @@ def test_tasks_that_wait_keep_their_order_where_a_type_comes_between(empty: Data
         ("overlay", 3, 0, "regional-team", None),
         ("possible-match", 4, 0, "regional-team", None),
     ]
+
+
+def test_questions_are_named_after_a_record_they_are_about_and_the_one_that_is_open_bears_the_name(
+    empty: Database,
+):
+    task = (
+        "INSERT INTO task (task_id, kind, subject, state, version, rank, is_binding, reason, evidence, opened_at, changed_at) "
+        "VALUES (:task, :kind, :subject, :state, 1, 1, false, 'x', '[]', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00')"
+    )
+    tasks = [
+        (101, "same-source-duplicate", "1:RRV:pas", "closed", (2, 3)),
+        (102, "same-source-duplicate", "2:RRV:pas", "open", (2, 4)),
+        (103, "number-conflict", "5", "open", (6, 7)),
+        (104, "number-conflict", "6", "closed", (5, 7)),
+        (105, "number-conflict", "5:7", "open", (5, 7)),
+        (106, "number-conflict", "trace:5", "open", (5,)),
+        (107, "possible-match", "5:7", "open", (5, 7)),
+    ]
+    with empty.write() as tx:
+        config = Config()
+        config.set_main_option("script_location", str(SCRIPTS))
+        config.attributes["connection"] = tx
+        command.upgrade(config, "0027")
+        for number, kind, subject, state, named in tasks:
+            tx.execute(text(task), {"task": number, "kind": kind, "subject": subject, "state": state})
+            for side, record in enumerate(named):
+                member = "INSERT INTO task_member (task_id, record_id, side) VALUES (:task, :record, :side)"
+                tx.execute(text(member), {"task": number, "record": record, "side": side})
+
+    upgrade(empty)
+
+    with empty.read() as tx:
+        found = tx.execute(text("SELECT task_id, subject FROM task ORDER BY task_id")).all()
+        assert [tuple(row) for row in found] == [
+            (101, "2:101"),
+            (102, "2"),
+            (103, "6"),
+            (104, "5"),
+            (105, "5:7"),
+            (106, "trace:5"),
+            (107, "5:7"),
+        ]
+        assert tx.scalar(text("SELECT count(*) FROM task_member")) == 13

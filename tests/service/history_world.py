@@ -62,6 +62,7 @@ from mpi.service.withdraw import (
     withdraw_record,
 )
 from mpi.store import graph as graph_store
+from mpi.store import queue as queue_store
 from mpi.store import records as record_store
 from mpi.store import tasks as task_store
 from mpi.tracing import Answer, Found, NotFound, SupersededBy, Withdrawn
@@ -700,6 +701,39 @@ def moot_questions(mpi: Mpi) -> list[tuple[Any, ...]]:
     ]
 
 
+def silent_questions(mpi: Mpi) -> list[tuple[Any, ...]]:
+    """Return the questions of history that nobody has answered, that are so (again), and that are not open.
+
+    But for what a source asks with a merge, which goes by the merge, and for sides that no component joins: nothing new is said of them.
+    """
+    with mpi.db.read() as tx:
+        rows = record_store.read_records(tx, [row[0] for row in tx.execute(text(_RECORDS))])
+        person_of = {number: row.person_id for number, row in rows.items()}
+        answers: dict[str, set[Any]] = defaultdict(set)
+        for decision in graph_store.read_standing_decisions(tx):
+            answers[decision.kind].update(tuple(item) for item in decision.evidence)
+        found = []
+        for task in task_store.read_tasks_of(tx, rows):
+            named = frozenset().union(*task.sides)
+            if task.kind not in _OF_HISTORY or task.state == "open" or task.is_withdrawn:
+                continue
+            if len(task.sides) < 2 or not all(task.sides) or not named <= rows.keys():
+                continue
+            evidence = {tuple(item) for item in task.evidence}
+            if evidence <= answers[task.kind] or any(item[0] == "merge" for item in evidence):
+                continue
+            if task.decision_id in graph_store.standing_among(tx, {task.decision_id or 0}):
+                continue
+            if len({rows[number].component_id for number in named}) > 1 or is_settled(
+                task, person_of, person_of
+            ):
+                continue
+            if task.kind == "link-in-doubt" and not queue_store.called_wrong(tx, task.sides):
+                continue
+            found.append((task.kind, task.reason, task.sides))
+    return found
+
+
 def _told(kind: str, one: Any) -> tuple[Any, ...]:
     evidence = tuple(tuple(item) for item in one.evidence)
     return kind, one.subject, tuple(one.sides), one.reason, evidence, one.is_binding, one.weight_millibits
@@ -730,6 +764,7 @@ def expect_one_batch(mpi: Mpi) -> Outcome:
     asked, stand = asked_by_the_whole(mpi)
     assert (stand - asked, asked - stand) == (set(), set())
     assert moot_questions(mpi) == []
+    assert silent_questions(mpi) == []
     assert withdrawn_out_of_place(mpi) == []
     assert asked_about_nobody(mpi) == []
     assert verify_index(mpi).is_sound

@@ -9,7 +9,7 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.errors import Conflict, Gone, Invalid, NotFound
 from mpi.records import RecordKey, SourceRecord
-from mpi.service import persons
+from mpi.service import local_ids, persons
 from mpi.service.by_hand import withdraw_question
 from mpi.service.census import count_index, verify_index
 from mpi.service.link import link_waiting
@@ -428,6 +428,32 @@ def test_a_renumbering_that_is_taken_back_while_somebody_looks_for_the_old_id_is
 
     assert (merged_by_old_id.state, merged_by_old_id.into_record_id) == ("done", change.record_id)
     assert len(looked) == 2
+
+
+def test_a_record_that_comes_by_the_new_id_at_that_moment_keeps_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    world.send(a_source_record("1"))
+    newcomer = replace(ANOTHER_PERSON, key=key("9"))
+    check = local_ids._refuse_taken
+
+    def check_and_let_it_come(*what: Any) -> None:
+        check(*what)
+        monkeypatch.setattr(local_ids, "_refuse_taken", check)
+        if not world.mpi.db.is_sqlite:  # there one writes at a time, and nobody can come
+            world.send(newcomer)
+
+    monkeypatch.setattr(local_ids, "_refuse_taken", check_and_let_it_come)
+    if world.mpi.db.is_sqlite:
+        assert renumbered(world).state == "done"
+        world.send(newcomer)
+        assert world.rows("select version from source_record where state = 'active'") == [(2,)], (
+            "the renumbered one"
+        )
+    else:
+        with pytest.raises(Conflict, match="local-id-taken"):
+            renumbered(world)
+        assert world.rows("select count(*) from source_record where state = 'active'") == [(2,)]
 
 
 def test_what_cannot_be_renumbered_is_refused(world: World):

@@ -16,7 +16,7 @@ from mpi.cli import load_organisations
 from mpi.feeds.delimited import Row
 from mpi.matching import load_model
 from mpi.records import RecordKey, SourceRecord
-from mpi.service.by_hand import ask_whether_two
+from mpi.service.by_hand import ask_whether_two, withdraw_question
 from mpi.service.census import count_index, verify_index
 from mpi.service.context import Mpi
 from mpi.service.golden import get_golden, get_golden_then
@@ -257,6 +257,76 @@ def test_an_open_question_of_history_outlives_a_withdrawal(world: World):
     assert world.kinds() == ["asked-by-hand"]
     restore_record(world.mpi, KEY, MANAGER)
     assert world.kinds() == ["asked-by-hand"]
+
+
+def three_of_whom_one_joins_two(world: World) -> tuple[int, int, int]:
+    """Keep a record, one that people joined to it, and one that came since; without the first nothing joins the others."""
+    joining = world.send(a_source_record()).record_id
+    joined = world.send(a_doubtful_record("2", organisation="RV5")).record_id
+    (task,) = world.tasks("possible-match")
+    decide_task(world.mpi, task.task_id, READER, verdict="same", reason="patient-confirmed")
+    third = world.send(a_source_record("3", organisation="RV5")).record_id
+    assert world.resolve(joining).record_ids == (joining, joined, third)
+    return joining, joined, third
+
+
+def test_a_question_that_closed_because_one_record_left_is_asked_again_when_it_comes_back(world: World):
+    joining, joined, _ = three_of_whom_one_joins_two(world)
+    task = ask_whether_two(world.mpi, joining, [joined], READER, comment="Two faces at the desk.")
+
+    withdrawn(world)
+    assert world.tasks("asked-by-hand") == [], "they are two without it"
+
+    restore_record(world.mpi, KEY, MANAGER)
+    assert [one.task_id for one in world.tasks("asked-by-hand")] == [task.task_id]
+    assert verify_index(world.mpi).is_sound
+
+
+def test_a_question_that_was_taken_back_is_not_asked_again_by_what_leaves_and_comes_back(world: World):
+    joining, joined, _ = three_of_whom_one_joins_two(world)
+    task = ask_whether_two(world.mpi, joining, [joined], READER, comment="Two faces at the desk.")
+    withdraw_question(world.mpi, task.task_id, READER)
+
+    withdrawn(world)
+    restore_record(world.mpi, KEY, MANAGER)
+
+    assert world.tasks("asked-by-hand") == []
+
+
+@pytest.mark.parametrize(("kind", "number"), [("same-source-duplicate", ""), ("number-conflict", ONE_NUMBER)])
+def test_those_who_come_after_the_ones_that_were_asked_about_are_asked_about_as_well(
+    world: World, kind: str, number: str
+):
+    bearer = world.send(a_source_record("1", organisation="RV5"))
+    source = "RRV" if kind == "same-source-duplicate" else "RRU"
+    for local_id, organisation, bears in (("2", "RRV", number), ("3", source, number and OTHER_NUMBER)):
+        world.send(a_source_record(local_id, organisation=organisation, nhs_number=bears or None))
+    (first,) = world.tasks(kind)
+    withdrawn(world, a_source_record("2", organisation="RRV").key)
+    withdrawn(world, a_source_record("3", organisation=source).key)
+    assert world.tasks(kind) == []
+
+    for local_id, organisation, bears in (("4", "RRV", number), ("5", source, number and OTHER_NUMBER)):
+        world.send(a_source_record(local_id, organisation=organisation, nhs_number=bears or None))
+
+    assert len(world.resolve(bearer.record_id).record_ids) == 3
+    (second,) = world.tasks(kind)
+    assert {one for side in second.sides for one in side}.isdisjoint(
+        one for side in first.sides for one in side
+    )
+
+
+def test_what_a_split_asks_is_asked_again_when_what_joined_its_sides_leaves_again(world: World):
+    _, joined, third = three_of_whom_one_joins_two(world)
+    withdrawn(world)
+    (split,) = world.tasks("split-by-new-evidence")
+    restore_record(world.mpi, KEY, MANAGER)
+    assert world.tasks("split-by-new-evidence") == []
+
+    withdrawn(world)
+
+    assert [one.task_id for one in world.tasks("split-by-new-evidence")] == [split.task_id]
+    assert split.sides == ((joined,), (third,))
 
 
 def test_a_decision_about_withdrawn_records_alone_waits_for_them(world: World):
