@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -48,7 +48,7 @@ from foundation.clock import Clock, SystemClock
 from foundation.collector import settle_down
 from foundation.database import Database
 from foundation.directory import Organisation, find_organisation
-from foundation.errors import Forbidden, Invalid, ServiceError, Unavailable
+from foundation.errors import Forbidden, Invalid, NotFound, ServiceError, Unavailable
 from foundation.ids import format_id, parse_id
 from foundation.limits import Limits
 from foundation.logs import configure_logs, get_logger
@@ -603,6 +603,7 @@ def tidy(composition: Composition) -> None:
     now = composition.clock.now()
     with composition.db.write() as tx:
         clients.purge_assertions(tx, now - timedelta(minutes=1))
+        clients.purge_revoked(tx, now - timedelta(minutes=1))
         sessions.purge_sessions(tx, now)
         idempotency.purge_keys(tx, now)
     kept_since = now - timedelta(days=composition.settings.events_kept_days)
@@ -628,6 +629,7 @@ def client() -> None:
 )
 @click.option("--scope", "scopes", multiple=True, required=True)
 @click.option("--jwks-url", help="Where it publishes its keys.")
+@click.option("--requests-per-minute", type=int, help="A limit of its own, instead of the usual one.")
 @click.pass_obj
 def client_add(
     composition: Composition,
@@ -637,6 +639,7 @@ def client_add(
     organisations: tuple[str, ...],
     scopes: tuple[str, ...],
     jwks_url: str | None,
+    requests_per_minute: int | None,
 ) -> None:
     """Register a system as CLIENT_ID."""
     now = composition.clock.now()
@@ -651,6 +654,7 @@ def client_add(
             frozenset(scopes),
             organisations=frozenset(organisations),
             jwks_url=jwks_url,
+            requests_per_minute=requests_per_minute,
         )
         _audit(tx, now, "client-added", {"client_id": client_id, "scopes": sorted(scopes)})
     click.echo(f"Registered {client_id}. Give it a key: mpi client key {client_id} PUBLIC.jwk.json")
@@ -674,13 +678,152 @@ def client_key(composition: Composition, client_id: str, file: Path) -> None:
     click.echo("\n".join(f"Registered key {kid}" for kid in kids))
 
 
+@client.command("keys")
+@click.argument("client_id")
+@click.option("--json", "is_json", is_flag=True, help="Answer in JSON, for machines.")
+@click.pass_obj
+def client_keys(composition: Composition, client_id: str, is_json: bool) -> None:
+    """List the public keys that CLIENT_ID registered here, the oldest first."""
+    now = composition.clock.now()
+    with composition.db.read() as tx:
+        if clients.find_client(tx, client_id) is None:
+            raise NotFound("client-unknown", ids={"client_id": client_id})
+        found = clients.keys_of(tx, client_id)
+    if is_json:
+        rows = [
+            {
+                "kid": one.kid,
+                "added_at": one.added_at.isoformat(),
+                "retired_at": one.retired_at.isoformat() if one.retired_at else None,
+                "is_believed": one.is_believed(now),
+            }
+            for one in found
+        ]
+        click.echo(json.dumps({"keys": rows}))
+        return
+    for one in found:
+        added = f"{one.added_at:%Y-%m-%d %H:%M}"
+        state = "believed" if one.retired_at is None else f"retired from {one.retired_at:%Y-%m-%d %H:%M} UTC"
+        click.echo(f"{one.kid:<24} added {added} UTC  {state}")
+
+
+@client.command("retire-key")
+@click.argument("client_id")
+@click.argument("kid")
+@click.option(
+    "--at", "at", metavar="INSTANT", help="From when on, such as 2026-12-01T06:00Z; at once without."
+)
+@click.option("--leaked", is_flag=True, help="Its tokens of the moment are refused as well.")
+@click.pass_obj
+def client_retire_key(
+    composition: Composition, client_id: str, kid: str, at: str | None, leaked: bool
+) -> None:
+    """Let the key KID of CLIENT_ID open nothing any more; its other keys stay as they are."""
+    if leaked and at is not None:
+        raise click.UsageError("a key that leaked is retired at once: leave --at out")
+    now = composition.clock.now()
+    retired_at = now if at is None else _instant(at, "at")
+    with composition.db.write() as tx:
+        clients.retire_client_key(tx, client_id, kid, retired_at)
+        detail = {"client_id": client_id, "kids": [kid], "retired_at": retired_at.isoformat()}
+        _audit(tx, now, "client-key-retired", detail)
+        if leaked:
+            clients.revoke_tokens(tx, client_id)
+            _audit(tx, now, "tokens-revoked", {"client_id": client_id})
+        left = [one for one in clients.keys_of(tx, client_id) if one.is_believed(max(now, retired_at))]
+    click.echo(f"Retired key {kid} from {retired_at:%Y-%m-%d %H:%M} UTC on; {len(left)} left then.")
+
+
+def _instant(text: str, field: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Invalid("instant-format", field=field) from error
+    if found.tzinfo is None:
+        raise Invalid("instant-format", field=field, detail="Say the zone too, such as 2026-12-01T06:00Z.")
+    return found.astimezone(UTC)
+
+
+@client.command("revoke-tokens")
+@click.argument("client_id")
+@click.pass_obj
+def client_revoke_tokens(composition: Composition, client_id: str) -> None:
+    """Refuse every token that CLIENT_ID has, from its next request on; it may ask for new ones."""
+    now = composition.clock.now()
+    with composition.db.write() as tx:
+        clients.revoke_tokens(tx, client_id)
+        _audit(tx, now, "tokens-revoked", {"client_id": client_id})
+    click.echo(f"Revoked every token of {client_id}.")
+
+
+@client.command("change")
+@click.argument("client_id")
+@click.option("--name")
+@click.option("--scope", "scopes", multiple=True, help="Its scopes, all of them, instead of those it has.")
+@click.option(
+    "--for",
+    "organisations",
+    multiple=True,
+    help='The further organisations it speaks for, all of them; "*" for all.',
+)
+@click.option("--own-only", is_flag=True, help="It speaks for its own organisation alone.")
+@click.option("--jwks-url", help="Where it publishes its keys.")
+@click.option("--no-jwks-url", is_flag=True, help="Only keys that are registered here count.")
+@click.option("--requests-per-minute", type=int, help="A limit of its own.")
+@click.option("--usual-limit", is_flag=True, help="As many requests as any other.")
+@click.pass_obj
+def client_change(
+    composition: Composition,
+    client_id: str,
+    name: str | None,
+    scopes: tuple[str, ...],
+    organisations: tuple[str, ...],
+    own_only: bool,
+    jwks_url: str | None,
+    no_jwks_url: bool,
+    requests_per_minute: int | None,
+    usual_limit: bool,
+) -> None:
+    """Change what is registered of CLIENT_ID, from its next request on. A scope that is added comes with its next token."""
+    for one, other, words in (
+        (organisations, own_only, "--for and --own-only"),
+        (jwks_url, no_jwks_url, "--jwks-url and --no-jwks-url"),
+        (requests_per_minute, usual_limit, "--requests-per-minute and --usual-limit"),
+    ):
+        if one and other:
+            raise click.UsageError(f"{words} say different things")
+    changes: dict[str, Any] = {}
+    if name is not None:
+        changes["name"] = name
+    if scopes:
+        changes["scopes"] = frozenset(scopes)
+    if organisations or own_only:
+        changes["organisations"] = frozenset(organisations)
+    if jwks_url is not None or no_jwks_url:
+        changes["jwks_url"] = jwks_url
+    if requests_per_minute is not None or usual_limit:
+        changes["requests_per_minute"] = requests_per_minute
+    if not changes:
+        raise click.UsageError("nothing to change: see mpi client change --help")
+    now = composition.clock.now()
+    with composition.db.write() as tx:
+        changed = clients.change_client(tx, client_id, **changes)
+        told = {"client_id": client_id, "changed": sorted(changes), "scopes": sorted(changed.scopes)}
+        _audit(tx, now, "client-changed", told)
+    click.echo(f"Changed {client_id}: {', '.join(sorted(changes))}.")
+
+
 @client.command("list")
 @click.option("--json", "is_json", is_flag=True, help="Answer in JSON, for machines.")
 @click.pass_obj
 def client_list(composition: Composition, is_json: bool) -> None:
     """List registered systems."""
     with composition.db.read() as tx:
-        found = [(one, sorted(clients.keys_of(tx, one.client_id))) for one in clients.list_clients(tx)]
+        now = composition.clock.now()
+        found = [
+            (one, sorted(key.kid for key in clients.keys_of(tx, one.client_id) if key.is_believed(now)))
+            for one in clients.list_clients(tx)
+        ]
     if is_json:
         rows = [
             {
@@ -689,6 +832,8 @@ def client_list(composition: Composition, is_json: bool) -> None:
                 "organisations": sorted(one.organisations),
                 "scopes": sorted(one.scopes),
                 "kids": kids,
+                "jwks_url": one.jwks_url,
+                "requests_per_minute": one.requests_per_minute,
                 "is_active": one.is_active,
             }
             for one, kids in found
@@ -712,6 +857,18 @@ def client_close(composition: Composition, client_id: str) -> None:
         clients.set_client_active(tx, client_id, is_active=False)
         _audit(tx, now, "client-closed", {"client_id": client_id})
     click.echo(f"Closed {client_id}.")
+
+
+@client.command("open")
+@click.argument("client_id")
+@click.pass_obj
+def client_open(composition: Composition, client_id: str) -> None:
+    """Let a system in again that was kept out. Tokens that it had before stay revoked."""
+    now = composition.clock.now()
+    with composition.db.write() as tx:
+        clients.set_client_active(tx, client_id, is_active=True)
+        _audit(tx, now, "client-opened", {"client_id": client_id})
+    click.echo(f"Opened {client_id}.")
 
 
 @mpi_command.group()

@@ -21,6 +21,7 @@ class Principal:
     activities: frozenset[str] = frozenset()
     assurance: int = 0
     client_id: str | None = None
+    requests_per_minute: int | None = None  # its own limit, where it has one
 
     def may_act_for(self, organisation: str) -> bool:
         return (

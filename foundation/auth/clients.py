@@ -1,10 +1,10 @@
-"""Registered clients: other record services, their public keys, the organisations they speak for, and assertions already used."""
+"""Registered clients: other record services, their public keys, the organisations they speak for, assertions used, tokens revoked."""
 
 import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +12,12 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 from sqlalchemy import (
     Boolean,
+    CheckConstraint,
     Column,
     Connection,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     PrimaryKeyConstraint,
     Row,
@@ -30,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from foundation.auth.roles import check_scopes
-from foundation.database import Json, UtcDateTime, insert_ignore, metadata, upsert
+from foundation.database import Id, Json, UtcDateTime, insert_ignore, metadata, upsert
 from foundation.directory import parse_ods_code
 from foundation.errors import Conflict, Invalid, NotFound
 from foundation.principal import Principal
@@ -38,6 +40,7 @@ from foundation.principal import Principal
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,63}")
 _LEAST_BITS = 2048
 _PRIVATE_PARTS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+MOST_A_MINUTE = 1_000_000
 
 client = Table(
     "client",
@@ -50,6 +53,11 @@ client = Table(
     Column("jwks_url", Text),
     Column("is_active", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("requests_per_minute", Integer),  # none: as many as any other
+    Column(
+        "generation", Integer, nullable=False, server_default="0"
+    ),  # of its tokens; those of earlier ones are revoked
+    CheckConstraint("requests_per_minute > 0", name="requests_are_some"),
 )
 
 client_key = Table(
@@ -59,6 +67,7 @@ client_key = Table(
     Column("kid", String(128), nullable=False),
     Column("jwk", Json, nullable=False),
     Column("added_at", UtcDateTime, nullable=False),
+    Column("retired_at", UtcDateTime),  # from then on it opens nothing; may lie ahead
     PrimaryKeyConstraint("client_id", "kid"),
     Index("ix_client_key_kid", "kid"),
 )
@@ -74,6 +83,16 @@ used_assertion = Table(
     Index("ix_used_assertion_expires_at", "expires_at"),
 )
 
+# Tokens that were revoked one by one, until they would have ended. A request looks here by the primary key.
+revoked_token = Table(
+    "revoked_token",
+    metadata,
+    Column("token_id", Id, primary_key=True, autoincrement=False),
+    Column("client_id", String(64), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("ix_revoked_token_expires_at", "expires_at"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -86,6 +105,8 @@ class Client:
     scopes: frozenset[str]
     jwks_url: str | None
     is_active: bool
+    requests_per_minute: int | None = None
+    generation: int = 0
 
     def principal(self, scopes: frozenset[str]) -> Principal:
         """Return the caller that this client is, with those of its scopes that its token carries."""
@@ -96,7 +117,21 @@ class Client:
             scopes=self.scopes & scopes,
             organisations=self.organisations,
             client_id=self.client_id,
+            requests_per_minute=self.requests_per_minute,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """A public key that a client registered here."""
+
+    kid: str
+    jwk: Mapping[str, Any]
+    added_at: datetime
+    retired_at: datetime | None
+
+    def is_believed(self, at: datetime) -> bool:
+        return self.retired_at is None or at < self.retired_at
 
 
 def create_client(
@@ -109,6 +144,7 @@ def create_client(
     *,
     organisations: frozenset[str] = frozenset(),
     jwks_url: str | None = None,
+    requests_per_minute: int | None = None,
 ) -> Client:
     """Register a system. It can sign in once it has a key, here or behind its ``jwks_url``.
 
@@ -118,34 +154,69 @@ def create_client(
     """
     if not _CLIENT_ID.fullmatch(client_id):
         raise Invalid("client-id-format", field="client_id")
-    if not name.strip() or len(name) > 200 or not name.isprintable():
-        raise Invalid("name-format", field="name")
     parse_ods_code(organisation)
-    for code in organisations - {"*"}:
-        parse_ods_code(code, "organisations")
-    if jwks_url is not None and not jwks_url.startswith(
-        ("https://", "http://127.0.0.1:", "http://localhost:")
-    ):
-        raise Invalid("jwks-url-format", field="jwks_url")
-    given = Client(
-        client_id, name, organisation, organisations, check_scopes(scopes), jwks_url, is_active=True
+    given = _checked(
+        Client(
+            client_id,
+            name,
+            organisation,
+            organisations,
+            scopes,
+            jwks_url,
+            is_active=True,
+            requests_per_minute=requests_per_minute,
+        )
     )
-    row = {
-        "client_id": client_id,
-        "name": name,
-        "organisation": organisation,
-        "organisations": sorted(organisations),
-        "scopes": sorted(scopes),
-        "jwks_url": jwks_url,
-        "is_active": True,
-        "created_at": at,
-    }
+    row = {"client_id": client_id, "organisation": organisation, "is_active": True, "created_at": at}
     try:
         with tx.begin_nested():
-            tx.execute(client.insert(), row)
+            tx.execute(client.insert(), row | _changeable(given))
     except IntegrityError as error:
         raise Conflict("client-exists", ids={"client_id": client_id}) from error
     return given
+
+
+def change_client(tx: Connection, client_id: str, **changes: Any) -> Client:
+    """Change a client's ``name``, ``scopes``, ``organisations``, ``jwks_url`` or ``requests_per_minute``, from its next request on.
+
+    A scope that is taken away is gone from tokens that were given before; one that is added comes with the next token.
+
+    Raises:
+        Invalid: naming the field.
+        NotFound: ``client-unknown``.
+    """
+    held = find_client(tx, client_id)
+    if held is None:
+        raise NotFound("client-unknown", ids={"client_id": client_id})
+    changed = _checked(replace(held, **changes))
+    tx.execute(update(client).where(client.c.client_id == client_id).values(_changeable(changed)))
+    return changed
+
+
+def _checked(given: Client) -> Client:
+    if not given.name.strip() or len(given.name) > 200 or not given.name.isprintable():
+        raise Invalid("name-format", field="name")
+    for code in given.organisations - {"*"}:
+        parse_ods_code(code, "organisations")
+    if given.jwks_url is not None and not given.jwks_url.startswith(
+        ("https://", "http://127.0.0.1:", "http://localhost:")
+    ):
+        raise Invalid("jwks-url-format", field="jwks_url")
+    most = given.requests_per_minute
+    if most is not None and not 0 < most <= MOST_A_MINUTE:
+        raise Invalid("out-of-range", field="requests_per_minute")
+    check_scopes(given.scopes)
+    return given
+
+
+def _changeable(given: Client) -> dict[str, Any]:
+    return {
+        "name": given.name,
+        "organisations": sorted(given.organisations),
+        "scopes": sorted(given.scopes),
+        "jwks_url": given.jwks_url,
+        "requests_per_minute": given.requests_per_minute,
+    }
 
 
 def find_client(tx: Connection, client_id: str) -> Client | None:
@@ -161,14 +232,37 @@ def list_clients(tx: Connection) -> list[Client]:
 
 
 def set_client_active(tx: Connection, client_id: str, *, is_active: bool) -> None:
-    """Let a client in or keep it out; its tokens of the moment are refused from the next request on.
+    """Let a client in or keep it out. The tokens that it has are refused from the next request on, and stay so when it is let in again.
 
     Raises:
         NotFound: ``client-unknown``.
     """
-    statement = update(client).where(client.c.client_id == client_id).values(is_active=is_active)
-    if tx.execute(statement).rowcount == 0:
+    _change(tx, client_id, {"is_active": is_active, "generation": client.c.generation + 1})
+
+
+def revoke_tokens(tx: Connection, client_id: str) -> None:
+    """Refuse every token that a client has, from the next request on; those that it is given from now on count.
+
+    Raises:
+        NotFound: ``client-unknown``.
+    """
+    _change(tx, client_id, {"generation": client.c.generation + 1})
+
+
+def _change(tx: Connection, client_id: str, values: dict[str, Any]) -> None:
+    if tx.execute(update(client).where(client.c.client_id == client_id).values(values)).rowcount == 0:
         raise NotFound("client-unknown", ids={"client_id": client_id})
+
+
+def revoke_token(tx: Connection, token_id: int, client_id: str, expires_at: datetime) -> bool:
+    """Refuse one token from the next request on, in every process; False where it was revoked before."""
+    row = {"token_id": token_id, "client_id": client_id, "expires_at": expires_at}
+    return insert_ignore(tx, revoked_token, [row], ["token_id"]) == 1
+
+
+def purge_revoked(tx: Connection, before: datetime) -> int:
+    """Forget revoked tokens that ended before this instant and are refused for that alone; return how many."""
+    return tx.execute(delete(revoked_token).where(revoked_token.c.expires_at < before)).rowcount
 
 
 def organisations_of(tx: Connection, client_id: str) -> frozenset[str] | None:
@@ -178,7 +272,9 @@ def organisations_of(tx: Connection, client_id: str) -> frozenset[str] | None:
 
 
 def add_client_key(tx: Connection, at: datetime, client_id: str, jwk: Mapping[str, Any]) -> str:
-    """Register a client's public key and return its id (``kid``); a key of the same id is replaced.
+    """Register a client's public key and return its id (``kid``); a key of the same id is replaced, and no longer retired.
+
+    A client may have several: it signs with the next one while the one before is still believed, and has that retired then.
 
     Raises:
         Invalid: ``key-format``, ``key-private`` (a private key must never be sent), ``key-too-short``.
@@ -187,9 +283,20 @@ def add_client_key(tx: Connection, at: datetime, client_id: str, jwk: Mapping[st
     if find_client(tx, client_id) is None:
         raise NotFound("client-unknown", ids={"client_id": client_id})
     public = check_public_key(jwk)
-    row = {"client_id": client_id, "kid": public["kid"], "jwk": public, "added_at": at}
-    upsert(tx, client_key, [row], ["client_id", "kid"], ["jwk", "added_at"])
+    row = {"client_id": client_id, "kid": public["kid"], "jwk": public, "added_at": at, "retired_at": None}
+    upsert(tx, client_key, [row], ["client_id", "kid"], ["jwk", "added_at", "retired_at"])
     return str(public["kid"])
+
+
+def retire_client_key(tx: Connection, client_id: str, kid: str, retired_at: datetime) -> None:
+    """Let a client's key open nothing from this instant on. Tokens that it opened before live out their ten minutes.
+
+    Raises:
+        NotFound: ``client-key-unknown``.
+    """
+    statement = update(client_key).where(client_key.c.client_id == client_id, client_key.c.kid == kid)
+    if tx.execute(statement.values(retired_at=retired_at)).rowcount == 0:
+        raise NotFound("client-key-unknown", ids={"client_id": client_id})
 
 
 def check_public_key(jwk: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,10 +331,14 @@ def check_public_key(jwk: Mapping[str, Any]) -> dict[str, Any]:
     return public
 
 
-def keys_of(tx: Connection, client_id: str) -> dict[str, dict[str, Any]]:
-    """Return a client's registered public keys by kid."""
-    rows = tx.execute(select(client_key.c.kid, client_key.c.jwk).where(client_key.c.client_id == client_id))
-    return {row.kid: row.jwk for row in rows}
+def keys_of(tx: Connection, client_id: str) -> list[ClientKey]:
+    """Return a client's registered public keys, retired ones among them, the oldest first."""
+    rows = tx.execute(
+        select(client_key)
+        .where(client_key.c.client_id == client_id)
+        .order_by(client_key.c.added_at, client_key.c.kid)
+    )
+    return [ClientKey(row.kid, row.jwk, row.added_at, row.retired_at) for row in rows]
 
 
 def is_kid_known(tx: Connection, kid: str) -> bool:
@@ -259,6 +370,8 @@ def _from_row(row: Row[Any]) -> Client:
         scopes=frozenset(row.scopes),
         jwks_url=row.jwks_url,
         is_active=row.is_active,
+        requests_per_minute=row.requests_per_minute,
+        generation=row.generation,
     )
 
 

@@ -133,6 +133,15 @@ def read_signed(tx: Connection, at: datetime, token: str, token_type: str) -> di
     Raises:
         Unauthenticated: ``token-invalid`` or ``token-expired``.
     """
+    return claims_of(verify(tx, at, token), at, token_type)
+
+
+def verify(tx: Connection, at: datetime, token: str) -> "Signed":
+    """Return a JWT that one of our believed keys signed, of whatever type and age.
+
+    Raises:
+        Unauthenticated: ``token-invalid``.
+    """
     signed = read_before(token)
     try:
         if signed is None:
@@ -146,7 +155,7 @@ def read_signed(tx: Connection, at: datetime, token: str, token_type: str) -> di
             _key_for(tx, at, signed.header)
     except (JoseError, ValueError, TypeError, KeyError, UnicodeError) as error:
         raise Unauthenticated("token-invalid") from error
-    return claims_of(signed, at, token_type)
+    return signed
 
 
 def claims_of(signed: "Signed", at: datetime, token_type: str) -> dict[str, Any]:

@@ -36,6 +36,7 @@ SCOPES: dict[str, str] = {
     "tasks:manage": "See in the review queue's figures who decided what, and how well readers agree",
     "tasks:read": "Read the review queue",
     "tasks:work": "Claim and decide review tasks; for people, propose and approve match models",
+    "tokens:introspect": "Ask whether another system's access token stands, and what it opens",
     "usage:read": "Read how much the shared record is used, in counts",
     "webhooks:write": "Keep the webhooks of one's own organisations",
 }

@@ -1,4 +1,4 @@
-"""The token endpoint's rules: OAuth 2 client credentials with a signed JWT (RS512), and the access tokens that it gives.
+"""The token endpoint's rules: OAuth 2 client credentials with a signed JWT (RS512), and the access tokens that it gives and takes back.
 
 Statuses and texts are those of the NHS identity service, so that a trust can use the client code that it has.
 """
@@ -7,7 +7,8 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -25,18 +26,20 @@ from foundation.auth.clients import (
     find_client,
     is_kid_known,
     keys_of,
+    revoke_token,
     use_assertion,
 )
-from foundation.auth.keys import claims_of, is_believed, read_before, read_signed, sign
+from foundation.auth.keys import claims_of, is_believed, read_before, sign, verify
 from foundation.clock import Clock
 from foundation.database import Database
 from foundation.direct import Statement, told_instant
 from foundation.errors import Invalid, Unauthenticated
-from foundation.ids import format_id, new_id
+from foundation.ids import format_id, new_id, parse_id
 from foundation.metrics import TOKENS
 from foundation.principal import Principal
 
 LIFE_SECONDS = 599
+INTROSPECT = "tokens:introspect"
 _TYPE = "at+jwt"
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _LONGEST_SECONDS = 300
@@ -45,6 +48,7 @@ _LONGEST_ASSERTION = 16_384
 _FETCH_SECONDS = 3
 _FETCH_BYTES = 65_536
 _FETCHED_FOR_SECONDS = 300
+_FETCHED_AGAIN_AFTER_SECONDS = 10
 _FAILED_FOR_SECONDS = 10
 
 
@@ -67,6 +71,16 @@ class Token:
     client_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asserted:
+    """Who proved who they are by an assertion, which is not used up yet."""
+
+    client: Client
+    kid: str
+    jti: str
+    expires_at: datetime
+
+
 Fetch = Callable[[str], Mapping[str, Any]]
 """Reads a JWK set from a registered address; raises OSError or ValueError when it cannot."""
 
@@ -85,8 +99,21 @@ def fetch_jwks(url: str) -> Mapping[str, Any]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a client's address showed, None where it did not answer: until when that counts, and until when it is not asked for another."""
+
+    keys: dict[str, dict[str, Any]] | None
+    until: float
+    not_again_until: float
+
+    def serves(self, kid: str, now: float) -> bool:
+        is_told = self.keys is None or kid in self.keys
+        return now < (self.until if is_told else self.not_again_until)
+
+
 class TokenIssuer:
-    """Gives access tokens for assertions, and reads them again."""
+    """Gives access tokens for assertions, reads them again, says whether they stand, and takes them back."""
 
     def __init__(self, db: Database, clock: Clock, public_url: str, fetch: Fetch = fetch_jwks) -> None:
         self._db = db
@@ -94,7 +121,7 @@ class TokenIssuer:
         self._issuer = public_url
         self._audience = f"{public_url}/oauth2/token"
         self._fetch = fetch
-        self._fetched: dict[str, tuple[float, dict[str, dict[str, Any]] | None]] = {}
+        self._fetched: dict[str, Published] = {}
         self._lock = threading.Lock()
 
     def issue(self, form: Mapping[str, str]) -> Token:
@@ -103,15 +130,65 @@ class TokenIssuer:
         Raises:
             TokenRefused: as the table says. An assertion that was refused for another reason is not used up.
         """
-        try:
-            token = self._issue(form)
-        except TokenRefused:
-            TOKENS.labels("refused").inc()
-            raise
-        TOKENS.labels("issued").inc()
-        return token
+        with _counted("issued"):
+            if not form.get("grant_type"):
+                raise _bad("grant_type is missing")
+            if form["grant_type"] != "client_credentials":
+                raise TokenRefused(400, "unsupported_grant_type", "grant_type is invalid")
+            return self._grant(self._asserted(form))
 
-    def _issue(self, form: Mapping[str, str]) -> Token:
+    def introspect(self, form: Mapping[str, str]) -> dict[str, Any]:
+        """Say whether a token stands, and what it opens (RFC 7662): its own to each client, and all to those with the scope for it.
+
+        Raises:
+            TokenRefused: as the table says, for the caller's own assertion. What cannot be told of a token is that it is not active.
+        """
+        with _counted("introspected"):
+            asserted, token = self._asserted(form), _token_of(form)
+            at = self._clock.now()
+            told: dict[str, Any] = {"active": False}
+            detail: dict[str, Any] = {"active": False}
+            with self._db.write() as tx:
+                self._use(tx, asserted)
+                try:
+                    claims, owner = self._standing(tx, token)
+                except Unauthenticated:
+                    owner = None
+                asks = asserted.client
+                if owner is not None and (owner.client_id == asks.client_id or INTROSPECT in asks.scopes):
+                    told = _told(claims, owner)
+                    detail = {"active": True, "token_id": claims["jti"], "token_of": owner.client_id}
+                audit.append(
+                    tx, audit.entry_by(asks.principal(frozenset()), at, "token-introspected", detail=detail)
+                )
+            return told
+
+    def revoke(self, form: Mapping[str, str]) -> None:
+        """Take a client's own token back (RFC 7009), in every process from the next request on. One that is no token any more needs none.
+
+        Raises:
+            TokenRefused: as the table says, for the caller's own assertion; ``unauthorized_client`` for the token of another.
+        """
+        with _counted("revoked"):
+            asserted, token = self._asserted(form), _token_of(form)
+            at = self._clock.now()
+            with self._db.write() as tx:
+                self._use(tx, asserted)
+                try:
+                    claims, owner = self._standing(tx, token)
+                except Unauthenticated:
+                    return
+                asks = asserted.client
+                if owner.client_id != asks.client_id:
+                    raise TokenRefused(400, "unauthorized_client", "The token was issued to another client")
+                ends = datetime.fromtimestamp(claims["exp"], tz=UTC)
+                revoke_token(tx, _number_of(claims), owner.client_id, ends)
+                detail = {"token_id": claims["jti"]}
+                audit.append(
+                    tx, audit.entry_by(asks.principal(frozenset()), at, "token-revoked", detail=detail)
+                )
+
+    def _asserted(self, form: Mapping[str, str]) -> Asserted:
         assertion = _assertion_of(form)
         header, claims = _parts(assertion)
         if header.get("alg") != "RS512":
@@ -124,7 +201,7 @@ class TokenIssuer:
         if not isinstance(kid, str) or not kid or not kid.isprintable():
             raise _bad("Missing 'kid' header in client_assertion JWT")
         with self._db.read() as tx:
-            client, jwk = self._registered(tx, claims, kid)
+            client, jwk = self._registered(tx, claims, kid, self._clock.now())
         if jwk is None:
             jwk = self._published(client, kid)
         now = int(self._clock.now().timestamp())
@@ -133,11 +210,11 @@ class TokenIssuer:
             jws.deserialize_compact(assertion.encode(), RSAKey.import_key(jwk), algorithms=["RS512"])
         except (JoseError, ValueError) as error:
             raise TokenRefused(401, "public_key error", "JWT signature verification failed") from error
-        return self._grant(client, claims["jti"], expires, now)
+        return Asserted(client, kid, claims["jti"], datetime.fromtimestamp(expires, tz=UTC))
 
     @staticmethod
     def _registered(
-        tx: Connection, claims: Mapping[str, Any], kid: str
+        tx: Connection, claims: Mapping[str, Any], kid: str, at: datetime
     ) -> tuple[Client, dict[str, Any] | None]:
         """Return the client that the assertion speaks of, and its key of this id if it is registered here."""
         issuer = claims.get("iss")
@@ -145,7 +222,8 @@ class TokenIssuer:
         client = find_client(tx, str(issuer)) if is_named and str(issuer).isprintable() else None
         if client is not None and not client.is_active:
             client = None
-        keys = {} if client is None else keys_of(tx, client.client_id)
+        held = [] if client is None else keys_of(tx, client.client_id)
+        keys = {key.kid: dict(key.jwk) for key in held if key.is_believed(at)}
         if client is not None and not keys and client.jwks_url is None:
             raise TokenRefused(
                 403,
@@ -163,9 +241,12 @@ class TokenIssuer:
         return client, keys.get(kid)
 
     def _published(self, client: Client, kid: str) -> dict[str, Any]:
-        """Return the client's key of this id from its own address, read at most every few minutes."""
+        """Return the client's key of this id from its own address.
+
+        That is read every few minutes, and for a key that it did not show then, so that a client may sign with a new one at once.
+        """
         assert client.jwks_url is not None
-        keys = self._read_published(client.jwks_url)
+        keys = self._read_published(client.jwks_url, kid)
         if keys is None:
             raise TokenRefused(
                 403, "public_key error", "The JWKS endpoint, for your client_assertion can't be reached"
@@ -174,11 +255,11 @@ class TokenIssuer:
             raise _no_matching_key()
         return keys[kid]
 
-    def _read_published(self, url: str) -> dict[str, dict[str, Any]] | None:
+    def _read_published(self, url: str, kid: str) -> dict[str, dict[str, Any]] | None:
         with self._lock:
             held = self._fetched.get(url)
-        if held is not None and time.monotonic() < held[0]:
-            return held[1]
+        if held is not None and held.serves(kid, time.monotonic()):
+            return held.keys
         keys: dict[str, dict[str, Any]] | None = {}
         try:
             for jwk in self._fetch(url).get("keys", ()):
@@ -189,9 +270,13 @@ class TokenIssuer:
                 keys[public["kid"]] = public  # type: ignore[index]
         except (OSError, ValueError, TypeError):
             keys = None
-        keeps = _FETCHED_FOR_SECONDS if keys else _FAILED_FOR_SECONDS
+        now = time.monotonic()
+        until = now + (_FETCHED_FOR_SECONDS if keys else _FAILED_FOR_SECONDS)
+        if keys is None and held is not None and held.keys and now < held.until:
+            # Asked for a key that is not there, which anybody can do, it did not answer: the keys that it showed before count still.
+            keys, until = held.keys, held.until
         with self._lock:
-            self._fetched[url] = (time.monotonic() + keeps, keys)
+            self._fetched[url] = Published(keys, until, min(until, now + _FETCHED_AGAIN_AFTER_SECONDS))
         return keys
 
     def _check_claims(self, claims: Mapping[str, Any], now: int) -> int:
@@ -214,7 +299,14 @@ class TokenIssuer:
             raise _bad("Invalid 'exp' claim in client_assertion JWT - more than 5 minutes in future")
         return expires
 
-    def _grant(self, client: Client, jti: str, expires: int, now: int) -> Token:
+    @staticmethod
+    def _use(tx: Connection, asserted: Asserted) -> None:
+        if not use_assertion(tx, asserted.client.client_id, asserted.jti, asserted.expires_at):
+            raise _bad("Non-unique 'jti' claim in client_assertion JWT")
+
+    def _grant(self, asserted: Asserted) -> Token:
+        client, at = asserted.client, self._clock.now()
+        now = int(at.timestamp())
         claims = {
             "iss": self._issuer,
             "aud": self._issuer,
@@ -225,13 +317,12 @@ class TokenIssuer:
             "iat": now,
             "exp": now + LIFE_SECONDS,
             "jti": format_id(new_id()),
+            "gen": client.generation,
         }
-        at = self._clock.now()
         with self._db.write() as tx:
-            if not use_assertion(tx, client.client_id, jti, datetime.fromtimestamp(expires, tz=UTC)):
-                raise _bad("Non-unique 'jti' claim in client_assertion JWT")
+            self._use(tx, asserted)
             token = sign(tx, at, claims, _TYPE)
-            detail = {"token_id": claims["jti"]}
+            detail = {"token_id": claims["jti"], "kid": asserted.kid}
             audit.append(tx, audit.entry_by(client.principal(frozenset()), at, "token-issued", detail=detail))
         return Token(token, LIFE_SECONDS, client.client_id)
 
@@ -239,32 +330,71 @@ class TokenIssuer:
         """Return who an access token speaks for, as the client is registered at this moment.
 
         Raises:
-            Unauthenticated: ``token-invalid``, ``token-expired`` or ``client-inactive``.
+            Unauthenticated: ``token-invalid``, ``token-expired``, ``client-inactive`` or ``token-revoked``.
         """
+        claims, client = self._standing(tx, token)
+        return client.principal(_scopes_in(claims))
+
+    def _standing(self, tx: Connection, token: str) -> tuple[dict[str, Any], Client]:
+        """Return a token's claims and its client. One statement asks for all that may have ended it: its key, its client, a revocation."""
         at = self._clock.now()
-        signed = read_before(token)
-        if signed is None:
-            claims = read_signed(tx, at, token, _TYPE)
-            client = find_client(tx, str(claims.get("client_id")))
-        else:
-            found = _KEY_AND_CLIENT.rows(
-                tx, str(signed.claims.get("client_id")), str(signed.header.get("kid"))
-            )
-            if not found or not is_believed(_instant(found[0][0]), at):
-                raise Unauthenticated("token-invalid")
-            claims = claims_of(signed, at, _TYPE)
-            client = _client(found[0][1:])
+        signed = read_before(token) or verify(tx, at, token)
+        claims = claims_of(signed, at, _TYPE)
+        found = _STANDING.rows(
+            tx, _number_of(claims), str(claims.get("client_id")), str(signed.header.get("kid"))
+        )
+        if not found or not is_believed(_instant(found[0][0]), at):
+            raise Unauthenticated("token-invalid")
         if claims.get("iss") != self._issuer or claims.get("aud") != self._issuer:
             raise Unauthenticated("token-invalid")
+        client = _client(found[0][2:])
         if client is None or not client.is_active:
             raise Unauthenticated("client-inactive")
-        return client.principal(frozenset(str(claims.get("scope", "")).split()))
+        if found[0][1] or claims.get("gen", 0) != client.generation:
+            raise Unauthenticated("token-revoked")
+        return claims, client
 
 
-_KEY_AND_CLIENT = Statement.alike(
-    "SELECT k.retired_at, c.client_id, c.name, c.organisation, c.organisations, c.scopes, c.jwks_url, c.is_active "
+_STANDING = Statement.alike(
+    "SELECT k.retired_at, EXISTS (SELECT 1 FROM revoked_token r WHERE r.token_id = {given}), c.client_id, c.name, c.organisation, "
+    "c.organisations, c.scopes, c.jwks_url, c.is_active, c.requests_per_minute, c.generation "
     "FROM signing_key k LEFT JOIN client c ON c.client_id = {given} WHERE k.kid = {given}"
 )
+
+
+@contextmanager
+def _counted(outcome: str) -> Iterator[None]:
+    try:
+        yield
+    except TokenRefused:
+        TOKENS.labels("refused").inc()
+        raise
+    TOKENS.labels(outcome).inc()
+
+
+def _told(claims: Mapping[str, Any], owner: Client) -> dict[str, Any]:
+    """Write an active token as RFC 7662 has it, with the scopes that it opens at this moment."""
+    scopes = owner.principal(_scopes_in(claims)).scopes
+    told = {"active": True, "token_type": "Bearer", "scope": " ".join(sorted(scopes))}
+    return told | {
+        name: claims[name] for name in ("client_id", "sub", "org", "iss", "aud", "iat", "exp", "jti")
+    }
+
+
+def _scopes_in(claims: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(str(claims.get("scope", "")).split())
+
+
+def _number_of(claims: Mapping[str, Any]) -> int:
+    """Return a token's id.
+
+    Raises:
+        Unauthenticated: ``token-invalid``, for what is no access token of ours.
+    """
+    try:
+        return parse_id(str(claims.get("jti")), "jti")
+    except Invalid as error:
+        raise Unauthenticated("token-invalid") from error
 
 
 def _instant(told: datetime | str | None) -> datetime | None:
@@ -272,23 +402,25 @@ def _instant(told: datetime | str | None) -> datetime | None:
 
 
 def _client(row: Sequence[Any]) -> Client | None:
-    client_id, name, organisation, organisations, scopes, jwks_url, is_active = row
+    client_id, name, organisation, organisations, scopes, jwks_url, is_active, most, generation = row
     if client_id is None:
         return None
     theirs, rights = frozenset(json.loads(organisations)), frozenset(json.loads(scopes))
-    return Client(client_id, name, organisation, theirs, rights, jwks_url, bool(is_active))
+    return Client(client_id, name, organisation, theirs, rights, jwks_url, bool(is_active), most, generation)
 
 
 def _assertion_of(form: Mapping[str, str]) -> str:
-    if not form.get("grant_type"):
-        raise _bad("grant_type is missing")
-    if form["grant_type"] != "client_credentials":
-        raise TokenRefused(400, "unsupported_grant_type", "grant_type is invalid")
     if form.get("client_assertion_type") != _ASSERTION_TYPE:
         raise _bad(f"Missing or invalid client_assertion_type - must be '{_ASSERTION_TYPE}'")
     if not form.get("client_assertion"):
         raise _bad("Missing client_assertion")
     return form["client_assertion"]
+
+
+def _token_of(form: Mapping[str, str]) -> str:
+    if not form.get("token"):
+        raise _bad("token is missing")
+    return form["token"]
 
 
 def _parts(assertion: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -111,7 +111,8 @@ def _admit() -> Response | None:
         return None
     principal = authenticate(parts)
     g.principal = principal
-    parts.limits.check("requests", f"{principal.kind}:{principal.id}", REQUESTS_PER_MINUTE)
+    most = principal.requests_per_minute or REQUESTS_PER_MINUTE
+    parts.limits.check("requests", f"{principal.kind}:{principal.id}", most)
     missing = access.scopes - principal.scopes
     if missing:
         raise Forbidden("scope-missing", detail=f"Needs the scope {' '.join(sorted(missing))}.")

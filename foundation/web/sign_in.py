@@ -1,12 +1,13 @@
 """Routes by which callers prove who they are: the token endpoint and our public keys for systems, sign-in for people's clients."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Response, g, jsonify, request
 from marshmallow import fields
 
 from foundation.auth.keys import public_jwks
-from foundation.auth.roles import role_name
+from foundation.auth.roles import SCOPES, role_name
 from foundation.auth.tokens import TokenRefused
 from foundation.errors import NotFound
 from foundation.web.access import current_principal, open_to_all, requires
@@ -16,9 +17,16 @@ from foundation.web.schemas import Instant, Schema, Text
 from foundation.web.shell import read_session, shell
 
 _TOKENS_PER_MINUTE = 600
-_ASKED_ONCE = frozenset({"grant_type", "client_assertion_type", "client_assertion"})
+_ASKED_ONCE = frozenset({"grant_type", "client_assertion_type", "client_assertion", "token"})
 
 _TEXT = {"type": "string"}
+_ASSERTED = {
+    "client_assertion_type": {"const": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+    "client_assertion": {
+        "type": "string",
+        "description": "A JWT signed with RS512 and made out to the token endpoint",
+    },
+}
 _TOKEN = {
     "type": "object",
     "required": ["access_token", "expires_in", "token_type"],
@@ -35,6 +43,35 @@ _KEYS = {
     "properties": {"keys": {"type": "array", "items": {"type": "object"}}},
 }
 
+_STANDING = {
+    "type": "object",
+    "required": ["active"],
+    "properties": {
+        "active": {"type": "boolean"},
+        **dict.fromkeys(("token_type", "scope", "client_id", "sub", "org", "iss", "aud", "jti"), _TEXT),
+        **{name: {"type": "integer"} for name in ("iat", "exp")},
+    },
+}
+_METADATA = {
+    "type": "object",
+    "required": ["issuer", "token_endpoint", "response_types_supported"],
+    "additionalProperties": True,
+}
+
+
+def _asks(**more: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a form that bears an assertion."""
+    asked = {**more, **_ASSERTED}
+    needed = [name for name in asked if name != "token_type_hint"]
+    form = {"type": "object", "required": needed, "properties": asked}
+    return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}}
+
+
+def _answered(told: dict[str, Any]) -> dict[str, Any]:
+    refused = {status: answers("Refused, as RFC 6749 says it", _REFUSED) for status in ("400", "401", "403")}
+    return {"200": told, **refused}
+
+
 tokens = make_blueprint("tokens", url_prefix="", description="How systems sign in")
 people = make_blueprint("sign-in", description="How people sign in, and who the caller is")
 
@@ -43,46 +80,93 @@ people = make_blueprint("sign-in", description="How people sign in, and who the 
 @open_to_all("systems sign in here")
 @tokens.doc(
     summary="Give an access token for a signed assertion (client credentials with private_key_jwt)",
-    requestBody={
-        "required": True,
-        "content": {
-            "application/x-www-form-urlencoded": {
-                "schema": {
-                    "type": "object",
-                    "required": ["grant_type", "client_assertion_type", "client_assertion"],
-                    "properties": {
-                        "grant_type": {"const": "client_credentials"},
-                        "client_assertion_type": {
-                            "const": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-                        },
-                        "client_assertion": {"type": "string", "description": "A JWT signed with RS512"},
-                    },
-                }
-            }
-        },
-    },
-    responses={
-        "200": answers("The token", _TOKEN),
-        **{status: answers("Refused, as RFC 6749 says it", _REFUSED) for status in ("400", "401", "403")},
-    },
+    requestBody=_asks(grant_type={"const": "client_credentials"}),
+    responses=_answered(answers("The token", _TOKEN)),
 )
 def give_token() -> Response:
+    return _answer(_give_token)
+
+
+def _give_token() -> Response:
+    token = shell().tokens.issue(request.form)
+    # "599" is text at the NHS identity service too, and clients of it expect that.
+    answer = jsonify(access_token=token.access_token, expires_in=str(token.expires_in), token_type="Bearer")
+    answer.headers["Pragma"] = "no-cache"
+    return answer
+
+
+@tokens.post("/oauth2/introspect")
+@open_to_all("systems prove themselves here by an assertion")
+@tokens.doc(
+    summary="Say whether an access token stands, and what it opens (RFC 7662)",
+    description="A system may ask about its own tokens, and with the scope `tokens:introspect` about all.",
+    requestBody=_asks(token=_TEXT, token_type_hint=_TEXT),
+    responses=_answered(answers("Whether it stands", _STANDING)),
+)
+def introspect_token() -> Response:
+    return _answer(lambda: jsonify(shell().tokens.introspect(request.form)))
+
+
+@tokens.post("/oauth2/revoke")
+@open_to_all("systems prove themselves here by an assertion")
+@tokens.doc(
+    summary="Take back an access token of one's own (RFC 7009)",
+    requestBody=_asks(token=_TEXT, token_type_hint=_TEXT),
+    responses=_answered({"description": "It opens nothing any more, if it ever did"}),
+)
+def revoke_token() -> Response:
+    return _answer(_revoke_token)
+
+
+def _revoke_token() -> Response:
+    shell().tokens.revoke(request.form)
+    return Response(status=200)
+
+
+def _answer(act: Callable[[], Response]) -> Response:
+    """Answer a form that bears an assertion, or refuse it in OAuth's words."""
     shell().limits.check("token", request.remote_addr or "unknown", _TOKENS_PER_MINUTE)
     try:
         for name, values in request.form.lists():
             if name in _ASKED_ONCE and len(values) > 1:
                 # RFC 6749, 3.2: another reader of this form might believe the other value.
                 raise TokenRefused(400, "invalid_request", f"{name} is given more than once")
-        token = shell().tokens.issue(request.form)
+        return act()
     except TokenRefused as refused:
         g.problem_code = "token-refused"
         answer = jsonify(error=refused.error, error_description=refused.description, message_id=g.request_id)
         answer.status_code = refused.status
         return answer
-    # "599" is text at the NHS identity service too, and clients of it expect that.
-    answer = jsonify(access_token=token.access_token, expires_in=str(token.expires_in), token_type="Bearer")
-    answer.headers["Pragma"] = "no-cache"
-    return answer
+
+
+@tokens.get("/.well-known/oauth-authorization-server")
+@open_to_all("what is here for systems is no secret")
+@tokens.doc(
+    summary="Where tokens are given, asked about and taken back, and how a system proves itself (RFC 8414)",
+    responses={"200": answers("The metadata", _METADATA)},
+)
+def read_metadata() -> Response:
+    here = shell().settings.public_url
+    proof = {
+        f"{place}_endpoint_auth_{word}": values
+        for place in ("token", "introspection", "revocation")
+        for word, values in (
+            ("methods_supported", ["private_key_jwt"]),
+            ("signing_alg_values_supported", ["RS512"]),
+        )
+    }
+    return jsonify(
+        issuer=here,
+        token_endpoint=shell().settings.token_url,
+        introspection_endpoint=f"{here}/oauth2/introspect",
+        revocation_endpoint=f"{here}/oauth2/revoke",
+        jwks_uri=f"{here}/.well-known/jwks.json",
+        grant_types_supported=["client_credentials"],
+        response_types_supported=[],
+        scopes_supported=sorted(SCOPES),
+        service_documentation=f"{here}/api/v1/openapi.json",
+        **proof,
+    )
 
 
 @tokens.get("/.well-known/jwks.json")

@@ -19,9 +19,13 @@ PASSWORD = "a long enough one"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
-@cache
 def key(number: int = 1) -> RSAKey:
     """A key pair, made once a run."""
+    return _key(number)
+
+
+@cache
+def _key(number: int) -> RSAKey:
     return RSAKey.generate_key(2048, {"kid": f"key-{number}"})
 
 

@@ -19,6 +19,7 @@ TRUST = {"name": "South London and Maudsley", "setting": "mental-health"}
 OPEN = {
     "/fhir/R4/metadata",
     "/", "/.well-known/jwks.json", "/api/v1/openapi.json", "/api/v1/sign-in", "/api/v1/sign-out", "/favicon.ico", "/health/live",
+    "/.well-known/oauth-authorization-server", "/oauth2/introspect", "/oauth2/revoke",
     "/health/ready", "/metrics", "/oauth2/token", "/sign-in", "/sign-out", "/static/<path:name>",
 }  # fmt: skip
 

@@ -70,7 +70,7 @@ def test_every_operation_has_a_summary_a_description_and_an_id_of_its_own():
 
 
 def test_every_refusal_is_described_as_a_problem():
-    """The token endpoint alone speaks OAuth, as its clients do, and FHIR's routes answer with an OperationOutcome."""
+    """The routes about tokens alone speak OAuth, as their clients do, and FHIR's routes answer with an OperationOutcome."""
     odd = [
         (name, status)
         for name, one in described_operations()
@@ -81,7 +81,11 @@ def test_every_refusal_is_described_as_a_problem():
         and (name, status)
         not in {
             ("GET /health/ready", "503"),
-            *(("POST /oauth2/token", status) for status in ("400", "401", "403")),
+            *(
+                (f"POST /oauth2/{place}", status)
+                for place in ("token", "introspect", "revoke")
+                for status in ("400", "401", "403")
+            ),
         }
     ]
 
