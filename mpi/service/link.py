@@ -857,8 +857,8 @@ def _events_of_tasks(
     now |= {task.task_id: task for task in tasks.altered} | opened
     if not (opened or closed or tasks.altered or (moved and now)):
         return [], frozenset()
-    before = _person_of(around)
-    after = before | dict(settled.person_of)
+    stand = _person_of(around)
+    before, after = stand | dict(taken.persons), stand | dict(settled.person_of)
     asked = [*was.values(), *now.values()]
     # A version that protects, or no longer does, comes before this or finds the tasks: either tells of them as they then are.
     hidden = record_store.hold_protection(tx, _of_their_persons(asked, before, after))

@@ -760,7 +760,8 @@ def expect_one_batch(mpi: Mpi) -> Outcome:
     finish(mpi)
     expected, found = batch(mpi), found_in(mpi)
     assert (found.groups - expected.groups, expected.groups - found.groups) == (set(), set())
-    assert _unlike(found.edges, expected.edges) == {}
+    unlike = _unlike(found.edges, expected.edges)
+    assert not unlike, unlike
     asked, stand = asked_by_the_whole(mpi)
     assert (stand - asked, asked - stand) == (set(), set())
     assert moot_questions(mpi) == []

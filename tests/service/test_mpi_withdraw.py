@@ -16,7 +16,7 @@ from mpi.cli import load_organisations
 from mpi.feeds.delimited import Row
 from mpi.matching import load_model
 from mpi.records import RecordKey, SourceRecord
-from mpi.service.by_hand import ask_whether_two, withdraw_question
+from mpi.service.by_hand import ask_whether_one, ask_whether_two, withdraw_question
 from mpi.service.census import count_index, verify_index
 from mpi.service.context import Mpi
 from mpi.service.golden import get_golden, get_golden_then
@@ -384,6 +384,21 @@ def test_a_location_that_is_protected_while_its_record_is_away_is_told_of_at_onc
         "record.protection",
         "task.closed",
         "restricted-task.opened",
+    ]
+
+
+def test_a_task_whose_record_leaves_somebody_protected_is_told_of_as_any_other(world: World):
+    first = world.send(a_source_record())
+    stranger = world.send(replace(ANOTHER_PERSON, key=a_source_record("2", organisation="RV5").key))
+    ask_whether_one(world.mpi, first.record_id, stranger.record_id, READER, comment="They say so.")
+    world.send(a_source_record("3", organisation="RRU", restricted=True))
+    assert topics_of(world)[-2:] == ["task.closed", "restricted-task.opened"]
+
+    withdrawn(world)
+
+    assert [one for one in topics_of(world) if "task." in one][-2:] == [
+        "restricted-task.closed",
+        "task.opened",
     ]
 
 
