@@ -41,8 +41,10 @@ from consent.web import FHIR as CONSENT_RESOURCES
 from consent.web import make_blueprints as make_consent_blueprints
 from foundation import audit, metrics, outbox
 from foundation.auth import clients, keys, sessions, users
+from foundation.auth.openid import OpenId, purge_attempts
+from foundation.auth.published import fetch_json
 from foundation.auth.roles import role_name
-from foundation.auth.tokens import TokenIssuer, fetch_jwks
+from foundation.auth.tokens import TokenIssuer
 from foundation.bell import Bell
 from foundation.clock import Clock, SystemClock
 from foundation.collector import settle_down
@@ -203,7 +205,7 @@ def create_app(
     database: Database | None = None,
     clock: Clock | None = None,
     redis: RedisLink | None = None,
-    fetch: Callable[[str], Mapping[str, Any]] = fetch_jwks,
+    fetch: Callable[[str], Mapping[str, Any]] = fetch_json,
 ) -> Flask:
     """Return the application made of these settings; parts given here stand in for the ones that settings would choose."""
     composition = Composition(
@@ -214,7 +216,12 @@ def create_app(
     issuer = TokenIssuer(composition.db, composition.clock, settings.public_url, fetch)
     limits = Limits(composition.clock, composition.redis)
     prepare_templates(app)
-    install(app, Shell(composition.db, composition.clock, settings, issuer, limits), page_of_problem)
+    openid = (
+        OpenId(composition.db, composition.clock, settings.openid, settings.public_url, fetch)
+        if settings.openid is not None
+        else None
+    )
+    install(app, Shell(composition.db, composition.clock, settings, issuer, limits, openid), page_of_problem)
     install_api(app, VERSION)
     install_fhir(app)
     app.extensions["composition"] = composition
@@ -605,6 +612,7 @@ def tidy(composition: Composition) -> None:
         clients.purge_assertions(tx, now - timedelta(minutes=1))
         clients.purge_revoked(tx, now - timedelta(minutes=1))
         sessions.purge_sessions(tx, now)
+        purge_attempts(tx, now)
         idempotency.purge_keys(tx, now)
     kept_since = now - timedelta(days=composition.settings.events_kept_days)
     removed = outbox.PURGED_AT_ONCE
@@ -1102,7 +1110,8 @@ def user_list(composition: Composition) -> None:
         found = users.list_users(tx)
     for one in found:
         state = "" if one.is_active else "  CLOSED"
-        click.echo(f"{one.username:<24} {one.organisation:<8} {one.role:<6} {role_name(one.role)}{state}")
+        role = "The role of each sign-in" if one.role is None else role_name(one.role)
+        click.echo(f"{one.username:<24} {one.organisation:<8} {one.role or '-':<6} {role}{state}")
 
 
 @user.command("close")
@@ -1115,6 +1124,18 @@ def user_close(composition: Composition, username: str) -> None:
         closed = users.set_user_active(tx, username, is_active=False)
         _audit(tx, now, "user-closed", {"user_id": format_id(closed)})
     click.echo(f"Closed the account of {username}.")
+
+
+@user.command("open")
+@click.argument("username")
+@click.pass_obj
+def user_open(composition: Composition, username: str) -> None:
+    """Open an account that was closed, or locked."""
+    now = composition.clock.now()
+    with composition.db.write() as tx:
+        opened = users.set_user_active(tx, username, is_active=True)
+        _audit(tx, now, "user-opened", {"user_id": format_id(opened)})
+    click.echo(f"Opened the account of {username}.")
 
 
 @mpi_command.group("keys")

@@ -29,6 +29,28 @@ class TracingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenIdSettings:
+    """The provider that people sign in through, and who we are to it: by a secret or by a private key, each in a file."""
+
+    issuer: str
+    client_id: str
+    secret_path: Path | None
+    key_path: Path | None
+    key_id: str | None = None
+    scope: str = "openid profile nationalrbacaccess selectedrole"
+    acr_values: str | None = None
+    max_age_seconds: int | None = None
+    least_assurance: int = 2
+    name: str = "NHS Care Identity"
+
+    def secret(self) -> str:
+        """Return what proves who we are, as it is in the file at this moment."""
+        path = self.key_path or self.secret_path
+        assert path is not None
+        return path.read_text(encoding="utf-8").strip()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What an installation chooses. ``DATABASE_URL`` and ``REDIS_URL`` alone choose the production parts."""
 
@@ -49,11 +71,13 @@ class Settings:
     events_kept_days: int = 30  # how long those who follow the index may stay away
     webhook_networks: tuple[IpNetwork, ...] = ()  # private networks that webhooks may reach
     webhook_ca: Path | None = None  # whom webhooks' receivers are certified by, beside the usual ones
+    trusted_proxies: tuple[IpNetwork, ...] = ()  # whose word for the caller's address is believed
     model_path: Path | None = None  # a match model other than the shipped one
     known_per_mille: int = 20  # of a thousand review tasks, how many are pairs of which the answer is known
     searches_an_hour: int = 12  # different ones that seem to be about one person and raise no alert
     searches_a_day: int = 30
     tracing: TracingSettings | None = None  # without one, no NHS number is traced and nothing is sent
+    openid: OpenIdSettings | None = None  # without one, people sign in with accounts that are kept here
     log_level: str = "INFO"
 
     @property
@@ -77,6 +101,7 @@ class Settings:
         host = env.get("MPI_HOST", "127.0.0.1")
         port = _whole_number(env, "MPI_PORT", 8080, 1, 65_535)
         model_path = env.get("MPI_MODEL")
+        openid = _openid(env)
         return Settings(
             home=home,
             database_url=database_url,
@@ -91,15 +116,17 @@ class Settings:
             web_processes=_whole_number(env, "MPI_WEB_PROCESSES", 1, 1, 64),
             max_body_bytes=_whole_number(env, "MPI_MAX_BODY_BYTES", 1_048_576, 1_024, 1_073_741_824),
             is_production=_yes_or_no(env, "MPI_PRODUCTION", default=False),
-            local_sign_in=_yes_or_no(env, "MPI_LOCAL_SIGN_IN", default=True),
+            local_sign_in=_yes_or_no(env, "MPI_LOCAL_SIGN_IN", default=openid is None),
             model_path=Path(model_path) if model_path else None,
             events_kept_days=_whole_number(env, "MPI_EVENTS_KEPT_DAYS", 30, 1, 3_650),
+            trusted_proxies=_networks(env, "MPI_TRUSTED_PROXIES"),
             webhook_networks=_networks(env, "MPI_WEBHOOK_NETWORKS"),
             webhook_ca=Path(env["MPI_WEBHOOK_CA"]) if env.get("MPI_WEBHOOK_CA") else None,
             known_per_mille=_whole_number(env, "MPI_KNOWN_PAIRS_PER_MILLE", 20, 0, 1_000),
             searches_an_hour=_whole_number(env, "MPI_SEARCHES_AN_HOUR", 12, 1, 10_000),
             searches_a_day=_whole_number(env, "MPI_SEARCHES_A_DAY", 30, 1, 10_000),
             tracing=_tracing(env),
+            openid=openid,
             log_level=_log_level(env.get("MPI_LOG_LEVEL", "INFO")),
         )
 
@@ -136,13 +163,8 @@ def _tracing(env: Mapping[str, str]) -> TracingSettings | None:
             raise Invalid(
                 "setting-format", field=name, detail="Tracing needs all of " + ", ".join(_TRACING) + "."
             )
-    is_production = _yes_or_no(env, "MPI_PRODUCTION", default=False)
     for name in _TRACING[:2]:
-        address = urlsplit(given[name])
-        # A simulator on this machine may be asked without TLS, and never about real people.
-        is_here = address.scheme == "http" and address.hostname in ("127.0.0.1", "::1", "localhost")
-        if not address.hostname or address.scheme != "https" and (is_production or not is_here):
-            raise Invalid("setting-format", field=name, detail="An address with https:// is needed.")
+        _need_tls(env, name)
     return TracingSettings(
         given["MPI_PDS_URL"].rstrip("/"),
         given["MPI_PDS_TOKEN_URL"],
@@ -152,6 +174,52 @@ def _tracing(env: Mapping[str, str]) -> TracingSettings | None:
         env.get("MPI_PDS_ORGANISATION") or None,
         _whole_number(env, "MPI_PDS_PER_SECOND", 3, 1, 100),
     )
+
+
+_PROOFS = ("OIDC_CLIENT_SECRET_FILE", "OIDC_PRIVATE_KEY_FILE")
+
+
+def _openid(env: Mapping[str, str]) -> OpenIdSettings | None:
+    """Read where people sign in: who the provider is, who we are to it, and one proof of that; or nothing at all."""
+    told = {name: env.get(name, "") for name in ("OIDC_ISSUER", "OIDC_CLIENT_ID", *_PROOFS)}
+    if not any(told.values()):
+        return None
+    for name in ("OIDC_ISSUER", "OIDC_CLIENT_ID"):
+        if not told[name]:
+            raise Invalid(
+                "setting-format", field=name, detail="Sign-in needs OIDC_ISSUER and OIDC_CLIENT_ID."
+            )
+    if sum(bool(told[name]) for name in _PROOFS) != 1:
+        raise Invalid(
+            "setting-format", field=_PROOFS[0], detail="One of " + " and ".join(_PROOFS) + " is needed."
+        )
+    _need_tls(env, "OIDC_ISSUER")
+    usual = OpenIdSettings(told["OIDC_ISSUER"], told["OIDC_CLIENT_ID"], None, None)
+    scope = env.get("OIDC_SCOPE") or usual.scope
+    if "openid" not in scope.split():
+        raise Invalid("setting-format", field="OIDC_SCOPE", detail="It holds openid.")
+    secret, key = (Path(told[name]) if told[name] else None for name in _PROOFS)
+    return OpenIdSettings(
+        usual.issuer,
+        usual.client_id,
+        secret,
+        key,
+        key_id=env.get("OIDC_KEY_ID") or None,
+        scope=scope,
+        acr_values=env.get("OIDC_ACR_VALUES") or None,
+        max_age_seconds=_whole_number(env, "OIDC_MAX_AGE", 0, 1, 86_400) or None,
+        least_assurance=_whole_number(env, "OIDC_LEAST_ASSURANCE", usual.least_assurance, 1, 3),
+        name=env.get("OIDC_NAME") or usual.name,
+    )
+
+
+def _need_tls(env: Mapping[str, str], name: str) -> None:
+    address = urlsplit(env[name])
+    is_production = _yes_or_no(env, "MPI_PRODUCTION", default=False)
+    # A stand-in on this machine may be asked without TLS, and never about real people.
+    is_here = address.scheme == "http" and address.hostname in ("127.0.0.1", "::1", "localhost")
+    if not address.hostname or address.scheme != "https" and (is_production or not is_here):
+        raise Invalid("setting-format", field=name, detail="An address with https:// is needed.")
 
 
 def _networks(env: Mapping[str, str], name: str) -> tuple[IpNetwork, ...]:

@@ -38,7 +38,9 @@ _NEED_A_SERVER = {"postgresql_url", "empty_postgresql_url", "redis_url", "chromi
 
 # A developer's own settings must not decide what is tested, nor may a test reach the database that they name.
 for _name in [
-    name for name in os.environ if name.startswith("MPI_") or name.endswith(("DATABASE_URL", "REDIS_URL"))
+    name
+    for name in os.environ
+    if name.startswith(("MPI_", "OIDC_")) or name.endswith(("DATABASE_URL", "REDIS_URL"))
 ]:
     del os.environ[_name]
 

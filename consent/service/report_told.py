@@ -170,7 +170,8 @@ EVENTS: dict[str, Told] = {
     **_each(SECURITY, "token", "token-revoked", "tokens-revoked"),
     **_each(SECURITY, "client", "client-added", "client-changed", "client-opened", "client-closed"),
     **_each(SECURITY, "client", "client-key-added", "client-key-retired"),
-    **_each(SECURITY, "user", "user-added", "user-closed"),
+    **_each(SECURITY, "session", "sessions-ended"),
+    **_each(SECURITY, "user", "user-added", "user-opened", "user-closed"),
     **_each(SECURITY, "signing key", "signing-key-rotated"),
     **_each(JOB, "demonstration", "demonstration-set-up"),
 }

@@ -5,15 +5,12 @@ Statuses and texts are those of the NHS identity service, so that a trust can us
 
 import base64
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import requests
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
@@ -22,7 +19,6 @@ from sqlalchemy import Connection
 from foundation import audit
 from foundation.auth.clients import (
     Client,
-    check_public_key,
     find_client,
     is_kid_known,
     keys_of,
@@ -30,6 +26,7 @@ from foundation.auth.clients import (
     use_assertion,
 )
 from foundation.auth.keys import claims_of, is_believed, read_before, sign, verify
+from foundation.auth.published import Fetch, PublishedKeys, fetch_json
 from foundation.clock import Clock
 from foundation.database import Database
 from foundation.direct import Statement, told_instant
@@ -45,11 +42,6 @@ _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _LONGEST_SECONDS = 300
 _SKEW_SECONDS = 10
 _LONGEST_ASSERTION = 16_384
-_FETCH_SECONDS = 3
-_FETCH_BYTES = 65_536
-_FETCHED_FOR_SECONDS = 300
-_FETCHED_AGAIN_AFTER_SECONDS = 10
-_FAILED_FOR_SECONDS = 10
 
 
 class TokenRefused(Exception):
@@ -81,48 +73,15 @@ class Asserted:
     expires_at: datetime
 
 
-Fetch = Callable[[str], Mapping[str, Any]]
-"""Reads a JWK set from a registered address; raises OSError or ValueError when it cannot."""
-
-
-def fetch_jwks(url: str) -> Mapping[str, Any]:
-    """Read a JWK set over HTTP: 3 seconds, 64 KiB, no redirects."""
-    with requests.get(url, timeout=_FETCH_SECONDS, allow_redirects=False, stream=True) as answer:
-        if answer.status_code != 200:
-            raise ValueError("not a key set")
-        body = answer.raw.read(_FETCH_BYTES + 1, decode_content=True)
-    if len(body) > _FETCH_BYTES:
-        raise ValueError("too large for a key set")
-    found = json.loads(body)
-    if not isinstance(found, dict):
-        raise ValueError("not a key set")
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What a client's address showed, None where it did not answer: until when that counts, and until when it is not asked for another."""
-
-    keys: dict[str, dict[str, Any]] | None
-    until: float
-    not_again_until: float
-
-    def serves(self, kid: str, now: float) -> bool:
-        is_told = self.keys is None or kid in self.keys
-        return now < (self.until if is_told else self.not_again_until)
-
-
 class TokenIssuer:
     """Gives access tokens for assertions, reads them again, says whether they stand, and takes them back."""
 
-    def __init__(self, db: Database, clock: Clock, public_url: str, fetch: Fetch = fetch_jwks) -> None:
+    def __init__(self, db: Database, clock: Clock, public_url: str, fetch: Fetch = fetch_json) -> None:
         self._db = db
         self._clock = clock
         self._issuer = public_url
         self._audience = f"{public_url}/oauth2/token"
-        self._fetch = fetch
-        self._fetched: dict[str, Published] = {}
-        self._lock = threading.Lock()
+        self._published_keys = PublishedKeys(fetch)
 
     def issue(self, form: Mapping[str, str]) -> Token:
         """Answer a token request.
@@ -246,7 +205,7 @@ class TokenIssuer:
         That is read every few minutes, and for a key that it did not show then, so that a client may sign with a new one at once.
         """
         assert client.jwks_url is not None
-        keys = self._read_published(client.jwks_url, kid)
+        keys = self._published_keys.read(client.jwks_url, kid)
         if keys is None:
             raise TokenRefused(
                 403, "public_key error", "The JWKS endpoint, for your client_assertion can't be reached"
@@ -254,30 +213,6 @@ class TokenIssuer:
         if kid not in keys:
             raise _no_matching_key()
         return keys[kid]
-
-    def _read_published(self, url: str, kid: str) -> dict[str, dict[str, Any]] | None:
-        with self._lock:
-            held = self._fetched.get(url)
-        if held is not None and held.serves(kid, time.monotonic()):
-            return held.keys
-        keys: dict[str, dict[str, Any]] | None = {}
-        try:
-            for jwk in self._fetch(url).get("keys", ()):
-                try:
-                    public = check_public_key(jwk)
-                except (Invalid, AttributeError):
-                    continue  # a set may hold keys for other uses
-                keys[public["kid"]] = public  # type: ignore[index]
-        except (OSError, ValueError, TypeError):
-            keys = None
-        now = time.monotonic()
-        until = now + (_FETCHED_FOR_SECONDS if keys else _FAILED_FOR_SECONDS)
-        if keys is None and held is not None and held.keys and now < held.until:
-            # Asked for a key that is not there, which anybody can do, it did not answer: the keys that it showed before count still.
-            keys, until = held.keys, held.until
-        with self._lock:
-            self._fetched[url] = Published(keys, until, min(until, now + _FETCHED_AGAIN_AFTER_SECONDS))
-        return keys
 
     def _check_claims(self, claims: Mapping[str, Any], now: int) -> int:
         if claims.get("aud") not in (self._audience, [self._audience]):

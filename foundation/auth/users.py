@@ -1,18 +1,31 @@
-"""Accounts of people, kept here where there is no national sign-in: passwords by scrypt, a lock after repeated failures."""
+"""Accounts of people: with a password (scrypt, a lock after repeated failures), or known by a national sign-in and without rights."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Connection, Integer, Row, String, Table, Text, select, update
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    Integer,
+    Row,
+    String,
+    Table,
+    Text,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from foundation import audit
 from foundation.auth.roles import check_scopes, parse_role, scopes_of_role
+from foundation.auth.selected import Selected, SignInRefused
 from foundation.clock import Clock
-from foundation.database import Database, Id, Json, UtcDateTime, metadata
+from foundation.database import Database, Id, Json, UtcDateTime, insert_ignore, metadata
 from foundation.directory import parse_ods_code
 from foundation.errors import Conflict, Invalid, NotFound, Unauthenticated
 from foundation.ids import format_id, new_id
@@ -23,7 +36,7 @@ FAILURES_ALLOWED = 5
 LOCKED_FOR = timedelta(minutes=15)
 SHORTEST_PASSWORD = 12
 _LONGEST_PASSWORD = 200
-_USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,63}")
+_USERNAME = re.compile(r"(?![0-9]{12}$)[a-z0-9][a-z0-9._-]{1,63}")  # twelve digits are a national user id
 _METHOD = "scrypt:32768:8:1"
 _ACTIVITY = re.compile(r"B[0-9]{4}")
 
@@ -33,15 +46,20 @@ user_account = Table(
     Column("user_id", Id, primary_key=True, autoincrement=False),
     Column("username", String(64), nullable=False, unique=True),
     Column("name", Text, nullable=False),
-    Column("password_hash", Text, nullable=False),
-    Column("organisation", String(10), nullable=False),
-    Column("role", String(16), nullable=False),
+    Column("password_hash", Text),
+    Column(
+        "organisation", String(10), nullable=False
+    ),  # of somebody without a role: where they signed in last
+    Column("role", String(16)),
     Column("activities", Json, nullable=False),
     Column("scopes", Json, nullable=False),  # beyond those of the role
     Column("is_active", Boolean, nullable=False),
     Column("failed_count", Integer, nullable=False),
     Column("locked_until", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("subject", String(64), unique=True),  # the national user id of somebody who signs in elsewhere
+    CheckConstraint("(subject is null) = (password_hash is not null)", name="signs_in_one_way"),
+    CheckConstraint("(subject is null) = (role is not null)", name="a_role_of_their_own_or_a_selected_one"),
 )
 
 # What an unknown name is checked against, so that it takes as long as a known one: no password has this hash, and none is made at a start.
@@ -50,16 +68,31 @@ _NOBODY = f"{_METHOD}$nobody$" + "0" * 128
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person with an account, one organisation and one role."""
+    """A person with an account, one organisation and one role: that of the account, or the one that they selected for a session.
+
+    Outside a session somebody who signs in elsewhere has no role, and so no rights.
+    """
 
     user_id: int
     username: str = field(repr=False)
     name: str = field(repr=False)
     organisation: str
-    role: str
+    role: str | None
     activities: frozenset[str]
     scopes: frozenset[str]
     is_active: bool
+    assurance: int = 1  # a password alone
+
+    def selecting(self, organisation: str, role: str, activities: frozenset[str], assurance: int) -> "User":
+        """Return the person in the role that they selected, which is all that counts."""
+        return replace(
+            self,
+            organisation=organisation,
+            role=role,
+            activities=activities,
+            scopes=frozenset(),
+            assurance=assurance,
+        )
 
     def principal(self) -> Principal:
         return Principal(
@@ -69,7 +102,7 @@ class User:
             scopes=scopes_of_role(self.role) | self.scopes,
             role=self.role,
             activities=self.activities,
-            assurance=1,  # a password alone
+            assurance=self.assurance,
         )
 
 
@@ -133,6 +166,42 @@ def create_user(
     return user
 
 
+def welcome(tx: Connection, at: datetime, selected: Selected) -> User:
+    """Return the account of somebody whom a national sign-in vouches for, opening it when they first come. It has no rights of its own.
+
+    Raises:
+        SignInRefused: ``account-closed`` where it was closed here, ``account-of-another`` where its name is taken.
+    """
+    known = select(user_account).where(user_account.c.subject == selected.subject).with_for_update()
+    row = tx.execute(known).first()
+    if row is None:
+        new = {
+            "user_id": new_id(),
+            "username": selected.subject,
+            "name": selected.name or selected.subject,
+            "password_hash": None,
+            "organisation": selected.organisation,
+            "role": None,
+            "activities": [],
+            "scopes": [],
+            "is_active": True,
+            "failed_count": 0,
+            "locked_until": None,
+            "created_at": at,
+            "subject": selected.subject,
+        }
+        insert_ignore(tx, user_account, [new], ["username"])
+        row = tx.execute(known).first()  # of two who come at once, one finds the other's
+    if row is None:  # an account with a password bears this id as its name, as it could once
+        raise SignInRefused("account-of-another")
+    if not row.is_active:
+        raise SignInRefused("account-closed")
+    name = selected.name or row.name
+    told = {"name": name, "organisation": selected.organisation}
+    tx.execute(update(user_account).where(user_account.c.user_id == row.user_id).values(told))
+    return replace(_from_row(row), name=name, organisation=selected.organisation)
+
+
 def list_users(tx: Connection) -> list[User]:
     return [_from_row(row) for row in tx.execute(select(user_account).order_by(user_account.c.username))]
 
@@ -177,8 +246,9 @@ def check_password(db: Database, clock: Clock, username: str, password: str) -> 
         Unauthenticated: ``sign-in-refused``.
     """
     at = clock.now()
+    has_one = (user_account.c.username == username) & user_account.c.password_hash.is_not(None)
     with db.read() as tx:
-        row = tx.execute(select(user_account).where(user_account.c.username == username)).first()
+        row = tx.execute(select(user_account).where(has_one)).first()
     is_right = check_password_hash(
         _NOBODY if row is None else row.password_hash, password[:_LONGEST_PASSWORD]
     )

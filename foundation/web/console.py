@@ -1,9 +1,11 @@
 """The console's frame: templates of NHS.UK frontend, static files, signing in and out, and the first page."""
 
+import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flask import (
     Blueprint,
@@ -20,17 +22,29 @@ from flask import (
 from jinja2 import ChainableUndefined, ChoiceLoader, FileSystemLoader, PackageLoader
 from werkzeug.wrappers import Response as AnyResponse
 
+from foundation.auth.openid import ATTEMPT_LIFE, CALLBACK, OpenId
 from foundation.auth.roles import SCOPES, role_name
+from foundation.auth.selected import SignInRefused
 from foundation.auth.sessions import Session, close_session, open_session
 from foundation.auth.users import User, check_password
 from foundation.directory import find_organisation
 from foundation.errors import NotFound, Unauthenticated
 from foundation.web.access import open_to_all
 from foundation.web.pages import cards_for, prepare_pages, said
-from foundation.web.shell import COOKIE, check_form_secret, check_same_site, read_session, shell
+from foundation.web.shell import (
+    COOKIE,
+    caller_address,
+    check_form_secret,
+    check_same_site,
+    read_session,
+    shell,
+)
 
 HERE = Path(__file__).resolve().parent
 _SIGN_INS_PER_MINUTE = 30
+_ENDED_PER_MINUTE = 600
+_BROWSER = "mpi_sign_in"
+_BROWSER_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _NOT_PAGES = ("/api/", "/fhir/", "/oauth2/", "/.well-known/", "/health/", "/metrics")
 _KEPT_SECONDS = 86_400
 
@@ -99,8 +113,63 @@ def home() -> str | AnyResponse:
 @console.get("/sign-in")
 @open_to_all("the way in")
 def sign_in_page() -> str:
-    _need_local_sign_in()
-    return render_template("sign_in.html", next=_inside(request.args.get("next")), fault=None)
+    if shell().openid is None:
+        _need_local_sign_in()
+    return _sign_in_page(_inside(request.args.get("next")))
+
+
+def _sign_in_page(target: str, **more: Any) -> str:
+    openid = shell().openid
+    return render_template(
+        "sign_in.html",
+        next=target,
+        provider=openid.name if openid is not None else None,
+        start="/sign-in/start?" + urlencode({"next": target}),
+        is_local=shell().settings.local_sign_in,
+        **more,
+    )
+
+
+@console.get("/sign-in/start")
+@open_to_all("the way in")
+def start_sign_in() -> AnyResponse:
+    """Send a browser to the provider. It gets a secret of its own, so that nobody can be signed in by another's answer."""
+    openid = _need_openid()
+    shell().limits.check("sign-in", caller_address(), _SIGN_INS_PER_MINUTE)
+    browser = request.cookies.get(_BROWSER, "")
+    if not _BROWSER_SECRET.fullmatch(browser):
+        browser = secrets.token_urlsafe(32)
+    answer = redirect(openid.begin(browser, _inside(request.args.get("next"))), 303)
+    life = ATTEMPT_LIFE.total_seconds()
+    answer.set_cookie(
+        _BROWSER, browser, int(life), path="/sign-in", httponly=True, samesite="Lax", secure=shell().is_secure
+    )
+    return answer
+
+
+@console.get(CALLBACK)
+@open_to_all("the way in")
+def finish_sign_in() -> AnyResponse:
+    """Let in who comes back from the provider, or say why not."""
+    openid = _need_openid()
+    shell().limits.check("sign-in", caller_address(), _SIGN_INS_PER_MINUTE)
+    try:
+        done = openid.finish(request.args, request.cookies.get(_BROWSER), request.cookies.get(COOKIE))
+    except SignInRefused as refused:
+        g.problem_code = refused.code
+        page = render_template("sign_in_refused.html", code=refused.code, provider=openid.name)
+        return make_response(page, 403)
+    return with_cookie(redirect(done.target, 303), done.token)
+
+
+@console.post("/sign-in/back-channel-logout")
+@open_to_all("the provider proves itself by its signature")
+def end_sessions() -> AnyResponse:
+    """Hear from the provider that a session of its own ended (Back-Channel Logout 1.0)."""
+    openid = _need_openid()
+    shell().limits.check("back-channel", caller_address(), _ENDED_PER_MINUTE)
+    openid.leave(request.form.get("logout_token", ""))
+    return make_response("", 200)
 
 
 @console.post("/sign-in")
@@ -111,9 +180,8 @@ def sign_in() -> AnyResponse:
     try:
         _, token = sign_in_with(request.form.get("username", ""), request.form.get("password", ""))
     except Unauthenticated:
-        page = render_template(
-            "sign_in.html",
-            next=_inside(request.form.get("next")),
+        page = _sign_in_page(
+            _inside(request.form.get("next")),
             fault="sign-in-refused",
             username=request.form.get("username", "")[:64],
         )
@@ -124,8 +192,16 @@ def sign_in() -> AnyResponse:
 @console.post("/sign-out")
 @open_to_all("whoever is signed out already is shown the way in")
 def sign_out() -> AnyResponse:
+    session = read_session()
     leave()
-    return without_cookie(redirect("/sign-in", 303))
+    openid = shell().openid
+    way_out = openid.way_out() if openid is not None and session is not None and session.is_national else None
+    if openid is None or way_out is None:
+        return without_cookie(redirect("/sign-in", 303))
+    # A page that leads on, and no redirect: what a form may lead to is held to this site (Content-Security-Policy).
+    g.session = None
+    page = render_template("signing_out.html", way_out=way_out, provider=openid.name)
+    return without_cookie(make_response(page))
 
 
 @console.get("/static/<path:name>", endpoint="asset")
@@ -148,15 +224,12 @@ def sign_in_with(username: str, password: str) -> tuple[Session, str]:
         TooMany: for one address, whoever it tries to be.
     """
     parts = shell()
-    parts.limits.check("sign-in", request.remote_addr or "unknown", _SIGN_INS_PER_MINUTE)
+    parts.limits.check("sign-in", caller_address(), _SIGN_INS_PER_MINUTE)
     if len(username) > 64 or not username.isprintable() or "\0" in password:
         raise Unauthenticated("sign-in-refused")
     user: User = check_password(parts.db, parts.clock, username, password)
-    old = request.cookies.get(COOKIE)
     with parts.db.write() as tx:
-        if old:
-            close_session(tx, old)  # a session never passes from one person to the next
-        token, session = open_session(tx, parts.clock.now(), user)
+        token, session = open_session(tx, parts.clock.now(), user, instead_of=request.cookies.get(COOKIE))
     return session, token
 
 
@@ -178,6 +251,13 @@ def with_cookie(response: AnyResponse, token: str) -> AnyResponse:
 def without_cookie(response: AnyResponse) -> AnyResponse:
     response.delete_cookie(COOKIE, httponly=True, samesite="Lax", secure=shell().is_secure, path="/")
     return response
+
+
+def _need_openid() -> OpenId:
+    openid = shell().openid
+    if openid is None:
+        raise NotFound("national-sign-in-off")
+    return openid
 
 
 def _need_local_sign_in() -> None:

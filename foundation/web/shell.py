@@ -6,10 +6,12 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import Any
 
 from flask import Flask, Request, Response, current_app, g, request
 
+from foundation.auth.openid import OpenId
 from foundation.auth.sessions import Session, find_session, note_session
 from foundation.auth.tokens import TokenIssuer
 from foundation.clock import Clock
@@ -55,6 +57,7 @@ class Shell:
     settings: Settings
     tokens: TokenIssuer = field(repr=False)
     limits: Limits = field(repr=False)
+    openid: OpenId | None = field(default=None, repr=False)
 
     @property
     def is_secure(self) -> bool:
@@ -147,6 +150,25 @@ def authenticate(parts: Shell) -> Principal:
     if request.method in _WRITES:
         check_form_secret(session)
     return session.user.principal()
+
+
+def caller_address() -> str:
+    """Return the address that a request came from, by which those are limited who have not proved who they are.
+
+    What ``X-Forwarded-For`` says is believed of a trusted proxy alone: the last address that is none of those. Anybody can write the rest.
+    """
+    trusted = shell().settings.trusted_proxies
+    address = request.remote_addr or "unknown"
+    for told in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+        try:
+            is_proxy = any(ip_address(address) in network for network in trusted)
+            following = str(ip_address(told.strip()))
+        except ValueError:
+            break
+        if not is_proxy:
+            break
+        address = following
+    return address
 
 
 def _acting_for(principal: Principal) -> Principal:

@@ -14,7 +14,7 @@ from foundation.web.access import current_principal, open_to_all, requires
 from foundation.web.console import leave, sign_in_with, with_cookie, without_cookie
 from foundation.web.openapi import answers, make_blueprint
 from foundation.web.schemas import Instant, Schema, Text
-from foundation.web.shell import read_session, shell
+from foundation.web.shell import caller_address, read_session, shell
 
 _TOKENS_PER_MINUTE = 600
 _ASKED_ONCE = frozenset({"grant_type", "client_assertion_type", "client_assertion", "token"})
@@ -125,7 +125,7 @@ def _revoke_token() -> Response:
 
 def _answer(act: Callable[[], Response]) -> Response:
     """Answer a form that bears an assertion, or refuse it in OAuth's words."""
-    shell().limits.check("token", request.remote_addr or "unknown", _TOKENS_PER_MINUTE)
+    shell().limits.check("token", caller_address(), _TOKENS_PER_MINUTE)
     try:
         for name, values in request.form.lists():
             if name in _ASKED_ONCE and len(values) > 1:

@@ -20,6 +20,7 @@ OPEN = {
     "/fhir/R4/metadata",
     "/", "/.well-known/jwks.json", "/api/v1/openapi.json", "/api/v1/sign-in", "/api/v1/sign-out", "/favicon.ico", "/health/live",
     "/.well-known/oauth-authorization-server", "/oauth2/introspect", "/oauth2/revoke",
+    "/sign-in/start", "/sign-in/callback", "/sign-in/back-channel-logout",
     "/health/ready", "/metrics", "/oauth2/token", "/sign-in", "/sign-out", "/static/<path:name>",
 }  # fmt: skip
 

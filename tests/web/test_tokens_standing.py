@@ -306,7 +306,7 @@ class Address:
         self.is_up = True
         self.now = 1_000.0
         self.asked = 0
-        monkeypatch.setattr("foundation.auth.tokens.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("foundation.auth.published.time.monotonic", lambda: self.now)
 
     def fetch(self, _url: str) -> dict[str, Any]:
         self.asked += 1
