@@ -210,6 +210,26 @@ class Database:
         _commit(tx)
 
     @contextmanager
+    def rebuilding(self) -> Iterator[Connection]:
+        """``write()`` for whoever changes tables: SQLite changes some by writing them anew, which no reference to them may keep it from.
+
+        References are looked at as a whole before it commits.
+        """
+        if not self.is_sqlite:
+            with self.write() as tx:
+                yield tx
+            return
+        with self.engine.connect() as tx:
+            tx.exec_driver_sql("PRAGMA foreign_keys = OFF")  # heard outside a transaction only
+            try:
+                with self.writing(tx):
+                    yield tx
+                    if (lost := tx.exec_driver_sql("PRAGMA foreign_key_check").first()) is not None:
+                        raise RuntimeError(f"rows of {lost[0]} refer to rows of {lost[2]} that are not there")
+            finally:
+                tx.exec_driver_sql("PRAGMA foreign_keys = ON")
+
+    @contextmanager
     def held(self) -> Iterator["Session"]:
         """One connection for several transactions of one act: to take it out and give it back costs as much as two statements."""
         with self.engine.connect() as connection:

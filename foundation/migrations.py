@@ -23,7 +23,7 @@ def upgrade(database: Database) -> None:
 
     On PostgreSQL two upgrades at once take turns. Running it again changes nothing.
     """
-    with database.write() as tx:
+    with database.rebuilding() as tx:
         if not database.is_sqlite:
             tx.execute(text("SELECT pg_advisory_xact_lock(0)"))
         config = Config()

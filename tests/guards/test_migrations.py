@@ -267,3 +267,30 @@ def test_questions_are_named_after_a_record_they_are_about_and_the_one_that_is_o
             (107, "5:7"),
         ]
         assert tx.scalar(text("SELECT count(*) FROM task_member")) == 13
+
+
+def test_tables_that_others_refer_to_are_changed_with_all_that_they_hold(empty: Database):
+    rows = [
+        "INSERT INTO client (client_id, name, organisation, organisations, scopes, is_active, created_at) "
+        "VALUES ('portal', 'Portal', 'RRV', '[]', '[]', true, '2026-01-01 00:00:00+00')",
+        "INSERT INTO client_key (client_id, kid, jwk, added_at) VALUES ('portal', 'one', '{}', '2026-01-01 00:00:00+00')",
+        "INSERT INTO user_account (user_id, username, name, password_hash, organisation, role, activities, scopes, is_active, failed_count, "
+        "created_at) VALUES (1, 'clerk', 'Clerk', 'x', 'RRV', 'R8010', '[]', '[]', true, 0, '2026-01-01 00:00:00+00')",
+        "INSERT INTO session (token_hash, user_id, csrf, created_at, seen_at, expires_at) "
+        "VALUES (:hash, 1, 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00')",
+    ]
+    with empty.write() as tx:
+        config = Config()
+        config.set_main_option("script_location", str(SCRIPTS))
+        config.attributes["connection"] = tx
+        command.upgrade(config, "0028")
+        for row in rows:
+            tx.execute(text(row), {"hash": b"x"} if ":hash" in row else {})
+
+    upgrade(empty)
+
+    with empty.write() as tx:
+        for table in ("client", "client_key", "user_account", "session"):
+            assert tx.scalar(text(f"SELECT count(*) FROM {table}")) == 1
+    with pytest.raises(IntegrityError), empty.write() as tx:
+        tx.execute(text("DELETE FROM client"))
