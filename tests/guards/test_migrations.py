@@ -274,8 +274,8 @@ def test_tables_that_others_refer_to_are_changed_with_all_that_they_hold(empty: 
         "INSERT INTO client (client_id, name, organisation, organisations, scopes, is_active, created_at) "
         "VALUES ('portal', 'Portal', 'RRV', '[]', '[]', true, '2026-01-01 00:00:00+00')",
         "INSERT INTO client_key (client_id, kid, jwk, added_at) VALUES ('portal', 'one', '{}', '2026-01-01 00:00:00+00')",
-        "INSERT INTO user_account (user_id, username, name, password_hash, organisation, role, activities, scopes, is_active, failed_count, "
-        "created_at) VALUES (1, 'clerk', 'Clerk', 'x', 'RRV', 'R8010', '[]', '[]', true, 0, '2026-01-01 00:00:00+00')",
+        "INSERT INTO user_account (user_id, username, name, password_hash, organisation, role, activities, scopes, is_active, "
+        "failed_count, created_at) VALUES (1, 'clerk', 'Clerk', 'x', 'RRV', 'R8010', '[]', '[]', true, 0, '2026-01-01 00:00:00+00')",
         "INSERT INTO session (token_hash, user_id, csrf, created_at, seen_at, expires_at) "
         "VALUES (:hash, 1, 'x', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00', '2026-01-01 00:00:00+00')",
     ]
