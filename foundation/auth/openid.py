@@ -316,9 +316,9 @@ class OpenId:
             read = self._verified(self._provider(), logout_token)
             claims = read.claims
             now = int(at.timestamp())
-            is_ours = claims["iss"] == self._settings.issuer and (
-                claims["aud"] == self._settings.client_id or self._settings.client_id in claims["aud"]
-            )
+            told = claims["aud"]
+            made_for = told if isinstance(told, list) else [told]
+            is_ours = claims["iss"] == self._settings.issuer and self._settings.client_id in made_for
             # Whoever holds an id token must not be able to end sessions by it: it has a nonce, and no such event.
             is_logout = "nonce" not in claims and isinstance(claims["events"][_LOGOUT_EVENT], dict)
             is_fresh = abs(now - claims["iat"]) <= _LOGOUT_SECONDS and claims.get("exp", now + 1) > now

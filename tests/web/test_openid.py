@@ -609,6 +609,7 @@ def test_a_session_ends_when_the_provider_says_that_its_own_did(app: Flask, db: 
     [
         {"iss": "https://elsewhere.example.nhs.uk"},
         {"aud": "another-client"},
+        {"aud": f"not-{CLIENT_ID}"},
         {"events": {}},
         {"events": None},
         {"nonce": "as in an id token"},
