@@ -96,6 +96,7 @@ from mpi.service.samples import withdraw_moot
 from mpi.service.withdraw import follow_feeds
 from mpi.tracing import Tracer
 from mpi.tracing.pds import Pds, PdsSettings
+from mpi.web import FHIR as MPI_RESOURCES
 from mpi.web import make_blueprints as make_mpi_blueprints
 
 VERSION = "0.1.0"
@@ -228,9 +229,10 @@ def create_app(
     app.register_blueprint(console)
     for blueprint in (_health_routes(composition), tokens, people, directory, audit_tree, events, webhooks):
         register(app, blueprint)
-    for blueprint in (*make_mpi_blueprints(composition.mpi), *make_consent_blueprints(composition.consent)):
+    index = make_mpi_blueprints(composition.mpi, settings.public_url)
+    for blueprint in (*index, *make_consent_blueprints(composition.consent)):
         register(app, blueprint)
-    register(app, statement_routes(VERSION, CONSENT_RESOURCES))
+    register(app, statement_routes(VERSION, (*MPI_RESOURCES, *CONSENT_RESOURCES)))
     return app
 
 

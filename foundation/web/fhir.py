@@ -34,6 +34,7 @@ _ISSUES = {
     406: "not-supported",
     409: "conflict",
     410: "deleted",
+    412: "conflict",
     413: "too-long",
     415: "not-supported",
     429: "throttled",
@@ -60,13 +61,28 @@ class SearchParameter:
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation on a type of resource: its name without the dollar, and the canonical address of its definition."""
+
+    name: str
+    definition: str
+    documentation: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
-    """One type of resource that is served: how it may be asked for."""
+    """One type of resource that is served: how it may be asked for.
+
+    ``is_conditional``: whether it is written by an identifier rather than by an id.
+    """
 
     type: str
     documentation: str
     interactions: tuple[str, ...]
     parameters: tuple[SearchParameter, ...]
+    operations: tuple[Operation, ...] = ()
+    profiles: tuple[str, ...] = ()
+    is_conditional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +108,7 @@ class FhirIssueSchema(Schema):
     details = fields.Nested(FhirDetailsSchema)
     diagnostics = fields.String()
     location = fields.List(fields.String())
+    expression = fields.List(fields.String())
 
 
 class OperationOutcomeSchema(Schema):
@@ -109,15 +126,25 @@ def operation_outcome(problem: Mapping[str, Any]) -> dict[str, Any]:
         "issue": [
             _issue("error", _ISSUES.get(status, "exception"), fault["code"], title_of(status))
             | ({"diagnostics": problem["detail"]} if "detail" in problem else {})
-            | ({"location": [f"http.{fault['field']}"]} if "field" in fault else {})
+            | (_place(fault["field"]) if "field" in fault else {})
             for fault in problem.get("errors") or [problem]
         ],
     }
 
 
+def _place(field: str) -> dict[str, list[str]]:
+    """Say where a fault is: in a resource by FHIRPath, which begins with its type; in the request by the name of the parameter."""
+    return {"expression": [field]} if field[:1].isupper() else {"location": [f"http.{field}"]}
+
+
 def _issue(severity: str, kind: str, code: str, text: str) -> dict[str, Any]:
     coding = [{"system": "urn:problem", "code": code}]
     return {"severity": severity, "code": kind, "details": {"coding": coding, "text": text}}
+
+
+def outcome(severity: str, kind: str, code: str, text: str, **more: Any) -> dict[str, Any]:
+    """Write an OperationOutcome of one issue: an answer, or a warning beside one."""
+    return {"resourceType": "OperationOutcome", "issue": [_issue(severity, kind, code, text) | more]}
 
 
 FORM = Form(
@@ -129,6 +156,8 @@ FORM = Form(
     # To FHIR a search that cannot be read is a bad request; 422 is for resources that break a rule.
     {422: 400},
     frozenset({406}),
+    # So FHIR answers who edits what has changed meanwhile; elsewhere it is 409.
+    {"version-stale": 412},
 )
 
 
@@ -144,7 +173,7 @@ def make_fhir_blueprint(name: str, description: str) -> flask_smorest.Blueprint:
 
 
 def speaks_fhir(view: F) -> F:
-    """Let a view return a resource, to callers who take FHIR's JSON or JSON.
+    """Let a view return a resource, alone or with status and headers, to callers who take FHIR's JSON or JSON.
 
     Raises:
         NotAcceptable: for those who take neither.
@@ -153,7 +182,9 @@ def speaks_fhir(view: F) -> F:
     @wraps(view)
     def answer(*args: Any, **kwargs: Any) -> Response:
         _check_acceptable()
-        return Response(json.dumps(view(*args, **kwargs)), content_type=f"{CONTENT_TYPE}; charset=utf-8")
+        said = view(*args, **kwargs)
+        resource, status, headers = said if isinstance(said, tuple) else (said, 200, {})
+        return Response(json.dumps(resource), status, headers, content_type=f"{CONTENT_TYPE}; charset=utf-8")
 
     return cast(F, answer)
 
@@ -173,7 +204,7 @@ def _check_acceptable() -> None:
 
 
 def read_search(resource: Resource) -> Search:
-    """Read the request's query as a search for this resource.
+    """Read the request's query, and the form of ``POST _search``, as a search for this resource.
 
     What is not known is refused, as a filter that is not applied would mislead; a caller who sends ``Prefer: handling=lenient`` is told.
 
@@ -183,7 +214,8 @@ def read_search(resource: Resource) -> Search:
     known = {name: one for one in resource.parameters for name in one.names}
     values: dict[str, tuple[str, ...]] = {}
     ignored = []
-    for name, given in request.args.lists():
+    told_by = request.values if request.method == "POST" else request.args
+    for name, given in told_by.lists():
         parameter = known.get(name)
         if parameter is None and name not in _SHARED:
             told = told_name(name)
@@ -211,19 +243,40 @@ def _is_lenient() -> bool:
     return "handling=lenient" in {wish.strip().lower() for wish in wishes}
 
 
+def base_url() -> str:
+    """Return the base of all resources here."""
+    return f"{shell().settings.public_url}{PREFIX}"
+
+
 def searchset(
-    resource: Resource, search: Search, found: Sequence[Mapping[str, Any]], following: str | None
+    resource: Resource,
+    search: Search,
+    found: Sequence[Mapping[str, Any]],
+    following: str | None,
+    *,
+    total: int | None = None,
+    warnings: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Write a page of what was found as a Bundle. It tells no total: how many were seen is not counted for a page."""
-    base = f"{shell().settings.public_url}{PREFIX}"
+    """Write a page of what was found as a Bundle.
+
+    Its links repeat what a GET asked by; what came in a form is not written into an address: it is sent again with the cursor.
+
+    Args:
+        total: how many there are on all pages; None where they are not counted for a page.
+        warnings: OperationOutcomes to be told beside what was found.
+    """
+    base = base_url()
     told = [(name, value) for name, given in search.values.items() for value in given]
+    place = resource.type
+    if request.method == "POST":
+        told, place = [], f"{resource.type}/_search"
     told.append(("_count", str(search.count)))
 
     def link(relation: str, cursor: str | None) -> dict[str, str]:
         query = urlencode([*told, *([("_cursor", cursor)] if cursor else [])])
-        return {"relation": relation, "url": f"{base}/{resource.type}?{query}"}
+        return {"relation": relation, "url": f"{base}/{place}?{query}"}
 
-    entries = [
+    entries: list[dict[str, Any]] = [
         {
             "fullUrl": f"{base}/{resource.type}/{one['id']}",
             "resource": one,
@@ -231,21 +284,23 @@ def searchset(
         }
         for one in found
     ]
+    entries += [{"resource": one, "search": {"mode": "outcome"}} for one in warnings]
     if search.ignored:
-        warnings = [
+        issues = [
             _issue("warning", "not-supported", "unknown-field", "Was not applied")
             | {"location": [f"http.{name}"]}
             for name in search.ignored
         ]
         entries.append(
             {
-                "resource": {"resourceType": "OperationOutcome", "issue": warnings},
+                "resource": {"resourceType": "OperationOutcome", "issue": issues},
                 "search": {"mode": "outcome"},
             }
         )
     bundle = {
         "resourceType": "Bundle",
         "type": "searchset",
+        **({} if total is None else {"total": total}),
         "link": [link("self", search.cursor), *([link("next", following)] if following else [])],
     }
     return bundle | ({"entry": entries} if entries else {})  # no list of FHIR is empty
@@ -274,7 +329,7 @@ def described_parameters(resource: Resource) -> list[dict[str, Any]]:
     cursor = {"type": "string", "minLength": 1, "maxLength": 400}
     return [
         *found,
-        {"name": "_count", "in": "query", "description": f"Events a page, {MOST} at most", "schema": count},
+        {"name": "_count", "in": "query", "description": f"Entries a page, {MOST} at most", "schema": count},
         {"name": "_cursor", "in": "query", "description": "Of the link `next`", "schema": cursor},
         format_parameter(),
     ]
@@ -331,22 +386,31 @@ def capability_statement(public_url: str, version: str, resources: Collection[Re
                 "security": {
                     "description": "OAuth 2 client credentials with private_key_jwt, or a person's session; see the OpenAPI description.",
                 },
-                "resource": [
-                    {
-                        "type": one.type,
-                        "documentation": one.documentation,
-                        "interaction": [{"code": code} for code in one.interactions],
-                        "searchParam": [
-                            {
-                                "name": parameter.name,
-                                "type": parameter.kind,
-                                "documentation": parameter.documentation,
-                            }
-                            for parameter in one.parameters
-                        ],
-                    }
-                    for one in resources
-                ],
+                "resource": [_stated(one) for one in resources],
             }
         ],
     }
+
+
+def _stated(one: Resource) -> dict[str, Any]:
+    stated: dict[str, Any] = {
+        "type": one.type,
+        "documentation": one.documentation,
+        "interaction": [{"code": code} for code in one.interactions],
+    }
+    if one.profiles:
+        stated["supportedProfile"] = list(one.profiles)
+    if one.is_conditional:
+        # The first registration of an identifier is a conditional update too.
+        stated |= {"updateCreate": False, "conditionalUpdate": True, "conditionalDelete": "single"}
+    if one.parameters:
+        stated["searchParam"] = [
+            {"name": parameter.name, "type": parameter.kind, "documentation": parameter.documentation}
+            for parameter in one.parameters
+        ]
+    if one.operations:
+        stated["operation"] = [
+            {"name": each.name, "definition": each.definition, "documentation": each.documentation}
+            for each in one.operations
+        ]
+    return stated

@@ -217,7 +217,11 @@ def openapi_document(app: Flask | None = None) -> dict[str, Any]:
     parts["responses"] = {
         _name(form, status): _refusal(form, status)
         for form in forms(app)
-        for status in sorted({form.statuses.get(status, status) for status in _REFUSALS} | form.also)
+        for status in sorted(
+            {form.statuses.get(status, status) for status in _REFUSALS}
+            | form.also
+            | set(form.of_codes.values())
+        )
     }
     for rule in app.url_map.iter_rules():
         path = _path(rule)

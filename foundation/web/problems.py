@@ -48,6 +48,7 @@ _TITLES = {
     409: "The state does not allow it",
     410: "No longer there",
     411: "Length needed",
+    412: "Another edit came first",
     413: "Too large",
     414: "Address too long",
     415: "Not a type that is read here",
@@ -107,7 +108,7 @@ log = get_logger(__name__)
 class Form:
     """How refusals are written below a path: ``write`` turns a problem into its body.
 
-    ``statuses`` are those that differ there, ``also`` has those that any route there may answer with.
+    ``statuses`` are those that differ there, ``of_codes`` those of single codes; ``also`` has those that any route there may answer with.
 
     ``schema`` is the name of its schema in the description, ``word`` begins the names of its refusals there.
     """
@@ -119,6 +120,7 @@ class Form:
     write: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     statuses: Mapping[int, int] = field(default_factory=dict)
     also: frozenset[int] = frozenset()
+    of_codes: Mapping[str, int] = field(default_factory=dict)
 
 
 PROBLEM = Form("", CONTENT_TYPE, "Problem")
@@ -158,7 +160,7 @@ def problem(
 ) -> Response:
     """Write a problem, in the form of the path that was asked for."""
     form = form_at(current_app, request.path)
-    status = form.statuses.get(status, status)
+    status = form.of_codes.get(code, form.statuses.get(status, status))
     body = _body(status, code)
     if detail:
         body["detail"] = detail

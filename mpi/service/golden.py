@@ -87,17 +87,22 @@ def get_golden(mpi: Mpi, number: int, by: Principal, *, purpose: str | None = No
         Gone: ``person-gone``: the record was erased; search again.
     """
     with mpi.db.write() as tx:  # the gate's decision is audited with the answer
-        mpi = mpi.at(tx)
-        found = current_person(tx, number)
-        assert found.person_id is not None
-        rows, masks_location = _permitted(tx, mpi, found, by, purpose)
-        versions = record_store.read_versions(tx, rows)
-        stood = {
-            number: next(one for one in versions[number] if one.version == row.current_version)
-            for number, row in rows.items()
-        }
-        members = _members(tx, mpi, rows, stood)
-        survivors = survivors_of(tx, [one.record for one in members])
+        return golden_of(tx, mpi.at(tx), current_person(tx, number), by, purpose=purpose)
+
+
+def golden_of(
+    tx: Connection, mpi: Mpi, found: Resolution, by: Principal, *, purpose: str | None = None
+) -> GoldenView:
+    """Return the golden view of a person who is there, inside the caller's transaction, with which the gate's decision commits."""
+    assert found.person_id is not None
+    rows, masks_location = _permitted(tx, mpi, found, by, purpose)
+    versions = record_store.read_versions(tx, rows)
+    stood = {
+        number: next(one for one in versions[number] if one.version == row.current_version)
+        for number, row in rows.items()
+    }
+    members = _members(tx, mpi, rows, stood)
+    survivors = survivors_of(tx, [one.record for one in members])
     golden = golden_view(
         [_as_told(one, by, is_protected=found.restricted, masks_location=masks_location) for one in members],
         default_rules(),

@@ -1,6 +1,6 @@
 """Who is this? Candidates for a description of someone; nothing is stored but the audit rows of an answer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -56,12 +56,22 @@ class MatchAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Best:
+class Best:
     """The record of a person that fits best."""
 
     record_id: int
     score: Score
     comparison: Comparison = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """Who fits a description at all: each person's best record; ``is_complete`` unless some key was cut."""
+
+    form: NormalisedRecord = field(repr=False)
+    best: Mapping[int, Best] = field(repr=False)
+    is_complete: bool
+    has_keys: bool
 
 
 def match_person(
@@ -83,10 +93,7 @@ def match_person(
     validate(query, mpi.today(), strict_numbers=True)
 
     def leave_trail(tx: Connection, form: NormalisedRecord, answer: MatchAnswer) -> None:
-        now = mpi.clock.now()
-        asked = asked_of(form, _key_of_the_day(tx, mpi, now), (by.organisation, by.id))
-        found = [one.person_id for one in answer.candidates]
-        trail.matched(tx, by, now, found, _parameters(query), asked)
+        note_search(tx, mpi, by, form, [one.person_id for one in answer.candidates], parameters_of(query))
 
     if mpi.db.is_sqlite:
         # Whoever only reads must not be the one writer meanwhile.
@@ -99,6 +106,20 @@ def match_person(
         form, answer = _answer(tx, mpi, query, limit, reasons=reasons)
         leave_trail(tx, form, answer)
     return answer
+
+
+def note_search(
+    tx: Connection,
+    mpi: Mpi,
+    by: Principal,
+    form: NormalisedRecord,
+    found: Sequence[int],
+    parameters: Sequence[str],
+) -> None:
+    """Leave the rows of a search by description, with the marks by which probing is counted."""
+    now = mpi.clock.now()
+    asked = asked_of(form, _key_of_the_day(tx, mpi, now), (by.organisation, by.id))
+    trail.matched(tx, by, now, found, parameters, asked)
 
 
 MARKS = "searches of "
@@ -122,6 +143,17 @@ def _key_of_the_day(tx: Connection, mpi: Mpi, now: datetime) -> bytes:
 def _answer(
     tx: Connection, mpi: Mpi, query: SourceRecord, limit: int, *, reasons: bool
 ) -> tuple[NormalisedRecord, MatchAnswer]:
+    mpi, found = find_fitting(tx, mpi, query)
+    candidates = _graded(mpi, found.best, found.is_complete, reasons, limit)
+    return found.form, MatchAnswer(tuple(candidates), found.is_complete)
+
+
+def find_fitting(tx: Connection, mpi: Mpi, query: SourceRecord) -> tuple[Mpi, Fitting]:
+    """Return who may be meant by a description, however well they fit, and the index with the model by which that was said.
+
+    Raises:
+        Invalid: ``match-input-too-little``.
+    """
     revision, news = number_store.read_news(tx, query.usable_numbers)
     mpi = mpi.of_revision(tx, revision)
     form = mpi.normalised(query)
@@ -130,8 +162,7 @@ def _answer(
         is_read = form.number in query.usable_numbers
         survivors = survivors_of_numbers(tx, [form.number], news if is_read else None)
         form = replace(form, number=survivors.get(form.number, form.number))
-    found, is_complete = _search(tx, mpi, form)
-    return form, MatchAnswer(tuple(_graded(mpi, found, is_complete, reasons, limit)), is_complete)
+    return mpi, _search(tx, mpi, form)
 
 
 def _check_minimum(form: NormalisedRecord) -> None:
@@ -149,7 +180,7 @@ def _check_minimum(form: NormalisedRecord) -> None:
         raise Invalid("match-input-too-little", detail="Give a name or a number, and one more kind of fact.")
 
 
-def _search(tx: Connection, mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int, _Best], bool]:
+def _search(tx: Connection, mpi: Mpi, form: NormalisedRecord) -> Fitting:
     """Return each person's best record, and whether every key was read to its end."""
     model = mpi.model
     keys = {key.key: key.rule for key in search_keys(form, model, receiving=False)}
@@ -164,7 +195,7 @@ def _search(tx: Connection, mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int,
     bare = form.without_location() if found.protected else form
     # Somebody registered in many places reads the same in most of them: each reading is weighed once.
     weighed: dict[tuple[str, bool], tuple[Score, Comparison]] = {}
-    best: dict[int, _Best] = {}
+    best: dict[int, Best] = {}
     for row in found.rows:
         is_protected = row.person_id in found.protected
         # Of them only what a key without location read: what lies past such a key's cap, a right postcode must not find either.
@@ -176,8 +207,8 @@ def _search(tx: Connection, mpi: Mpi, form: NormalisedRecord) -> tuple[dict[int,
             weighed[row.normalised, is_protected] = said
         known = best.get(row.person_id)
         if known is None or (said[0].weight, -row.record_id) > (known.score.weight, -known.record_id):
-            best[row.person_id] = _Best(row.record_id, *said)
-    return best, not found.is_cut
+            best[row.person_id] = Best(row.record_id, *said)
+    return Fitting(form, best, not found.is_cut, bool(keys))
 
 
 def _weigh(
@@ -189,7 +220,7 @@ def _weigh(
 
 
 def _graded(
-    mpi: Mpi, found: Mapping[int, _Best], is_complete: bool, reasons: bool, limit: int
+    mpi: Mpi, found: Mapping[int, Best], is_complete: bool, reasons: bool, limit: int
 ) -> list[Candidate]:
     """Grade the best persons, and no more of them than are told."""
     ordered = sorted(found.items(), key=lambda item: (-item[1].score.weight, item[0]))
@@ -216,7 +247,7 @@ def _graded(
     return candidates
 
 
-def _parameters(query: SourceRecord) -> list[str]:
+def parameters_of(query: SourceRecord) -> list[str]:
     """Name what a description gave, for the audit row: names of fields, never their values."""
     payload = query.to_payload()
     return sorted(name for name in payload if name not in ("organisation", "system", "local_id"))

@@ -135,32 +135,38 @@ def get_person(
             return _view(current_person(tx, number), ())
     with mpi.db.write() as tx:  # the gate's decision is audited with the answer
         found = current_person(tx, number)
-        return _view(found, _permitted(tx, mpi, found, by, "members", purpose, found.members))
+        return _view(found, permitted_members(tx, mpi, found, by, "members", purpose, found.members))
 
 
 def lookup_persons(mpi: Mpi, system: str, value: str, by: Principal) -> tuple[PersonView, ...]:
     """Return the persons that bear an identifier, in order of id; two of them are a conflict that the caller must not choose in."""
     with mpi.db.write() as tx:
-        ids = {one.record_id for one in record_store.search_all(tx, [lookup_key(system, value)])}
-        rows = {
-            number: row
-            for number, row in record_store.read_records(tx, ids).items()
-            if row.state == "active" and row.person_id is not None
-        }
-        current = {
-            (number, version.version): version
-            for number, versions in record_store.read_versions(tx, rows).items()
-            for version in versions
-        }
-        persons = set()
-        for number, row in rows.items():
-            content = traced_record(current[number, row.current_version])
-            if has_identifier(content, mpi.forms.of(row), system, value) and row.person_id is not None:
-                persons.add(row.person_id)
-        found = [resolve_person(tx, person) for person in sorted(persons)]
+        persons = sorted(bearers_of(tx, mpi, system, value))
+        found = [resolve_person(tx, person) for person in persons]
         if found:
-            trail.matched(tx, by, mpi.clock.now(), sorted(persons), ["identifier"])
+            trail.matched(tx, by, mpi.clock.now(), persons, ["identifier"])
         return tuple(_view(one, ()) for one in found)
+
+
+def bearers_of(tx: Connection, mpi: Mpi, system: str, value: str) -> frozenset[int]:
+    """Return the persons of whom a record bears this identifier."""
+    ids = {one.record_id for one in record_store.search_all(tx, [lookup_key(system, value)])}
+    rows = {
+        number: row
+        for number, row in record_store.read_records(tx, ids).items()
+        if row.state == "active" and row.person_id is not None
+    }
+    current = {
+        (number, version.version): version
+        for number, versions in record_store.read_versions(tx, rows).items()
+        for version in versions
+    }
+    persons = set()
+    for number, row in rows.items():
+        content = traced_record(current[number, row.current_version])
+        if has_identifier(content, mpi.forms.of(row), system, value) and row.person_id is not None:
+            persons.add(row.person_id)
+    return frozenset(persons)
 
 
 def lookup_record(mpi: Mpi, key: RecordKey, by: Principal) -> PersonView:
@@ -198,7 +204,7 @@ def _view(found: Resolution, members: tuple[PersonMember, ...]) -> PersonView:
     return PersonView(found.person_id, found.epoch, found.held, found.restricted, members)
 
 
-def _permitted(
+def permitted_members(
     tx: Connection,
     mpi: Mpi,
     found: Resolution,
@@ -237,10 +243,13 @@ def explain_person(
         mpi = mpi.at(tx)
         one = current_person(tx, number)
         two = one if other is None else current_person(tx, other)
-        visible = {member.record_id for member in _permitted(tx, mpi, one, by, "why", purpose, one.members)}
+        visible = {
+            member.record_id for member in permitted_members(tx, mpi, one, by, "why", purpose, one.members)
+        }
         if two.person_id != one.person_id:
             visible |= {
-                member.record_id for member in _permitted(tx, mpi, two, by, "why", purpose, two.members)
+                member.record_id
+                for member in permitted_members(tx, mpi, two, by, "why", purpose, two.members)
             }
             return _why_not(tx, mpi, one, two, visible)
         steps = _steps(tx, mpi, one)

@@ -257,6 +257,16 @@ _FIND = Statement(
 _FIND_AND_HOLD = Statement(f"{_FIND.postgresql} ORDER BY r.record_id FOR NO KEY UPDATE OF r", _FIND.sqlite)
 
 
+def knows_feed(tx: Connection, organisation: str, system: str) -> bool:
+    """Whether any record ever came of this system."""
+    statement = (
+        select(source_record.c.record_id)
+        .where(source_record.c.organisation == organisation, source_record.c.system == system)
+        .limit(1)
+    )
+    return tx.scalar(statement) is not None
+
+
 def waiting_records(tx: Connection, limit: int, after: int = 0) -> list[int]:
     """Return ids of records that T2 has not taken yet, oldest first."""
     statement = (

@@ -38,7 +38,7 @@ def make(mpi: Mpi) -> Blueprint:
         """
         record = record_of(RecordKey(organisation, system, local_id), body)
         received = receive_record(
-            mpi, record, current_principal(), link=query["wait"], if_match=_expected_version()
+            mpi, record, current_principal(), link=query["wait"], if_match=expected_version()
         )
         status = 202 if received.state in ("waiting", "withdrawn") else 201 if received.version == 1 else 200
         if received.state == "unchanged":
@@ -64,7 +64,7 @@ def make(mpi: Mpi) -> Blueprint:
     return room
 
 
-def _expected_version() -> int | None:
+def expected_version() -> int | None:
     """Return the version that the sender believes to be the last: 0 for none, None where it did not say.
 
     Raises:

@@ -57,6 +57,7 @@ TOUR = (ROOT / "README.md").read_text().split("\n## A tour\n")[1].split("\n## ")
 FOLLOWING = (
     "load-a-file",
     "connect-a-system",
+    "speak-fhir",
     "record-an-objection",
     "work-the-review-queue",
     "read-data-quality",
