@@ -117,6 +117,7 @@ def search_patients(
     described: Sequence[Criterion],
     by: Principal,
     *,
+    is_active: bool | None = None,
     after: int = 0,
     limit: int,
 ) -> Found:
@@ -126,6 +127,10 @@ def search_patients(
     beside their id. A description alone is a search as any other: it needs the minimum input, counts as one, and finds people whose
     location is protected as a match does. Of them nothing is asked of where they live, so that a right and a wrong postcode answer alike.
 
+    Args:
+        is_active: whether only persons are meant, or only ids that are replaced, which are found by nothing but themselves.
+        after: the id with which the page before ended.
+
     Raises:
         Invalid: ``match-input-too-little``; ``search-too-wide`` where the index has no key to find anybody by; ``too-many-alternatives``;
             faults of values, naming the criterion.
@@ -133,7 +138,9 @@ def search_patients(
     with mpi.db.write() as tx:
         mpi = mpi.at(tx)
         if named:
-            return _search_named(tx, mpi, named, described, by, after, limit)
+            return _search_named(tx, mpi, named, described, by, is_active, after, limit)
+        if is_active is False:
+            return Found((), 0, None, True)
         return _search_described(tx, mpi, described, by, after, limit)
 
 
@@ -146,16 +153,20 @@ def _search_named(
     named: Sequence[Collection[Token]],
     described: Sequence[Criterion],
     by: Principal,
+    is_active: bool | None,
     after: int,
     limit: int,
 ) -> Found:
     _read_values(mpi, described)
     sets = [frozenset().union(*(_named(tx, mpi, token, by) for token in tokens)) for tokens in named]
-    ids = sorted(frozenset.intersection(*sets))
-    if ids:
-        trail.matched(tx, by, mpi.clock.now(), ids, ["identifier"])
-    told: Iterable[Told] = (_told(tx, mpi, number, by) for number in ids)
-    found = [one for one in told if _is_meant(mpi, one, described)]
+    told = [_told(tx, mpi, number, by) for number in sorted(frozenset.intersection(*sets))]
+    if told:
+        trail.matched(tx, by, mpi.clock.now(), sorted({one.person_id for one in told}), ["identifier"])
+    found = [
+        one
+        for one in told
+        if is_active in (None, isinstance(one, PatientView)) and _is_meant(mpi, one, described)
+    ]
     page = [one for one in found if _number(one) > after][: limit + 1]
     following = _number(page[limit - 1]) if len(page) > limit else None
     return Found(tuple(page[:limit]), len(found), following, True)

@@ -211,22 +211,17 @@ def _search(mpi: Mpi, systems: Systems) -> Any:
         understood.named,
         understood.described,
         current_principal(),
+        is_active=understood.is_active,
         after=_place(asked.cursor),
         limit=asked.count,
     )
     patients = [versioned(_patient(one, systems, understood.domains)) for one in found.patients]
-    total = found.total
-    if understood.is_active is not None:
-        # Replaced ids come by _id alone, and those are few: they are all on one page.
-        kept = [one for one in patients if one["active"] is understood.is_active]
-        total -= len(patients) - len(kept)
-        patients = kept
     return searchset(
         PATIENT,
         asked,
         patients,
         write_cursor([found.following]) if found.following is not None else None,
-        total=total,
+        total=found.total,
         warnings=() if found.is_complete else (_CUT,),
     )
 
