@@ -27,6 +27,7 @@ from mpi.service.review import (
     needs_second,
     protected_for,
     read_row,
+    refuse_withdrawn,
     routes_for,
     sees_protected,
     undo_decision,
@@ -170,7 +171,8 @@ def preview_answer(mpi: Mpi, task_id: int, by: Principal, *, verdict: Verdict) -
     Raises:
         Invalid: ``verdict-unknown``, ``verdict-not-applicable``.
         NotFound: ``task-unknown``.
-        Conflict: ``task-not-open``; ``task-read-alone`` of a held update, which is about what a record says and not about persons.
+        Conflict: ``task-not-open``; ``task-read-alone`` of a held update, which is about what a record says and not about persons;
+            ``record-withdrawn`` while nobody whom it is about is in force.
     """
     check_answer(verdict, "source-confirmed", None)
     with mpi.db.read() as tx:
@@ -182,6 +184,7 @@ def preview_answer(mpi: Mpi, task_id: int, by: Principal, *, verdict: Verdict) -
             raise Invalid("verdict-not-applicable", field="verdict")
         if row.kind == Kind.OVERLAY.value:
             raise Conflict("task-read-alone", ids={"task_id": str(task_id)})
+        refuse_withdrawn(tx, row)
         persons = _persons(tx, [row])
         merged, split = _effect(tx, index, [row], persons, verdict)
         is_second = not row.is_sample and needs_second(tx, index, row, verdict)

@@ -16,7 +16,7 @@ from mpi.service.link import Change, Moved, repartition, stand_aside, taken_agai
 from mpi.service.people import current_person
 from mpi.service.persons import Resolution
 from mpi.service.questions import Question, are_vetoed, records_as_evidence, subject_of
-from mpi.service.review import Task, check_free, read_back, read_row, sees_protected
+from mpi.service.review import Task, check_free, read_back, read_row, refuse_withdrawn, sees_protected
 from mpi.store import graph as graph_store
 from mpi.store import local_changes as change_store
 from mpi.store import records as record_store
@@ -81,7 +81,7 @@ def withdraw_question(mpi: Mpi, task_id: int, by: Principal, *, if_match: int | 
     Raises:
         NotFound: ``task-unknown``.
         Conflict: ``task-stale``, ``task-not-open``, ``task-claimed``; ``not-asked-by-hand``; ``asked-by-source`` for a merge that waits;
-            ``second-reader-waited-for``.
+            ``second-reader-waited-for``; ``record-withdrawn`` while nobody whom it is about is in force.
         Unavailable: as ``ask_whether_one``.
     """
 
@@ -96,6 +96,7 @@ def withdraw_question(mpi: Mpi, task_id: int, by: Principal, *, if_match: int | 
             raise Conflict("asked-by-source", ids=told)
         if any(one.state == "proposed" for one in graph_store.read_task_decisions(tx, task_id)):
             raise Conflict("second-reader-waited-for", ids=told)
+        refuse_withdrawn(tx, row)
         change = Change("question-withdrawn", by, task=row, withdraws=True)
         repartition(tx, index, frozenset().union(*row.sides), change)
         trail.note(tx, by, mpi.clock.now(), "question-withdrawn", row.reason, detail=told)

@@ -618,7 +618,7 @@ def decide_task(
         index = mpi.at(tx)
         row = read_row(tx, task_id, by)
         check_free(row, mpi.clock.now(), by, if_match)
-        _refuse_withdrawn(tx, row)
+        refuse_withdrawn(tx, row)
         if is_out_of_place(row, verdict):
             raise Invalid("verdict-not-applicable", field="verdict")
         if row.is_sample:
@@ -691,7 +691,7 @@ def undo_decision(
             answer_id = samples.take_back(tx, index, row, by, comment)
             return TaskOutcome(read_back(tx, mpi, task_id, by), "undone", answer_id)
         decision = live[-1]
-        _refuse_withdrawn(tx, row)
+        refuse_withdrawn(tx, row)
         now = mpi.clock.now()
         graph_store.update_decision(tx, decision.decision_id, state="undone", undone_by=by.id, undone_at=now)
         if comment:
@@ -732,7 +732,7 @@ def _check_reader(by: Principal) -> None:
         raise Forbidden("reader-not-a-person")
 
 
-def _refuse_withdrawn(tx: Connection, row: TaskRow) -> None:
+def refuse_withdrawn(tx: Connection, row: TaskRow) -> None:
     """See that there is a record in force for an answer to take effect on: of a held update its own, else any that the task names.
 
     Raises:

@@ -16,6 +16,7 @@ from mpi.cli import load_organisations
 from mpi.feeds.delimited import Row
 from mpi.matching import load_model
 from mpi.records import RecordKey, SourceRecord
+from mpi.service.bulk_review import preview_answer
 from mpi.service.by_hand import ask_whether_one, ask_whether_two, withdraw_question
 from mpi.service.census import count_index, verify_index
 from mpi.service.context import Mpi
@@ -314,6 +315,29 @@ def test_those_who_come_after_the_ones_that_were_asked_about_are_asked_about_as_
     assert {one for side in second.sides for one in side}.isdisjoint(
         one for side in first.sides for one in side
     )
+
+
+def test_a_question_about_nobody_in_force_is_neither_answered_nor_taken_back_until_they_are(world: World):
+    joining, joined, _ = three_of_whom_one_joins_two(world)
+    task = ask_whether_two(world.mpi, joining, [joined], READER, comment="Two faces at the desk.")
+    feed = feed_out(world)
+    follow_feeds(world.mpi)
+    withdrawn(world)
+
+    for act in (
+        lambda: withdraw_question(world.mpi, task.task_id, READER),
+        lambda: preview_answer(world.mpi, task.task_id, READER, verdict="different"),
+        lambda: decide_task(world.mpi, task.task_id, READER, verdict="different", reason="documents-seen"),
+    ):
+        with pytest.raises(Conflict, match="record-withdrawn"):
+            act()
+
+    restore_record(world.mpi, KEY, MANAGER)
+    restore_feed(world.mpi, feed.feed_id, MANAGER)
+    follow_feeds(world.mpi)
+    link_waiting(world.mpi)
+    withdraw_question(world.mpi, task.task_id, READER)
+    assert world.tasks("asked-by-hand") == []
 
 
 def test_what_a_split_asks_is_asked_again_when_what_joined_its_sides_leaves_again(world: World):
