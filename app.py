@@ -87,6 +87,7 @@ from mpi.service.activity import count_activity
 from mpi.service.census import count_index
 from mpi.service.context import ModelInForce, Mpi
 from mpi.service.figures import count_open_tasks
+from mpi.service.hl7_feeds import forget_messages
 from mpi.service.holders import Erasure, LetGo
 from mpi.service.link import link_waiting
 from mpi.service.local_ids import follow_changes
@@ -623,6 +624,7 @@ def tidy(composition: Composition) -> None:
             removed = outbox.purge_relayed(tx, kept_since)
             purge_deliveries(tx, now, kept_since)
     withdraw_moot(composition.mpi)
+    forget_messages(composition.mpi, composition.settings.hl7.kept_days)
 
 
 @mpi_command.group()

@@ -45,6 +45,10 @@ WEBHOOK_DELIVERIES = Gauge(
 )
 SIGN_INS = Counter("sign_ins", "Attempts of people to sign in", ["outcome"], registry=REGISTRY)
 TOKENS = Counter("tokens", "Requests for access tokens", ["outcome"], registry=REGISTRY)
+HL7_MESSAGES = Counter(
+    "hl7_messages", "HL7 v2 messages answered", ["event", "answer", "code"], registry=REGISTRY
+)
+HL7_CONNECTIONS = Gauge("hl7_connections", "Connections of HL7 v2 senders that are open", registry=REGISTRY)
 LIMITED = Counter("rate_limited", "Requests refused as too many", ["limit"], registry=REGISTRY)
 
 

@@ -51,6 +51,21 @@ class OpenIdSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Hl7Settings:
+    """Where HL7 v2 senders connect, and how much is taken of them. Off this machine, only with TLS or where it is asked for."""
+
+    host: str = "127.0.0.1"
+    port: int = 2575
+    certificate: Path | None = None  # with its key: TLS, and nothing without it
+    key: Path | None = None
+    client_ca: Path | None = None  # only clients with a certificate of these authorities
+    connections: int = 64
+    backlog: int = 10_000  # records that wait for linking, beyond which nothing more is read
+    kept_days: int = 30  # how long a message that is sent again is known
+    dead_letters: Path | None = None  # where messages that were refused are kept; without one they are not
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What an installation chooses. ``DATABASE_URL`` and ``REDIS_URL`` alone choose the production parts."""
 
@@ -78,6 +93,7 @@ class Settings:
     searches_a_day: int = 30
     tracing: TracingSettings | None = None  # without one, no NHS number is traced and nothing is sent
     openid: OpenIdSettings | None = None  # without one, people sign in with accounts that are kept here
+    hl7: Hl7Settings = Hl7Settings()
     log_level: str = "INFO"
 
     @property
@@ -127,6 +143,7 @@ class Settings:
             searches_a_day=_whole_number(env, "MPI_SEARCHES_A_DAY", 30, 1, 10_000),
             tracing=_tracing(env),
             openid=openid,
+            hl7=_hl7(env),
             log_level=_log_level(env.get("MPI_LOG_LEVEL", "INFO")),
         )
 
@@ -220,6 +237,31 @@ def _need_tls(env: Mapping[str, str], name: str) -> None:
     is_here = address.scheme == "http" and address.hostname in ("127.0.0.1", "::1", "localhost")
     if not address.hostname or address.scheme != "https" and (is_production or not is_here):
         raise Invalid("setting-format", field=name, detail="An address with https:// is needed.")
+
+
+def _hl7(env: Mapping[str, str]) -> Hl7Settings:
+    """Read how HL7 v2 is listened for; a certificate and its key come together, and authorities with both."""
+
+    def path(name: str) -> Path | None:
+        return Path(env[name]) if env.get(name) else None
+
+    certificate, key = path("MPI_HL7_TLS_CERT"), path("MPI_HL7_TLS_KEY")
+    client_ca = path("MPI_HL7_TLS_CLIENT_CA")
+    if (certificate is None) != (key is None) or client_ca is not None and certificate is None:
+        raise Invalid(
+            "setting-format", field="MPI_HL7_TLS_CERT", detail="A certificate and its key come together."
+        )
+    return Hl7Settings(
+        env.get("MPI_HL7_HOST", "127.0.0.1"),
+        _whole_number(env, "MPI_HL7_PORT", 2_575, 0, 65_535),
+        certificate,
+        key,
+        client_ca,
+        _whole_number(env, "MPI_HL7_CONNECTIONS", 64, 1, 1_000),
+        _whole_number(env, "MPI_HL7_BACKLOG", 10_000, 1, 10_000_000),
+        _whole_number(env, "MPI_HL7_KEPT_DAYS", 30, 1, 3_650),
+        path("MPI_HL7_DEAD_LETTERS"),
+    )
 
 
 def _networks(env: Mapping[str, str], name: str) -> tuple[IpNetwork, ...]:

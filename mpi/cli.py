@@ -62,6 +62,16 @@ from mpi.service.context import ModelInForce, Mpi
 from mpi.service.figures import DAYS, MOST_DAYS, Figures, Share, Waiting, read_figures
 from mpi.service.golden import GoldenThen, GoldenView, ToldValue, get_golden, get_golden_then
 from mpi.service.history import Entry, PersonThen, get_person_then, read_history
+from mpi.service.hl7_feeds import (
+    Hl7Feed,
+    Reading,
+    Room,
+    add_feed,
+    change_feed,
+    get_hl7_feed,
+    list_hl7_feeds,
+    switch_feed,
+)
 from mpi.service.labels import decided_pairs
 from mpi.service.link import link_waiting
 from mpi.service.load import LoadReport, Reject, load_records
@@ -2219,6 +2229,264 @@ def _say_local_change(one: LocalChange, is_json: bool) -> None:
     _say(_local_change_as_json(one), is_json, lines)
     if one.state == "held":
         sys.exit(WITH_REJECTS)
+
+
+# HL7 v2 --------------------------------------------------------------------------------------------------------------
+
+
+def _reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of how a sender's messages are read; one that is not given is None."""
+    for option in reversed(
+        (
+            click.option("--character-set", help="Of messages that name none, such as cp1252 or utf-8."),
+            click.option("--time-zone", help="Of times without an offset, such as Europe/London."),
+            click.option("--local-id-type", "local_id_types", multiple=True, help="Of PID-3: MR or PI; the preferred first."),
+            click.option("--authority", "authorities", multiple=True, help="Assigning authority of the local id in PID-3."),
+            click.option("--number-in-pid2/--no-number-in-pid2", default=None, help="PID-2 may hold the NHS number."),
+            click.option("--number-in-pid19/--no-number-in-pid19", default=None, help="PID-19 may hold the NHS number."),
+            click.option(
+                "--processing-id", "processing_ids", multiple=True, type=click.Choice(["P", "T", "D"]),
+                help="Of MSH-11, which are taken: P, unless told otherwise.",
+            ),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _given(reading: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in reading.items() if value not in (None, ())}
+
+
+@cli.group("feeds")
+def feeds_group() -> None:
+    """Senders of HL7 v2 messages: who may send, and how it is read."""
+
+
+@feeds_group.command("add")
+@click.argument("application")
+@click.argument("facility")
+@click.argument("organisation")
+@click.argument("system")
+@_reading_options
+@as_json
+@needs_index
+def feeds_add(
+    composition: Composition,
+    /,
+    application: str,
+    facility: str,
+    organisation: str,
+    system: str,
+    is_json: bool,
+    **reading: Any,
+) -> None:
+    """Let a sender in: APPLICATION and FACILITY as in MSH-3 and MSH-4, for ORGANISATION's SYSTEM."""
+    with _telling(is_json):
+        feed = add_feed(
+            composition.mpi, OPERATOR, application, facility, organisation, system, Reading(**_given(reading)),
+            is_production=composition.settings.is_production,
+        )  # fmt: skip
+    _say_hl7_feed(feed, is_json)
+
+
+@feeds_group.command("change")
+@click.argument("number", metavar="FEED_ID")
+@_reading_options
+@as_json
+@needs_index
+def feeds_change(composition: Composition, /, number: str, is_json: bool, **reading: Any) -> None:
+    """Read a sender's messages otherwise from now on; what is not named stays."""
+    with _telling(is_json):
+        feed = change_feed(
+            composition.mpi, OPERATOR, parse_id(number, "feed_id"),
+            is_production=composition.settings.is_production, **_given(reading),
+        )  # fmt: skip
+    _say_hl7_feed(feed, is_json)
+
+
+@feeds_group.command("show")
+@click.argument("number", metavar="FEED_ID")
+@as_json
+@needs_index
+def feeds_show(composition: Composition, number: str, is_json: bool) -> None:
+    """Show a sender, and how its messages are read."""
+    with _telling(is_json):
+        feed = get_hl7_feed(composition.mpi, parse_id(number, "feed_id"))
+    _say_hl7_feed(feed, is_json)
+
+
+@feeds_group.command("list")
+@as_json
+@needs_index
+def feeds_list(composition: Composition, is_json: bool) -> None:
+    """List who may send."""
+    with _telling(is_json):
+        found = list_hl7_feeds(composition.mpi)
+    answer = {"feeds": [_hl7_feed_as_json(one) for one in found]}
+    _say(answer, is_json, [_hl7_feed_line(one) for one in found] or ["Nobody may send."])
+
+
+@feeds_group.command("stop")
+@click.argument("number", metavar="FEED_ID")
+@as_json
+@needs_index
+def feeds_stop(composition: Composition, number: str, is_json: bool) -> None:
+    """Take a sender's messages no more: they are refused, and it keeps them."""
+    with _telling(is_json):
+        feed = switch_feed(composition.mpi, OPERATOR, parse_id(number, "feed_id"), is_on=False)
+    _say_hl7_feed(feed, is_json)
+
+
+@feeds_group.command("start")
+@click.argument("number", metavar="FEED_ID")
+@as_json
+@needs_index
+def feeds_start(composition: Composition, number: str, is_json: bool) -> None:
+    """Take the messages of a sender that was stopped again."""
+    with _telling(is_json):
+        feed = switch_feed(composition.mpi, OPERATOR, parse_id(number, "feed_id"), is_on=True)
+    _say_hl7_feed(feed, is_json)
+
+
+@feeds_group.command("send")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=2575, show_default=True, type=click.IntRange(1, 65_535))
+@click.option(
+    "--ca",
+    "authorities",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="By TLS; the listener's certificate is known by these.",
+)
+@as_json
+def feeds_send(file: Path, host: str, port: int, authorities: Path | None, is_json: bool) -> None:
+    """Send the messages of a text file to a listener, for trials. Exit status 3 says that some were refused.
+
+    Each message begins with a line of MSH; its segments follow, a line each.
+    """
+    from mpi.feeds.hl7.send import Sending, read_messages
+
+    answers: list[str] = []
+    with _telling(is_json):
+        messages = read_messages(file)
+        with (
+            Sending(host, port, authorities) as sending,
+            progress_bar(len(messages), "Sending", is_json) as progress,
+        ):
+            for message in messages:
+                answers += sending.send(message)
+                progress(1)
+    _say({"sent": len(messages), "answers": answers}, is_json, answers)
+    if any(not one.startswith(("AA ", "CA ")) for one in answers):
+        sys.exit(WITH_REJECTS)
+
+
+@feeds_group.command("replay")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+@needs_index
+def feeds_replay(composition: Composition, file: Path, is_json: bool) -> None:
+    """Take the messages of a file of dead letters again. Exit status 3 says that some were refused again.
+
+    What has been kept since is known by its control id, and changes nothing.
+    """
+    from mpi.feeds.hl7.letters import read_letters
+    from mpi.feeds.hl7.receive import Receiver
+
+    answered: Counter[str] = Counter()
+    with _telling(is_json):
+        receiver = Receiver(composition.mpi, is_production=composition.settings.is_production)
+        with progress_bar(lambda: sum(1 for _ in read_letters(file)), "Replaying", is_json) as progress:
+            for raw in read_letters(file):
+                answered[receiver.take(raw).code or "kept"] += 1
+                progress(1)
+    kept, refused = answered.pop("kept", 0), dict(sorted(answered.items()))
+    lines = [f"{kept} messages kept.", *(f"{count} refused: {code}" for code, count in refused.items())]
+    _say({"kept": kept, "refused": refused}, is_json, lines)
+    if refused:
+        sys.exit(WITH_REJECTS)
+
+
+def _hl7_feed_as_json(feed: Hl7Feed) -> dict[str, Any]:
+    return {
+        "feed_id": format_id(feed.feed_id),
+        "application": feed.application,
+        "facility": feed.facility,
+        "organisation": feed.organisation,
+        "system": feed.system,
+        "state": feed.state,
+        "reading": asdict(feed.reading),
+        "changed_by": feed.changed_by,
+        "changed_at": feed.changed_at.isoformat(),
+    }
+
+
+def _hl7_feed_line(feed: Hl7Feed) -> str:
+    return (
+        f"{feed.feed_id}  {feed.state:<7}  {feed.application} at {feed.facility}: "
+        f"{feed.organisation}, system {feed.system}"
+    )
+
+
+def _say_hl7_feed(feed: Hl7Feed, is_json: bool) -> None:
+    lines = [_hl7_feed_line(feed)]
+    for name, value in asdict(feed.reading).items():
+        told = ", ".join(value) if isinstance(value, tuple) else {True: "yes", False: "no"}.get(value, value)
+        lines.append(f"  {name.replace('_', ' '):<16} {told or '-'}")
+    _say(_hl7_feed_as_json(feed), is_json, lines)
+
+
+@cli.command("listen")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65_535),
+    help="Serve figures here, on this machine's own address.",
+)
+@needs_index
+def listen(composition: Composition, metrics_port: int | None) -> None:
+    """Take HL7 v2 messages over MLLP until told to stop; a message is acknowledged when it is kept, and a worker links it."""
+    from prometheus_client import start_http_server
+
+    from foundation.metrics import REGISTRY
+    from mpi.feeds.hl7.letters import DeadLetters
+    from mpi.feeds.hl7.mllp import Listener, tls_context
+    from mpi.feeds.hl7.receive import Receiver
+
+    settings = composition.settings
+    configure_logs(settings.log_level)
+    with _telling(False):
+        mpi, ours = composition.mpi, settings.hl7
+        how: dict[str, Any] = {}
+        try:
+            if ours.certificate is not None and ours.key is not None:
+                how["tls"] = tls_context(ours.certificate, ours.key, ours.client_ca)
+        except OSError as fault:
+            raise Invalid(
+                "setting-format", field="MPI_HL7_TLS_CERT", detail="Certificate or key cannot be read."
+            ) from fault
+        keep: dict[str, Any] = {}
+        try:
+            if ours.dead_letters is not None:
+                keep["keep_letter"] = DeadLetters(ours.dead_letters, mpi.clock).keep
+        except OSError as fault:
+            raise Unavailable("dead-letters-unwritable", field="MPI_HL7_DEAD_LETTERS") from fault
+        receiver = Receiver(mpi, is_production=settings.is_production, **keep)
+        try:
+            listener = Listener(
+                ours.host, ours.port, receiver.answer, most_connections=ours.connections,
+                at_once=settings.web_threads, may_read=Room(mpi, ours.backlog), **how,
+            )  # fmt: skip
+        except OSError as fault:
+            raise Unavailable("address-unusable", field="MPI_HL7_PORT", detail=fault.strerror) from fault
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if metrics_port is not None:
+        start_http_server(metrics_port, "127.0.0.1", registry=REGISTRY)
+    click.echo(f"Listening for HL7 v2 on {ours.host}, port {listener.port}{', with TLS' if how else ''}.")
+    sys.stdout.flush()
+    listener.serve(stop)
 
 
 # Questions -----------------------------------------------------------------------------------------------------------

@@ -143,6 +143,8 @@ EVENTS: dict[str, Told] = {
     **_each(DELETE, "source record", "record-withdrawn", "record-withdrawal"),
     **_each(UPDATE, "purge", "purge-proposed", "purge-withdrawn", "tombstone-lifted"),
     **_each(UPDATE, "feed", "feed-withdrawn", "feed-restored"),
+    **_each(CREATE, "feed", "hl7-feed-added"),
+    **_each(UPDATE, "feed", "hl7-feed-changed", "hl7-feed-started", "hl7-feed-stopped"),
     **_each(JOB, "index", "index-switched", "keys-retired", "keys-retirement-approved"),
     **_each(EXPORT, "number trace", "number-trace-asked"),
     **_each(IMPORT, "number trace", "number-traced"),

@@ -278,6 +278,12 @@ def waiting_records(tx: Connection, limit: int, after: int = 0) -> list[int]:
     return list(tx.scalars(statement))
 
 
+def count_waiting(tx: Connection, most: int) -> int:
+    """Count records that T2 has not taken yet, no further than ``most``."""
+    some = select(source_record.c.record_id).where(source_record.c.linked_version.is_(None)).limit(most)
+    return int(tx.scalar(select(func.count()).select_from(some.subquery())) or 0)
+
+
 def count_records(tx: Connection) -> dict[str, int]:
     """Count records, those waiting for T2, and persons."""
     row = tx.execute(

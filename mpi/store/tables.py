@@ -576,3 +576,32 @@ quality_day = Table(
 # Match models, and who let which of them be in force.
 match_model = kept_table("match_model")
 model_change = change_table("model_change", match_model, kind="activation", figures="forecast")
+
+# Senders of HL7 v2 messages: who is behind a sending application and facility, and how its messages are read.
+hl7_feed = Table(
+    "hl7_feed",
+    metadata,
+    Column("feed_id", Id, primary_key=True, autoincrement=False),
+    Column("application", String(180), nullable=False),  # MSH-3, without what follows its first component
+    Column("facility", String(180), nullable=False),  # MSH-4, likewise
+    Column("organisation", String(20), nullable=False),
+    Column("system", String(64), nullable=False),
+    Column("reading", Text, nullable=False),  # JSON: character set, time zone, identifier types, old fields
+    Column("state", String(8), nullable=False),
+    Column("changed_by", String(128), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    UniqueConstraint("application", "facility"),
+    CheckConstraint("state in ('active', 'stopped')", name="state_is_known"),
+)
+
+# Messages that were kept, so that one that is sent again is told so: ids and a digest, for some days.
+hl7_message = Table(
+    "hl7_message",
+    metadata,
+    Column("feed_id", Id, nullable=False),
+    Column("control_id", String(199), nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("feed_id", "control_id"),
+    Index("ix_hl7_message_received_at", "received_at"),
+)

@@ -65,6 +65,7 @@ FOLLOWING = (
     "tell-organisations",
     "trace-numbers",
     "withdraw-a-record",
+    "feed-it-with-hl7",
 )
 PAGES = {"README": steps(TOUR)} | {
     name: steps((ROOT / "docs" / "how-to" / f"{name}.md").read_text()) for name in FOLLOWING
@@ -86,13 +87,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(checkout: Path) -> dict[str, str]:
-    with socket.create_server(("127.0.0.1", 0)) as line:
-        port = line.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as line, socket.create_server(("127.0.0.1", 0)) as other:
+        port, hl7_port = line.getsockname()[1], other.getsockname()[1]
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": str(checkout),
         "PYTHONPATH": str(ROOT),  # this code, wherever the environment was made
         "MPI_PORT": str(port),
+        "MPI_HL7_PORT": str(hl7_port),
         "MPI_URL": f"http://127.0.0.1:{port}",
     }
 

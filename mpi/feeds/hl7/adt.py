@@ -102,7 +102,14 @@ class Said:
         named = {system for system, _ in self.identifiers}
         kept = tuple(one for one in record.identifiers if one.system not in named)
         fresh = tuple(Identifier(system, value) for system, value in self.identifiers if value is not None)
-        return replace(record, key=self.key, updated_at=self.at, identifiers=(*kept, *fresh), **items)
+        # A protection that is not said now is left to the version that said it.
+        return replace(
+            record,
+            **({"restricted": None} | items),
+            key=self.key,
+            updated_at=self.at,
+            identifiers=(*kept, *fresh),
+        )
 
 
 def check_header(message: Message, sender: Sender) -> None:
