@@ -1,5 +1,6 @@
 """The listener: real sockets, frames in any cut, order on a connection, TLS, its caps, and its end."""
 
+import json
 import signal
 import socket
 import ssl
@@ -262,6 +263,40 @@ def test_the_command_listens_and_ends_cleanly(engine_url: str, world: World, tmp
     assert codes == ["AA", "AA", "AE"]
     assert world.rows("select local_id, version from source_record") == [("1", 1)]
     assert (again.returncode, again.stdout) == (3, "0 messages kept.\n1 refused: hl7-data-type\n")
+
+
+def test_operators_add_change_stop_and_start_feeds_at_the_command_line(engine_url: str, world: World):
+    added = json.loads(mpi(engine_url, "feeds", "add", "PAS", "RRV", "RRV", "pas", "--json").stdout)
+    feed_id = added["feed_id"]
+
+    changed = mpi(
+        engine_url, "feeds", "change", feed_id, "--character-set", "utf-8", "--number-in-pid19", "--json"
+    )
+    stopped = mpi(engine_url, "feeds", "stop", feed_id)
+    again = mpi(engine_url, "feeds", "stop", feed_id)
+    mpi(engine_url, "feeds", "start", feed_id)
+    shown = json.loads(mpi(engine_url, "feeds", "show", feed_id, "--json").stdout)
+    listed = json.loads(mpi(engine_url, "feeds", "list", "--json").stdout)
+    unknown = mpi(engine_url, "feeds", "add", "PAS", "X", "ZZZ99", "pas")
+
+    expected = added["reading"] | {"character_set": "utf-8", "number_in_pid19": True}
+    assert json.loads(changed.stdout)["reading"] == shown["reading"] == expected
+    assert "stopped" in stopped.stdout
+    assert (again.returncode, again.stderr.startswith("mpi: feed-state")) == (1, True)
+    assert listed["feeds"] == [shown] and shown["state"] == "active"
+    assert (unknown.returncode, "organisation-unknown" in unknown.stderr) == (1, True)
+
+
+def test_a_senders_file_is_sent_and_its_answers_told(receiver: Receiver, tmp_path: Path):
+    file = tmp_path / "adt.txt"
+    file.write_bytes(adt().replace(b"\r", b"\n") + b"\n" + adt("M2", born_on="x").replace(b"\r", b"\r\n"))
+
+    with listening(receiver.answer) as listener:
+        sent = mpi("", "feeds", "send", str(file), "--port", str(listener.port))
+        silent = mpi("", "feeds", "send", str(file), "--port", "1")
+
+    assert (sent.returncode, sent.stdout.splitlines()) == (3, ["AA M1", "AE M2 hl7-data-type PID-7"])
+    assert (silent.returncode, silent.stderr.startswith("mpi: listener-unreachable")) == (1, True)
 
 
 def test_an_address_in_use_is_told_in_a_line(engine_url: str):
