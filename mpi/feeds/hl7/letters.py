@@ -53,7 +53,7 @@ class DeadLetters:
                 finally:
                     os.close(file)
             except OSError as fault:
-                log.error("dead letter not written", extra={"kind": type(fault).__name__})
+                log.error("dead letter not written", kind=type(fault).__name__)
                 return
             self._written[mark] = None
             while len(self._written) > _REMEMBERED:

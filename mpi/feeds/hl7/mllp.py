@@ -120,7 +120,7 @@ class Listener:
                     continue
                 except OSError as fault:
                     # Out of file handles, for one: those that are open go on.
-                    log.error("accepting failed", extra={"kind": type(fault).__name__})
+                    log.error("accepting failed", kind=type(fault).__name__)
                     stop.wait(_LOOK_UP_SECONDS)
                     continue
                 self._begin(connection, stop)
@@ -135,7 +135,7 @@ class Listener:
     def _begin(self, connection: socket.socket, stop: threading.Event) -> None:
         with self._lock:
             if len(self._threads) >= self._most:
-                log.warning("connection refused", extra={"code": "too-many-connections"})
+                log.warning("connection refused", code="too-many-connections")
                 connection.close()
                 return
             thread = threading.Thread(target=self._attend, args=(connection, stop), name="mllp", daemon=True)
@@ -150,9 +150,9 @@ class Listener:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             self._talk(connection, stop)
         except FrameTooLong:
-            log.warning("connection closed", extra={"code": "hl7-too-long"})
+            log.warning("connection closed", code="hl7-too-long")
         except (OSError, ssl.SSLError) as fault:
-            log.info("connection lost", extra={"kind": type(fault).__name__})
+            log.info("connection lost", kind=type(fault).__name__)
         finally:
             connection.close()
             with self._lock:

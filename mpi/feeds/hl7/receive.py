@@ -52,11 +52,11 @@ class Receiver:
             outcome = self._kept(raw, header)
         except ServiceError as fault:
             outcome = outcome_of(placed(fault) if isinstance(fault, Invalid) else fault)
-            log.warning("message refused", extra={"code": outcome.code, "field": outcome.field})
+            log.warning("message refused", code=outcome.code, field=outcome.field)
         except Exception as fault:
-            # What it says may be in the error: its kind alone is written down.
+            # What it says may be in the error: the log keeps its kind and the places that it passed.
             outcome = INTERNAL
-            log.error("message failed", extra={"kind": type(fault).__name__})
+            log.error("message failed", exc_info=fault)
         if outcome is not ACCEPTED:
             self._keep_letter(raw, outcome)
         event = header.event if header.event in REGISTRATIONS else "other"
