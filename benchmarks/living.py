@@ -71,7 +71,10 @@ _GIVEN, _FAMILY, _BORN = "Quillon", "Zabrowskaya", "1971-03-04"
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--records", type=int, default=100_000, help="of the sample that is brought in")
-    options.add_argument("--url", help="an index that is there already, on PostgreSQL of this machine")
+    options.add_argument(
+        "--url",
+        help="an index that is there already, on PostgreSQL of this machine; crowds grow where they have been met before",
+    )
     options.add_argument("--file", type=Path, help="the rows that it holds")
     options.add_argument("--arrivals", type=int, default=600)
     options.add_argument("--rate", type=float, default=20, help="matches a second that are asked for")
