@@ -356,13 +356,13 @@ def link_in(tx: Connection, mpi: Mpi, rows: Mapping[int, RecordRow], change: Cha
 
 
 def _asked_again(tx: Connection, overlays: Sequence[Overlay]) -> tuple[Overlay, ...]:
-    """Return held updates; those that were asked about before their records left the index and came back as they were asked about."""
+    """Return held updates as they are, or were, asked about: their records may have left and come back, or be searched again."""
     subjects = [(Kind.OVERLAY.value, str(one.record_id)) for one in overlays]
-    closed = {
-        int(task.subject): task for task in task_store.read_subjects(tx, subjects) if task.state == "closed"
+    asked = {
+        int(task.subject): task for task in task_store.read_subjects(tx, subjects) if task.state != "decided"
     }
     return tuple(
-        _as_asked(tx, one, closed[one.record_id]) if one.record_id in closed else one for one in overlays
+        _as_asked(tx, one, asked[one.record_id]) if one.record_id in asked else one for one in overlays
     )
 
 

@@ -460,6 +460,18 @@ def test_a_held_update_is_asked_about_as_before_though_it_reads_more_like_someon
     assert world.rows(sides) == [(other.record_id,)]
 
 
+def test_a_held_update_whose_record_is_searched_again_is_asked_about_as_before(world: World):
+    held = world.send(a_source_record(), at(0))
+    world.send(ANOTHER_PERSON, at(4))
+    (task,) = world.tasks("overlay")
+    world.send(replace(ANOTHER_PERSON, key=a_source_record("2", organisation="RV5").key))
+
+    world.send(a_source_record(phone="020 7946 0018"), at(2))
+
+    (again,) = world.tasks("overlay")
+    assert (again.task_id, again.sides) == (task.task_id, ((held.record_id,),))
+
+
 def test_the_past_knows_no_news_of_a_number_from_a_record_that_was_away(world: World, clock: FixedClock):
     news = a_source_record("9", organisation="RRU", nhs_number=OTHER_NUMBER, status="01")
     telling = RecordKey("RRU", "pas", "9")
