@@ -91,7 +91,8 @@ def erase_record(tx: Connection, mpi: Mpi, record_id: int, by: Principal) -> Eff
     if record_id not in around.rows:
         raise NotFound("record-unknown")
     row, traces = around.rows[record_id], around.traces[record_id]
-    versions = record_store.read_versions(tx, [record_id])[record_id]
+    # One that its source merged before it came has none.
+    versions = record_store.read_versions(tx, [record_id]).get(record_id, [])
     quotes = quotes_of(stored_record(one) for one in versions)
     kin = _kin(tx, row)
     now = mpi.clock.now()

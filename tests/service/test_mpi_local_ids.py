@@ -482,6 +482,18 @@ def test_what_cannot_be_renumbered_is_refused(world: World):
         renumbered(world, "3", "1")
 
 
+def test_a_record_that_was_merged_before_it_came_can_be_erased(world: World):
+    stays = world.send(a_source_record("2"))
+    merged(world, "1", "2")
+
+    purged(world.mpi, key("1"))
+
+    assert world.rows("select count(*) from source_record where state = 'merged'") == [(0,)]
+    assert world.resolve(stays.record_id).record_ids == (stays.record_id,)
+    with pytest.raises(Conflict, match="record-erased"):
+        world.send(a_source_record("1"))
+
+
 def test_an_erased_record_takes_its_old_ids_with_it(world: World):
     record = world.send(a_source_record())
     renumbered(world)
