@@ -38,7 +38,9 @@ from foundation.line import Line, Told
 
 LOCK_COMPONENT = 1
 LOCK_PERSON = 2
-"""Spaces of advisory locks, in the order in which they may be taken: components first, persons after.
+LOCK_NUMBER = 3
+"""Spaces of advisory locks, in the order in which they may be taken: components first, then NHS numbers that others may have taken the
+place of, persons after.
 
 Who holds an id of a space holds the space shared; ``lock_space`` holds all of it, so a bulk act needs one lock rather than a million.
 """

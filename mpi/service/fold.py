@@ -17,7 +17,7 @@ from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.evidence import reads_like_another_person
 from mpi.service.lookup import lookup_keys
-from mpi.service.numbers import bearers_of, form_of, forms_of, survivors_of_numbers
+from mpi.service.numbers import bearers_of, form_of, forms_of, hold_news, survivors_of_numbers
 from mpi.service.place import UNTOLD
 from mpi.store import graph as graph_store
 from mpi.store import numbers as number_store
@@ -213,8 +213,9 @@ def keep_numbers(
     said, before = superseded_by(map(traced_record, accepted)), number_store.read_said(tx, record_id)
     if said == before:
         return False
-    number_store.replace_said(tx, record_id, said, before)
     changed = {number for number in said.keys() | before.keys() if said.get(number) != before.get(number)}
+    hold_news(tx, changed)
+    number_store.replace_said(tx, record_id, said, before)
     others = bearers_of(tx, changed) - {record_id}
     count = read_again(tx, mpi, others, by)
     detail = {"record_id": str(record_id), "numbers": len(changed), "records": count}

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from foundation.database import LOCK_COMPONENT, lock
 from mpi.service.link import Moved
-from mpi.service.numbers import bearers_of
+from mpi.service.numbers import bearers_of, hold_news
 from mpi.store import numbers as number_store
 from mpi.store import purges as purge_store
 from mpi.store import records as record_store
@@ -79,8 +79,9 @@ def active_among(tx: Connection, record_ids: Collection[int]) -> set[int]:
 
 
 def bearers_beside(tx: Connection, record_ids: Collection[int]) -> set[int]:
-    """Return the other records that are read by what these say of superseded numbers."""
+    """Return the other records that are read by what these say of superseded numbers, which is held: it is to change."""
     said = {old for number in record_ids for old in number_store.read_said(tx, number)}
+    hold_news(tx, said)
     return bearers_of(tx, said) - set(record_ids) if said else set()
 
 

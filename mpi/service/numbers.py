@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
+from foundation.database import LOCK_NUMBER, lock
 from mpi.matching import NormalisedRecord, normalise
 from mpi.records import SourceRecord, survivors
 from mpi.records.superseded import LONGEST_CHAIN
@@ -25,13 +26,43 @@ def form_of(tx: Connection, mpi: Mpi, record: SourceRecord) -> NormalisedRecord:
 
 def survivors_of(tx: Connection, records: Iterable[SourceRecord]) -> dict[str, str]:
     """Return of the NHS numbers of some records those that were superseded, each with the one that stands for it now."""
-    return survivors_of_numbers(tx, {number for record in records for number in record.usable_numbers})
+    return held_survivors(tx, {number for record in records for number in record.usable_numbers})
 
 
 def survivors_of_numbers(
     tx: Connection, numbers: Collection[str], begun: Mapping[str, set[str]] | None = None
 ) -> dict[str, str]:
     """As ``survivors_of``; ``begun`` is what was read already of these numbers, one step far."""
+    return survivors(numbers, _said_of(tx, numbers, begun))
+
+
+def held_survivors(
+    tx: Connection, numbers: Collection[str], begun: Mapping[str, set[str]] | None = None
+) -> dict[str, str]:
+    """As ``survivors_of_numbers``; nobody takes such news away, or brings other, until the transaction ends.
+
+    Else a record could be kept as news has it that a transaction beside this one has just taken away, having looked for whoever is read
+    by it, and not seen this one.
+    """
+    held: set[str] = set()
+    while True:
+        said = _said_of(tx, numbers, begun)
+        if said.keys() <= held:
+            return survivors(numbers, said)
+        lock(tx, LOCK_NUMBER, map(int, said.keys() - held), shared=True)
+        held |= said.keys()
+        begun = None
+
+
+def hold_news(tx: Connection, numbers: Collection[str]) -> None:
+    """Hold what is said of these numbers alone, for whoever changes it and then looks for those that are read by it."""
+    if numbers:
+        lock(tx, LOCK_NUMBER, map(int, numbers))
+
+
+def _said_of(
+    tx: Connection, numbers: Collection[str], begun: Mapping[str, set[str]] | None
+) -> dict[str, set[str]]:
     said: dict[str, set[str]] = {}
     fresh = set(numbers)
     for _ in range(LONGEST_CHAIN):
@@ -41,7 +72,7 @@ def survivors_of_numbers(
         fresh = {new for news in found.values() for new in news} - said.keys()
         if not fresh:
             break
-    return survivors(numbers, said)
+    return said
 
 
 def bearers_of(tx: Connection, numbers: Collection[str]) -> set[int]:

@@ -37,7 +37,7 @@ from mpi.service.fold import (
     traced_record,
 )
 from mpi.service.link import Moved, link_record, taken_again
-from mpi.service.numbers import form_of, survivors_of_numbers
+from mpi.service.numbers import form_of, held_survivors
 from mpi.service.persons import resolve_record, stands_for
 from mpi.service.tombstones import write_unless_erased
 from mpi.store import numbers as number_store
@@ -168,7 +168,7 @@ def _store(
             raise Forbidden("organisation-not-yours", field="organisation")
     if trail.unknown_organisation(tx, mpi.organisations, organisations) is not None:
         raise NotFound("organisation-unknown", field="organisation")
-    survivors = survivors_of_numbers(tx, numbers, news)
+    survivors = held_survivors(tx, numbers, news)
     arrival = _Arrival(tx, mpi, by, mpi.clock.now(), _revision(mpi), survivors, Writes(tx))
     known = record_store.find_records(tx, [record.key for record in records], for_update=True)
     away = [record for record in records if record.key in known and known[record.key].state == "renumbered"]

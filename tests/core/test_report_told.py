@@ -37,7 +37,7 @@ CODE_SYSTEMS = {
     "http://terminology.hl7.org/CodeSystem/security-source-type": "4|6",
     "https://fhir.hl7.org.uk/CodeSystem/UKCore-SDSJobRoleName": r"[A-Z]\d{4}",
     "http://hl7.org/fhir/resource-types": "Consent",
-    f"{BASE}/id/audit-kind": "[a-z-]+",
+    f"{BASE}/id/audit-kind": "[a-z0-9-]+",
     f"{BASE}/id/purpose": "LEGAL",
 }
 

@@ -1,6 +1,7 @@
 """Withdrawal: a record or a feed leaves as if it had never come, keeps all that was said of it, and comes back as if never away."""
 
 import random
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from mpi.cli import load_organisations
 from mpi.feeds.delimited import Row
 from mpi.matching import load_model
 from mpi.records import RecordKey, SourceRecord
+from mpi.service import withdraw
 from mpi.service.bulk_review import preview_answer
 from mpi.service.by_hand import ask_whether_one, ask_whether_two, withdraw_question
 from mpi.service.census import count_index, verify_index
@@ -27,6 +29,7 @@ from mpi.service.link import link_waiting
 from mpi.service.load import load_records
 from mpi.service.match import match_person
 from mpi.service.people import get_person, get_record
+from mpi.service.receive import receive_record
 from mpi.service.review import decide_task, undo_decision
 from mpi.service.samples import draw_links, withdraw_moot
 from mpi.service.trace import trace_waiting
@@ -525,6 +528,34 @@ def test_news_of_a_number_goes_and_comes_with_the_record_that_brought_it(world: 
     link_waiting(world.mpi)
     assert world.rows(form, id=bearer.record_id) == read_with_news
     assert world.person_of(telling) == world.person_of(bearer)
+
+
+def test_a_record_that_comes_while_news_of_its_number_leaves_is_not_left_as_the_news_had_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    news = a_source_record("9", organisation="RRU", nhs_number=OTHER_NUMBER, status="01")
+    world.send(replace(news, nhs_number_superseded_by=ONE_NUMBER))
+    coming = a_source_record("2", organisation="RV5", nhs_number=OTHER_NUMBER)
+    look = withdraw.bearers_beside
+    arrivals: list[threading.Thread] = []
+
+    def look_and_let_it_come(*what: Any) -> Any:
+        found = look(*what)
+        arrivals.append(threading.Thread(target=lambda: receive_record(world.mpi, coming, FEED, link=False)))
+        arrivals[-1].start()
+        arrivals[-1].join(1)  # it waits for what leaves, or has come by now
+        return found
+
+    monkeypatch.setattr(withdraw, "bearers_beside", look_and_let_it_come)
+    withdrawn(world, RecordKey("RRU", "pas", "9"))
+    for one in arrivals:
+        one.join()
+    link_waiting(world.mpi)
+
+    form = "select normalised from source_record where organisation = 'RV5'"
+    (come,) = world.rows(form)
+    world.send(a_source_record("3", organisation="RRV", nhs_number=OTHER_NUMBER))
+    assert come == world.rows("select normalised from source_record where local_id = '3'")[0]
 
 
 def test_history_tells_that_a_record_was_withdrawn_and_which_once_it_is_back(world: World, clock: FixedClock):
