@@ -325,7 +325,7 @@ def test_a_record_that_came_as_the_news_was_written_is_read_by_it_when_it_is_lin
     world.send(NEWER)
     with monkeypatch.context() as blind:
         # The news was not committed yet as this T1 looked for it.
-        blind.setattr(receive, "survivors_of_numbers", lambda *_: {})
+        blind.setattr(receive, "held_survivors", lambda *_: {})
         receive_record(world.mpi, UNAWARE, FEED, link=False)
     assert forms(world)["2"] == (OLD, "v")
 
