@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -46,6 +46,7 @@ from foundation.auth.published import fetch_json
 from foundation.auth.roles import role_name
 from foundation.auth.tokens import TokenIssuer
 from foundation.bell import Bell
+from foundation.changes import read_instant
 from foundation.clock import Clock, SystemClock
 from foundation.collector import settle_down
 from foundation.database import Database
@@ -748,12 +749,10 @@ def client_retire_key(
 
 def _instant(text: str, field: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
+        return read_instant(text)
     except ValueError as error:
-        raise Invalid("instant-format", field=field) from error
-    if found.tzinfo is None:
-        raise Invalid("instant-format", field=field, detail="Say the zone too, such as 2026-12-01T06:00Z.")
-    return found.astimezone(UTC)
+        detail = "Say the zone too, such as 2026-12-01T06:00Z."
+        raise Invalid("instant-format", field=field, detail=detail) from error
 
 
 @client.command("revoke-tokens")

@@ -12,7 +12,7 @@ from consent.service.report import TOLD, ToldRow, read_access, search_accesses
 from consent.service.report_told import ODS, OUTCOMES, Coding, Systems, audit_event_of, told_of
 from foundation.audit import OUTCOMES as ROW_OUTCOMES
 from foundation.audit import Sought
-from foundation.errors import Invalid, NotFound
+from foundation.errors import Invalid
 from foundation.ids import parse_id
 from foundation.web import current_principal, read_cursor, requires, write_cursor
 from foundation.web.fhir import (
@@ -22,6 +22,7 @@ from foundation.web.fhir import (
     answers_with,
     described_parameters,
     format_parameter,
+    id_of,
     make_fhir_blueprint,
     read_search,
     searchset,
@@ -114,10 +115,7 @@ def make(consent: Consent) -> Blueprint:
     )
     @speaks_fhir
     def read(event_id: str) -> Any:
-        try:
-            number = parse_id(event_id)
-        except Invalid as fault:  # to FHIR it is an id of nothing
-            raise NotFound("audit-event-unknown") from fault
+        number = id_of(event_id, "audit-event-unknown")
         return _resource(read_access(consent, number, current_principal()), systems)
 
     return room

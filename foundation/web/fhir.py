@@ -11,7 +11,8 @@ from flask import Flask, Response, json, request
 from marshmallow import fields
 from werkzeug.exceptions import NotAcceptable
 
-from foundation.errors import Invalid
+from foundation.errors import Invalid, NotFound
+from foundation.ids import parse_id
 from foundation.web.access import open_to_all
 from foundation.web.openapi import answers, make_blueprint
 from foundation.web.paging import DEFAULT_LIMIT, MOST
@@ -241,6 +242,18 @@ def read_search(resource: Resource) -> Search:
 def _is_lenient() -> bool:
     wishes = ",".join(request.headers.getlist("Prefer")).replace(";", ",").split(",")
     return "handling=lenient" in {wish.strip().lower() for wish in wishes}
+
+
+def id_of(text: str, unknown: str) -> int:
+    """Read the id of a resource.
+
+    Raises:
+        NotFound: this code, for what is no id of ours: to FHIR it is an id of nothing.
+    """
+    try:
+        return parse_id(text)
+    except Invalid as fault:
+        raise NotFound(unknown) from fault
 
 
 def base_url() -> str:

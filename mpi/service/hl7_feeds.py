@@ -5,7 +5,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from foundation.errors import Conflict, Invalid, NotFound
 from foundation.ids import new_id
+from foundation.keyed import digest, get_key
 from foundation.principal import Principal
 from mpi.records import RecordKey, SourceRecord, validate
 from mpi.service import trail
@@ -32,6 +33,7 @@ from mpi.store.hl7 import FeedRow
 _KIND = re.compile(r"[A-Za-z0-9]{1,20}")
 _SYSTEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}")
 LONGEST_NAME = 180
+_PURPOSE = "hl7-message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +268,7 @@ def keep_message(
     mpi: Mpi,
     feed: Hl7Feed,
     control_id: str,
-    digest: bytes,
+    parts: Sequence[str],
     key: RecordKey,
     at: datetime | None,
     applied_to: Callable[[SourceRecord | None], SourceRecord],
@@ -274,7 +276,7 @@ def keep_message(
     """Keep what a message says of a record, in the transaction that writes down its control id; a worker links it.
 
     Args:
-        digest: of what it says; the same id with another one is another message.
+        parts: what it says; the same id with something else is another message. A keyed digest of it is kept.
         at: the source's time of it; what stood then is what it is applied to, so that what it does not say stays as it was.
         applied_to: makes the record of what stood, None for nothing.
 
@@ -285,9 +287,11 @@ def keep_message(
     """
 
     def take(tx: Connection) -> Kept:
-        known = store.note_message(tx, feed.feed_id, control_id, digest, mpi.clock.now())
+        now = mpi.clock.now()
+        mark = digest(get_key(tx, _PURPOSE, now), parts)
+        known = store.note_message(tx, feed.feed_id, control_id, mark, now)
         if known is not None:
-            if known != digest:
+            if known != mark:
                 raise Conflict("hl7-control-id-reused", field="MSH-10")
             return Kept("repeated")
         record = applied_to(_standing(tx, key, at))

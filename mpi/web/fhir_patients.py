@@ -17,6 +17,7 @@ from foundation.web.fhir import (
     answers_with,
     described_parameters,
     format_parameter,
+    id_of,
     make_fhir_blueprint,
     outcome,
     read_search,
@@ -169,10 +170,7 @@ def make(mpi: Mpi, public_url: str) -> Blueprint:
     )
     @speaks_fhir
     def read(person_id: str) -> Any:
-        try:
-            number = parse_id(person_id)
-        except Invalid as fault:  # to FHIR it is an id of nothing
-            raise NotFound("person-unknown") from fault
+        number = id_of(person_id, "person-unknown")
         patient = versioned(_patient(read_patient(mpi, number, current_principal()), systems, frozenset()))
         return patient, 200, {"ETag": etag(int(patient["meta"]["versionId"]))}
 

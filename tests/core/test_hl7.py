@@ -12,6 +12,7 @@ from mpi.feeds.hl7.adt import Said, Sender, check_header, parse_stamp, placed, r
 from mpi.feeds.hl7.answer import ACCEPTED, answers, outcome_of
 from mpi.feeds.hl7.message import Separators, parse, read_header, unescape
 from mpi.records import Address, HumanName, Identifier, RecordKey, SourceRecord, Telecom, faults
+from mpi.service.hl7_feeds import Reading
 
 SENDER = Sender("RRV", "pas")
 TWO_NAMES = (HumanName("usual", None, ("AMA",), "OKAFOR"), HumanName("maiden", None, (), "SMITH"))
@@ -180,7 +181,7 @@ def test_what_was_known_of_a_number_is_not_known_of_the_next_one() -> None:
 def test_an_old_field_bears_the_number_only_where_that_is_set_and_it_passes_its_check(
     is_used: bool, text: str, expected: str | None
 ) -> None:
-    record = said(a_pid(f19=text), replace(SENDER, number_in_pid19=is_used)).applied_to(None)
+    record = said(a_pid(f19=text), replace(SENDER, reading=Reading(number_in_pid19=is_used))).applied_to(None)
 
     assert record.nhs_number == expected
 

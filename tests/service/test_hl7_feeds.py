@@ -131,6 +131,19 @@ def test_a_control_id_with_other_content_is_told_so(world: World, receiver: Rece
     assert record(world)["addresses"][0]["postcode"] == "SE5 8AZ"
 
 
+def test_what_is_kept_of_a_message_tells_nobody_what_it_said(world: World, receiver: Receiver):
+    message = adt()
+    receiver.take(message)
+    (mark,) = world.rows("select digest from hl7_message")
+
+    with world.mpi.db.write() as tx:
+        tx.exec_driver_sql("delete from digest_key where purpose = 'hl7-message'")
+        tx.exec_driver_sql("delete from hl7_message")
+    receiver.take(message)
+
+    assert world.rows("select digest from hl7_message") != [mark], "another key, another mark"
+
+
 def test_two_senders_may_use_the_same_control_id(world: World, receiver: Receiver):
     a_feed(world, "RV5", "RV5")
 

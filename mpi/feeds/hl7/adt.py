@@ -12,6 +12,7 @@ from mpi.feeds.hl7.message import Field, Message, Segment
 from mpi.records import Address, HumanName, Identifier, RecordKey, SourceRecord, Telecom
 from mpi.records.nhs_number import parse_nhs_number
 from mpi.records.validate import OF_NUMBER
+from mpi.service.hl7_feeds import Reading
 
 REGISTRATIONS = frozenset({"A01", "A04", "A05", "A08", "A28", "A31"})
 """Events that say who somebody is."""
@@ -55,23 +56,11 @@ PLACES = {
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """How a sender's messages are to be read: whose they are, and what its fields mean.
-
-    Args:
-        local_id_types: types of PID-3's identifiers that are the sender's own patient number, the one preferred first.
-        authorities: assigning authorities of that number; none given, the organisation's code and what begins with it, and none at all.
-        number_in_pid2, number_in_pid19: whether these old fields may hold the NHS number.
-    """
+    """Whose messages are read, and what their fields mean."""
 
     organisation: str
     system: str
-    character_set: str = "cp1252"
-    time_zone: str = "Europe/London"
-    local_id_types: tuple[str, ...] = ("MR", "PI")
-    authorities: tuple[str, ...] = ()
-    number_in_pid2: bool = False
-    number_in_pid19: bool = False
-    processing_ids: tuple[str, ...] = ("P",)
+    reading: Reading = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +117,7 @@ def check_header(message: Message, sender: Sender) -> None:
         raise Invalid("hl7-type-unsupported", field="MSH-9")
     if header.event not in REGISTRATIONS:
         raise Invalid("hl7-event-unsupported", field="MSH-9")
-    if header.processing_id[:1] not in sender.processing_ids:
+    if header.processing_id[:1] not in sender.reading.processing_ids:
         raise Invalid("hl7-processing-id", field="MSH-11")
     if not re.match(r"2\.[1-9]", header.version):
         raise Invalid("hl7-version", field="MSH-12")
@@ -220,7 +209,7 @@ def _said_at(message: Message, pid: Segment, sender: Sender) -> datetime | None:
     event = message.one("EVN")
     for segment, number in ((pid, 33), (event, 2), (event, 6), (message.one("MSH"), 7)):
         if segment is not None and (text := segment.first(number)):
-            return parse_stamp(text, sender.time_zone, f"{segment.name}-{number}")
+            return parse_stamp(text, sender.reading.time_zone, f"{segment.name}-{number}")
     return None
 
 
@@ -240,7 +229,7 @@ def _identifiers(
                 if number is not None and number[0] != value:
                     raise Invalid("hl7-identifier-repeated", field="PID-3")
                 number = (value, kind)
-        elif kind in sender.local_id_types and _is_own(authority, sender):
+        elif kind in sender.reading.local_id_types and _is_own(authority, sender):
             if not value:
                 continue
             if local.setdefault(kind, value) != value:
@@ -249,21 +238,21 @@ def _identifiers(
             others.append((authority if not kind else f"{authority}:{kind}", value or None))
     if number is None:
         number = _number_in_old_field(pid, sender)
-    for kind in sender.local_id_types:
+    for kind in sender.reading.local_id_types:
         if kind in local:
             return local[kind], others, number
     raise Invalid("hl7-required", field="PID-3")
 
 
 def _is_own(authority: str, sender: Sender) -> bool:
-    if sender.authorities:
-        return authority in sender.authorities
+    if sender.reading.authorities:
+        return authority in sender.reading.authorities
     return not authority or authority.upper().startswith(sender.organisation)
 
 
 def _number_in_old_field(pid: Segment, sender: Sender) -> tuple[str, str] | None:
     """Return an NHS number from PID-2 or PID-19, where the sender is known to put it there: only one that passes its check."""
-    for number, is_used in ((2, sender.number_in_pid2), (19, sender.number_in_pid19)):
+    for number, is_used in ((2, sender.reading.number_in_pid2), (19, sender.reading.number_in_pid19)):
         text = pid.first(number) if is_used else ""
         if text:
             try:

@@ -1,8 +1,6 @@
 """One message from bytes to answer: whose it is, what it says, kept, and acknowledged only then."""
 
 from collections.abc import Callable
-from dataclasses import fields
-from hashlib import blake2b
 
 from foundation.errors import Invalid, ServiceError
 from foundation.ids import format_id, new_id
@@ -12,7 +10,7 @@ from mpi.feeds.hl7.adt import REGISTRATIONS, Said, Sender, check_header, placed,
 from mpi.feeds.hl7.answer import ACCEPTED, INTERNAL, Outcome, answers, outcome_of
 from mpi.feeds.hl7.message import Header, Message, parse, read_header
 from mpi.service.context import Mpi
-from mpi.service.hl7_feeds import Hl7Feed, Reading, find_hl7_feed, keep_message
+from mpi.service.hl7_feeds import find_hl7_feed, keep_message
 
 log = get_logger(__name__)
 
@@ -69,24 +67,20 @@ class Receiver:
         dot = header.separators.component
         feed = find_hl7_feed(self._mpi, header.application.split(dot)[0], header.facility.split(dot)[0])
         message = parse(raw, feed.reading.character_set)
-        sender = _sender(feed)
+        sender = Sender(feed.organisation, feed.system, feed.reading)
         check_header(message, sender)
         if self._is_production and not header.processing_id.startswith("P"):
             raise Invalid("hl7-processing-id", field="MSH-11")
         said: Said = read_registration(message, sender)
-        keep_message(self._mpi, feed, header.control_id, _digest(message), said.key, said.at, said.applied_to)
+        keep_message(
+            self._mpi, feed, header.control_id, _said_by(message), said.key, said.at, said.applied_to
+        )
         return ACCEPTED
 
 
-def _sender(feed: Hl7Feed) -> Sender:
-    reading = {one.name: getattr(feed.reading, one.name) for one in fields(Reading)}
-    return Sender(feed.organisation, feed.system, **reading)
-
-
-def _digest(message: Message) -> bytes:
-    """Return a mark of what a message says: of its event and its segments, but not of when it was sent."""
-    mark = blake2b(digest_size=16)
-    mark.update(message.header.event.encode())
-    for segment in message.segments[1:]:
-        mark.update("\x1f".join((segment.name, *segment.fields, "\r")).encode("utf-8", "surrogatepass"))
-    return mark.digest()
+def _said_by(message: Message) -> list[str]:
+    """Return what a message says, part by part: its event and its segments, but not when it was sent."""
+    return [
+        message.header.event,
+        *("\x1f".join((segment.name, *segment.fields)) for segment in message.segments[1:]),
+    ]
