@@ -213,6 +213,9 @@ def test_at_four_times_the_text_nothing_is_cut_off(visit: Visit, size: str):
     """WCAG 1.4.10: at 320 pixels, as at 400 % on a desk, nobody has to scroll sideways."""
     visitor = visit(size)
     visitor.sign_in("supervisor")
+    # What is measured is the page with the long name, once it has come.
+    expect(visitor.page.get_by_text(LONG_NAME).first).to_be_visible()
+    visitor.page.wait_for_load_state()
     visitor.page.set_viewport_size({"width": 320, "height": 600})
 
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 320
