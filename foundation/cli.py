@@ -1,6 +1,7 @@
 """What commands of both wings share: how they refuse, who acts, and how changes of what is in force read."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,11 @@ def fail(command: str, fault: ServiceError, is_json: bool) -> NoReturn:
     else:
         click.echo(f"{command}: {fault}", err=True)
     sys.exit(FAILED)
+
+
+def for_us_alone(path: str, flags: int) -> int:
+    """Open a file that nobody else may read; for ``opener=``."""
+    return os.open(path, flags, 0o600)
 
 
 def person_of(db: Database, username: str) -> Principal:

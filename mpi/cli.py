@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
@@ -24,6 +24,7 @@ from foundation.cli import (
     WITH_REJECTS,
     as_json,
     change_lines,
+    for_us_alone,
     known_lines,
     person_of,
     progress_bar,
@@ -43,12 +44,16 @@ from foundation.settings import Settings
 from mpi.feeds.delimited import (
     LARGEST_FIELD,
     File,
+    Row,
     check_encoding,
     columns_of,
-    read_map,
     read_rows,
     row_reader,
+    table_reader,
 )
+from mpi.feeds.fhir import Systems
+from mpi.feeds.json_lines import count_lines, read_json_lines
+from mpi.feeds.mapping import FileMap, read_map
 from mpi.matching import Model, load_model
 from mpi.matching.explain import Waterfall
 from mpi.matching.harm import TEAMS
@@ -176,6 +181,14 @@ def cli() -> None:
 _telling = partial(telling, "mpi")
 
 
+FORMS = ("csv", "ndjson", "parquet")
+_ENDINGS = {"ndjson": (".ndjson", ".jsonl"), "parquet": (".parquet", ".pq")}
+_NO_SYSTEMS = Systems("urn:none")
+"""For files without FHIR Patients, or whose records a map names."""
+
+_BULK_MISSING = "This needs more packages: pip install 'mpi-consent[bulk]'."
+
+
 def _say(answer: Mapping[str, Any], is_json: bool, lines: Iterator[str] | list[str]) -> None:
     if is_json:
         click.echo(json.dumps(answer))
@@ -193,7 +206,13 @@ def _say(answer: Mapping[str, Any], is_json: bool, lines: Iterator[str] | list[s
     "--map",
     "map_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help='Other headings, as JSON: {"Their heading": "our_column", "Not wanted": null}.',
+    help="What the file calls things, in JSON or TOML: headings, constants, forms of dates, lists of codes.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    help="What FILE is; by its ending if not given: .ndjson and .jsonl, .parquet and .pq, else CSV.",
 )
 @click.option("--rejects", type=click.Path(dir_okay=False, path_type=Path), help="Where bad rows are listed.")
 @click.option("--dry-run", is_flag=True, help="Check every row and store nothing.")
@@ -204,18 +223,28 @@ def load(
     composition: Composition,
     file: Path,
     map_file: Path | None,
+    form: str | None,
     rejects: Path | None,
     dry_run: bool,
     no_link: bool,
     is_json: bool,
 ) -> None:
-    """Load FILE, a CSV in UTF-8, and link its records. Exit status 3 says that rows were set aside.
+    """Load FILE and link its records. Exit status 3 says that rows were set aside, 1 that the file could not be read, or not to its end.
 
-    Columns come in any order. A bad row stops nothing: it is listed with row, field and reason, never with its values.
+    FILE is a CSV in UTF-8, lines of JSON (FHIR Patients, records as the API takes them, or rows), or Parquet. Columns come in any order. A
+    bad row stops nothing: it is listed with row, field and reason, never with its values.
     """
     with _telling(is_json):
         report = load_file(
-            composition.mpi, file, map_file, rejects, dry_run=dry_run, link=not no_link, is_json=is_json
+            composition.mpi,
+            file,
+            map_file,
+            rejects,
+            form=form,
+            systems=Systems(composition.settings.public_url),
+            dry_run=dry_run,
+            link=not no_link,
+            is_json=is_json,
         )
     where = rejects or _rejects_of(file)
     answer: dict[str, Any] = {**report.as_json(), "dry_run": dry_run}
@@ -225,7 +254,13 @@ def load(
     lines = [f"{verb} {report.rows} rows: " + ", ".join(_counts(report))]
     if report.rejected:
         lines.append(f"Set aside {report.rejected} rows; see {where}")
+    if report.broken is not None:
+        answer |= {"error": report.broken.code, "row": report.broken.row}
     _say(answer, is_json, lines)
+    if report.broken is not None:
+        if not is_json:
+            click.echo(f"mpi: {report.broken}", err=True)
+        sys.exit(FAILED)
     if report.rejected:
         sys.exit(WITH_REJECTS)
 
@@ -245,25 +280,49 @@ def load_file(
     map_file: Path | None = None,
     rejects: Path | None = None,
     *,
+    form: str | None = None,
+    systems: Systems = _NO_SYSTEMS,
     dry_run: bool = False,
     link: bool = True,
     is_json: bool = True,
 ) -> LoadReport:
-    """Load a file and list its bad rows beside it; the list is there only if there is one."""
-    mapping = read_map(map_file) if map_file else None
-    lines = check_encoding(file)
+    """Load a file and list its bad rows beside it; the list is there only if there is one.
+
+    Args:
+        form: what the file is; its ending says so if not given.
+        systems: by which FHIR Patients name the record that they are.
+    """
+    mapping = read_map(map_file) if map_file else FileMap()
+    size, rows = open_rows(file, form, mapping, mpi.today(), systems)
     where = rejects or _rejects_of(file)
     if any(where.exists() and where.samefile(read) for read in (file, map_file) if read is not None):
         raise Invalid("rejects-over-input", detail="--rejects names a file that is to be read.")
-    with _Rejects(where) as listed, progress_bar(max(1, lines - 1), "Loading", is_json) as progress:
-        return load_records(
-            mpi,
-            read_rows(file, mpi.today(), mapping),
-            reject=listed.add,
-            progress=progress,
-            dry_run=dry_run,
-            link=link,
-        )
+    with _Rejects(where) as listed, progress_bar(max(1, size), "Loading", is_json) as progress:
+        return load_records(mpi, rows, reject=listed.add, progress=progress, dry_run=dry_run, link=link)
+
+
+def open_rows(
+    file: Path, form: str | None, mapping: FileMap, today: date, systems: Systems = _NO_SYSTEMS
+) -> tuple[int, Iterable[Row]]:
+    """Return how many rows a file has, about, and the rows.
+
+    Raises:
+        Invalid: about the file's form.
+        Unavailable: ``bulk-not-installed``, for Parquet.
+    """
+    form = form or next((name for name, ends in _ENDINGS.items() if file.suffix.lower() in ends), "csv")
+    if form == "ndjson":
+        return count_lines(file), read_json_lines(file, today, mapping, systems)
+    if form == "csv":
+        return check_encoding(file) - 1, read_rows(file, today, mapping)
+    try:
+        from mpi.bulk.parquet import open_parquet  # an extra: only where it is asked for
+    except ModuleNotFoundError as fault:
+        raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
+    found = open_parquet(file)
+    read = table_reader(today, mapping)
+    rows = (read(number, found.headings, values) for number, values in found)
+    return found.size, (row for row in rows if row is not None)
 
 
 class _Rejects:
@@ -295,7 +354,9 @@ class _Rejects:
     def write(self, *values: object) -> None:
         try:
             if self._file is None:
-                self._file = self._path.open("w", encoding="utf-8", newline="", buffering=1)
+                self._file = open(
+                    self._path, "w", encoding="utf-8", newline="", buffering=1, opener=for_us_alone
+                )
                 self._file.write(",".join(self._heads) + "\n")
             csv.writer(self._file, lineterminator="\n").writerow(values)
         except OSError as fault:
@@ -590,9 +651,6 @@ def _check_link_options(
         raise click.UsageError("--into-index answers in the index: it takes no --out.")
 
 
-_BULK_MISSING = "This needs more packages: pip install 'mpi-consent[bulk]'."
-
-
 def link_store(
     mpi: Mpi,
     out: Path,
@@ -686,7 +744,7 @@ def link_files_into_index(
         from mpi.service.switch import load_index, working_folder
     except ModuleNotFoundError as fault:
         raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
-    mapping = read_map(map_file) if map_file else None
+    mapping = read_map(map_file).headings_only() if map_file else None
     for file in files:
         check_encoding(file)
     # A heading that is not known is told before any work.
@@ -875,7 +933,7 @@ def link_plain_files(
         from mpi.bulk.run import Job, link_files  # heavy, and an extra: only where it is asked for
     except ModuleNotFoundError as fault:
         raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
-    mapping = read_map(map_file) if map_file else None
+    mapping = read_map(map_file).headings_only() if map_file else None
     _check_texts(files)
     today = SystemClock().now().date()
     job = Job(files, out, model, cut, form, memory, threads)
@@ -1535,7 +1593,7 @@ def the_files(
     """
     from mpi.bulk.gather import Files  # heavy, and an extra: only where it is asked for
 
-    mapping = read_map(map_file) if map_file else None
+    mapping = read_map(map_file).headings_only() if map_file else None
     _check_texts(files)
     today = SystemClock().now().date()
 

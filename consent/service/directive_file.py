@@ -30,7 +30,8 @@ from foundation.directory import settings_of
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound, ServiceError
 from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
-from mpi.feeds.delimited import LARGEST_FIELD, NUMBERED, REQUIRED, SINGLE, check_encoding, row_reader
+from mpi.feeds.delimited import LARGEST_FIELD, check_encoding, row_reader
+from mpi.feeds.mapping import NUMBERED, REQUIRED, SINGLE
 from mpi.matching import Grade
 from mpi.records import RecordKey, SourceRecord, parse_instant, parse_nhs_number
 from mpi.service.match import match_person

@@ -4,20 +4,19 @@ No type is guessed: a text stays the text that it is, a number the digits that w
 is read like any other.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from foundation.errors import Invalid
+from foundation.json_lines import WORDS, numbered_lines, object_of
 from mpi.records import TEXTS, SourceRecord
 from mpi.records.validate import MAX_ITEMS
 
-LONGEST_LINE = 1_048_576
 ROWS_AT_ONCE = 50_000
 
 _LISTS = ("identifiers", "names", "addresses", "telecoms")
@@ -72,7 +71,7 @@ def write_columns(path: Path, folder: Path) -> JsonLines:
         rows.clear()
 
     with path.open("rb") as file:
-        for number, line in _lines(file):
+        for number, line in numbered_lines(file):
             if line is not None and not line.strip():
                 continue
             has_lines = True
@@ -105,44 +104,11 @@ def write_columns(path: Path, folder: Path) -> JsonLines:
     return JsonLines(tuple(headings), tuple(ours), tuple(parts), tuple(unreadable))
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Yield lines and their numbers, the first being 1; None for one that is too long to be a record."""
-    number = 0
-    while line := file.readline(LONGEST_LINE):
-        number += 1
-        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-            while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
-                pass
-            yield number, None
-            continue
-        yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-
-
-def _not_json(_: str) -> Any:
-    raise ValueError("not a number of JSON")
-
-
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_not_json)
-_WORDS = {True: "true", False: "false"}
-
-
 def _object(line: bytes) -> dict[str, Any] | None:
     """Read an object: numbers as they are written, true and false as words. None: this is none."""
-    try:
-        said = _DECODER.decode(line.decode())
-        if b"\\u" in line:
-            # Half a character may be escaped, but cannot be kept.
-            json.dumps(said, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(said, dict):
-        return None
-    return {
-        name: _WORDS[value] if isinstance(value, bool) else value
-        for name, value in said.items()
-        # A list that is not there makes no document of a row.
-        if value is not None or name not in _LISTS
-    }
+    said = object_of(line)
+    # A list that is not there makes no document of a row.
+    return said and {name: value for name, value in said.items() if value is not None or name not in _LISTS}
 
 
 def _row_of(document: Mapping[str, Any]) -> dict[str, str]:
@@ -161,7 +127,7 @@ def _row_of(document: Mapping[str, Any]) -> dict[str, str]:
         "system": key.system,
         "local_id": key.local_id,
         **{name: getattr(record, name) for name in TEXTS},
-        "restricted": None if record.restricted is None else _WORDS[record.restricted],
+        "restricted": None if record.restricted is None else WORDS[record.restricted],
         "updated_at": None if record.updated_at is None else record.updated_at.isoformat(),
     }
     contacts = {"phone": 0, "email": 0}

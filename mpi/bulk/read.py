@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from foundation.delimited import Rows, delimiter_of
 from foundation.errors import Invalid
-from mpi.bulk.json_lines import LONGEST_LINE, write_columns
+from foundation.json_lines import LONGEST_LINE
+from mpi.bulk.json_lines import write_columns
 from mpi.bulk.sql import quoted
 
 NameColumns = Callable[[Sequence[str]], Sequence[str | None]]

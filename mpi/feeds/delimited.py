@@ -3,17 +3,16 @@
 import codecs
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
 from foundation.delimited import Rows, delimiter_of
 from foundation.errors import Invalid
+from mpi.feeds.mapping import NUMBERED, REQUIRED, SINGLE, FileMap, Shape, as_map, parted
 from mpi.records import (
-    TEXTS,
     Address,
     HumanName,
     Identifier,
@@ -24,31 +23,13 @@ from mpi.records import (
     parse_instant,
 )
 
-REQUIRED = ("organisation", "system", "local_id")
-
-SINGLE = (*REQUIRED, *TEXTS, "restricted", "updated_at")
-"""Columns that a row has once."""
-
-NUMBERED = {
-    "identifier": ("identifier", "identifier_system"),
-    "name": ("prefix", "given", "middle", "family", "previous_family", "name_use"),
-    "address": ("address", "city", "postcode", "address_use"),
-    "phone": ("phone",),
-    "email": ("email",),
-}
-"""Columns that may come again with a suffix: ``phone``, ``phone_2``, ``phone_3``."""
-
-MOST_OF_ONE = 20
-
-_REPEATED = frozenset(name for names in NUMBERED.values() for name in names)
-_SUFFIX = re.compile(r"([a-z_]+?)_([1-9][0-9]?)")
 _YES, _NO = frozenset({"1", "y", "yes", "true"}), frozenset({"0", "n", "no", "false"})
 LARGEST_FIELD = 65_536
 _LONGEST_LINE = 64 << 20
 _OTHER_FORMATS = {
     b"\x1f\x8b": "It is compressed with gzip; unpack it first.",
     b"PK\x03\x04": "It is a workbook or a zip archive; save its sheet as CSV UTF-8.",
-    b"PAR1": "It is a Parquet file; write it as CSV.",
+    b"PAR1": "It is a Parquet file; end its name in .parquet, or say so with --format.",
     b"\xd0\xcf\x11\xe0": "It is a workbook; save its sheet as CSV UTF-8.",
 }
 
@@ -75,24 +56,25 @@ class _Layout:
     """Places at the end that have no heading, as spreadsheets leave them; nothing may stand there."""
     several_lines: frozenset[int]
     """Places whose values may be of several lines: addresses."""
+    constants: tuple[str, ...] = field(default=(), repr=False)
+    """What stands behind the values of every row."""
+    shapes: Mapping[int, Shape] = field(default_factory=dict, repr=False)
+    """What is done to the value at a place before it is read."""
 
 
-def read_map(path: Path) -> dict[str, str | None]:
-    """Read a file of other headings: ``{"Their heading": "our_column", "Not wanted": null}``.
+def check_plain(path: Path) -> None:
+    """See that a path is a file, and not one of some other format by its first bytes.
 
     Raises:
-        Invalid: ``map-format``, or ``column-unknown`` naming a column that we do not have.
+        Invalid: ``file-not-plain``, ``file-format``.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as fault:
-        raise Invalid("map-format", detail="The map must be a JSON object of headings.") from fault
-    if not isinstance(found, dict) or not all(one is None or isinstance(one, str) for one in found.values()):
-        raise Invalid("map-format", detail="The map must be a JSON object of headings.")
-    for column in found.values():
-        if column is not None and _parted(column) is None:
-            raise Invalid("column-unknown", field=column[:40])
-    return found
+    if not path.is_file():
+        raise Invalid("file-not-plain", detail="Give a file: it is read twice, and a pipe can be read once.")
+    with path.open("rb") as file:
+        start = file.read(4)
+    for mark, detail in _OTHER_FORMATS.items():
+        if start.startswith(mark):
+            raise Invalid("file-format", detail=detail)
 
 
 def check_encoding(path: Path) -> int:
@@ -102,17 +84,11 @@ def check_encoding(path: Path) -> int:
         Invalid: ``file-encoding`` with the row at fault, ``file-empty``, ``file-format`` for what is no text, ``file-not-plain`` for a
             pipe, which cannot be read again, ``line-too-long`` for a file that has no lines.
     """
-    if not path.is_file():
-        raise Invalid("file-not-plain", detail="Give a file: it is read twice, and a pipe can be read once.")
+    check_plain(path)
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     lines = unbroken = 0
     last = b"\n"
     with path.open("rb") as file:
-        start = file.read(4)
-        for mark, detail in _OTHER_FORMATS.items():
-            if start.startswith(mark):
-                raise Invalid("file-format", detail=detail)
-        file.seek(0)
         while part := file.read(1 << 20):
             unbroken = 0 if b"\n" in part or b"\r" in part else unbroken + len(part)
             if unbroken > _LONGEST_LINE:
@@ -139,7 +115,9 @@ def _not_utf8(row: int) -> Invalid:
     )
 
 
-def read_rows(path: Path, today: date, mapping: Mapping[str, str | None] | None = None) -> Iterator[Row]:
+def read_rows(
+    path: Path, today: date, mapping: FileMap | Mapping[str, str | None] | None = None
+) -> Iterator[Row]:
     """Read a file row by row; a row that cannot be read says why, and the next one follows.
 
     Raises:
@@ -147,7 +125,7 @@ def read_rows(path: Path, today: date, mapping: Mapping[str, str | None] | None 
     """
     with path.open("r", encoding="utf-8-sig", newline="") as file:
         _, rows = _opened(file)
-        layout = _layout(rows.header, mapping or {})
+        layout = _mapped_layout(rows.header, as_map(mapping), today)
         for number, values in rows.read(layout.several_lines):
             if (row := _read(number, values, layout, today)) is not None:
                 yield row
@@ -222,17 +200,30 @@ def row_reader(today: date) -> Callable[[Sequence[str], Sequence[str]], Row]:
     return read
 
 
+_LAYOUTS_KEPT = 1_000
+
+
+def table_reader(
+    today: date, mapping: FileMap
+) -> Callable[[int, Sequence[str], Sequence[str] | None], Row | None]:
+    """Return a reader of rows under a sender's headings: from a row's number, its headings and its texts to the record or the faults.
+
+    None where nothing stands in a row; texts are None for a row that cannot be read. It raises what is wrong with headings.
+    """
+    layouts: dict[tuple[str, ...], _Layout] = {}
+
+    def read(number: int, headings: Sequence[str], values: Sequence[str] | None) -> Row | None:
+        known = tuple(headings)
+        if known not in layouts:
+            if len(layouts) == _LAYOUTS_KEPT:
+                layouts.clear()
+            layouts[known] = _mapped_layout(known, mapping, today)
+        return _read(number, values, layouts[known], today)
+
+    return read
+
+
 # Header --------------------------------------------------------------------------------------------------------------
-
-
-def _parted(heading: str) -> tuple[str, int] | None:
-    """Read a column's name: what it is and its number; None for a name that is not ours."""
-    if heading in SINGLE or heading in _REPEATED:
-        return heading, 1
-    found = _SUFFIX.fullmatch(heading)
-    if found and found[1] in _REPEATED and int(found[2]) <= MOST_OF_ONE:
-        return found[1], int(found[2])
-    return None
 
 
 def _named(header: Sequence[str], mapping: Mapping[str, str | None]) -> list[str | None]:
@@ -242,17 +233,46 @@ def _named(header: Sequence[str], mapping: Mapping[str, str | None]) -> list[str
     ]
 
 
-def _layout(header: Sequence[str], mapping: Mapping[str, str | None]) -> _Layout:
+def _mapped_layout(header: Sequence[str], mapping: FileMap, today: date) -> _Layout:
+    """As ``_layout``, with all that a map says."""
+    layout = _layout(header, mapping.columns, tuple(mapping.constants))
+    shapes = mapping.shapes(today)
+    named = enumerate(_named(header, mapping.columns))
+    return replace(
+        layout,
+        constants=tuple(mapping.constants.values()),
+        shapes={place: shapes[name] for place, name in named if name in shapes},
+    )
+
+
+def _named_until(names: Sequence[str | None]) -> int:
+    """Return how many columns there are, without those at the end that have no heading."""
+    return max((place for place, named in enumerate(names, start=1) if named != ""), default=0)
+
+
+def _layout(
+    header: Sequence[str], mapping: Mapping[str, str | None], constants: Sequence[str] = ()
+) -> _Layout:
+    """Say where each column is; ``constants`` are columns that stand behind those of the file."""
     single: dict[str, int] = {}
     numbered: dict[str, dict[int, dict[str, int]]] = {name: {} for name in NUMBERED}
     names = _named(header, mapping)
-    has_ours = "organisation" in names and "local_id" in names
-    named_until = max((place for place, named in enumerate(names, start=1) if named != ""), default=0)
+    has_ours = {"organisation", "local_id"} <= {*names, *constants}
+
+    def put(found: tuple[str, int], place: int) -> None:
+        name, number = found
+        if name in SINGLE:
+            _put(single, name, place)
+        else:
+            group = next(group for group, names in NUMBERED.items() if name in names)
+            _put(numbered[group].setdefault(number, {}), name, place)
+
+    named_until = _named_until(names)
     for place, named in enumerate(names[:named_until]):
         if named is None:
             continue
-        parted = _parted(named)
-        if parted is None:
+        found = parted(named)
+        if found is None:
             # The first line may be a person's row: a word is repeated only among headings of ours.
             plain = named if has_ours and re.fullmatch(r"[a-z][a-z_]{1,39}(_[0-9]{1,2})?", named) else None
             raise Invalid(
@@ -261,12 +281,11 @@ def _layout(header: Sequence[str], mapping: Mapping[str, str | None]) -> _Layout
                 row=1,
                 detail=f"Column {place + 1} is not known; map it with --map.",
             )
-        name, number = parted
-        if name in SINGLE:
-            _put(single, name, place)
-        else:
-            group = next(group for group, names in NUMBERED.items() if name in names)
-            _put(numbered[group].setdefault(number, {}), name, place)
+        put(found, place)
+    for place, name in enumerate(constants, start=len(header)):
+        found = parted(name)
+        assert found is not None, "a map is checked when it is read"
+        put(found, place)
     for name in REQUIRED:
         if name not in single:
             raise Invalid("column-missing", field=name, row=1)
@@ -301,7 +320,7 @@ def _row(number: int, values: Sequence[str], layout: _Layout, today: date) -> Ro
     if any(values[place].strip() for place in layout.unnamed):
         return Row(number, None, (Invalid("column-unnamed", row=number),))
     try:
-        record = _record(values, layout)
+        record = _record(_shaped(values, layout), layout)
     except Invalid as fault:
         return Row(number, None, (Invalid(fault.code, field=fault.field, row=number),))
     found = tuple(
@@ -309,6 +328,20 @@ def _row(number: int, values: Sequence[str], layout: _Layout, today: date) -> Ro
         for fault in faults(record, today, strict_numbers=True)
     )
     return Row(number, None if found else record, found)
+
+
+def _shaped(values: Sequence[str], layout: _Layout) -> Sequence[str]:
+    """Return a row's values as the map has them.
+
+    Raises:
+        Invalid: ``code-not-in-map``, ``date-format``.
+    """
+    if not layout.shapes and not layout.constants:
+        return values
+    shaped = [*values, *layout.constants]
+    for place, shape in layout.shapes.items():
+        shaped[place] = shape(values[place])
+    return shaped
 
 
 def _record(values: Sequence[str], layout: _Layout) -> SourceRecord:

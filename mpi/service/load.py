@@ -56,12 +56,13 @@ class Reject:
 
 @dataclass(slots=True)
 class LoadReport:
-    """What a load came to, in rows; ``linked`` counts the records that T2 took."""
+    """What a load came to, in rows; ``linked`` counts the records that T2 took. ``broken`` says where a file could not be read on."""
 
     rows: int = 0
     rejected: int = 0
     linked: int = 0
     states: Counter[str] = field(default_factory=Counter)
+    broken: Invalid | None = None
 
     def as_json(self) -> dict[str, int]:
         names = ("new", "changed", "unchanged", "late", "held")
@@ -93,16 +94,33 @@ def load_records(
         reject: called for each fault of a row that is set aside.
         progress: called with the number of rows that were dealt with.
         dry_run: check every row and store nothing.
+
+    Raises:
+        Invalid: what is wrong with the file as a whole, before any of its rows. Where it breaks later, its rows until then are kept, and
+            the report says so.
     """
     report = LoadReport()
     timeless = Seen()
-    for part in chunked(rows, chunk):
+    for part in chunked(_until_broken(rows, report), chunk):
         good = sound_rows(part, timeless, report, reject)
         good = list(with_known_organisation(mpi, good, report, reject))
         if good and not dry_run:
             _keep(mpi, good, by, report, reject, link=link)
         progress(len(part))
     return report
+
+
+def _until_broken(rows: Iterable[T], report: LoadReport) -> Iterator[T]:
+    """Yield rows until the file that they are read from breaks, and note that."""
+    has_some = False
+    try:
+        for row in rows:
+            has_some = True
+            yield row
+    except Invalid as fault:
+        if not has_some:
+            raise
+        report.broken = fault
 
 
 def sound_rows(

@@ -1,6 +1,5 @@
 """The patient identity feed in FHIR (IHE ITI-104): a source sends, merges and removes its own records, each named by its identifier."""
 
-from dataclasses import replace
 from typing import Any
 
 import flask
@@ -83,7 +82,7 @@ def make(mpi: Mpi, public_url: str) -> Blueprint:
                 field="Patient.active",
                 detail="DELETE removes a record, and a link merges it.",
             )
-        read = _without_ours(read, systems)
+        read = read.without_ours(systems)
         try:
             received = receive_record(mpi, read.record, current_principal(), if_match=expected_version())
         except Invalid as fault:
@@ -146,20 +145,6 @@ def _check(read: ReadPatient, systems: Systems, key: RecordKey) -> None:
         )
     if not read.record.names:
         raise Invalid("required", field="Patient.name")
-
-
-def _without_ours(read: ReadPatient, systems: Systems) -> ReadPatient:
-    """Return what was read without identifiers that this index gave: they would be evidence that it made itself."""
-    kept = [
-        (one, read.places[f"identifiers.{place}"])
-        for place, one in enumerate(read.record.identifiers)
-        if systems.key_of(one.system, one.value) is None and systems.person_of(one.system, one.value) is None
-    ]
-    places = {name: where for name, where in read.places.items() if not name.startswith("identifiers.")}
-    places |= {f"identifiers.{place}": where for place, (_, where) in enumerate(kept)}
-    return replace(
-        read, record=replace(read.record, identifiers=tuple(one for one, _ in kept)), places=places
-    )
 
 
 def _merged(mpi: Mpi, systems: Systems, key: RecordKey, into: Identifier, read: ReadPatient) -> Any:

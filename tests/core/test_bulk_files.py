@@ -12,6 +12,7 @@ import duckdb
 import numpy as np
 import pytest
 
+from foundation import json_lines as foundation_lines
 from foundation.errors import Invalid
 from mpi.bulk import json_lines
 from mpi.bulk.normalise import Normalised, normalise_rows
@@ -226,7 +227,7 @@ def a_line(number: int, **said: Any) -> str:
 def test_a_line_of_json_that_cannot_be_read_costs_itself_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(json_lines, "LONGEST_LINE", 2_000)
+    monkeypatch.setattr(foundation_lines, "LONGEST_LINE", 2_000)
     lines: list[bytes] = [
         b"\xef\xbb\xbf" + a_line(1, family="Okafor").encode(),
         b'{"organisation": "RRV",',

@@ -10,7 +10,7 @@ from foundation.auth.roles import SCOPES
 from foundation.sealing.verify import FAULTS
 from foundation.settings import Settings
 from foundation.topics import TOPICS
-from mpi.feeds.delimited import NUMBERED, SINGLE
+from mpi.feeds.mapping import NUMBERED, SINGLE
 from mpi.matching.questions import Kind
 from mpi.service.review import REASONS
 

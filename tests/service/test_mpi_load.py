@@ -17,7 +17,8 @@ from foundation.database import Database
 from foundation.errors import Invalid
 from foundation.settings import Settings
 from mpi.cli import cli
-from mpi.feeds.delimited import check_encoding, read_map, read_rows
+from mpi.feeds.delimited import check_encoding, read_rows
+from mpi.feeds.mapping import read_map
 from mpi.service.context import Mpi
 from tests.service.mpi_world import ONE_NUMBER, World
 

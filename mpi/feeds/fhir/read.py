@@ -5,11 +5,11 @@ Source: HL7 FHIR R4 Patient; UK Core Patient and its extensions; see ``docs/how-
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from foundation.errors import Invalid
-from mpi.feeds.fhir.systems import ODS
+from mpi.feeds.fhir.systems import ODS, Systems
 from mpi.records import Address, HumanName, Identifier, RecordKey, SourceRecord, Telecom, parse_instant
 from mpi.service.lookup import NHS_NUMBER_SYSTEM
 
@@ -63,6 +63,24 @@ class ReadPatient:
             name, _, last = name.rpartition(".")
             tail = f".{_PARTS.get(last, last)}{tail}" if not last.isdigit() else tail
         return Invalid(fault.code, field=self.places.get(name, "Patient") + tail, detail=fault.detail)
+
+    def without_ours(self, systems: Systems, also: str | None = None) -> "ReadPatient":
+        """Return what was read without identifiers that this index gave: they would be evidence that it made itself.
+
+        Args:
+            also: an identifier system of local ids, under which the record is kept.
+        """
+        kept = [
+            (one, self.places[f"identifiers.{place}"])
+            for place, one in enumerate(self.record.identifiers)
+            if one.system != also
+            and systems.key_of(one.system, one.value) is None
+            and systems.person_of(one.system, one.value) is None
+        ]
+        places = {name: where for name, where in self.places.items() if not name.startswith("identifiers.")}
+        places |= {f"identifiers.{place}": where for place, (_, where) in enumerate(kept)}
+        record = replace(self.record, identifiers=tuple(one for one, _ in kept))
+        return replace(self, record=record, places=places)
 
 
 _PARTS = {"lines": "line", "postcode": "postalCode"}
