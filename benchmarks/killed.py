@@ -143,7 +143,7 @@ def over_http(count: int, kills: int, seed: int) -> dict[str, Any]:
         senders.answers.clear()
         senders.begin(records).join()
         server.end()
-        link_waiting(index, limit=1 << 62)
+        link_waiting(index)
         spent = watch.read()
         answer = _compared(db, index, folder, path, len(records))
         answer["is_as_undisturbed"] &= all(sound) and set(senders.answers) == {"unchanged"}
@@ -237,7 +237,7 @@ def by_eight(count: int, seed: int) -> dict[str, Any]:
         for one in senders:
             start(one)
         ends = [one.wait() for one in senders]
-        link_waiting(index, limit=1 << 62)
+        link_waiting(index)
         spent = watch.read()
         answer = _compared(db, index, folder, path, len(the_records(path)))
         answer["is_as_undisturbed"] &= set(ends) == {0}

@@ -54,6 +54,7 @@ from mpi.feeds.delimited import read_rows  # noqa: E402
 from mpi.matching import load_model  # noqa: E402
 from mpi.records import RecordKey, SourceRecord  # noqa: E402
 from mpi.sample.write import write_sample  # noqa: E402
+from mpi.service.census import count_index  # noqa: E402
 from mpi.service.context import Mpi  # noqa: E402
 from mpi.service.link import link_waiting  # noqa: E402
 from mpi.service.receive import receive_record  # noqa: E402
@@ -101,6 +102,9 @@ def measure(db: Database, folder: Path, chosen: argparse.Namespace) -> None:
     organisations = organisations_with_duplicates(db, mpi, folder, chosen, rng)
     app = create_app(Settings.from_environment({"MPI_LOG_LEVEL": "ERROR"}), database=db, clock=clock)
     caller = Caller(app, organisations=frozenset({"*"}), scopes=SCOPES)
+    counted = count_index(mpi)
+    if counted["waiting"]:
+        sys.exit(f"{counted['waiting']} records are not linked")
     calls = planned(mpi, people, organisations, chosen.calls, rng)
     counts = {name: len(getattr(people, name)) for name in ("restricted", "absent")}
     print(f"{machine()}; {chosen.engine}; {versions('sqlalchemy', 'flask', 'scikit-learn')}")
@@ -217,6 +221,8 @@ def planned(mpi: Mpi, people: People, queues: Queues, calls: int, rng: random.Ra
         hidden += [str(task.task_id) for task in page.tasks]
         if (after := page.next) is None:
             break
+    if len(hidden) < calls // 100:
+        sys.exit(f"{len(hidden)} tasks about restricted people are too few to be asked about")
     homes = [record.addresses for record in people.absent.values()]
     makers: dict[tuple[str, bool], Callable[[], Call]] = {
         ("match", True): lambda: match(rng, people.restricted, None),

@@ -88,11 +88,18 @@ def _compare(part: tuple[str, int]) -> dict[str, Any]:
     @given(case=case_files)
     def compare(case: Any) -> None:
         decision = decide(case, _POLICY)
-        outcome, permitted, hidden = oracle(case, _DOCUMENT)
-        outcomes[outcome] += 1
+        wanted = oracle(case, _DOCUMENT)
+        outcomes[wanted.outcome] += 1
         counted["cells"] += len(case.request.cells)
-        told = {ruling.cell for ruling in decision.rulings if ruling.is_hidden}
-        agrees = (decision.outcome, set(decision.permitted), told) == (outcome, permitted, hidden)
+        told = {r.cell: frozenset((one.tier, one.rule_id) for one in r.findings) for r in decision.rulings}
+        agrees = (
+            decision.outcome == wanted.outcome
+            and set(decision.permitted) == wanted.permitted
+            and {ruling.cell for ruling in decision.rulings if ruling.is_hidden} == wanted.hidden
+            and told == wanted.findings
+            and {(one.code, one.parameters) for one in decision.obligations} == wanted.obligations
+            and set(decision.alerts) == wanted.alerts
+        )
         counted["disagreements"] += not agrees or "rule-failed" in decision.alerts
 
     started = time.process_time()

@@ -183,13 +183,21 @@ def _of_present_feeds(tx: Connection, rows: Mapping[int, RecordRow]) -> dict[int
 
 
 def link_waiting(
-    mpi: Mpi, limit: int = 1_000, *, chunk: int = CHUNK, progress: Callable[[int], None] | None = None
+    mpi: Mpi,
+    limit: int | None = None,
+    *,
+    chunk: int = CHUNK,
+    progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Link records that a crash, a busy moment or a bulk load left waiting, oldest first; return how many were taken."""
+    """Link records that a crash, a busy moment or a bulk load left waiting, oldest first; return how many were taken.
+
+    Args:
+        limit: take no more than these; None takes all that wait.
+    """
     taken = after = 0
-    while taken < limit:
+    while limit is None or taken < limit:
         with mpi.db.read() as tx:
-            ids = record_store.waiting_records(tx, min(chunk, limit - taken), after)
+            ids = record_store.waiting_records(tx, chunk if limit is None else min(chunk, limit - taken), after)
         if not ids:
             break
         taken += _linked(mpi, ids)

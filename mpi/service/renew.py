@@ -36,7 +36,7 @@ def renew_index(mpi: Mpi, progress: Callable[[int], None] = lambda _: None) -> i
         renewed += taken_again(mpi, take) if stale else 0
         after = rows[-1].record_id
         progress(len(rows))
-    link_waiting(mpi, limit=1 << 62)
+    link_waiting(mpi)
     return renewed
 
 

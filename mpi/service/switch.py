@@ -217,7 +217,7 @@ def catch_up(mpi: Mpi) -> None:
         others = stage.records_of_other_models(tx, mpi.at(tx).model.revision)
     renew_records(mpi, others)
     reread_numbers(mpi)
-    link_waiting(mpi, limit=1 << 62)
+    link_waiting(mpi)
 
 
 class File(Form, Protocol):

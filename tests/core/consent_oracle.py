@@ -1,12 +1,47 @@
 """The naive second evaluator, written from docs/consent/semantics.md alone; slow, plain, and sharing no code with the first."""
 
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import NamedTuple
 
-from consent.facts import codes
+from consent.facts import Cell, EmergencyGrant, codes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a case comes to: ``rulings`` by cell; ``obligations`` as pairs of a code and its parameters."""
+
+    outcome: str
+    rulings: dict[Cell, "Ruling"]
+    obligations: frozenset[tuple[str, tuple[tuple[str, str], ...]]]
+    alerts: frozenset[str]
+
+    @property
+    def permitted(self):
+        return {cell for cell, ruling in self.rulings.items() if ruling.is_permitted}
+
+    @property
+    def hidden(self):
+        return {cell for cell, ruling in self.rulings.items() if ruling.is_hidden}
+
+    @property
+    def findings(self):
+        return {cell: ruling.findings for cell, ruling in self.rulings.items()}
+
+
+class Ruling(NamedTuple):
+    is_permitted: bool
+    is_hidden: bool
+    is_overridable: bool
+    is_lifted: bool
+    findings: frozenset[tuple[int, str]]
+    obligations: frozenset[str]
+    alerts: frozenset[str]
+    ends: frozenset
 
 
 def oracle(case, policy, *, deeper=True):
-    """Return (outcome, permitted cells, hidden cells) of a case under a policy document (the JSON, not the compiled form)."""
+    """Return what a case comes to under a policy document (the JSON, not the compiled form)."""
     at, who, ask, subject, limits = case.at, case.actor, case.request, case.subject, policy["settings"]
     line = lambda code: set(case.lineages.get(code, {code}))  # noqa: E731
     role = policy["role_classes"].get(who.role or "", "unknown")
@@ -56,13 +91,16 @@ def oracle(case, policy, *, deeper=True):
         fresh = timedelta() <= at - e.checked_at <= timedelta(days=limits["opt_out_days"])
         return "opted-out" if e.state == "opted-out" else "clear" if e.state == "clear" and fresh else "stale"
 
+    def agreements(cell):
+        return [a for a in case.agreements if a.starts_at <= at and not (a.ends_at and a.ends_at <= at)
+                and a.consumers & ({"*"} | line(who.organisation)) and a.providers & ({"*"} | line(cell.source))
+                and role in a.role_classes and ask.purpose in a.purposes and cell.category in a.categories]  # fmt: skip
+
     def attributes(cell):
         source, age = case.sources.get(cell.source), subject.age_years
         kind = source.kind if source else "unknown"
         left = [o for o in held if o.kind == "objection" and covers(o, cell) and not lifted(o, cell)]
-        agreed = [a for a in case.agreements if a.starts_at <= at and not (a.ends_at and a.ends_at <= at)
-                  and a.consumers & ({"*"} | line(who.organisation)) and a.providers & ({"*"} | line(cell.source))
-                  and role in a.role_classes and ask.purpose in a.purposes and cell.category in a.categories]  # fmt: skip
+        agreed = agreements(cell)
         control = {word for d in held for kind_, word in (("dissent", "dissent"), ("seal", "sealed"))
                    if d.kind == kind_ and not d.via_task and (d.scope.code in line(cell.source) if d.scope.kind == "organisation"
                                                              else d.scope.kind != "category" or d.scope.code == cell.category)}  # fmt: skip
@@ -101,7 +139,6 @@ def oracle(case, policy, *, deeper=True):
         }  # fmt: skip
 
     def rule(cell):
-        """Return (permitted, hidden, overridable) of one cell."""
         seen = attributes(cell)
         hit = lambda part: all(seen[name] & set(wanted) for name, wanted in part.items())  # noqa: E731
         live = [
@@ -109,41 +146,83 @@ def oracle(case, policy, *, deeper=True):
             for r in policy["rows"]
             if r.get("enabled", True) and hit(r["when"]) and not (r.get("unless") and hit(r["unless"]))
         ]
-        denials = []  # (overridable, hides)
+        denials = []  # (tier, row, overridable, hides)
         for tier in policy["tiers"][:8]:
             mine = [r for r in live if r["tier"] == tier["tier"]]
-            denied = [
-                (r.get("overridable", False), r.get("hides", False)) for r in mine if r["effect"] == "DENY"
-            ]
+            denied = [(r["tier"], r["id"], r.get("overridable", False), r.get("hides", False))
+                      for r in mine if r["effect"] == "DENY"]  # fmt: skip
             if not denied and tier["needs_permit"] and not any(r["effect"] == "PERMIT" for r in mine):
-                denied = [(tier["otherwise"]["overridable"], False)]
+                denied = [
+                    (tier["tier"], f"{tier['name']}-otherwise", tier["otherwise"]["overridable"], False)
+                ]
             denials += denied
-        overridable = bool(denials) and all(o for o, _ in denials)
+        overridable = bool(denials) and all(o for _, _, o, _ in denials)
         last = {r["effect"] for r in live if r["tier"] == 8}
-        permitted = not denials or (overridable and "LIFT" in last and "DENY" not in last)
-        return permitted, any(h for _, h in denials), overridable and not permitted
+        lifted = overridable and "LIFT" in last and "DENY" not in last
+        permitted = not denials or lifted
+        lifting = [r for r in live if r["effect"] == "LIFT"] if lifted else []
+        giving = [r for r in live if r["effect"] in ("PERMIT", "OBLIGE")] + lifting if permitted else []
+        resting = lifting if denials else [r for r in live if r["effect"] == "PERMIT"]
+        return Ruling(
+            is_permitted=permitted,
+            is_hidden=any(h for *_, h in denials),
+            is_overridable=overridable and not permitted,
+            is_lifted=lifted,
+            findings=frozenset([d[:2] for d in denials] + [(r["tier"], r["id"]) for r in resting]),
+            obligations=frozenset(name for r in giving for name in r.get("obligations", ())),
+            alerts=frozenset(
+                name for r in live if r in giving or r["effect"] == "DENY" for name in r.get("alerts", ())
+            ),
+            ends=frozenset([latest(agreements(cell))] if permitted else ()),
+        )
 
-    from dataclasses import replace  # the question "would emergency access help?" asks the same again
+    def latest(these):
+        """When the last of some facts ends; None where there are none, or one is without end."""
+        ends = [one.ends_at for one in these]
+        return max(ends) if ends and all(ends) else None
+
+    def obliged():
+        names = {name for ruling in rulings.values() for name in ruling.obligations}
+        is_lifted = any(ruling.is_lifted for ruling in rulings.values())
+        found = {(name, ()) for name in names - {"ALERT_PRIVACY_OFFICER", "NOTIFY_PATIENT", "EXPIRES"}}
+        found.add(("WITHHELD_NOTICE" if outcome == "PERMIT_FILTERED" else "HIDE_EXISTENCE", ()))
+        told = [codes.EMERGENCY_REASONS[case.emergency.reason_code]] if is_lifted else []
+        if ask.claimed_relationship is not None and ask.reason_code in codes.SELF_CLAIM_REASONS:
+            told.append(codes.SELF_CLAIM_REASONS[ask.reason_code])
+        if "ALERT_PRIVACY_OFFICER" in names:
+            found |= {
+                ("ALERT_PRIVACY_OFFICER", (("type", str(kind)), ("reason", str(why)))) for kind, why in told
+            }
+        if "NOTIFY_PATIENT" in names:
+            found.add(("NOTIFY_PATIENT", (("days", str(limits["notify_patient_days"])),)))
+        ends = {end for ruling in rulings.values() for end in ruling.ends} | {latest(now)}
+        ends |= {case.emergency.expires_at} if is_lifted else set()
+        if ends - {None}:
+            found.add(("EXPIRES", (("at", min(ends - {None}).isoformat()),)))
+        return frozenset(found)
 
     rulings = {cell: rule(cell) for cell in set(ask.cells)}
-    visible = [r for r in rulings.values() if not r[1]]
-    closed = tuple(cell for cell, (_, _, overridable) in rulings.items() if overridable)
+    visible = [ruling for ruling in rulings.values() if not ruling.is_hidden]
+    closed = tuple(cell for cell, ruling in rulings.items() if ruling.is_overridable)
     helps = False
-    if deeper and closed:
-        from consent.facts import EmergencyGrant
-
+    if deeper and closed:  # would emergency access help? The same is asked again
         grant = EmergencyGrant(
             0, subject.person_id, who.user_id, who.organisation, "emergency-care", at, at + timedelta(hours=4)
         )
         again = replace(case, request=replace(ask, purpose="BTG", cells=closed), emergency=grant)
-        helps = bool(oracle(again, policy, deeper=False)[1])
-    permitted = {cell for cell, ruling in rulings.items() if ruling[0]}
+        helps = bool(oracle(again, policy, deeper=False).permitted)
+    shown = [ruling for ruling in visible if ruling.is_permitted]
     if not visible:
         outcome = "NOT_FOUND"
-    elif len(permitted) == len(visible):
+    elif len(shown) == len(visible):
         outcome = "PERMIT"
-    elif permitted:
+    elif shown:
         outcome = "PERMIT_FILTERED"
     else:
         outcome = "DENY_OVERRIDABLE" if helps else "DENY"
-    return outcome, permitted, {cell for cell, ruling in rulings.items() if ruling[1]}
+    return Answer(
+        outcome=outcome,
+        rulings=rulings,
+        obligations=obliged() if shown else frozenset(),
+        alerts=frozenset(name for ruling in rulings.values() for name in ruling.alerts),
+    )

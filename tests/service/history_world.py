@@ -750,9 +750,9 @@ def _unlike(found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> dict[Any, 
 
 def finish(mpi: Mpi) -> None:
     """Let a worker end what is left over."""
-    while follow_feeds(mpi, limit=1 << 62) + follow_changes(mpi, limit=1 << 62):
+    while follow_feeds(mpi) + follow_changes(mpi):
         pass
-    link_waiting(mpi, limit=1 << 62)
+    link_waiting(mpi)
 
 
 def expect_one_batch(mpi: Mpi) -> Outcome:

@@ -517,11 +517,13 @@ def plainly(world: World, since, until, draft, is_ended: bool) -> dict:
             facts = row.detail["facts"]
             case = case_of(row.at, facts, KeptFacts().read(tx, [facts]))
             own = world.consent.policies.kept(tx, row.detail["policy"][2])
-            outcome, was, _ = oracle(case, own.document)
+            before = oracle(case, own.document)
+            outcome, was = before.outcome, before.permitted
             assert (row.detail["outcome"], row.detail["permitted"]) == (outcome, grouped(was))
             if is_ended:
                 case = replace(case, agreements=())
-            after, now, _ = oracle(case, (draft or own).document)
+            then = oracle(case, (draft or own).document)
+            after, now = then.outcome, then.permitted
             found["replayed"] += 1
             found["changed"] += (outcome, was) != (after, now)
             for name, gone, left in (("denied", was - now, now), ("permitted", now - was, was)):
