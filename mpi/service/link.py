@@ -197,7 +197,9 @@ def link_waiting(
     taken = after = 0
     while limit is None or taken < limit:
         with mpi.db.read() as tx:
-            ids = record_store.waiting_records(tx, chunk if limit is None else min(chunk, limit - taken), after)
+            ids = record_store.waiting_records(
+                tx, chunk if limit is None else min(chunk, limit - taken), after
+            )
         if not ids:
             break
         taken += _linked(mpi, ids)
