@@ -1,11 +1,12 @@
-"""POST /match and POST /decisions over HTTP, one after the other, with the CPU of client, server and PostgreSQL told apart.
+"""Matching in JSON and in FHIR, and decisions, over HTTP one after the other, with the CPU of client, server and PostgreSQL told apart.
 
     python benchmarks/over_http.py --records 5000 --requests 300
     python benchmarks/over_http.py --records 5000 --requests 300 --engine postgresql
 
 The service is a process of its own, set up as `mpi run --no-serve` does and run by `mpi serve`; the client shares the machine. Questions
-are drawn from the sample's records with a fixed seed. A decision is about three categories under every label that can be shared; half of
-the persons asked about have a relationship with the asker, so there are permits and denials.
+are drawn from the sample's records with a fixed seed; POST /match and FHIR's $match are asked the same, fifty at a time in turn. A decision
+is about three categories under every label that can be shared; half of the persons asked about have a relationship with the asker, so
+there are permits and denials.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from examples.journey import wait_until_ready  # noqa: E402
 
 _COMMAND = [sys.executable, "-c", "import app; app.mpi_command()"]
 ASKER = "RRV"
+A_TURN = 50
 
 
 def main() -> None:
@@ -86,6 +88,11 @@ def measure(chosen: argparse.Namespace, folder: Path, url: str, postmaster: int 
         client.get("/api/v1/me")
         found: list[str] = []
 
+        def match_in_fhir(row: Mapping[str, str]) -> str:
+            answer = client.post("/fhir/R4/Patient/$match", in_fhir(description_of(row)))
+            entries = answer.get("entry", ())
+            return str(entries[0]["search"]["extension"][0]["valueCode"]) if entries else "nobody"
+
         def match(row: Mapping[str, str]) -> str:
             answer = client.post("/api/v1/match", description_of(row))
             found.extend(one["person_id"] for one in answer["candidates"][:1])
@@ -95,8 +102,12 @@ def measure(chosen: argparse.Namespace, folder: Path, url: str, postmaster: int 
         warm = rows[chosen.requests : chosen.requests + 20]
         for row in warm:
             match(row)
+            match_in_fhir(row)
         found.clear()
-        questions = {"match": asked(match, drawn, server.pid, postmaster)}
+        turns = [drawn[place : place + A_TURN] for place in range(0, len(drawn), A_TURN)]
+        questions = in_turns(
+            {"match": match, "$match": match_in_fhir}, turns, server=server.pid, postgresql=postmaster
+        )
         for person in found[::2]:
             cared_for = {"person_id": person, "kind": "admission", "organisation": ASKER}
             client.post("/api/v1/relationships", cared_for)
@@ -106,7 +117,7 @@ def measure(chosen: argparse.Namespace, folder: Path, url: str, postmaster: int 
 
         for person in found[:10]:
             decide(person)
-        questions["decisions"] = asked(decide, found, server.pid, postmaster)
+        questions |= in_turns({"decisions": decide}, [found], server=server.pid, postgresql=postmaster)
     return {
         "machine": machine(),
         "versions": versions("flask", "sqlalchemy", "gunicorn"),
@@ -127,24 +138,33 @@ def serving(env: Mapping[str, str], base_url: str) -> Iterator["subprocess.Popen
         process.wait(timeout=60)
 
 
-def asked(ask: Callable[[Any], str], about: list[Any], server: int, postmaster: int | None) -> dict[str, Any]:
-    """Ask one after the other; say how long an answer took, who spent the CPU, and what was answered."""
-    times, answers = [], Counter[str]()
-    watch = Watch(server=server, postgresql=postmaster)
-    for one in about:
-        began = time.perf_counter()
-        answers[ask(one)] += 1
-        times.append((time.perf_counter() - began) * 1000)
-    spent = watch.read()
+def in_turns(
+    asks: Mapping[str, Callable[[Any], str]], turns: Iterable[Sequence[Any]], **processes: int | None
+) -> dict[str, dict[str, Any]]:
+    """Ask each question of one turn after the other; say how long an answer took, who spent the CPU, and what was answered."""
+    times: dict[str, list[float]] = {name: [] for name in asks}
+    answers: dict[str, Counter[str]] = {name: Counter() for name in asks}
+    spent: dict[str, Counter[str]] = {name: Counter() for name in asks}
+    for turn in turns:
+        for name, ask in asks.items():
+            watch = Watch(**processes)
+            for one in turn:
+                began = time.perf_counter()
+                answers[name][ask(one)] += 1
+                times[name].append((time.perf_counter() - began) * 1000)
+            spent[name].update(watch.read())
     return {
-        "requests": len(about),
-        "ms_median": round(statistics.median(times), 1),
-        "ms_95": round(statistics.quantiles(times, n=20)[-1], 1),
-        **{
-            f"{who}_ms": round(spent[who] * 1000 / len(about), 2)
-            for who in ("server", "postgresql", "client")
-        },
-        "answers": dict(answers.most_common()),
+        name: {
+            "requests": len(took),
+            "ms_median": round(statistics.median(took), 1),
+            "ms_95": round(statistics.quantiles(took, n=20)[-1], 1),
+            **{
+                f"{who}_ms": round(spent[name][who] * 1000 / len(took), 2)
+                for who in ("server", "postgresql", "client")
+            },
+            "answers": dict(answers[name].most_common()),
+        }
+        for name, took in times.items()
     }
 
 
@@ -160,6 +180,20 @@ def description_of(row: Mapping[str, str]) -> dict[str, Any]:
         "birth_date": row["birth_date"],
         "addresses": [{name: value for name, value in home.items() if value}],
     }
+
+
+def in_fhir(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The same as a Patient."""
+    homes = [
+        {
+            name: one[ours]
+            for name, ours in (("line", "lines"), ("city", "city"), ("postalCode", "postcode"))
+            if one.get(ours)
+        }
+        for one in said["addresses"]
+    ]
+    patient = {"resourceType": "Patient", "name": said["names"], "birthDate": said["birth_date"]}
+    return patient | ({"address": homes} if homes[0] else {})
 
 
 def question_about(person_id: str) -> dict[str, Any]:
