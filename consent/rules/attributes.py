@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from consent.facts import codes
 from consent.facts.agreements import Agreement
-from consent.facts.case import CaseFile
+from consent.facts.case import CaseFile, EmergencyGrant
 from consent.facts.directives import Directive
 from consent.facts.opt_out import OptOutState
 from consent.facts.relationships import Relationship
@@ -283,8 +283,12 @@ def _emergency(case: CaseFile, policy: Policy) -> str:
         return "unreasoned"
     if grant.renewals > policy.emergency_renewals:
         return "exhausted"
-    longest = grant.opened_at + timedelta(hours=policy.emergency_hours)
-    return "open" if grant.opened_at <= case.at < min(grant.expires_at, longest) else "expired"
+    return "open" if grant.opened_at <= case.at < end_of(grant, policy) else "expired"
+
+
+def end_of(grant: EmergencyGrant, policy: Policy) -> datetime:
+    """When emergency access ends: as it was granted, or sooner where the policy gives fewer hours by now."""
+    return min(grant.expires_at, grant.opened_at + timedelta(hours=policy.emergency_hours))
 
 
 def _directive_state(directives: Sequence[Directive], reached: int) -> str:

@@ -9,7 +9,7 @@ from consent.facts import codes
 from consent.facts.case import CaseFile, EmergencyGrant
 from consent.facts.sensitivity import Cell, by_place
 from consent.rules import explain
-from consent.rules.attributes import Prepared, StripFacts, StripReader, agreements_for, prepare
+from consent.rules.attributes import Prepared, StripFacts, StripReader, agreements_for, end_of, prepare
 from consent.rules.decision import (
     CellRuling,
     Decision,
@@ -329,7 +329,7 @@ def _earliest_end(strips: _Strips, prepared: Prepared, is_lifted: bool) -> str |
     """When the first thing that the permit rests on comes to its end; None when nothing does."""
     ends = []
     if is_lifted and prepared.case.emergency is not None:
-        ends.append(prepared.case.emergency.expires_at)
+        ends.append(end_of(prepared.case.emergency, prepared.policy))
     current = [r.ends_at for r in prepared.relationships]
     if current and None not in current:
         ends.append(max(end for end in current if end is not None))

@@ -82,8 +82,10 @@ def oracle(case, policy, *, deeper=True):
             return "unreasoned"
         if g.renewals > limits["emergency_renewals"]:
             return "exhausted"
-        until = min(g.expires_at, g.opened_at + timedelta(hours=limits["emergency_hours"]))
-        return "open" if g.opened_at <= at < until else "expired"
+        return "open" if g.opened_at <= at < until(g) else "expired"
+
+    def until(g):
+        return min(g.expires_at, g.opened_at + timedelta(hours=limits["emergency_hours"]))
 
     def opt_out(e):
         if not e:
@@ -196,7 +198,7 @@ def oracle(case, policy, *, deeper=True):
         if "NOTIFY_PATIENT" in names:
             found.add(("NOTIFY_PATIENT", (("days", str(limits["notify_patient_days"])),)))
         ends = {end for ruling in rulings.values() for end in ruling.ends} | {latest(now)}
-        ends |= {case.emergency.expires_at} if is_lifted else set()
+        ends |= {until(case.emergency)} if is_lifted else set()
         if ends - {None}:
             found.add(("EXPIRES", (("at", min(ends - {None}).isoformat()),)))
         return frozenset(found)

@@ -13,19 +13,21 @@ from hypothesis import strategies as st
 
 import consent.rules.policy as policy_module
 from consent.facts import Cell, Directive, Scope
-from consent.rules import Outcome, decide, default_policy, releasable
+from consent.rules import Outcome, decide, default_policy, judge, releasable
 from consent.rules.decision import OBLIGATIONS
 from consent.rules.explain import staff_view
 from consent.rules.policy import CASE_ATTRIBUTES, CELL_ATTRIBUTES, compile_policy
 from foundation.errors import Invalid
 from tests.core.consent_builders import (
     ADDRESS,
+    LETTER,
     MEDICATION,
     MENTAL_HEALTH_NOTE,
     NOW,
     OLD_NAME,
     a_case,
     a_directive,
+    a_grant,
     a_relationship,
     an_agreement,
 )
@@ -274,6 +276,57 @@ def test_the_obligation_to_end_is_the_earliest_end_of_what_the_permit_rests_on()
     ends = {o.parameters for o in decide(case, POLICY).obligations if o.code == "EXPIRES"}
 
     assert ends == {(("at", (NOW + timedelta(hours=3)).isoformat()),)}
+
+
+def the_end(decision) -> set[str]:
+    return {dict(one.parameters)["at"] for one in decision.obligations if one.code == "EXPIRES"}
+
+
+HOUR = timedelta(hours=1)
+MEDICATION_ONLY, LETTERS_ONLY = frozenset({"medication"}), frozenset({"letters"})
+
+
+@pytest.mark.parametrize(
+    ("agreed", "hours"),
+    [
+        # Of each category the last agreement to end, and of these the first.
+        ([(MEDICATION_ONLY, "*", 2), (MEDICATION_ONLY, "*", 5), (LETTERS_ONLY, "*", 7)], 5),
+        # One without end holds on.
+        ([(MEDICATION_ONLY, "*", 2), (MEDICATION_ONLY, "*", None), (LETTERS_ONLY, "*", 7)], 7),
+        # What nobody may see of it does not count: no agreement names the letters' source.
+        ([(MEDICATION_ONLY, "*", 6), (LETTERS_ONLY, "RV5", 1)], 6),
+        ([(MEDICATION_ONLY, "*", None), (LETTERS_ONLY, "*", None)], None),
+    ],
+)
+def test_a_permit_ends_with_the_first_category_that_no_agreement_lets_out_any_more(agreed, hours):
+    made = [
+        an_agreement(
+            agreement_id=place,
+            categories=names,
+            providers=frozenset({provider}),
+            ends_at=NOW + hours * HOUR if hours else None,
+        )
+        for place, (names, provider, hours) in enumerate(agreed)
+    ]
+
+    decision = decide(a_case(MEDICATION, LETTER, agreements=made), POLICY)
+
+    assert the_end(decision) == ({(NOW + hours * HOUR).isoformat()} if hours else set())
+
+
+def test_emergency_access_ends_when_the_policy_of_now_lets_it_end():
+    longer = a_grant(opened_at=NOW - HOUR, expires_at=NOW + 7 * HOUR)  # granted when there were eight hours
+    case = a_case(purpose="BTG", emergency=longer, relationships=[])
+
+    assert the_end(decide(case, POLICY)) == {(NOW + 3 * HOUR).isoformat()}
+
+
+@pytest.mark.parametrize("fault", [None, 1, "case"])
+def test_a_judgement_that_fails_is_a_denial_by_the_fault_and_nothing_is_shown(fault):
+    found = judge(fault, POLICY)
+
+    assert (found.outcome, found.permitted) == (Outcome.DENY, ())
+    assert [one.rule_id for one in found.determining] == ["rule-failed"]
 
 
 def test_what_is_hidden_leaves_the_rest_whole():
