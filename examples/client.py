@@ -1,4 +1,7 @@
-"""A small client of the service: OAuth 2 with a signed assertion, JSON, and what a follower needs. It uses the public interface only."""
+"""One registered system: it signs its assertions, asks of the index by ``mpi.client``, of all else by path, and checks webhooks.
+
+It uses the public interface only.
+"""
 
 import base64
 import hashlib
@@ -7,13 +10,14 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import requests
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+from mpi.client import AccessToken, Client
 
 
 class Refused(Exception):
@@ -31,12 +35,13 @@ class ServiceClient:
 
     def __init__(self, base_url: str, client_id: str, key: RSAKey, *, timeout_seconds: float = 30) -> None:
         self._base_url = base_url.rstrip("/")
-        self._client_id = client_id
-        self._key = key
         self._timeout = timeout_seconds
         self._session = requests.Session()
-        self._token = ""
-        self._renew_at = 0.0
+        self.token = AccessToken(
+            base_url, partial(signed_assertion, client_id, key), timeout_seconds=timeout_seconds
+        )
+        self.index = Client(base_url, self.token, timeout_seconds=timeout_seconds)
+        """Who is this? With types, and an exception for each kind of refusal."""
 
     def get(self, path: str, **query: str) -> Any:
         return self._call("GET", path, params=query)
@@ -78,27 +83,6 @@ class ServiceClient:
         if response.status_code >= 400:
             raise Refused(response.status_code, document.get("code", "unknown"), document)
         return document
-
-    def token(self) -> str:
-        """Return an access token, a new one a minute before the old one runs out."""
-        if time.monotonic() >= self._renew_at:
-            token_url = f"{self._base_url}/oauth2/token"
-            assertion = signed_assertion(self._client_id, self._key, token_url)
-            response = self._session.post(
-                token_url,
-                data={
-                    "grant_type": "client_credentials",
-                    "client_assertion_type": ASSERTION_TYPE,
-                    "client_assertion": assertion,
-                },
-                timeout=self._timeout,
-            )
-            document = response.json()
-            if response.status_code != 200:
-                raise Refused(response.status_code, document["error"], document)
-            self._token = document["access_token"]
-            self._renew_at = time.monotonic() + int(document["expires_in"]) - 60
-        return self._token
 
 
 class NotSigned(Exception):

@@ -7,13 +7,14 @@ Everyone in it is made up.
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import requests
 
 from examples.client import Refused, ServiceClient
+from mpi.client import Address, Name, Record
 
 PRACTICE, UCLH, SLAM, CARE_HOME = "Y99001", "RRV", "RV5", "Y9C901"
 AMBULANCE, NEIGHBOUR, BOARD = "RRU", "RD8", "QMJ"
@@ -243,8 +244,7 @@ def _agree(world: World, say: Say) -> None:
 def _send(
     world: World, client: str, organisation: str, local_id: str, record: dict[str, Any]
 ) -> dict[str, Any]:
-    path = f"/api/v1/source-records/{organisation}/PAS/{local_id}"
-    return dict(world.clients[client].put(path, record))
+    return asdict(world.clients[client].index.put_record(organisation, "PAS", local_id, Record.of(record)))
 
 
 def _send_records(world: World, say: Say, seen: dict[str, Any]) -> None:
@@ -363,18 +363,15 @@ def _show(world: World, ticket: str) -> tuple[int, dict[str, Any]]:
 def _release_to_ambulance(world: World, say: Say, seen: dict[str, Any]) -> None:
     say("\n4. An ambulance crew meets her at home")
     app = world.clients["ambulance-app"]
-    answer = app.post(
-        "/api/v1/match",
-        {
-            "names": [{"given": ["Miriam"], "family": "Holloway"}],
-            "birth_date": _BIRTH,
-            "addresses": [{"lines": ["14 Larkspur Mews"], "city": "London"}],
-            "reasons": True,
-        },
+    found = app.index.match(
+        names=[Name("Holloway", ("Miriam",))],
+        birth_date=_BIRTH,
+        addresses=[Address(("14 Larkspur Mews",), "London")],
+        with_reasons=True,
     )
-    best = answer["candidates"][0]
+    best = asdict(found.candidates[0])
     seen["match"] = best
-    seen["match_complete"] = answer["search_complete"]
+    seen["match_complete"] = found.is_complete
     say(f"   matched by name, birth date and street: {best['grade']}, person {best['person_id']}")
 
     refused = app.post("/api/v1/decisions", _ask(best["person_id"]))

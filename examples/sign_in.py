@@ -14,7 +14,8 @@ from pathlib import Path
 
 from joserfc.jwk import RSAKey
 
-from examples.client import Refused, ServiceClient, signed_assertion
+from examples.client import ServiceClient, signed_assertion
+from mpi.client import ClientError
 
 
 def main(words: list[str] | None = None) -> None:
@@ -35,7 +36,7 @@ def main(words: list[str] | None = None) -> None:
         return
     try:
         print(ServiceClient(url, given.client_id, key).token())
-    except Refused as refused:
+    except ClientError as refused:
         sys.exit(f"refused: {refused}")
 
 

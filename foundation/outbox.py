@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -51,6 +51,8 @@ _LOOKED_AT = 10_000
 """Events that one read looks at, however few of them its reader may be told of."""
 PURGED_AT_ONCE = 10_000
 _LOOK_SECONDS = 0.5
+HEARTBEAT = timedelta(seconds=5)
+"""How old the watermark grows before the relay says again that nothing came."""
 
 _IS_UNNUMBERED = text("sequence IS NULL")
 _IS_NUMBERED = text("sequence IS NOT NULL")
@@ -87,6 +89,8 @@ event_feed = Table(
     Column("feed_id", Integer, primary_key=True, autoincrement=False),
     Column("last_sequence", Id, nullable=False),
     Column("purged_through", Id, nullable=False),
+    # What was committed before this instant has its number: the relay says so again and again, also where nothing happens.
+    Column("complete_at", UtcDateTime),
 )
 
 
@@ -104,10 +108,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """How far events are numbered (0: none is), and from which number on they are still kept."""
+    """How far events are numbered (0: none is), and from which number on they are still kept.
+
+    ``complete_at`` is the watermark: whatever was committed before it is numbered, at ``last`` or before. None where no relay ever ran.
+    """
 
     last: int
     oldest: int
+    complete_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +129,11 @@ class EventPage:
     @property
     def has_more(self) -> bool:
         return self.up_to < self.feed.last
+
+    @property
+    def complete_at(self) -> datetime | None:
+        """Until when its reader has been told everything; None while there is more to be told."""
+        return None if self.has_more else self.feed.complete_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +231,15 @@ def number_events(
     Of one subject what was written first was committed first, so whoever sees the later event sees the earlier one.
 
     Args:
+        now: an instant before this is called: it becomes the watermark.
         is_handed_on: whether nobody else has to be given them.
     """
     with db.read() as tx:
-        if tx.execute(select(outbox.c.outbox_id).where(outbox.c.sequence.is_(None)).limit(1)).first() is None:
+        none = (
+            tx.execute(select(outbox.c.outbox_id).where(outbox.c.sequence.is_(None)).limit(1)).first() is None
+        )
+        said_at = read_feed(tx).complete_at
+        if none and said_at is not None and now - said_at < HEARTBEAT:
             return {}
     with db.write() as tx:
         feed = _hold_feed(tx)
@@ -241,7 +259,11 @@ def number_events(
         count = tx.execute(
             update(outbox).where(outbox.c.outbox_id == placed.c.outbox_id).values(values)
         ).rowcount
-        tx.execute(update(event_feed).values(last_sequence=feed.last + count))
+        said: dict[str, Any] = {"last_sequence": feed.last + count}
+        if count < limit and (feed.complete_at is None or feed.complete_at < now):
+            # The statement above saw all that was committed before it began, and so before this instant.
+            said["complete_at"] = now
+        tx.execute(update(event_feed).values(said))
         numbered = outbox.c.sequence.between(feed.last + 1, feed.last + count)
         topics = tx.execute(select(outbox.c.topic, func.count()).where(numbered).group_by(outbox.c.topic))
         return {str(row[0]): int(row[1]) for row in topics}
@@ -249,12 +271,19 @@ def number_events(
 
 def _hold_feed(tx: Connection) -> Feed:
     """Hold the feed's row until the transaction ends: numbers are given, and events removed, by one at a time."""
-    statement = select(event_feed.c.last_sequence, event_feed.c.purged_through).with_for_update()
+    statement = select(*_FEED).with_for_update()
     row = tx.execute(statement).first()
     if row is None:
         insert_ignore(tx, event_feed, [{"feed_id": 1, "last_sequence": 0, "purged_through": 0}], ["feed_id"])
         row = tx.execute(statement).one()
-    return Feed(row.last_sequence, row.purged_through + 1)
+    return _feed(row)
+
+
+_FEED = (event_feed.c.last_sequence, event_feed.c.purged_through, event_feed.c.complete_at)
+
+
+def _feed(row: Any) -> Feed:
+    return Feed(row.last_sequence, row.purged_through + 1, row.complete_at)
 
 
 _COLUMNS = (
@@ -306,8 +335,8 @@ def to_redis(link: RedisLink) -> Sink:
 
 
 def read_feed(tx: Connection) -> Feed:
-    row = tx.execute(select(event_feed.c.last_sequence, event_feed.c.purged_through)).first()
-    return Feed(0, 1) if row is None else Feed(row.last_sequence, row.purged_through + 1)
+    row = tx.execute(select(*_FEED)).first()
+    return Feed(0, 1) if row is None else _feed(row)
 
 
 def check_kept(feed: Feed, after: int) -> None:

@@ -4,13 +4,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 from marshmallow import fields, validate
 
 from foundation.errors import Forbidden
 from foundation.outbox import EventPage, await_events, read_feed
-from foundation.topics import SCOPE, TOPICS, rights_of
+from foundation.topics import SCOPE, TOPICS, Rights, rights_of
 from foundation.web.access import current_principal, requires
 from foundation.web.openapi import make_blueprint
 from foundation.web.schemas import Code, Instant, QuerySchema, Schema
@@ -88,6 +89,27 @@ class EventsSchema(Schema):
     oldest = fields.Integer(required=True, metadata={"description": "The first number that is still kept"})
     last = fields.Integer(required=True, metadata={"description": "The last number that was given"})
     has_more = fields.Boolean(required=True, metadata={"description": "Ask again at once"})
+    complete_at = Instant(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "The watermark: all that was committed before it and may be told to the caller is told by `up_to`. It moves "
+            "though nothing happens. Null while there is more, and where no worker has run yet"
+        },
+    )
+    complete_age_ms = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "How old the watermark was when this was answered, by the service's own clock: add the time since you asked. "
+            "Who serves by what the feed tells stops at 60,000"
+        },
+    )
+    topics = fields.List(
+        Code(TOPICS),
+        required=True,
+        metadata={"description": "What may be told to the caller, of the topic that was asked for or of all"},
+    )
 
 
 @events.get("/events")
@@ -107,22 +129,28 @@ def read_events(query: dict[str, Any]) -> Any:
     if topic is not None and TOPICS[topic].scope not in by.scopes:
         raise Forbidden("scope-missing", detail=f"Needs the scope {TOPICS[topic].scope}.")
     after = query["after"]
+    rights = rights_of(by, None if topic is None else frozenset({topic}))
     if after is None:
         with parts.db.read() as tx:
             feed = read_feed(tx)
-        return _told(EventPage((), feed.last, feed))
-    rights = rights_of(by, None if topic is None else frozenset({topic}))
+        return _told(EventPage((), feed.last, feed), rights, parts.clock.now())
     # Half of the threads may wait; who comes beyond that is answered at once, and asks again.
     with waiters.one_more(max(1, parts.settings.web_threads // 2) if query["wait"] else 0) as may_wait:
         seconds = query["wait"] if may_wait else 0
-        return _told(await_events(parts.db, after, query["limit"], rights, seconds, rest))
+        page = await_events(parts.db, after, query["limit"], rights, seconds, rest)
+    return _told(page, rights, parts.clock.now())
 
 
-def _told(page: EventPage) -> dict[str, Any]:
+def _told(page: EventPage, rights: Rights, now: datetime) -> dict[str, Any]:
+    complete_at = page.complete_at
+    age = None if complete_at is None else max(timedelta(), now - complete_at)
     return {
         "events": page.events,
         "up_to": page.up_to,
         "oldest": page.feed.oldest,
         "last": page.feed.last,
         "has_more": page.has_more,
+        "complete_at": complete_at,
+        "complete_age_ms": None if age is None else -(-age // timedelta(milliseconds=1)),
+        "topics": sorted(rights.topics),
     }

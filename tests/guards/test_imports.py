@@ -29,6 +29,10 @@ FAULTS = [
     ("enforcement", "consent/enforcement/planted.py", "import foundation"),
     ("enforcement", "consent/enforcement/planted.py", "import consent.facts"),
     ("enforcement", "consent/enforcement/planted.py", "import sqlalchemy.orm"),
+    ("client", "mpi/client/planted.py", "import foundation"),
+    ("client", "mpi/client/planted.py", "from mpi import records"),
+    ("client", "mpi/client/planted.py", "import sqlalchemy"),
+    ("mpi-rooms", "mpi/feeds/planted.py", "import mpi.client"),
     ("conformance", "consent/conformance/planted.py", "import consent.rules"),
     ("conformance", "consent/conformance/planted.py", "from foundation import clock"),
     ("core", "mpi/records/planted.py", "import logging"),
@@ -84,7 +88,7 @@ def house(tmp_path: Path) -> Path:
     plant(tmp_path, "foundation/__init__.py", "")
     for name in ("clock", "database", "settings"):
         plant(tmp_path, f"foundation/{name}.py", "")
-    for room in ("records", "matching", "store", "bulk", "training", "service", "feeds", "web"):
+    for room in ("records", "matching", "store", "bulk", "training", "service", "feeds", "web", "client"):
         plant(tmp_path, f"mpi/{room}/__init__.py", "")
     for room in ("facts", "rules", "store", "service", "web", "conformance", "enforcement"):
         plant(tmp_path, f"consent/{room}/__init__.py", "")

@@ -1,8 +1,9 @@
 """A hospital's system follows the index by both ways, with the example's client and receiver, a served API and a real worker."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from werkzeug.serving import make_server
 
 from app import Composition, create_app, run_worker
 from examples.client import NotSigned, Refused, ServiceClient, fresh_key, verify_webhook
+from examples.follower import Kept
 from examples.receiver import serve
 from foundation.auth.clients import add_client_key, create_client
 from foundation.clock import SystemClock
@@ -20,6 +22,7 @@ from foundation.webhooks import keep
 from foundation.webhooks.address import Reach
 from foundation.webhooks.send import headers_of, new_secret
 from foundation.webhooks.tables import webhook
+from mpi.client import DIRECTIVE_TOPICS, Behind, Event, EventPage
 from tests.service.mpi_world import World
 
 AMARA = {
@@ -108,6 +111,43 @@ def test_a_ward_board_is_told_of_a_person_that_came_and_changed(
         [str(came[1]["sequence"]), "person.created"],
         [str(changed["sequence"]), "person.demographics-changed"],
     ]
+
+
+def test_what_is_kept_about_people_is_forgotten_as_they_change_and_not_served_while_that_is_unknown():
+    pages = iter(
+        [(5, []), (5, []), (6, [{"person_id": "7", "into_person_id": "8"}]), (7, [{"person_id": "9"}])]
+    )
+
+    class Index:
+        def events(self, after: int | None = None, **_: Any) -> EventPage:
+            up_to, told = next(pages)
+            now = datetime(2026, 11, 23, tzinfo=UTC)
+            events = tuple(Event(up_to, "person.merged", now, one) for one in told)
+            return EventPage(events, up_to, 1, up_to, False, now, 0.0, DIRECTIVE_TOPICS)
+
+    seconds = [0.0]
+    kept = Kept(Index(), seconds=lambda: seconds[0])  # type: ignore[arg-type]
+    asked: list[str] = []
+
+    def get(person_id: str, *meanwhile: Callable[[], Any]) -> None:
+        kept.get(person_id, lambda: (asked.append(person_id), [one() for one in meanwhile]))
+
+    with pytest.raises(Behind):
+        get("7")
+    kept.follower.step()
+    for person_id in ("7", "7", "8", "10"):
+        get(person_id)
+    kept.follower.step()
+    for person_id in ("7", "8", "10"):
+        get(person_id)
+    # Told of while it is decided: not kept, as it may be about this one.
+    get("9", kept.follower.step)
+    get("9")
+    seconds[0] = 60
+    with pytest.raises(Behind):
+        get("7")
+
+    assert asked == ["7", "8", "10", "7", "8", "9", "9"]
 
 
 def keep_of(db: Database, webhook_id: int) -> keep.Webhook:

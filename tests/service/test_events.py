@@ -5,7 +5,7 @@ import re
 import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +17,16 @@ from foundation import outbox
 from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.errors import Conflict, Gone
-from foundation.outbox import Event, emit, number_events, purge_relayed, read_events, read_feed, relay
+from foundation.outbox import (
+    HEARTBEAT,
+    Event,
+    emit,
+    number_events,
+    purge_relayed,
+    read_events,
+    read_feed,
+    relay,
+)
 from foundation.principal import Principal
 from foundation.topics import TOPICS, Rights, rights_of
 from mpi.records import RecordKey
@@ -64,6 +73,66 @@ def test_numbers_follow_one_another_whatever_was_taken_back(db: Database, clock:
     found = told(db, now=clock)
 
     assert [(one.sequence, one.subject_id) for one in found] == [(1, 1), (2, 2), (3, 4)]
+
+
+def complete_at(db: Database) -> datetime | None:
+    with db.read() as tx:
+        return read_feed(tx).complete_at
+
+
+def test_the_watermark_moves_though_nothing_happens_and_never_back(db: Database, clock: FixedClock):
+    begun = clock.now()
+    assert complete_at(db) is None
+    number_events(db, begun)
+    number_events(db, begun + HEARTBEAT / 2)
+    resting = complete_at(db)
+    number_events(db, begun + HEARTBEAT)
+    beaten = complete_at(db)
+    emitted(db, 1)
+    number_events(db, begun)  # by a worker whose clock is slow
+
+    assert (resting, beaten) == (begun, begun + HEARTBEAT)
+    assert complete_at(db) == begun + HEARTBEAT
+    assert [one.sequence for one in told(db)] == [1]
+
+
+def test_the_watermark_waits_for_what_is_not_numbered_yet(db: Database, clock: FixedClock):
+    number_events(db, clock.now())
+    emitted(db, 1, 2, 3)
+    later = clock.now() + HEARTBEAT
+
+    number_events(db, later, 2)
+    part = complete_at(db)
+    number_events(db, later, 2)
+    whole = complete_at(db)
+
+    assert (part, whole) == (clock.now(), later)
+
+
+def test_a_page_is_complete_until_the_watermark_only_at_its_end(db: Database, clock: FixedClock):
+    emitted(db, 1, 2)
+    number_events(db, clock.now())
+
+    with db.read() as tx:
+        part, whole = read_events(tx, 0, 1, ALL), read_events(tx, 1, 1, ALL)
+
+    assert (part.complete_at, whole.complete_at) == (None, clock.now())
+
+
+def test_what_is_committed_after_the_watermark_comes_behind_it(postgresql_url: str, clock: FixedClock):
+    db = Database(postgresql_url)
+    number_events(db, clock.now())
+    with db.write() as tx:
+        emit(tx, "person.changed", 7, {})
+        number_events(db, clock.now() + HEARTBEAT)
+        with db.read() as other:
+            feed = read_feed(other)
+
+    found = told(db, after=feed.last, now=clock.now() + 2 * HEARTBEAT)
+
+    assert (feed.last, feed.complete_at) == (0, clock.now() + HEARTBEAT)
+    assert [one.subject_id for one in found] == [7]
+    db.close()
 
 
 def test_what_is_committed_late_comes_last_and_never_behind_a_reader(postgresql_url: str, clock: FixedClock):

@@ -98,6 +98,45 @@ def test_a_follower_begins_at_the_end_and_is_told_what_comes(
     assert follower.get(f"/api/v1/persons/{told['data']['person_id']}").json["epoch"] == told["data"]["epoch"]
 
 
+def test_how_far_behind_a_follower_is_is_told_though_nothing_happens(
+    composition: Composition, follower: Caller, clock: FixedClock
+):
+    never = follower.get(EVENTS).json
+    work(composition)
+    begun = follower.get(EVENTS).json
+    clock.advance(timedelta(seconds=61.5))  # with the worker at rest
+    behind = follower.get(f"{EVENTS}?after=0").json
+    work(composition)
+    again = follower.get(f"{EVENTS}?after=0").json
+
+    assert (never["complete_at"], never["complete_age_ms"]) == (None, None)
+    assert (begun["complete_age_ms"], behind["complete_age_ms"], again["complete_age_ms"]) == (0, 61_500, 0)
+    assert behind["complete_at"] == begun["complete_at"] < again["complete_at"]
+    assert again["events"] == []
+
+
+def test_a_page_with_more_behind_it_does_not_say_until_when_it_is_complete(
+    composition: Composition, follower: Caller
+):
+    follower.put(HERS, AMARA)
+    work(composition)
+
+    part, whole = (follower.get(f"{EVENTS}?after={after}&limit=1").json for after in (0, 3))
+
+    assert (part["has_more"], part["complete_at"], part["complete_age_ms"]) == (True, None, None)
+    assert (whole["has_more"], whole["complete_age_ms"]) == (False, 0)
+
+
+def test_which_topics_may_be_told_is_said(app: Flask, follower: Caller):
+    persons = Caller(app, "persons", scopes=frozenset({"events:read", "persons:read"}))
+
+    whole, one = (persons.get(EVENTS + query).json["topics"] for query in ("", "?topic=person.merged"))
+
+    assert whole == sorted(name for name, topic in TOPICS.items() if topic.scope == "persons:read")
+    assert one == ["person.merged"]
+    assert "record.linked" in follower.get(EVENTS).json["topics"]
+
+
 def test_another_organisations_records_are_not_told(app: Flask, composition: Composition, follower: Caller):
     stranger = Caller(
         app, "stranger", organisation="RRU", organisations=frozenset(), scopes=ALL | {"events:read"}
