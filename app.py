@@ -195,7 +195,8 @@ class Composition:
 
 
 def _forget_answers(tx: Connection, erasure: Erasure) -> LetGo:
-    words = (format_id(erasure.record_id), erasure.local_id)
+    number = format_id(erasure.record_id)
+    words = (number, f"Patient/{number}", erasure.local_id)
     return LetGo({"answers": idempotency.forget_answers(tx, words, erasure.quotes.are_in)})
 
 

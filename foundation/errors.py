@@ -43,6 +43,10 @@ class Invalid(ServiceError):
     """The input cannot be read or breaks a rule of form."""
 
 
+class Unprocessable(Invalid):
+    """The input can be read, and says what cannot be taken: nothing of it was."""
+
+
 class Unauthenticated(ServiceError):
     """The caller did not prove who it is."""
 

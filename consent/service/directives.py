@@ -1,7 +1,7 @@
 """Directives: recorded for a known person or from a form for someone unknown, withdrawn, decided, told; never changed or lost."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
@@ -20,13 +20,14 @@ from consent.store.directives import (
     insert_directive,
     insert_event,
     insert_reference,
+    insert_statement,
     read_directive,
     read_directives_of,
 )
 from foundation.audit import AuditReceipt
 from foundation.directory import find_organisation
-from foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
-from foundation.ids import format_id, new_id
+from foundation.errors import Conflict, Forbidden, Invalid, NotFound, ServiceError, Unavailable
+from foundation.ids import format_id, new_id, new_ids
 from foundation.outbox import emit
 from foundation.principal import Principal
 from mpi.records import RecordKey, SourceRecord, validate
@@ -121,7 +122,7 @@ def record_directive(consent: Consent, new: NewDirective, by: Principal) -> Rece
     if new.person_id is None:
         receipt, record_id = _record_from_form(consent, new, directive_id, by)
     else:
-        receipt, record_id = _record_for_person(consent, new, directive_id, by)
+        (receipt,), record_id = _record_for_person(consent, [new], [directive_id], by)
     if record_id is None:
         return receipt
     # T2 locks and raises the epochs of the persons it touches. The directive is on record by now: if T2 fails here, a worker
@@ -137,6 +138,28 @@ def record_directive(consent: Consent, new: NewDirective, by: Principal) -> Rece
         return receipt
     state = "binding" if receipt.state == "waiting" else receipt.state
     return replace(receipt, state=state, person_id=home.person_id, epoch=home.epoch)
+
+
+def record_statement(
+    consent: Consent, said: Sequence[NewDirective], given_at: datetime, by: Principal
+) -> tuple[int, tuple[Receipt, ...]]:
+    """Record directives that a known person gave at one time, all or none, in the order in which they were said; return the statement's id.
+
+    A later one of them is recorded later: what it lifts of an earlier one is lifted.
+
+    Raises:
+        As ``record_directive``, with the place of the directive at fault, from 1, as ``row``.
+    """
+    for place, new in enumerate(said, start=1):
+        try:
+            check_directive(consent, new, by)
+        except ServiceError as fault:
+            fault.row = place
+            raise
+    ids = new_ids(len(said))
+    statement_id = ids[0] if len(ids) == 1 else new_id()
+    receipts, _ = _record_for_person(consent, said, ids, by, statement=(statement_id, given_at))
+    return statement_id, receipts
 
 
 def withdraw_directive(consent: Consent, directive_id: int, reason: str, by: Principal) -> Receipt:
@@ -173,20 +196,23 @@ def list_directives(consent: Consent, person_id: int, by: Principal) -> tuple[He
         NotFound: ``person-unknown``.
     """
 
-    def take(tx: Connection) -> tuple[Held, ...]:
-        resolution = _resolved(tx, person_id)
-        held = read_held(tx, resolution, person_id, by)
-        trail.append(
-            tx,
-            "directives-read",
-            by,
-            consent.clock.now(),
-            person_id=resolution.person_id,
-            detail={"directives": len(held)},
-        )
-        return tuple(held)
+    return taken_again(consent, lambda tx: held_by(tx, consent, person_id, by)[1])
 
-    return taken_again(consent, take)
+
+def held_by(
+    tx: Connection, consent: Consent, person_id: int, by: Principal
+) -> tuple[Resolution, tuple[Held, ...]]:
+    """Return whom an id stands for, and every directive that bears on them and that somebody may know of; the reading is audited."""
+    resolution = _resolved(tx, person_id)
+    held = read_held(tx, resolution, person_id, by)
+    note_reading(tx, consent, resolution.person_id, len(held), by)
+    return resolution, tuple(held)
+
+
+def note_reading(tx: Connection, consent: Consent, person_id: int | None, count: int, by: Principal) -> None:
+    """Leave the audit row of one who reads so many directives of a person."""
+    now = consent.clock.now()
+    trail.append(tx, "directives-read", by, now, person_id=person_id, detail={"directives": count})
 
 
 def read_held(tx: Connection, resolution: Resolution, asked_id: int, by: Principal) -> list[Held]:
@@ -202,22 +228,28 @@ def read_held(tx: Connection, resolution: Resolution, asked_id: int, by: Princip
             for directive in read_directives_of(tx, far)
             if directive.row.directive_id not in known and directive.row.kind in ("objection", "permission")
         ]
-    return [one for one in held if _may_know(one.directive.row, by)]
+    return [one for one in held if may_know(one.directive.row, by)]
 
 
 # Recording -----------------------------------------------------------------------------------------------------------
 
 
 def _record_for_person(
-    consent: Consent, new: NewDirective, directive_id: int, by: Principal
-) -> tuple[Receipt, int | None]:
-    asked_id = new.person_id or 0
+    consent: Consent,
+    said: Sequence[NewDirective],
+    ids: Sequence[int],
+    by: Principal,
+    *,
+    statement: tuple[int, datetime] | None = None,
+) -> tuple[tuple[Receipt, ...], int | None]:
+    """Record directives of one known person; a form comes with the first alone."""
+    asked_id = said[0].person_id or 0
 
     def whom(tx: Connection) -> frozenset[int]:
         resolution = _resolved(tx, asked_id)
         return frozenset() if resolution.person_id is None else frozenset((resolution.person_id,))
 
-    def act(tx: Connection, bound: frozenset[int]) -> tuple[Receipt, int | None]:
+    def act(tx: Connection, bound: frozenset[int]) -> tuple[tuple[Receipt, ...], int | None]:
         resolution = _resolved(tx, asked_id)
         if resolution.person_id is None:
             # Nobody's lock keeps it where it is: its own does, so that it is not linked or erased meanwhile.
@@ -225,26 +257,38 @@ def _record_for_person(
             resolution = _resolved(tx, asked_id)
             if resolution.person_id is not None:
                 raise Moved
-        record_id = _store_form(tx, consent, new, directive_id, by)
+        record_id = _store_form(tx, consent, said[0], ids[0], by)
         anchors = frozenset({*(resolution.record_ids or (asked_id,)), *((record_id,) if record_id else ())})
         theirs = read_directives_of(tx, anchors)
-        _check_lifts(new, theirs)
-        latest = max((directive.row.recorded_at for directive in theirs), default=None)
-        row = _row(consent, new, directive_id, resolution.person_id or asked_id, by, after=latest)
-        _insert(tx, row, anchors, new.reference)
+        identity_id = resolution.person_id or asked_id
+        made: list[tuple[DirectiveRow, str]] = []
+        for place, (new, directive_id) in enumerate(zip(said, ids, strict=True), start=1):
+            _check_lifts(new, theirs, place)
+            latest = max((directive.row.recorded_at for directive in theirs), default=None)
+            row = _row(consent, new, directive_id, identity_id, by, after=latest)
+            _insert(tx, row, anchors, new.reference)
+            directive = StandingDirective(row, (), anchors)
+            made.append((row, _bearing(directive, theirs, is_somebodys=bool(bound))))
+            theirs.append(directive)
+        if statement is not None:
+            insert_statement(tx, statement[0], ids, statement[1])
         epochs = raise_epochs(tx, bound)
-        audited = _leave(tx, consent, row, "recorded", epochs, by, resolution.person_id)
-        state = _bearing(StandingDirective(row, (), anchors), theirs, is_somebodys=bool(bound))
         epoch = epochs.get(resolution.person_id or 0, 0)
-        return Receipt(
-            directive_id,
-            state,
-            resolution.person_id,
-            epoch,
-            row.recorded_at,
-            audited.leaf_hash,
-            audited.event_id,
-        ), record_id
+        receipts = []
+        for row, state in made:
+            audited = _leave(tx, consent, row, "recorded", epochs, by, resolution.person_id)
+            receipts.append(
+                Receipt(
+                    row.directive_id,
+                    state,
+                    resolution.person_id,
+                    epoch,
+                    row.recorded_at,
+                    audited.leaf_hash,
+                    audited.event_id,
+                )
+            )
+        return tuple(receipts), record_id
 
     return write_under_locks(consent, _with_hops(whom), act)
 
@@ -351,25 +395,48 @@ def _row(
 
 
 def _change(consent: Consent, directive_id: int, kind: str, reason: str, by: Principal) -> Receipt:
+    (receipt,) = change_directives(consent, lambda tx: [_known(tx, directive_id)], kind, reason, by)
+    return receipt
+
+
+def change_directives(
+    consent: Consent,
+    which: Callable[[Connection], Sequence[StandingDirective]],
+    kind: str,
+    reason: str,
+    by: Principal,
+) -> tuple[Receipt, ...]:
+    """Let the same become of some directives, of all or of none; ``which`` reads them, before and after everyone they bind is held."""
     if not reason.strip():
         raise Invalid("reason-missing", field="reason")
 
     def whom(tx: Connection) -> frozenset[int]:
-        holders = resolve_records(tx, _known(tx, directive_id).anchors).values()
-        return frozenset(number for number in holders if number is not None)
+        anchors = frozenset[int]().union(*(one.anchors for one in which(tx)))
+        return frozenset(number for number in resolve_records(tx, anchors).values() if number is not None)
 
-    def act(tx: Connection, bound: frozenset[int]) -> Receipt:
-        directive = _known(tx, directive_id)
-        _check_change(directive, kind, by)
+    def act(tx: Connection, bound: frozenset[int]) -> tuple[Receipt, ...]:
+        directives = which(tx)
         now = consent.clock.now()
-        insert_event(tx, EventRow(new_id(), directive_id, kind, reason, now, by.id))
+        for directive in directives:
+            _check_change(directive, kind, by)
+            insert_event(tx, EventRow(new_id(), directive.row.directive_id, kind, reason, now, by.id))
         epochs = raise_epochs(tx, bound)
-        home = resolve_person(tx, directive.row.identity_id).person_id
-        audited = _leave(tx, consent, directive.row, kind, epochs, by, home)
-        state = "binding" if kind == "upheld" else kind
-        return Receipt(
-            directive_id, state, home, epochs.get(home or 0, 0), now, audited.leaf_hash, audited.event_id
-        )
+        receipts = []
+        for directive in directives:
+            home = resolve_person(tx, directive.row.identity_id).person_id
+            audited = _leave(tx, consent, directive.row, kind, epochs, by, home)
+            receipts.append(
+                Receipt(
+                    directive.row.directive_id,
+                    "binding" if kind == "upheld" else kind,
+                    home,
+                    epochs.get(home or 0, 0),
+                    now,
+                    audited.leaf_hash,
+                    audited.event_id,
+                )
+            )
+        return tuple(receipts)
 
     return write_under_locks(consent, _with_hops(whom), act)
 
@@ -514,7 +581,8 @@ def _check_scope(tx: Connection, scope: Scope) -> None:
         raise Invalid("scope-unknown", field="scope")
 
 
-def _may_know(row: DirectiveRow, by: Principal) -> bool:
+def may_know(row: DirectiveRow, by: Principal) -> bool:
+    """Whether somebody may know that a directive exists."""
     if row.kind == "statutory-bar":
         return by.role == CALDICOTT_GUARDIAN or by.may_act_for("*")
     return row.kind != "seal" or by.may_act_for(row.scope_code)
@@ -527,6 +595,6 @@ def _told_to(row: DirectiveRow) -> str | None:
     return row.scope_code if row.kind == "seal" else None
 
 
-def _check_lifts(new: NewDirective, theirs: Iterable[StandingDirective]) -> None:
+def _check_lifts(new: NewDirective, theirs: Iterable[StandingDirective], place: int) -> None:
     if not set(new.lifts) <= {directive.row.directive_id for directive in theirs}:
-        raise Invalid("lifts-unknown", field="lifts")
+        raise Invalid("lifts-unknown", field="lifts", row=place)

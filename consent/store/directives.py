@@ -7,7 +7,13 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, insert, select
 
 from consent.facts import Directive, Scope
-from consent.store.tables import directive, directive_anchor, directive_event, directive_reference
+from consent.store.tables import (
+    directive,
+    directive_anchor,
+    directive_event,
+    directive_reference,
+    directive_together,
+)
 from foundation.database import insert_ignore
 
 
@@ -50,12 +56,22 @@ class EventRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a statement a directive stands, and when the statement was given."""
+
+    statement_id: int
+    place: int
+    given_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StandingDirective:
-    """A directive with its events and anchors, as of now."""
+    """A directive with its events and anchors, as of now. ``said``: where it stands in a statement, of one that came in one."""
 
     row: DirectiveRow
     events: tuple[EventRow, ...]
     anchors: frozenset[int]
+    said: Place | None = None
 
     @property
     def standing(self) -> str:
@@ -120,6 +136,27 @@ def read_reference(tx: Connection, received_by: str, reference: str) -> Standing
     return None if number is None else read_directive(tx, number)
 
 
+def insert_statement(
+    tx: Connection, statement_id: int, directive_ids: Iterable[int], given_at: datetime
+) -> None:
+    """Note that these directives, in this order, were given as one statement."""
+    tx.execute(
+        insert(directive_together),
+        [
+            {"directive_id": number, "statement_id": statement_id, "place": place, "given_at": given_at}
+            for place, number in enumerate(directive_ids)
+        ],
+    )
+
+
+def read_statement(tx: Connection, statement_id: int) -> list[StandingDirective]:
+    """Return the directives of a statement in their order; of a directive that was given alone itself."""
+    ids = tx.scalars(
+        select(directive_together.c.directive_id).where(directive_together.c.statement_id == statement_id)
+    ).all()
+    return _read(tx, ids or [statement_id])
+
+
 def read_directive(tx: Connection, directive_id: int) -> StandingDirective | None:
     found = _read(tx, [directive_id])
     return found[0] if found else None
@@ -152,6 +189,10 @@ def _read(tx: Connection, ids: Collection[int]) -> list[StandingDirective]:
         .order_by(directive_event.c.event_id)
     ).all()
     anchors = tx.execute(select(directive_anchor).where(directive_anchor.c.directive_id.in_(list(ids)))).all()
+    places = tx.execute(
+        select(directive_together).where(directive_together.c.directive_id.in_(list(ids)))
+    ).all()
+    said = {row.directive_id: Place(row.statement_id, row.place, row.given_at) for row in places}
     events_of: dict[int, list[EventRow]] = {}
     for event in events:
         events_of.setdefault(event.directive_id, []).append(EventRow(**event._mapping))
@@ -163,6 +204,7 @@ def _read(tx: Connection, ids: Collection[int]) -> list[StandingDirective]:
             _row(row),
             tuple(events_of.get(row.directive_id, ())),
             frozenset(anchors_of.get(row.directive_id, ())),
+            said.get(row.directive_id),
         )
         for row in rows
     ]

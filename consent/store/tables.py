@@ -190,6 +190,17 @@ directive_reference = Table(
     Index("ix_directive_reference_directive_id", "directive_id"),
 )
 
+# Directives that were given at one time, as one statement, in the order in which they were said.
+directive_together = Table(
+    "directive_together",
+    metadata,
+    Column("directive_id", Id, ForeignKey("directive.directive_id"), primary_key=True, autoincrement=False),
+    Column("statement_id", Id, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("given_at", UtcDateTime, nullable=False),
+    UniqueConstraint("statement_id", "place"),
+)
+
 release_ticket = Table(
     "release_ticket",
     metadata,

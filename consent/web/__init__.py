@@ -1,5 +1,5 @@
 """The consent wing over HTTP: decisions, releases, directives, agreements, relationships, reports, alerts, policies, as JSON;
-the audit log as FHIR too."""
+directives and the audit log as FHIR too."""
 
 from flask_smorest import Blueprint
 
@@ -7,6 +7,7 @@ from consent.service.context import Consent
 from consent.web import (
     alerts,
     audit_events,
+    consents,
     decisions,
     directives,
     facts,
@@ -19,7 +20,7 @@ from foundation.web.fhir import Resource
 
 __all__ = ["FHIR", "make_blueprints"]
 
-FHIR: tuple[Resource, ...] = (audit_events.AUDIT_EVENT,)
+FHIR: tuple[Resource, ...] = (audit_events.AUDIT_EVENT, consents.CONSENT)
 """The resources that this wing serves below ``/fhir/R4``."""
 
 
@@ -27,5 +28,16 @@ def make_blueprints(consent: Consent) -> tuple[Blueprint, ...]:
     """Return the blueprints to be registered on the application's API; every view asks this service."""
     return tuple(
         room.make(consent)
-        for room in (decisions, releases, directives, facts, reports, audit_events, alerts, notices, policies)
+        for room in (
+            decisions,
+            releases,
+            directives,
+            consents,
+            facts,
+            reports,
+            audit_events,
+            alerts,
+            notices,
+            policies,
+        )
     )

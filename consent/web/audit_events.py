@@ -21,9 +21,9 @@ from foundation.web.fhir import (
     SearchParameter,
     answers_with,
     described_parameters,
-    format_parameter,
     id_of,
     make_fhir_blueprint,
+    read_parameters,
     read_search,
     searchset,
     speaks_fhir,
@@ -68,6 +68,7 @@ AUDIT_EVENT = Resource(
         ),
         SearchParameter("outcome", "token", "0 where the act was done, 8 where it was not.", "^[^|]+$"),
     ),
+    is_counted=False,
 )
 
 
@@ -95,7 +96,7 @@ def make(consent: Consent) -> Blueprint:
             _person(asked),
             current_principal(),
             _sought(asked, systems),
-            parameters=sorted(name for name in asked.values if not name.startswith("_")),
+            parameters=sorted(asked.values),
             after=_place(asked.cursor),
             limit=asked.count + 1,
         )
@@ -110,7 +111,7 @@ def make(consent: Consent) -> Blueprint:
     @room.doc(
         summary="Tell one event of a person's access report, as an AuditEvent",
         description="The reading is audited too. Of an event whose personal parts were lawfully erased the rest is told.",
-        parameters=[format_parameter()],
+        parameters=read_parameters(),
         responses={"200": answers_with("The event", "AuditEvent")},
     )
     @speaks_fhir

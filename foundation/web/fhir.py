@@ -1,5 +1,6 @@
 """The shell of the FHIR R4 interface: its media type, OperationOutcome for refusals, searches Bundles, the CapabilityStatement."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -38,10 +39,41 @@ _ISSUES = {
     412: "conflict",
     413: "too-long",
     415: "not-supported",
+    422: "business-rule",
     429: "throttled",
     503: "transient",
 }
-_SHARED = ("_count", "_cursor", "_format")
+_MANNER = ("_format", "_summary", "_elements")
+_SHARED = ("_count", "_cursor", *_MANNER)
+_SUMMARIES = ("true", "text", "data", "count", "false")
+_RETURNS = ("minimal", "representation", "OperationOutcome")
+_ELEMENT = re.compile(r"[a-z][A-Za-z0-9]{0,39}")
+SUBSETTED = {
+    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+    "code": "SUBSETTED",
+}
+"""The mark of a resource that holds less than there is."""
+
+_ALWAYS = frozenset({"resourceType", "id", "meta", "implicitRules"})
+_MANDATORY = {
+    "AuditEvent": ("type", "recorded", "agent", "source"),
+    "Consent": ("status", "scope", "category"),
+    "Linkage": ("item",),
+    "Provenance": ("target", "recorded", "agent"),
+}
+"""Elements of R4 that a resource cannot do without."""
+
+_SUMMARY = {
+    "AuditEvent": ("subtype", "action", "period", "outcome", "outcomeDesc", "purposeOfEvent"),
+    "Consent": ("identifier", "patient", "dateTime", "performer", "organization", "source", "policyRule", "provision"),
+    "Linkage": ("active", "author"),
+    "Patient": (
+        "identifier", "active", "name", "telecom", "gender", "birthDate", "deceased", "address", "managingOrganization", "link",
+    ),
+    "Person": ("identifier", "active", "name", "telecom", "gender", "birthDate", "address", "managingOrganization"),
+    "Provenance": ("entity",),
+}  # fmt: skip
+"""Elements that R4 marks as part of a summary, beside the mandatory ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +106,8 @@ class Operation:
 class Resource:
     """One type of resource that is served: how it may be asked for.
 
-    ``is_conditional``: whether it is written by an identifier rather than by an id.
+    ``is_conditional``: whether it is written by an identifier rather than by an id. ``is_counted``: whether a page of a search says how
+    many there are in all.
     """
 
     type: str
@@ -84,13 +117,18 @@ class Resource:
     operations: tuple[Operation, ...] = ()
     profiles: tuple[str, ...] = ()
     is_conditional: bool = False
+    is_counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search as it was understood: the values of each parameter in order, and what was left out because the caller is lenient."""
+    """A search as it was understood: the values of each parameter in order, and what was left out because the caller is lenient.
+
+    ``manner``: what was said of how it is to be told.
+    """
 
     values: Mapping[str, tuple[str, ...]]
+    manner: Mapping[str, tuple[str, ...]]
     count: int
     cursor: str | None
     ignored: tuple[str, ...]
@@ -154,7 +192,7 @@ FORM = Form(
     "OperationOutcome",
     "Fhir",
     operation_outcome,
-    # To FHIR a search that cannot be read is a bad request; 422 is for resources that break a rule.
+    # To FHIR what cannot be read is a bad request; 422 is for resources that break a rule (Unprocessable).
     {422: 400},
     frozenset({406}),
     # So FHIR answers who edits what has changed meanwhile; elsewhere it is 409.
@@ -183,9 +221,13 @@ def speaks_fhir(view: F) -> F:
     @wraps(view)
     def answer(*args: Any, **kwargs: Any) -> Response:
         _check_acceptable()
+        part = _part_wanted()
         said = view(*args, **kwargs)
         resource, status, headers = said if isinstance(said, tuple) else (said, 200, {})
-        return Response(json.dumps(resource), status, headers, content_type=f"{CONTENT_TYPE}; charset=utf-8")
+        if part is not None:
+            resource = _cut(resource, part)
+        body = None if resource is None else json.dumps(resource)
+        return Response(body, status, headers, content_type=f"{CONTENT_TYPE}; charset=utf-8")
 
     return cast(F, answer)
 
@@ -199,6 +241,107 @@ def _check_acceptable() -> None:
         [CONTENT_TYPE, "application/json"]
     ):
         raise NotAcceptable
+
+
+# Less than the whole -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is wanted of each resource: a kind of summary, or some elements by name."""
+
+    summary: str
+    elements: tuple[str, ...] = ()
+
+    def has(self, name: str, of: str) -> bool:
+        names = _MANDATORY.get(of, ()) + (_SUMMARY.get(of, ()) if self.summary == "true" else self.elements)
+        plain = name.removeprefix("_")
+        # Of a choice of types the name ends with the type: source is sourceReference here.
+        return name in _ALWAYS or any(
+            plain == one or (plain.startswith(one) and plain[len(one)].isupper()) for one in names
+        )
+
+
+def _part_wanted() -> _Part | None:
+    """Read ``_summary`` and ``_elements``, which ask for a part of what is found or read; None where the whole is wanted.
+
+    Raises:
+        Invalid: ``not-one-of``, ``repeated``, ``empty``; ``summary-and-elements`` where both are asked for.
+    """
+    told_by = request.values if request.mimetype == "application/x-www-form-urlencoded" else request.args
+    summary, elements = (told_by.getlist(name) for name in ("_summary", "_elements"))
+    for name, given in (("_summary", summary), ("_elements", elements)):
+        if len(given) > 1:
+            raise Invalid("repeated", field=name)
+        if given and not given[0]:
+            raise Invalid("empty", field=name)
+    if summary and summary[0] not in _SUMMARIES:
+        raise Invalid("not-one-of", field="_summary")
+    if summary and elements:
+        raise Invalid("summary-and-elements", field="_elements", detail="Ask for one of them.")
+    if elements:
+        names = tuple(name.strip() for name in elements[0].split(","))
+        if not all(_ELEMENT.fullmatch(name) for name in names):
+            raise Invalid("not-one-of", field="_elements")
+        return _Part("elements", names)
+    if told_by.get("_count") == "0":
+        return _Part("count")
+    # There is no narrative: all but the text is all.
+    return _Part(summary[0]) if summary and summary[0] not in ("false", "data") else None
+
+
+def _cut(resource: Any, part: _Part) -> Any:
+    kind = resource.get("resourceType") if isinstance(resource, Mapping) else None
+    if kind == "Bundle":
+        entries = [
+            one if one["search"]["mode"] == "outcome" else {**one, "resource": _cut(one["resource"], part)}
+            for one in resource.get("entry", ())
+            if part.summary != "count" or one["search"]["mode"] == "outcome"
+        ]
+        bare = {name: value for name, value in resource.items() if name != "entry"}
+        if part.summary == "count" and "link" in bare:
+            bare["link"] = [one for one in bare["link"] if one["relation"] == "self"]
+        return bare | ({"entry": entries} if entries else {})
+    if kind not in _MANDATORY and kind not in _SUMMARY:
+        return resource
+    if part.summary == "count":
+        raise Invalid("not-one-of", field="_summary", detail="One resource is not counted.")
+    kept = {name: value for name, value in resource.items() if part.has(name, kind)}
+    meta = dict(kept.get("meta", {}))
+    meta["tag"] = [*(one for one in meta.get("tag", ()) if one != SUBSETTED), SUBSETTED]
+    return {"resourceType": kind, **({"id": kept["id"]} if "id" in kept else {}), **kept, "meta": meta}
+
+
+# Writes ------------------------------------------------------------------------------------------------------------------
+
+
+def wanted_return() -> str | None:
+    """Return what a caller would rather have in answer to a write: ``minimal``, ``representation`` or ``OperationOutcome``."""
+    for wish in _wishes():
+        name, _, value = wish.partition("=")
+        if name.strip().lower() == "return":
+            found = value.strip().strip('"')
+            return next((one for one in _RETURNS if one.lower() == found.lower()), None)
+    return None
+
+
+def written(
+    representation: Callable[[], Any], said: Mapping[str, Any], *, otherwise: str
+) -> tuple[Any, dict[str, str]]:
+    """Return what a write answers with, and the header that says so: as the caller would rather have it, ``otherwise`` as it is here.
+
+    Args:
+        representation: makes the resource that was written; it may return None where the caller may not have it.
+        said: the OperationOutcome.
+    """
+    wish = wanted_return()
+    applied = {"Preference-Applied": f"return={wish}"} if wish else {}
+    if (wish or otherwise) == "minimal":
+        return None, applied
+    if (wish or otherwise) == "representation":
+        resource = representation()
+        return (said, {}) if resource is None else (resource, applied)
+    return said, applied
 
 
 # Searches ----------------------------------------------------------------------------------------------------------------
@@ -233,15 +376,23 @@ def read_search(resource: Resource) -> Search:
         if one.is_required and not any(name in values for name in one.names):
             raise Invalid("required", field=one.name)
     (count,) = values.pop("_count", (str(DEFAULT_LIMIT),))
-    if not (count.isascii() and count.isdigit() and len(count) < 10 and int(count) >= 1):
+    least = 0 if resource.is_counted else 1  # none is to say how many there are
+    if not (count.isascii() and count.isdigit() and len(count) < 10 and int(count) >= least):
         raise Invalid("out-of-range", field="_count")
     (cursor,) = values.pop("_cursor", (None,))
-    return Search(values, min(int(count), MOST), cursor, tuple(ignored))
+    manner = {name: values.pop(name) for name in _MANNER if name in values}
+    if manner.get("_summary") == ("count",) and not resource.is_counted:
+        raise Invalid("not-one-of", field="_summary", detail="These are not counted.")
+    return Search(values, manner, max(1, min(int(count), MOST)), cursor, tuple(ignored))
+
+
+def _wishes() -> list[str]:
+    """Return what the header Prefer asks for, in order."""
+    return ",".join(request.headers.getlist("Prefer")).replace(";", ",").split(",")
 
 
 def _is_lenient() -> bool:
-    wishes = ",".join(request.headers.getlist("Prefer")).replace(";", ",").split(",")
-    return "handling=lenient" in {wish.strip().lower() for wish in wishes}
+    return "handling=lenient" in {wish.strip().lower().replace('"', "") for wish in _wishes()}
 
 
 def id_of(text: str, unknown: str) -> int:
@@ -279,7 +430,9 @@ def searchset(
         warnings: OperationOutcomes to be told beside what was found.
     """
     base = base_url()
-    told = [(name, value) for name, given in search.values.items() for value in given]
+    told = [
+        (name, value) for name, given in (*search.values.items(), *search.manner.items()) for value in given
+    ]
     place = resource.type
     if request.method == "POST":
         told, place = [], f"{resource.type}/_search"
@@ -338,12 +491,14 @@ def described_parameters(resource: Resource) -> list[dict[str, Any]]:
                     "schema": schema,
                 }
             )
-    count = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
+    count = {"type": "integer", "minimum": 0 if resource.is_counted else 1, "maximum": 999_999_999}
     cursor = {"type": "string", "minLength": 1, "maxLength": 400}
+    summaries = [one for one in _SUMMARIES if one != "count" or resource.is_counted]
     return [
         *found,
         {"name": "_count", "in": "query", "description": f"Entries a page, {MOST} at most", "schema": count},
         {"name": "_cursor", "in": "query", "description": "Of the link `next`", "schema": cursor},
+        *part_parameters(summaries),
         format_parameter(),
     ]
 
@@ -351,6 +506,57 @@ def described_parameters(resource: Resource) -> list[dict[str, Any]]:
 def format_parameter() -> dict[str, Any]:
     schema = {"type": "string", "enum": list(_FORMATS)}
     return {"name": "_format", "in": "query", "description": "Stands before `Accept`", "schema": schema}
+
+
+def read_parameters() -> list[dict[str, Any]]:
+    """Return the parameters of a read for the description."""
+    return [*part_parameters([one for one in _SUMMARIES if one != "count"]), format_parameter()]
+
+
+def part_parameters(summaries: list[str]) -> list[dict[str, Any]]:
+    kind = {"type": "string", "enum": summaries}
+    names = {"type": "string", "pattern": "^[a-z][A-Za-z0-9]{0,39}(,[a-z][A-Za-z0-9]{0,39})*$"}
+    return [
+        {
+            "name": "_summary",
+            "in": "query",
+            "description": "Tell a part, and mark it `SUBSETTED`",
+            "schema": kind,
+        },
+        {
+            "name": "_elements",
+            "in": "query",
+            "description": "Tell these elements and those that must be there; not beside `_summary`",
+            "schema": names,
+        },
+    ]
+
+
+def prefer_parameter() -> dict[str, Any]:
+    schema = {"type": "string", "enum": [f"return={one}" for one in _RETURNS]}
+    return {"name": "Prefer", "in": "header", "description": "What to answer with", "schema": schema}
+
+
+def body_of(types: list[str], description: str) -> dict[str, Any]:
+    """Return the description of a body that is a resource of one of these types."""
+    schema = {
+        "type": "object",
+        "required": ["resourceType"],
+        "properties": {"resourceType": {"enum": types}},
+    }
+    content = {kind: {"schema": schema} for kind in (CONTENT_TYPE, "application/json")}
+    return {"required": True, "description": description, "content": content}
+
+
+def form_of(resource: Resource) -> dict[str, Any]:
+    """Return the description of a search's form, by the names alone: what each takes is said of the query."""
+    names = [name for one in resource.parameters for name in one.names] + [*_SHARED]
+    schema = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in names},
+        "additionalProperties": False,
+    }
+    return {"content": {"application/x-www-form-urlencoded": {"schema": schema}}}
 
 
 def answers_with(description: str, resource_type: str) -> dict[str, Any]:

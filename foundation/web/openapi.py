@@ -54,6 +54,7 @@ _IN_PATHS: dict[str, dict[str, Any]] = {
     "person_id": _ID,
     "task_id": _ID,
     "directive_id": _ID,
+    "consent_id": _ID,
     "webhook_id": _ID,
     "delivery_id": _ID,
     "ods_code": {"type": "string", "pattern": "^[0-9A-Z]{3,10}$"},
@@ -219,6 +220,7 @@ def openapi_document(app: Flask | None = None) -> dict[str, Any]:
         for form in forms(app)
         for status in sorted(
             {form.statuses.get(status, status) for status in _REFUSALS}
+            | {422}
             | form.also
             | set(form.of_codes.values())
         )

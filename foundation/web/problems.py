@@ -23,6 +23,7 @@ from foundation.errors import (
     TooMany,
     Unauthenticated,
     Unavailable,
+    Unprocessable,
 )
 from foundation.logs import get_logger
 
@@ -36,6 +37,7 @@ _FAMILIES: tuple[tuple[type[ServiceError], int], ...] = (
     (Conflict, 409),
     (TooLarge, 413),
     (TooMany, 429),
+    (Unprocessable, 422),
     (Unavailable, 503),
 )
 _TITLES = {
@@ -153,14 +155,16 @@ def problem(
     status: int,
     code: str,
     *,
+    is_settled: bool = False,
     detail: str | None = None,
     errors: Sequence[Mapping[str, Any]] = (),
     ids: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Write a problem, in the form of the path that was asked for."""
+    """Write a problem, in the form of the path that was asked for; ``is_settled``: with this status in every form."""
     form = form_at(current_app, request.path)
-    status = form.of_codes.get(code, form.statuses.get(status, status))
+    if not is_settled:
+        status = form.of_codes.get(code, form.statuses.get(status, status))
     body = _body(status, code)
     if detail:
         body["detail"] = detail
@@ -219,12 +223,25 @@ def answer_service_error(error: ServiceError) -> Response:
         log.warning("unavailable", code=error.code)
     faults = error.faults if isinstance(error, InvalidFields) else (error,)
     errors = [{"field": fault.field, "code": fault.code} for fault in faults if fault.field is not None]
-    return problem(status, error.code, detail=error.detail, errors=errors, ids=error.ids, headers=headers)
+    return problem(
+        status,
+        error.code,
+        is_settled=isinstance(error, Unprocessable),
+        detail=error.detail,
+        errors=errors,
+        ids=error.ids,
+        headers=headers,
+    )
 
 
 def answer_validation_error(error: ValidationError) -> Response:
-    errors = [{"field": field, "code": code} for field, code in _faults(_inside_location(error.messages), ())]
+    errors = [{"field": field, "code": code} for field, code in faults_of(error)]
     return problem(422, "fields-invalid", errors=sorted(errors, key=lambda fault: fault["field"]))
+
+
+def faults_of(error: ValidationError) -> list[tuple[str, str]]:
+    """Return the fields that a schema found at fault, each with its code."""
+    return list(_faults(_inside_location(error.messages), ()))
 
 
 def _inside_location(messages: Any) -> Any:

@@ -10,6 +10,7 @@ from foundation.web import current_principal, etag, if_match, requires, takes_if
 from foundation.web.body import read_json
 from foundation.web.fhir import (
     answers_with,
+    body_of,
     format_parameter,
     make_fhir_blueprint,
     outcome,
@@ -23,7 +24,6 @@ from mpi.service.local_ids import merge_local
 from mpi.service.receive import Received, receive_record
 from mpi.service.withdraw import SCOPE as MAY_WITHDRAW
 from mpi.service.withdraw import withdraw_record
-from mpi.web.fhir_match import body_of
 from mpi.web.records import expected_version
 
 _IDENTIFIER = {

@@ -9,9 +9,9 @@ from foundation.errors import Invalid
 from foundation.web import current_principal, requires
 from foundation.web.body import read_json
 from foundation.web.fhir import (
-    CONTENT_TYPE,
     PREFIX,
     answers_with,
+    body_of,
     format_parameter,
     make_fhir_blueprint,
     outcome,
@@ -26,17 +26,6 @@ from mpi.service.match import MOST_CANDIDATES, Candidate, match_person
 MATCH_GRADE = "http://hl7.org/fhir/StructureDefinition/match-grade"
 _DEFAULT_COUNT = 10
 _KINDS = {"resource": "resource", "onlyCertainMatches": "valueBoolean", "count": "valueInteger"}
-
-
-def body_of(types: list[str], description: str) -> dict[str, Any]:
-    """Return the description of a body that is a resource of one of these types."""
-    schema = {
-        "type": "object",
-        "required": ["resourceType"],
-        "properties": {"resourceType": {"enum": types}},
-    }
-    content = {kind: {"schema": schema} for kind in (CONTENT_TYPE, "application/json")}
-    return {"required": True, "description": description, "content": content}
 
 
 def make(mpi: Mpi, public_url: str) -> Blueprint:

@@ -16,10 +16,12 @@ from foundation.web.fhir import (
     SearchParameter,
     answers_with,
     described_parameters,
+    form_of,
     format_parameter,
     id_of,
     make_fhir_blueprint,
     outcome,
+    read_parameters,
     read_search,
     searchset,
     speaks_fhir,
@@ -150,7 +152,7 @@ def make(mpi: Mpi, public_url: str) -> Blueprint:
     @room.doc(
         summary="Find persons, with what is known of them in the body and in no address (ITI-78)",
         parameters=[format_parameter()],
-        requestBody=_form_of(PATIENT),
+        requestBody=form_of(PATIENT),
         **documented,
     )
     @speaks_fhir
@@ -165,7 +167,7 @@ def make(mpi: Mpi, public_url: str) -> Blueprint:
         summary="Read a person",
         description="By the id of a person or of any record. One that stands for no person of its own is answered by a Patient that is not "
         "active and links to the one that replaces it. The version is one of what is told: the same for the same content.",
-        parameters=[format_parameter()],
+        parameters=read_parameters(),
         responses={"200": answers_with("The person", "Patient")},
     )
     @speaks_fhir
@@ -330,17 +332,6 @@ def _patient(told: Told, systems: Systems, domains: frozenset[str]) -> dict[str,
         golden.has_identity_warning,
     )
     return patient_of(known, systems, domains)
-
-
-def _form_of(resource: Resource) -> dict[str, Any]:
-    # Described by the names alone: what each takes is said of the query.
-    names = [name for one in resource.parameters for name in one.names] + ["_count", "_cursor"]
-    schema = {
-        "type": "object",
-        "properties": {name: {"type": "string"} for name in names},
-        "additionalProperties": False,
-    }
-    return {"content": {"application/x-www-form-urlencoded": {"schema": schema}}}
 
 
 # Cross references ----------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from tests.web.fhir_client import (
 from tests.web.mpi_client import Caller
 
 PATIENTS = f"{BASE}/Patient"
+SUBSETTED = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
 VERIFIED = {
     "url": "https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-NHSNumberVerificationStatus",
     "valueCodeableConcept": {
@@ -386,6 +387,20 @@ def test_ids_are_found_and_a_replaced_one_is_not_active(world, caller):
     assert ids(search(caller, _id="42")) == []
 
 
+def test_a_count_tells_nobody_and_a_part_of_somebody_says_so(world, caller):
+    counted = [
+        expect_fhir(search(caller, family="Applewhite", birthdate="1984-03-07", **manner))
+        for manner in ({"_count": "0"}, {"_summary": "count"})
+    ]
+    some = patients_of(expect_fhir(search(caller, _id=world.she, _elements="birthDate")))
+    short = expect_fhir(caller.get(f"{PATIENTS}/{world.she}?_summary=true"))
+
+    assert [(one["total"], "entry" in one) for one in counted] == [(1, False)] * 2
+    assert [one.keys() for one in some] == [{"resourceType", "id", "meta", "birthDate"}]
+    assert some[0]["meta"]["tag"] == [{"system": SUBSETTED, "code": "SUBSETTED"}]
+    assert short["name"][0]["family"] == "Applewhite" and "generalPractitioner" not in short
+
+
 def test_pages_are_decided_one_by_one_and_count_everybody(world, caller):
     everyone = sorted({*(a_namesake(world, given) for given in ("Bert", "Cuthbert", "Dan")), world.she})
     asked = {"family": "Applewhite", "birthdate": "1984-03-07", "_count": "1"}
@@ -470,7 +485,6 @@ def test_a_search_counts_as_a_match_and_names_what_was_asked_by(world, caller):
         ("_sort=birthdate&_id=1", "unknown-field", "_sort"),
         ("active=yes&_id=1", "not-one-of", "active"),
         ("_cursor=x&_id=1", "cursor-format", "_cursor"),
-        ("_count=0&_id=1", "out-of-range", "_count"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_by_its_name(caller, query, code, field):

@@ -6,6 +6,7 @@ from hashlib import blake2b
 from json import dumps
 from typing import Any
 
+from foundation.web.fhir import SUBSETTED
 from mpi.feeds.fhir.read import CONFIDENTIALITY, VERIFICATION, VERIFICATION_CODES
 from mpi.feeds.fhir.systems import ODS, Systems
 from mpi.records import Gender
@@ -14,12 +15,6 @@ from mpi.service.golden import ToldValue
 from mpi.service.lookup import NHS_NUMBER_SYSTEM
 
 Resource = dict[str, Any]
-
-SUBSETTED = {
-    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
-    "code": "SUBSETTED",
-}
-"""The mark of a resource that holds less than there is."""
 
 _VERIFIED = {True: ("01", "Number present and verified"), False: ("02", "Number present but not traced")}
 
