@@ -54,6 +54,7 @@ from mpi.feeds.delimited import (
 from mpi.feeds.fhir import Systems
 from mpi.feeds.json_lines import count_lines, read_json_lines
 from mpi.feeds.mapping import FileMap, read_map
+from mpi.feeds.written import CsvWriter, JsonLinesWriter, Open, TextWriter, html_of, markdown_of, written
 from mpi.matching import Model, load_model
 from mpi.matching.explain import Waterfall
 from mpi.matching.harm import TEAMS
@@ -64,6 +65,8 @@ from mpi.service.bulk_review import preview_answer
 from mpi.service.by_hand import ask_whether_one, ask_whether_two, withdraw_question
 from mpi.service.census import count_index, current_records, index_groups, scan_forms, verify_index
 from mpi.service.context import ModelInForce, Mpi
+from mpi.service.export import COLUMNS as EXPORTED
+from mpi.service.export import What, export_index
 from mpi.service.figures import DAYS, MOST_DAYS, Figures, Share, Waiting, read_figures
 from mpi.service.golden import GoldenThen, GoldenView, ToldValue, get_golden, get_golden_then
 from mpi.service.history import Entry, PersonThen, get_person_then, read_history
@@ -301,6 +304,10 @@ def load_file(
         return load_records(mpi, rows, reject=listed.add, progress=progress, dry_run=dry_run, link=link)
 
 
+def _form_of(file: Path, form: str | None) -> str:
+    return form or next((name for name, ends in _ENDINGS.items() if file.suffix.lower() in ends), "csv")
+
+
 def open_rows(
     file: Path, form: str | None, mapping: FileMap, today: date, systems: Systems = _NO_SYSTEMS
 ) -> tuple[int, Iterable[Row]]:
@@ -310,7 +317,7 @@ def open_rows(
         Invalid: about the file's form.
         Unavailable: ``bulk-not-installed``, for Parquet.
     """
-    form = form or next((name for name, ends in _ENDINGS.items() if file.suffix.lower() in ends), "csv")
+    form = _form_of(file, form)
     if form == "ndjson":
         return count_lines(file), read_json_lines(file, today, mapping, systems)
     if form == "csv":
@@ -371,6 +378,151 @@ class _Rejects:
 def _unwritable(fault: OSError | None = None) -> Unavailable:
     why = f" ({fault.strerror})" if fault is not None and fault.strerror else ""
     return Unavailable("rejects-unwritable", detail=f"The list of rows set aside cannot be written{why}.")
+
+
+@cli.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--organisation", required=True, help="Whose file it is: rows of others are faults.")
+@click.option(
+    "--map",
+    "map_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="As for `mpi load`.",
+)
+@click.option("--format", "form", type=click.Choice(FORMS), help="What FILE is; by its ending if not given.")
+@click.option(
+    "--minutes",
+    multiple=True,
+    metavar="TYPE=MINUTES",
+    help="How long a reader needs for a task of a type, such as possible-match=4; may come again.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report there too: .html, .json, else Markdown.",
+)
+@how_much
+@how_many
+@as_json
+@needs_index
+def onboard(
+    composition: Composition,
+    file: Path,
+    organisation: str,
+    map_file: Path | None,
+    form: str | None,
+    minutes: tuple[str, ...],
+    out: Path | None,
+    memory: str,
+    threads: int | None,
+    is_json: bool,
+) -> None:
+    """Say what FILE of a new organisation would come to, before any of it is kept: faults, duplicates, links, and hours for the queue.
+
+    Its records are linked beside the index by the model in force. Nothing is stored. The report holds counts alone.
+    """
+    with _telling(is_json):
+        try:
+            from mpi.service.onboard import notes_of, sections_of, try_onboarding
+            from mpi.service.switch import working_folder
+        except ModuleNotFoundError as fault:
+            raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
+        mpi = composition.mpi
+        each = dict(map(_minutes, minutes))
+        code = parse_ods_code(organisation)
+        mapping = read_map(map_file) if map_file else FileMap()
+        _, rows = open_rows(file, form, mapping, mpi.today(), Systems(composition.settings.public_url))
+        with working_folder(composition.settings.home) as folder:
+            found = try_onboarding(
+                mpi,
+                folder,
+                rows,
+                code,
+                minutes=each,
+                memory=_bytes(memory),
+                threads=threads or os.cpu_count() or 1,
+                say=_stages(is_json),
+            )
+        sections, notes = sections_of(found), notes_of(found)
+        if out is not None:
+            ending = out.suffix.lower()
+            text = (
+                json.dumps(found.as_json(), indent=2) + "\n"
+                if ending == ".json"
+                else html_of(sections, notes)
+                if ending == ".html"
+                else markdown_of(sections, notes)
+            )
+            with written(out, TextWriter, {}) as whole:
+                whole.write([[text]])
+                whole.finish()
+    _say(found.as_json(), is_json, markdown_of(sections, notes).splitlines())
+
+
+def _minutes(said: str) -> tuple[str, float]:
+    kind, _, number = said.partition("=")
+    try:
+        minutes = float(number)
+    except ValueError:
+        minutes = -1.0
+    if not 0 <= minutes <= 1_440:
+        raise click.BadParameter("must be such as possible-match=4", param_hint="--minutes")
+    return kind, minutes
+
+
+@cli.command("export")
+@click.argument("what", type=click.Choice(tuple(EXPORTED)))
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The file; one of that name is replaced once the new one is whole.",
+)
+@click.option("--organisation", help="What is of this organisation's own records; of all if not given.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMS), help="What to write; by the ending of --to if not given."
+)
+@as_json
+@needs_index
+def export_command(
+    composition: Composition,
+    what: What,
+    to: Path,
+    organisation: str | None,
+    form: str | None,
+    is_json: bool,
+) -> None:
+    """Write the crosswalk (local id to person), the links inside persons, or the persons to a file, as of one moment. It is audited.
+
+    The file is for its owner alone. Without --organisation people whose location is protected are left out, and so they are of links.
+    """
+    with _telling(is_json):
+        with (
+            written(to, _writer_of(_form_of(to, form)), EXPORTED[what]) as whole,
+            progress_bar(lambda: count_index(composition.mpi)["records"], "Exporting", is_json) as progress,
+        ):
+            code = None if organisation is None else parse_ods_code(organisation)
+            done = export_index(composition.mpi, what, whole, OPERATOR, organisation=code, progress=progress)
+    _say(
+        {**done.as_json(), "file": str(to)},
+        is_json,
+        [f"Wrote {done.rows} rows to {to}, SHA-256 {done.sha256}"],
+    )
+
+
+def _writer_of(form: str) -> Open:
+    """Return what writes a form.
+
+    Raises:
+        Unavailable: ``bulk-not-installed``, for Parquet.
+    """
+    if form != "parquet":
+        return CsvWriter if form == "csv" else JsonLinesWriter
+    try:
+        from mpi.bulk.parquet import ParquetWriter  # an extra: only where it is asked for
+    except ModuleNotFoundError as fault:
+        raise Unavailable("bulk-not-installed", detail=_BULK_MISSING) from fault
+    return ParquetWriter
 
 
 @cli.command()

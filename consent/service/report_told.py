@@ -119,6 +119,7 @@ EVENTS: dict[str, Told] = {
     **_each(LOG_USED, "decisions under a draft policy", "what-if"),
     **_each(LOG_USED, "alerts", "alerts-read", "alert-figures-read"),
     **_each(EXPORT, "audit log", "audit-exported"),
+    **_each(EXPORT, "index", "index-exported"),
     **_each(UPDATE, "alert", "alert-reviewed", "alerts-protected"),
     **_each(UPDATE, "audit rows", "audit-rows-erased"),
     **_each(READ, "notices", "notices-read"),

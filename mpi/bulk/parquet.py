@@ -1,6 +1,6 @@
-"""A Parquet file read row by row, each value as the text that a table of text would have."""
+"""Parquet a row at a time: read with each value as the text that a table of text would have, and written under typed columns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -95,3 +95,33 @@ def _text(value: Any) -> str:
     if isinstance(value, Decimal):
         return f"{value:f}"
     return str(value)
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+_TYPES = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
+_ROWS_A_GROUP = 50_000
+
+
+class ParquetWriter:
+    """Rows under typed columns, written a group at a time."""
+
+    def __init__(self, path: Path, columns: Mapping[str, type]) -> None:
+        self._schema = pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()])
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._rows: list[Sequence[Any]] = []
+
+    def write(self, rows: Sequence[Sequence[Any]]) -> None:
+        self._rows.extend(rows)
+        if len(self._rows) >= _ROWS_A_GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        columns = list(zip(*self._rows, strict=True)) or [()] * len(self._schema)
+        arrays = [pa.array(values, one.type) for values, one in zip(columns, self._schema, strict=True)]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._rows.clear()

@@ -158,18 +158,25 @@ def switch_index(
 
 @contextmanager
 def tried_switch(
-    mpi: Mpi, folder: Path, *, memory: int = 4 << 30, threads: int = 2, say: Say = lambda *_: None
+    mpi: Mpi,
+    folder: Path,
+    records: Iterable[Sequence[SourceRecord] | Arrivals] = (),
+    *,
+    memory: int = 4 << 30,
+    threads: int = 2,
+    say: Say = lambda *_: None,
 ) -> Iterator["Settlement"]:
     """Give what linking the whole index under the present model would come to, while everything goes on; it is not done.
 
     Args:
         folder: as for ``switch_index``.
+        records: those that would come with it, as for ``switch_index``.
 
     Raises:
         Unavailable, Invalid: as ``switch_index``, but for ``index-busy``.
     """
     run = _Trial(mpi, folder, SYSTEM_ITSELF, memory, threads, say, lambda _: None, None)
-    with seldom_collected(), run.settled() as settled:
+    with seldom_collected(), run.settled(records) as settled:
         yield settled
 
 
@@ -547,10 +554,10 @@ class _Trial(_Run):
     """A run that keeps what it finds to itself: nothing is staged, locked or written."""
 
     @contextmanager
-    def settled(self) -> Iterator["Settlement"]:
+    def settled(self, records: Iterable[Sequence[SourceRecord] | Arrivals]) -> Iterator["Settlement"]:
         mpi = self._mpi
         with self._stage("read"), mpi.db.read() as tx:
-            write_forms(self._forms(tx, ()), mpi.model, self._folder)
+            write_forms(self._forms(tx, records), mpi.model, self._folder)
         with self._stage("link"):
             linkage = link_forms(mpi.model, self._folder, self._memory, self._threads, self._say)
         with mpi.db.read() as tx:
