@@ -315,10 +315,13 @@ def _measure_events(composition: Composition) -> None:
     """Ask the database how far events are handed on and delivered; what was last known stands while it cannot be asked."""
     try:
         with composition.db.read() as tx:
-            last, waiting, backlog = outbox.read_feed(tx).last, outbox.waiting_count(tx), backlog_of(tx)
+            feed, waiting, backlog = outbox.read_feed(tx), outbox.waiting_count(tx), backlog_of(tx)
     except (SQLAlchemyError, ServiceError, OSError):
         return
-    metrics.EVENTS_LAST_SEQUENCE.set(last)
+    metrics.EVENTS_LAST_SEQUENCE.set(feed.last)
+    if feed.complete_at is not None:
+        age = composition.clock.now() - feed.complete_at
+        metrics.EVENTS_COMPLETE_AGE.set(max(0.0, age.total_seconds()))
     metrics.EVENTS_WAITING.set(waiting)
     metrics.WEBHOOK_BEHIND.clear()
     for webhook_id, behind in backlog.behind.items():

@@ -24,13 +24,22 @@ def _not_json(_: str) -> Any:
     raise ValueError("not a number of JSON")
 
 
-_AS_WRITTEN = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_not_json)
-_AS_MEANT = json.JSONDecoder(parse_constant=_not_json)
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a member twice: which is meant is not for a reader to guess")
+    return found
+
+
+_AS_WRITTEN = json.JSONDecoder(
+    parse_int=str, parse_float=str, parse_constant=_not_json, object_pairs_hook=_once
+)
+_AS_MEANT = json.JSONDecoder(parse_constant=_not_json, object_pairs_hook=_once)
 WORDS = {True: "true", False: "false"}
 
 
 def object_of(line: bytes, *, as_written: bool = True) -> dict[str, Any] | None:
-    """Read an object; None: this is none.
+    """Read an object; None: this is none, or says something twice.
 
     Args:
         as_written: numbers as the digits that stand there, true and false of the object itself as words.

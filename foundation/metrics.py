@@ -29,6 +29,9 @@ REDIS_FAILURES = Counter(
 )
 OUTBOX_RELAYED = Counter("outbox_relayed", "Events handed on", ["topic"], registry=REGISTRY)
 EVENTS_LAST_SEQUENCE = Gauge("events_last_sequence", "The last number given to an event", registry=REGISTRY)
+EVENTS_COMPLETE_AGE = Gauge(
+    "events_complete_age_seconds", "How old the watermark of the feed of events is", registry=REGISTRY
+)
 EVENTS_WAITING = Gauge("events_waiting", "Events that were not handed on yet", registry=REGISTRY)
 WEBHOOK_BEHIND = Gauge(
     "webhook_behind_events",

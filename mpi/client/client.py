@@ -159,6 +159,25 @@ class Client:
     def task(self, task_id: str) -> Task:
         return self._ask(_task, "GET", f"/api/v1/tasks/{_in_path(task_id)}")
 
+    def claim_task(self, task: Task) -> Task:
+        """Take a task for ourselves, for as long as its lease lasts.
+
+        Raises:
+            Conflict: ``task-stale``, or someone else has it.
+        """
+        path = f"/api/v1/tasks/{_in_path(task.task_id)}/claim"
+        return self._ask(Task.of, "POST", path, headers=_of_version(task))
+
+    def decide_task(self, task: Task, verdict: str, reason: str, *, comment: str | None = None) -> Task:
+        """Answer a task: same, different or not-enough, with one of the reasons that the API lists; return it as it then stands.
+
+        Raises:
+            Conflict: ``task-stale``: look at it again.
+        """
+        body = {"verdict": verdict, "reason": reason, **({"comment": comment} if comment else {})}
+        path = f"/api/v1/tasks/{_in_path(task.task_id)}/decide"
+        return self._ask(_task, "POST", path, body=body, headers=_of_version(task))
+
     # What changes
 
     def events(
@@ -267,6 +286,10 @@ def _refusal(response: requests.Response, document: Mapping[str, Any]) -> Refuse
         waits = response.headers.get("Retry-After", "")
         refused.retry_after_seconds = float(waits) if waits.isdigit() else 1.0
     return refused
+
+
+def _of_version(task: Task) -> dict[str, str]:
+    return {"If-Match": f'W/"{task.version}"'}
 
 
 def _persons(said: Mapping[str, Any]) -> tuple[Person, ...]:

@@ -167,6 +167,7 @@ def test_a_line_at_fault_is_listed_by_its_number_and_stops_nothing(
         a_patient("7", active=False),
         a_patient("8", identifier=[{"system": NHS, "value": ONE_NUMBER}]),
         a_row("9", family="Oka\x00for"),
+        json.dumps(a_row("10")).encode().replace(b'"given"', b'"family"'),
         b'{"organisation": "RRV", "syst',
     )
 
@@ -184,6 +185,7 @@ def test_a_line_at_fault_is_listed_by_its_number_and_stops_nothing(
         ("9", "Patient.identifier", "required"),
         ("10", "names.0.family", "control-character"),
         ("11", "", "row-unreadable"),
+        ("12", "", "row-unreadable"),
     ]
     assert world.rows("select local_id from source_record") == [("1",)]
 

@@ -432,7 +432,7 @@ def test_in_production_a_receiver_on_this_machine_is_refused(
 
 
 def test_the_counters_tell_how_far_events_are(
-    app: Flask, composition: Composition, follower: Caller, receiver: Receiver
+    app: Flask, composition: Composition, follower: Caller, receiver: Receiver, clock: FixedClock
 ):
     made = signed_in(app, "supervisor").post(WEBHOOKS, asked(receiver)).json
     follower.put(HERS, AMARA)
@@ -446,7 +446,10 @@ def test_the_counters_tell_how_far_events_are(
     numbered = counters()
     deliver_waiting(post_of(composition.db, composition.clock, composition.settings))
     delivered = counters()
+    clock.advance(timedelta(seconds=90))  # with the worker at rest
 
+    assert numbered["events_complete_age_seconds"] == "0.0"
+    assert counters()["events_complete_age_seconds"] == "90.0"
     behind = f'webhook_behind_events{{webhook_id="{made["webhook_id"]}"}}'
     assert (before["events_waiting"], before["events_last_sequence"], before[behind]) == ("4.0", "0.0", "0.0")
     assert (numbered["events_waiting"], numbered["events_last_sequence"], numbered[behind]) == (

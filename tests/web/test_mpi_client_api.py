@@ -44,6 +44,10 @@ ALIKE = Record(
     gender="female",
     addresses=(Address(("3 Essex Road",), "London", "N1 9GU"),),
 )
+TUNDE = Record(
+    nhs_number=ONE_NUMBER, names=(Name("Bello", ("Tunde",)),), birth_date="1951-01-01", gender="male"
+)
+"""Someone else with her number."""
 NHS = "https://fhir.nhs.uk/Id/nhs-number"
 
 
@@ -129,20 +133,27 @@ def test_links_say_what_joined_records(app: Flask):
 def test_tasks_are_listed_and_read(app: Flask):
     client = a_client(app)
     client.put_record("RRV", "pas", "1", AMARA)
-    client.put_record(
-        "RV5",
-        "pas",
-        "2",
-        Record(
-            nhs_number=ONE_NUMBER, names=(Name("Bello", ("Tunde",)),), birth_date="1951-01-01", gender="male"
-        ),
-    )
+    client.put_record("RV5", "pas", "2", TUNDE)
 
     page = client.tasks(kind="number-conflict", limit=1)
 
     (task,) = page.tasks
     assert (task.kind, task.state, len(task.sides), page.next) == ("number-conflict", "open", 2, None)
     assert client.task(task.task_id) == task
+
+
+def test_a_task_is_claimed_and_decided_from_the_state_that_was_read(app: Flask):
+    client = a_client(app)
+    client.put_record("RRV", "pas", "1", AMARA)
+    client.put_record("RV5", "pas", "2", TUNDE)
+    (task,) = client.tasks(kind="number-conflict").tasks
+
+    claimed = client.claim_task(task)
+    with pytest.raises(Conflict, match="task-stale"):
+        client.claim_task(task)
+    decided = client.decide_task(claimed, "not-enough", "insufficient-evidence")
+
+    assert (claimed.claimed_by, decided.state, decided.version) == ("caller", "decided", claimed.version + 1)
 
 
 def test_refusals_name_the_field_and_the_scope(app: Flask):
