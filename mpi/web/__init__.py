@@ -6,6 +6,7 @@ from foundation.web.fhir import Resource
 from mpi.service.context import Mpi
 from mpi.web import (
     fhir_feed,
+    fhir_linked,
     fhir_match,
     fhir_patients,
     local_ids,
@@ -21,7 +22,12 @@ from mpi.web import (
 
 __all__ = ["FHIR", "make_blueprints"]
 
-FHIR: tuple[Resource, ...] = (fhir_patients.PATIENT,)
+FHIR: tuple[Resource, ...] = (
+    fhir_patients.PATIENT,
+    fhir_linked.PERSON,
+    fhir_linked.LINKAGE,
+    fhir_linked.PROVENANCE,
+)
 """The resources that this wing serves below ``/fhir/R4``."""
 
 
@@ -31,5 +37,7 @@ def make_blueprints(mpi: Mpi, public_url: str) -> tuple[Blueprint, ...]:
         room.make(mpi)
         for room in (records, match, persons, tasks, models, purges, withdrawals, local_ids, quality)
     )
-    in_fhir = tuple(room.make(mpi, public_url) for room in (fhir_feed, fhir_match, fhir_patients))
+    in_fhir = tuple(
+        room.make(mpi, public_url) for room in (fhir_feed, fhir_match, fhir_patients, fhir_linked)
+    )
     return (*rooms, tasks.make_groups(mpi), *in_fhir)

@@ -5,7 +5,7 @@ from typing import Any
 import flask
 from flask_smorest import Blueprint
 
-from foundation.errors import Invalid
+from foundation.errors import Invalid, NotFound
 from foundation.web import current_principal, etag, if_match, requires, takes_if_match
 from foundation.web.body import read_json
 from foundation.web.fhir import (
@@ -14,16 +14,21 @@ from foundation.web.fhir import (
     format_parameter,
     make_fhir_blueprint,
     outcome,
+    prefer_parameter,
     speaks_fhir,
+    written,
 )
 from foundation.web.problems import told_name
 from mpi.feeds.fhir import ReadPatient, Systems, read_patient
+from mpi.feeds.fhir.write import versioned
 from mpi.records import Identifier, RecordKey
 from mpi.service.context import Mpi
 from mpi.service.local_ids import merge_local
+from mpi.service.patients import read_patient as read_person
 from mpi.service.receive import Received, receive_record
 from mpi.service.withdraw import SCOPE as MAY_WITHDRAW
 from mpi.service.withdraw import withdraw_record
+from mpi.web.fhir_patients import patient_told
 from mpi.web.records import expected_version
 
 _IDENTIFIER = {
@@ -33,6 +38,8 @@ _IDENTIFIER = {
     "description": "The record: the system of one's own local ids, `|`, and the local id.",
     "schema": {"type": "string", "pattern": "^[^|]+[|][^|]+$"},
 }
+_OUTCOME = "OperationOutcome"
+READS = "persons:read"
 _REMOVED = "Removed over FHIR (ITI-104)."
 _SAYS = {
     "linked": ("information", "It is kept and linked"),
@@ -60,8 +67,9 @@ def make(mpi: Mpi, public_url: str) -> Blueprint:
         summary="Send a source record, a later version of it, or its merge into another (ITI-104)",
         description="A conditional update by an identifier of one's own, which the Patient bears, and a name. With `active` false and "
         "a `link` of type `replaced-by` to another identifier of the same system it is merged into that one. `If-Match` takes the ETag of "
-        "an answer here: 412 where another version came meanwhile. What reads like another person is held, and acknowledged all the same.",
-        parameters=[_IDENTIFIER, format_parameter()],
+        "an answer here: 412 where another version came meanwhile. What reads like another person is held, and acknowledged all the same. "
+        "With `Prefer: return=representation` the answer is the Patient as the sender may read it, where they may (`persons:read`).",
+        parameters=[_IDENTIFIER, prefer_parameter(), format_parameter()],
         requestBody=body_of(["Patient"], "What the source says of somebody"),
         responses={
             "200": answers_with("What became of it", "OperationOutcome"),
@@ -87,7 +95,7 @@ def make(mpi: Mpi, public_url: str) -> Blueprint:
             received = receive_record(mpi, read.record, current_principal(), if_match=expected_version())
         except Invalid as fault:
             raise read.as_told(fault) from fault
-        return _received(systems, received)
+        return _received(mpi, systems, received)
 
     @room.delete("/Patient")
     @requires(MAY_WITHDRAW)
@@ -95,7 +103,7 @@ def make(mpi: Mpi, public_url: str) -> Blueprint:
     @room.doc(
         summary="Take a record of one's own out of the index (ITI-104)",
         description="It is withdrawn as over JSON: it keeps all that was sent and decided of it, and can be restored there.",
-        parameters=[_IDENTIFIER, format_parameter()],
+        parameters=[_IDENTIFIER, prefer_parameter(), format_parameter()],
         responses={
             "200": answers_with("It is out of the index", "OperationOutcome"),
             "412": {"description": "Another version came first"},
@@ -161,16 +169,36 @@ def _merged(mpi: Mpi, systems: Systems, key: RecordKey, into: Identifier, read: 
     return _said("merge-held" if change.state == "held" else "merge-done")
 
 
-def _received(systems: Systems, received: Received) -> Any:
-    body, _, _ = _said(received.state)
+def _received(mpi: Mpi, systems: Systems, received: Received) -> Any:
     status = 201 if received.version == 1 and received.state in ("linked", "waiting") else 200
+    body, applied = written(
+        lambda: _person(mpi, systems, received.record_id), _outcome(received.state), otherwise=_OUTCOME
+    )
     headers = {
         "Location": f"{systems.base}/Patient/{received.record_id}",
         "ETag": etag(received.version),
+        **applied,
     }
     return body, status, headers
 
 
-def _said(state: str) -> tuple[dict[str, Any], int, dict[str, str]]:
+def _person(mpi: Mpi, systems: Systems, record_id: int) -> Any:
+    """Return the Patient that a record is part of, as its sender may read it; None where they may not, or it is nobody yet."""
+    by = current_principal()
+    if READS not in by.scopes:
+        return None
+    try:
+        told = read_person(mpi, record_id, by)
+    except NotFound:
+        return None
+    return versioned(patient_told(told, systems, frozenset()))
+
+
+def _said(state: str) -> tuple[Any, int, dict[str, str]]:
+    body, headers = written(lambda: None, _outcome(state), otherwise=_OUTCOME)
+    return body, 200, headers
+
+
+def _outcome(state: str) -> dict[str, Any]:
     severity, text = _SAYS[state]
-    return outcome(severity, "informational", state, text), 200, {}
+    return outcome(severity, "informational", state, text)

@@ -173,7 +173,9 @@ def make(mpi: Mpi, public_url: str) -> Blueprint:
     @speaks_fhir
     def read(person_id: str) -> Any:
         number = id_of(person_id, "person-unknown")
-        patient = versioned(_patient(read_patient(mpi, number, current_principal()), systems, frozenset()))
+        patient = versioned(
+            patient_told(read_patient(mpi, number, current_principal()), systems, frozenset())
+        )
         return patient, 200, {"ETag": etag(int(patient["meta"]["versionId"]))}
 
     @room.get("/Patient/$ihe-pix")
@@ -215,7 +217,7 @@ def _search(mpi: Mpi, systems: Systems) -> Any:
         after=_place(asked.cursor),
         limit=asked.count,
     )
-    patients = [versioned(_patient(one, systems, understood.domains)) for one in found.patients]
+    patients = [versioned(patient_told(one, systems, understood.domains)) for one in found.patients]
     return searchset(
         PATIENT,
         asked,
@@ -301,11 +303,12 @@ def _tokens(mpi: Mpi, systems: Systems, values: Iterable[str], domains: set[str]
                 raise _UnknownDomain
             domains.add(systems.person if system.rstrip("/") == systems.base else system)
             continue
-        tokens.append(_token(systems, system, value, "identifier"))
+        tokens.append(token_of(systems, system, value, "identifier"))
     return tokens
 
 
-def _token(systems: Systems, system: str, value: str, field: str) -> Token:
+def token_of(systems: Systems, system: str, value: str, field: str) -> Token:
+    """Return what an identifier names: a person or record by id, a source's record by its local id, or whoever bears it."""
     person_id = systems.person_of(system, value)
     if person_id is not None:
         return parse_id(person_id, field)
@@ -320,7 +323,8 @@ def _is_known(mpi: Mpi, systems: Systems, system: str) -> bool:
     return key is not None and knows_feed(mpi, key.organisation, key.system)
 
 
-def _patient(told: Told, systems: Systems, domains: frozenset[str]) -> dict[str, Any]:
+def patient_told(told: Told, systems: Systems, domains: frozenset[str]) -> dict[str, Any]:
+    """Write the Patient of what was let leave of a person."""
     if not isinstance(told, PatientView):
         return replaced_patient(told.number, told.person_id, systems)
     golden = told.golden
@@ -373,11 +377,11 @@ def _cross_reference(mpi: Mpi, systems: Systems) -> Any:
     if not all(_is_known(mpi, systems, one) for one in targets):
         return _refusal(403, "code-invalid", "targetSystem not found")
     try:
-        told = refer_patient(mpi, _token(systems, system, value, "sourceIdentifier"), current_principal())
+        told = refer_patient(mpi, token_of(systems, system, value, "sourceIdentifier"), current_principal())
     except NotFound:
         return _refusal(404, "not-found", "sourceIdentifier Patient Identifier not found")
     wanted = {systems.person if one.rstrip("/") == systems.base else one for one in targets}
-    patient = _patient(told, systems, frozenset())
+    patient = patient_told(told, systems, frozenset())
     found: list[dict[str, Any]] = [
         {"name": "targetIdentifier", "valueIdentifier": {"system": one["system"], "value": one["value"]}}
         for one in patient["identifier"]

@@ -89,6 +89,7 @@ def describe(db: Database) -> Described:
         "person_id": [str(world.she)],
         "task_id": [task["task_id"] for task in tasks],
         "directive_id": [told.json["directive_id"]],
+        "resource_id": [str(world.she)],
         "consent_id": [told.json["directive_id"]],
         "webhook_id": [made["webhook_id"]],
         "ods_code": [PRACTICE, SLAM],

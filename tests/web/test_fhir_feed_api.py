@@ -338,3 +338,25 @@ def test_a_malformed_record_is_refused_without_a_word_of_it_and_nothing_is_store
         assert changed_tables(before, every_row(db)) == set()
 
     send()
+
+
+# -- what a write is answered with ------------------------------------------------------------------------------------
+
+
+def test_a_write_answers_with_what_the_sender_would_rather_have(app, caller):
+    blind = a_caller(app, "blind", scopes=frozenset({"records:write"}))
+
+    minimal = caller.put(at("1"), a_patient(), Prefer="return=minimal")
+    whole = caller.put(at("1"), a_patient(gender="unknown"), Prefer='return="representation"')
+    outcome = caller.put(at("1"), a_patient(), Prefer="return=OperationOutcome")
+    not_theirs = blind.put(at("1"), a_patient(), Prefer="return=representation")
+    gone = caller.call("DELETE", at("1"), Prefer="return=minimal")
+
+    person = minimal.headers["Location"].rpartition("/")[2]
+    assert (minimal.status_code, minimal.data, minimal.headers["ETag"]) == (201, b"", 'W/"1"')
+    assert (expect_fhir(whole)["id"], whole.json["gender"]) == (person, "unknown")
+    assert whole.headers["Preference-Applied"] == "return=representation"
+    assert expect_fhir(outcome)["resourceType"] == "OperationOutcome"
+    assert expect_fhir(not_theirs)["resourceType"] == "OperationOutcome"
+    assert "Preference-Applied" not in not_theirs.headers
+    assert (gone.status_code, gone.data) == (200, b"")
