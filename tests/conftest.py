@@ -34,7 +34,7 @@ from tests.engines import APPLICATION, MIGRATOR, EngineMissing, Keeper, ask
 
 ENGINES = ("sqlite", "postgresql")
 _ADDRESS = "TEST_ENGINES"  # where a run's keeper listens; set by the runner, read by its workers
-_NEED_A_SERVER = {"postgresql_url", "empty_postgresql_url", "redis_url", "chromium"}
+_NEED_A_SERVER = {"postgresql_url", "empty_postgresql_url", "redis_url", "chromium", "fhir_kit"}
 
 # A developer's own settings must not decide what is tested, nor may a test reach the database that they name.
 for _name in [
@@ -367,6 +367,15 @@ def _migrate(url: str) -> None:
 def clock() -> FixedClock:
     """A Monday morning that lasts until the test moves it."""
     return FixedClock(datetime(2026, 11, 23, 9, 0, tzinfo=UTC))
+
+
+@pytest.fixture(scope="session")
+def fhir_kit() -> Path:
+    """The folder of another's client of FHIR, for Node."""
+    folder = Path(__file__).parent / "fhir_kit"
+    if shutil.which("node") is None or not (folder / "node_modules" / "fhir-kit-client").is_dir():
+        pytest.fail("Node or fhir-kit-client is missing. As root: tools/engines", pytrace=False)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,20 @@
 """Systems that speak FHIR, and what every resource that is told must pass: another's models of R4B, of which R4's Patient is one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from fhir.resources.R4B import get_fhir_model_class
 from flask import Flask
+from werkzeug.serving import make_server
 
+from app import create_app
+from foundation.clock import Clock
+from foundation.database import Database
+from foundation.settings import Settings
 from tests.web.mpi_client import Caller
 
 FHIR = "application/fhir+json"
@@ -52,3 +62,17 @@ def patients_of(bundle: Any) -> list[dict[str, Any]]:
 
 def local(organisation: str, system: str = "main") -> str:
     return f"{HERE}/Id/{organisation}/{system}"
+
+
+@contextmanager
+def serving(db: Database, clock: Clock, home: Path) -> Iterator[Flask]:
+    """The application behind a real socket; its address is its public one."""
+    web = make_server("127.0.0.1", 0, lambda *_: [], threaded=True)  # its port is part of what the app is
+    here = f"http://127.0.0.1:{web.server_port}"
+    settings = Settings.from_environment({"MPI_HOME": str(home), "MPI_PUBLIC_URL": here})
+    web.app = create_app(replace(settings, database_url=str(db.url)), database=db, clock=clock)
+    Thread(target=web.serve_forever, daemon=True).start()
+    try:
+        yield web.app
+    finally:
+        web.shutdown()

@@ -1,8 +1,6 @@
 """SMART's client of FHIR R4 against a running server: it reads the statement, reads, searches and follows pages, and meets refusals."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from threading import Thread
 
 import pytest
 import requests
@@ -10,28 +8,21 @@ from fhirclient.client import FHIRClient
 from fhirclient.models.parameters import Parameters
 from fhirclient.models.patient import Patient
 from fhirclient.server import FHIRNotFoundException
-from werkzeug.serving import make_server
 
-from app import create_app
-from foundation.settings import Settings
 from tests.service.consent_world import UCLH, a_record, a_world
-from tests.web.fhir_client import FHIR, NUMBERS, a_caller
+from tests.web.fhir_client import BASE, FHIR, NUMBERS, a_caller, serving
 
 
 @pytest.fixture
 def served(db, clock, tmp_path) -> Iterator[tuple[FHIRClient, int]]:
     """The client with a token of a hospital's system, and the id of a woman whom it knows."""
     world = a_world(db, clock)
-    web = make_server("127.0.0.1", 0, lambda *_: [], threaded=True)  # its port is part of what the app is
-    here = f"http://127.0.0.1:{web.server_port}"
-    settings = Settings.from_environment({"MPI_HOME": str(tmp_path), "MPI_PUBLIC_URL": here})
-    web.app = create_app(replace(settings, database_url=str(db.url)), database=db, clock=clock)
-    token = a_caller(web.app, organisation=UCLH)._headers["Authorization"]
-    Thread(target=web.serve_forever, daemon=True).start()
-    smart = FHIRClient({"app_id": "test", "api_base": f"{here}/fhir/R4"})
-    smart.server.session.headers["Authorization"] = token
-    yield smart, world.she
-    web.shutdown()
+    with serving(db, clock, tmp_path) as app:
+        token = a_caller(app, organisation=UCLH)._headers["Authorization"]
+        here = app.extensions["composition"].settings.public_url
+        smart = FHIRClient({"app_id": "test", "api_base": f"{here}{BASE}"})
+        smart.server.session.headers["Authorization"] = token
+        yield smart, world.she
 
 
 def test_the_statement_is_read_and_lists_what_is_there(served):
