@@ -387,6 +387,15 @@ def test_ids_are_found_and_a_replaced_one_is_not_active(world, caller):
     assert ids(search(caller, _id="42")) == []
 
 
+def test_how_it_is_to_be_told_is_no_description_of_anybody(world, caller):
+    manner = {"_format": "json", "_summary": "false", "_count": "5"}
+
+    by_id = ids(search(caller, _id=world.she, **manner))
+    described = ids(search(caller, form=True, family="Applewhite", birthdate="1984-03-07", **manner))
+
+    assert by_id == described == [str(world.she)]
+
+
 def test_a_count_tells_nobody_and_a_part_of_somebody_says_so(world, caller):
     counted = [
         expect_fhir(search(caller, family="Applewhite", birthdate="1984-03-07", **manner))
