@@ -21,6 +21,8 @@ DIRECTIVE_TOPICS = frozenset(
 """What whoever keeps anything decided about a person must be told of; needs ``events:read``, ``directives:read`` and ``persons:read``."""
 
 _FIRST_REST_SECONDS, _LONGEST_REST_SECONDS = 0.5, 10.0
+_BEHIND_REST_SECONDS = 1.0
+"""Between questions that are answered at once, with nothing new, while the service itself is behind."""
 
 
 def counted_seconds() -> float:
@@ -101,9 +103,11 @@ class Follower:
             self._start_over()
             self._after = begin.up_to
             self._keep(self._after)
+        # Who knows already where it stands may wait for news; who does not is to be told.
+        wait_seconds = self._wait_seconds if self.may_serve else 0
         asked_at = self._seconds()
         try:
-            page = self._client.events(self._after, wait_seconds=self._wait_seconds, limit=self._limit)
+            page = self._client.events(self._after, wait_seconds=wait_seconds, limit=self._limit)
         except (Gone, Conflict):
             # Events that we never saw are no more, or the service began anew from a backup.
             self._complete_at = -math.inf
@@ -125,8 +129,10 @@ class Follower:
         rest = _FIRST_REST_SECONDS
         while not stop.is_set():
             try:
-                self.step()
+                came = self.step()
                 rest = _FIRST_REST_SECONDS
+                if not came and not self.may_serve:
+                    stop.wait(_BEHIND_REST_SECONDS)
                 continue
             except (TooMany, Unavailable) as refused:
                 stop.wait(min(_LONGEST_REST_SECONDS, refused.retry_after_seconds))

@@ -178,6 +178,8 @@ def _check_ours(names: Iterable[str]) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, str) and value.strip():
         return value.strip()
     raise _not_a_map()

@@ -305,6 +305,17 @@ def test_who_is_sixty_seconds_behind_stops_serving():
     assert one.follower.seconds_behind == pytest.approx(1)
 
 
+def test_at_sixty_seconds_to_the_second_nothing_is_served():
+    one = Following(a_page(5), a_page(5))
+    one.follower.step()
+
+    one.now += 60
+
+    assert (one.follower.seconds_behind, one.follower.may_serve) == (60, False)
+    with pytest.raises(Behind):
+        one.follower.check()
+
+
 def test_the_time_that_an_answer_took_counts():
     one = Following(a_page(5), a_page(5, age_ms=1_000))
     ask = one.line.request
@@ -391,6 +402,25 @@ def test_a_follower_goes_on_where_one_before_it_stood():
     one.follower.step()
 
     assert one.did == ["1", 7]
+
+
+def test_who_does_not_know_where_it_stands_does_not_wait_for_news():
+    """A service whose worker stopped is asked once a second, and not without end."""
+    old = [a_page(5, age_ms=70_000)] * 2
+    one = Following(a_page(5), *old, a_page(5), a_page(5))
+    rests: list[float] = []
+
+    class Stop:
+        def is_set(self) -> bool:
+            return not one.line.answers
+
+        def wait(self, seconds: float) -> None:
+            rests.append(seconds)
+
+    one.follower.run(Stop())  # type: ignore[arg-type]
+
+    assert [sent["params"].get("wait") for sent in one.line.sent] == [None, "0", "0", "0", "10"]
+    assert rests == [1.0, 1.0]
 
 
 def test_a_run_asks_on_after_faults_until_it_is_told_to_stop():

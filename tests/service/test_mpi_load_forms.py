@@ -324,6 +324,8 @@ Ward = ""
 [constants]
 organisation = "RRV"
 system = "wards"
+birth_order = 1
+restricted = false
 
 [dates]
 birth_date = ["%d.%m.%y", "%m/%Y", "%Y"]
@@ -352,6 +354,7 @@ def test_a_map_says_constants_forms_of_dates_and_codes(tmp_path: Path) -> None:
     assert [(one.key.organisation, one.key.system, one.key.local_id) for one in records if one] == [
         ("RRV", "wards", f"W{number}") for number in (1, 2, 3, 4)
     ]
+    assert {(one.birth_order, one.restricted) for one in records if one} == {("1", False)}
     # Two digits of a year are never one to come.
     assert [(one.birth_date, one.gender) for one in records if one] == [
         ("1990-02-14", "female"),

@@ -162,6 +162,19 @@ def test_what_is_counted_of_a_file(known: World, a_command: Callable[..., Result
     }
 
 
+def test_what_the_index_has_already_is_a_further_version(
+    known: World, a_command: Callable[..., Result], tmp_path: Path
+):
+    path = their_file(tmp_path)
+    a_command("load", path)
+    before = counts(known)
+
+    told = json.loads(a_command("onboard", path, "--organisation", "RV5", "--json").stdout)
+
+    assert [told[name] for name in ("records", "later", "weighed", "linked", "tasks")] == [6, 6, 0, 0, []]
+    assert counts(known) == before
+
+
 def test_hours_are_minutes_a_type_of_which_one_may_say_others(
     known: World, a_command: Callable[..., Result], tmp_path: Path
 ):
