@@ -126,7 +126,7 @@ def measure(chosen: argparse.Namespace, database: Database, path: Path, folder: 
         records = tx.execute(text("select count(*) from source_record")).scalar_one()
         postmaster = parent_of(tx.execute(text("select pg_backend_pid()")).scalar_one())
     rng = random.Random(chosen.seed)
-    rows = _draw(path, 4 * chosen.arrivals + 4_000, rng)
+    rows = draw(path, 4 * chosen.arrivals + 4_000, rng)
     stages: dict[str, dict[str, Any]] = {}
     if "link" in chosen.only:
         stages |= linking(index, postmaster, arrivals(rows, chosen.arrivals, rng))
@@ -150,7 +150,7 @@ def measure(chosen: argparse.Namespace, database: Database, path: Path, folder: 
 # Arrivals ------------------------------------------------------------------------------------------------------------
 
 
-def _draw(path: Path, count: int, rng: random.Random) -> list[dict[str, str]]:
+def draw(path: Path, count: int, rng: random.Random) -> list[dict[str, str]]:
     """Draw rows of a file by lot, each as likely as any other."""
     kept: list[dict[str, str]] = []
     with path.open(encoding="utf-8", newline="") as file:

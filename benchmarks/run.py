@@ -57,6 +57,11 @@ BENCHMARKS = {
         ("--records", "1000", "--kills", "2", "--families", "2000"),
         "a load over HTTP whose server is killed, and eight loaders at once, against one undisturbed load",
     ),
+    "mllp": Benchmark(
+        "mllp.py",
+        ("--records", "2000", "--messages", "500", "--kills", "4"),
+        "HL7 v2 messages kept and linked a second on PostgreSQL, and what kills of listener, worker and database leave",
+    ),
     "racing": Benchmark(
         "racing.py",
         ("--acts", "2000", "--processes", "4"),

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
@@ -2575,9 +2576,9 @@ def feeds_send(file: Path, host: str, port: int, authorities: Path | None, is_js
 
     Each message begins with a line of MSH; its segments follow, a line each.
     """
-    from mpi.feeds.hl7.send import Sending, read_messages
+    from mpi.feeds.hl7.send import Answer, Sending, read_messages
 
-    answers: list[str] = []
+    answers: list[Answer] = []
     with _telling(is_json):
         messages = read_messages(file)
         with (
@@ -2587,9 +2588,124 @@ def feeds_send(file: Path, host: str, port: int, authorities: Path | None, is_js
             for message in messages:
                 answers += sending.send(message)
                 progress(1)
-    _say({"sent": len(messages), "answers": answers}, is_json, answers)
-    if any(not one.startswith(("AA ", "CA ")) for one in answers):
+    told = [str(one) for one in answers]
+    _say({"sent": len(messages), "answers": told}, is_json, told)
+    if not all(one.is_kept for one in answers):
         sys.exit(WITH_REJECTS)
+
+
+@feeds_group.command("simulate")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=2575, show_default=True, type=click.IntRange(1, 65_535))
+@click.option(
+    "--ca",
+    "authorities",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="By TLS; the listener's certificate is known by these.",
+)
+@click.option("--connections", default=4, show_default=True, type=click.IntRange(1, 1_000))
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), help="Messages a second; unless told, as they go."
+)
+@click.option("--limit", type=click.IntRange(1), help="Send so many of the file's records, its first.")
+@click.option(
+    "--patience",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds for which a message without an answer is sent again.",
+)
+@click.option(
+    "--let-in",
+    "is_let_in",
+    is_flag=True,
+    help="First add the feeds that the file needs to this index; none where it is marked production.",
+)
+@as_json
+@needs_index
+def feeds_simulate(
+    composition: Composition,
+    /,
+    file: Path,
+    host: str,
+    port: int,
+    authorities: Path | None,
+    connections: int,
+    rate: float | None,
+    limit: int | None,
+    patience: float,
+    is_let_in: bool,
+    is_json: bool,
+) -> None:
+    """Send the records of FILE, such as a sample's, to a listener as ADT messages. Exit status 3 says that some were refused.
+
+    Each organisation's system is a sender: MSH-3 is the system, MSH-4 the organisation. What is said of one patient goes over one
+    connection, in its order. Rows that `mpi load` would set aside are left out and counted.
+    """
+    from mpi.feeds.hl7.send import Answer, Sending
+    from mpi.feeds.hl7.simulate import simulate
+    from mpi.feeds.hl7.write import registration
+
+    faulty = 0
+
+    def sound(rows: Iterable[Row]) -> Iterator[SourceRecord]:
+        nonlocal faulty
+        for row in islice(rows, limit):
+            if row.record is None:
+                faulty += 1
+            else:
+                yield row.record
+
+    with _telling(is_json):
+        today = SystemClock().now().date()
+        if is_let_in:
+            senders = {one.key for one in sound(open_rows(file, None, FileMap(), today)[1])}
+            _let_in(composition, {(key.organisation, key.system) for key in senders})
+            faulty = 0
+        size, rows = open_rows(file, None, FileMap(), today)
+        with progress_bar(min(size, limit or size), "Sending", is_json) as progress:
+            held = threading.Lock()
+
+            def answered(_key: RecordKey, _raw: bytes, _answer: Answer) -> None:
+                with held:
+                    progress(1)
+
+            done = simulate(
+                ((one.key, registration(one, SystemClock().now())) for one in sound(rows)),
+                lambda: Sending(host, port, authorities),
+                connections=connections, a_second=rate, patience_seconds=patience, answered=answered,
+            )  # fmt: skip
+    a_second = round(done.messages / done.seconds, 1) if done.messages else 0.0
+    codes = {"AA": 0, "AE": 0, "AR": 0} | done.answers
+    answer = {
+        "messages": done.messages, "connections": connections, "seconds": round(done.seconds, 3), "a_second": a_second,
+        "answers": codes, "refused": done.refused, "sent_again": done.again,
+        "rows_set_aside": faulty,
+    }  # fmt: skip
+    lines = [
+        f"{done.messages} messages over {connections} connections: {done.seconds:.1f} s, {a_second} a second",
+        ", ".join(f"{code} {count}" for code, count in codes.items()),
+        *(f"{count} refused: {words}" for words, count in done.refused.items()),
+        *([f"{done.again} times one was sent again"] if done.again else []),
+        *([f"{faulty} rows set aside"] if faulty else []),
+    ]
+    _say(answer, is_json, lines)
+    if done.refused or faulty:
+        sys.exit(WITH_REJECTS)
+
+
+def _let_in(composition: Composition, senders: Iterable[tuple[str, str]]) -> None:
+    """Add a feed for each organisation's system that has none by this name.
+
+    Raises:
+        Conflict: ``feeds-in-production``.
+    """
+    if composition.settings.is_production:
+        raise Conflict("feeds-in-production", detail="Made-up people are not for an index of real ones.")
+    for organisation, system in sorted(senders):
+        with suppress(Conflict):
+            add_feed(composition.mpi, OPERATOR, system, organisation, organisation, system, Reading())
 
 
 @feeds_group.command("replay")

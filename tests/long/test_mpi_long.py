@@ -16,8 +16,9 @@ import pytest
 from foundation.audit import verify_rows
 from foundation.clock import SystemClock
 from foundation.database import Database
-from mpi.cli import load_organisations
+from mpi.cli import load_organisations, open_rows
 from mpi.feeds.delimited import read_rows
+from mpi.feeds.mapping import FileMap
 from mpi.matching import load_model
 from mpi.records import RecordKey, SourceRecord
 from mpi.sample import write_sample
@@ -80,7 +81,8 @@ def undisturbed(folder: Path, path: Path) -> frozenset[frozenset[RecordKey]]:
         metadata.create_all(tx)
     load_organisations(alone, folder / "organisations.csv")
     index = Mpi(alone, SystemClock(), load_model())
-    load_records(index, read_rows(path, date(2026, 11, 23)))
+    _, rows = open_rows(path, None, FileMap(), date(2026, 11, 23))
+    load_records(index, rows)
     found = groups(index)
     alone.close()
     return found

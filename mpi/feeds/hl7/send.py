@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,6 +10,28 @@ from typing import Self
 from foundation.errors import Unavailable
 from mpi.feeds.hl7.message import Header, read_header
 from mpi.feeds.hl7.mllp import END, START, Frames
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a message was answered: ``code`` is MSA-1, ``words`` say what is at fault and where, ``number`` is of HL7 table 0357."""
+
+    code: str
+    control_id: str = ""
+    words: str = ""
+    number: str = ""
+
+    @property
+    def is_kept(self) -> bool:
+        return self.code in ("AA", "CA")
+
+    @property
+    def may_be_sent_again(self) -> bool:
+        """Whether the same message may be taken another time: it met another state, or the database was out of reach."""
+        return self.number in ("206", "207")
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.code, self.control_id, self.words) if part)
 
 
 def read_messages(path: Path) -> list[bytes]:
@@ -48,10 +71,13 @@ class Sending:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._socket.close()
 
-    def send(self, message: bytes) -> list[str]:
-        """Send a message; return what it was answered, in words: the code, and what is said of it."""
+    def send(self, message: bytes) -> list[Answer]:
+        """Send a message; return what it was answered."""
         try:
             self._socket.sendall(START + message + END)
             return [_told(self._answer()) for _ in range(_answers_to(read_header(message)))]
@@ -74,7 +100,14 @@ def _answers_to(header: Header) -> int:
     return 1 if "AL" in (header.accept_when, header.answer_when) else 0
 
 
-def _told(answer: bytes) -> str:
-    bar = read_header(answer).separators.field
-    lines = [line for line in answer.decode("latin-1").split("\r") if line.startswith("MSA")]
-    return " ".join(lines[0].split(bar)[1:4]) if lines else "unreadable"
+def _told(answer: bytes) -> Answer:
+    separators = read_header(answer).separators
+    segments = {line[:3]: line.split(separators.field) for line in answer.decode("latin-1").split("\r")}
+    if "MSA" not in segments:
+        return Answer("unreadable")
+    code, control_id, words = (*segments["MSA"][1:4], "", "", "")[:3]
+    fault = [*segments.get("ERR", ()), "", "", "", ""]
+    # From v2.5 on the number has a field of its own; before, it is the last part of the first.
+    coded = fault[3] or fault[1].split(separators.component)[-1]
+    number = coded.split(separators.component)[0].split(separators.subcomponent or "&")[0]
+    return Answer(code, control_id, words, number)
