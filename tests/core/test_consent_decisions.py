@@ -295,6 +295,7 @@ MEDICATION_ONLY, LETTERS_ONLY = frozenset({"medication"}), frozenset({"letters"}
         ([(MEDICATION_ONLY, "*", 2), (MEDICATION_ONLY, "*", None), (LETTERS_ONLY, "*", 7)], 7),
         # What nobody may see of it does not count: no agreement names the letters' source.
         ([(MEDICATION_ONLY, "*", 6), (LETTERS_ONLY, "RV5", 1)], 6),
+        ([(MEDICATION_ONLY, "*", 6), (LETTERS_ONLY, LETTER.source, 1)], 1),
         ([(MEDICATION_ONLY, "*", None), (LETTERS_ONLY, "*", None)], None),
     ],
 )
