@@ -147,6 +147,11 @@ BENCHMARKS = {
         ("--records", "2000", "--calls", "2000"),
         "whether restricted people can be told from absent ones: match, search, queue and sorting",
     ),
+    "mutants": Benchmark(
+        "mutants.py",
+        ("--only", "consent.rules.fold.x_lifts*"),
+        "changes to the evaluator of consent that no test notices",
+    ),
     "http-sqlite": Benchmark(
         "over_http.py", ("--records", "2000", "--requests", "200"), "match and decisions over HTTP on SQLite"
     ),

@@ -129,7 +129,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    ("case", "outcome", "seen"), [c[2:] for c in CASES], ids=[f"{c[0]}: {c[1]}" for c in CASES]
+    ("case", "outcome", "seen"),
+    [c[2:] for c in CASES],
+    ids=[f"{c[0]}: {c[1]}".replace("…", "then") for c in CASES],
 )
 def test_a_hard_case_is_decided_as_the_table_says(case: CaseFile, outcome: Outcome, seen: list[Cell]):
     decision = decide(case, default_policy())
