@@ -4,9 +4,9 @@
     python benchmarks/mutants.py --only "consent.rules.fold.*"
 
 A copy of the checkout is changed in one place at a time, and the core tests that reach the place are run until one fails. mutmut is no
-dependency of the project: it is installed beside it for the run. Generated examples are the same each time and are not made smaller when one
-fails: whether one does is the same. Left over are the changes that no test noticed, each printed: some change nothing that
-could be seen, and a reader has to tell which.
+dependency of the project: it is installed beside it for the run. Generated examples are the same each time, and are not made smaller where
+one fails. Left over are the changes that no test noticed, each printed: some change nothing that could be seen, and a reader has to tell
+which.
 """
 
 import argparse
