@@ -18,7 +18,7 @@ from mpi.service.gate import GateRequest, tells_place
 from mpi.service.history import person_then, refuse_future, visible_records
 from mpi.service.numbers import survivors_of
 from mpi.service.past import accepted_then, survivors_then
-from mpi.service.people import current_person
+from mpi.service.people import current_person, permitted_members
 from mpi.service.persons import Resolution
 from mpi.store import records as record_store
 from mpi.store.records import RecordRow, VersionRow
@@ -37,7 +37,10 @@ class ToldOrigin:
 
 @dataclass(frozen=True, slots=True)
 class ToldValue:
-    """A value as it may be told; see ``Shown``. ``origin`` is None where the source itself is a place, and the location protected."""
+    """A value as it may be told; see ``Shown``.
+
+    ``origin`` is None where it may not be told that its organisation knows the person, or where that is a place, and the location protected.
+    """
 
     name: str
     value: Any = field(repr=False)
@@ -91,11 +94,25 @@ def get_golden(mpi: Mpi, number: int, by: Principal, *, purpose: str | None = No
 
 
 def golden_of(
-    tx: Connection, mpi: Mpi, found: Resolution, by: Principal, *, purpose: str | None = None
+    tx: Connection,
+    mpi: Mpi,
+    found: Resolution,
+    by: Principal,
+    *,
+    purpose: str | None = None,
+    named: Collection[int] | None = None,
 ) -> GoldenView:
-    """Return the golden view of a person who is there, inside the caller's transaction, with which the gate's decision commits."""
+    """Return the golden view of a person who is there, inside the caller's transaction, with which the gate's decisions commit.
+
+    Args:
+        named: the records that may be named, where the caller has asked the gate already.
+    """
     assert found.person_id is not None
     rows, masks_location = _permitted(tx, mpi, found, by, purpose)
+    if named is None:
+        origins = [one for one in found.members if one.record_id in rows]
+        members_named = permitted_members(tx, mpi, found, by, "origins", purpose, origins) if origins else ()
+        named = frozenset(one.record_id for one in members_named)
     versions = record_store.read_versions(tx, rows)
     stood = {
         number: next(one for one in versions[number] if one.version == row.current_version)
@@ -115,7 +132,7 @@ def golden_of(
         found.restricted,
         golden.rules_version,
         golden.number_state,
-        _told_values(golden, members, by, frozenset(rows) if found.restricted else frozenset()),
+        _told_values(golden, members, by, frozenset(rows) if found.restricted else frozenset(), named),
     )
 
 
@@ -143,6 +160,7 @@ def get_golden_then(
         stood = {record_id: versions[-1] for record_id, versions in accepted.items() if versions}
         members = _members(tx, mpi, {record_id: rows[record_id] for record_id in stood}, stood)
         survivors = survivors_then(tx, [one.record for one in members], as_at)
+        named, _ = visible_records(tx, mpi, rows, by, "origins", purpose)
         protected = frozenset(rows) if found.is_restricted else record_store.protected_records(tx, rows)
     golden = golden_view(
         [
@@ -165,16 +183,26 @@ def get_golden_then(
         found.has_erased_records,
         golden.rules_version,
         golden.number_state,
-        _told_values(golden, members, by, protected),
+        _told_values(golden, members, by, protected, named),
     )
 
 
 def _told_values(
-    golden: Golden, members: Iterable[Member], by: Principal, protected: Collection[int]
+    golden: Golden,
+    members: Iterable[Member],
+    by: Principal,
+    protected: Collection[int],
+    named: Collection[int],
 ) -> tuple[ToldValue, ...]:
     whose = {one.record_id: one for one in members}
     return tuple(
-        _told(one, whose[one.origin.record_id], by, is_protected=one.origin.record_id in protected)
+        _told(
+            one,
+            whose[one.origin.record_id],
+            by,
+            is_protected=one.origin.record_id in protected,
+            is_named=one.origin.record_id in named,
+        )
         for one in golden.shown
     )
 
@@ -183,7 +211,7 @@ def _is_own(member: Member, by: Principal) -> bool:
     return member.record.key.organisation in {by.organisation, *by.organisations}
 
 
-def _told(one: Shown, member: Member, by: Principal, *, is_protected: bool) -> ToldValue:
+def _told(one: Shown, member: Member, by: Principal, *, is_protected: bool, is_named: bool) -> ToldValue:
     key = member.record.key
     is_quiet = is_protected and not _is_own(member, by)
     origin = ToldOrigin(
@@ -196,7 +224,7 @@ def _told(one: Shown, member: Member, by: Principal, *, is_protected: bool) -> T
     return ToldValue(
         one.name,
         one.value,
-        None if is_quiet and tells_place(member.setting) else origin,
+        None if not is_named or (is_quiet and tells_place(member.setting)) else origin,
         one.is_verified,
         one.because,
         one.agree,

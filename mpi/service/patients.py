@@ -226,8 +226,8 @@ def _told(tx: Connection, mpi: Mpi, number: int, by: Principal) -> Told:
 def _view(tx: Connection, mpi: Mpi, person_id: int, by: Principal) -> PatientView:
     found = current_person(tx, person_id)
     assert found.person_id is not None
-    golden = golden_of(tx, mpi, found, by)
     members = permitted_members(tx, mpi, found, by, "members", None, found.members)
+    golden = golden_of(tx, mpi, found, by, named={one.record_id for one in members})
     return PatientView(found.person_id, golden, members)
 
 

@@ -242,7 +242,10 @@ class GoldenValueSchema(Schema):
     origin = fields.Nested(
         OriginSchema,
         allow_none=True,
-        metadata={"description": "Null where the source would tell where a restricted person can be found."},
+        metadata={
+            "description": "Null where the caller may not know that its organisation knows the person, or where the source would tell where a"
+            " restricted person can be found."
+        },
     )
 
 

@@ -236,6 +236,26 @@ def test_that_a_sensitive_organisation_knows_somebody_is_told_by_none_of_them(wo
     assert UCLH in str(told) or PRACTICE in str(told)
 
 
+@pytest.mark.parametrize("is_then", [False, True])
+def test_nor_is_it_told_as_the_origin_of_a_value_of_the_golden_view(world, app, hers, clock, is_then):
+    world.receive(a_record(SLAM, "p-1", death_date="2026-11-01"))  # said by the trust alone
+    world.is_caring(CARE_HOME, "residency")
+    query = f"?as_at={clock.now():%Y-%m-%dT%H:%M:%SZ}" if is_then else ""
+    other, trust = a_caller(app, "other", organisation=CARE_HOME), a_caller(app, organisation=SLAM)
+
+    found = {}
+    for name, caller in (("other", other), ("trust", trust)):
+        answer = caller.get(f"/api/v1/persons/{world.she}/golden{query}").json
+        assert ("as_at" in answer) is is_then
+        found[name] = {one["field"]: one for one in answer["values"]}
+
+    for values in found.values():
+        assert values["death_date"]["value"] == "2026-11-01"
+    assert found["other"]["death_date"]["origin"] is None
+    assert SLAM not in str(found["other"]) and found["other"]["name"]["origin"]["organisation"] != SLAM
+    assert found["trust"]["death_date"]["origin"]["organisation"] == SLAM
+
+
 def test_every_look_is_decided_and_in_the_log_as_a_read_of_the_patient(world, caller):
     def decided() -> int:
         with world.db.read() as tx:
