@@ -53,10 +53,15 @@ def world(db: Database, clock: FixedClock) -> World:
     return world
 
 
-def gate_for(*sources: str, masks_location: bool = False) -> Any:
+def gate_for(*sources: str, masks_location: bool = False, unnamed: frozenset[str] = frozenset()) -> Any:
+    """A gate that lets these organisations' demographics leave, and tells of all but ``unnamed`` that they know the person."""
+
     def gate(_tx: Any, request: GateRequest) -> GateAnswer:
-        assert request.wanted == "demographics"
-        return GateAnswer(frozenset(sources) & frozenset(request.sources), masks_location=masks_location)
+        assert request.wanted in ("demographics", "origins")
+        told = frozenset(sources) & frozenset(request.sources)
+        if request.wanted == "origins":
+            return GateAnswer(told - unnamed)
+        return GateAnswer(told, masks_location=masks_location)
 
     return gate
 
@@ -173,6 +178,21 @@ def test_records_that_stay_behind_neither_tell_nor_count(world: World) -> None:
 
     assert {value.origin.organisation for value in found.values if value.origin} == {"RRV"}
     assert {(value.because, value.agree, value.differ) for value in found.values} == {("only", 0, 0)}
+
+
+def test_an_origin_that_may_not_be_named_stays_behind_and_its_value_leaves(world: World) -> None:
+    one, *_ = known_to_three(world)
+    whole = gate_for("RRV", "RV5", "G85001")
+    quiet = gate_for("RRV", "RV5", "G85001", unnamed=frozenset({"RV5"}))
+
+    was, found = (get_golden(replace(world.mpi, release_gate=gate), one, LOOKER) for gate in (whole, quiet))
+
+    assert values(found) == values(was)
+    named = {value.name: value.origin for value in was.values}
+    for value in found.values:
+        from_there = named[value.name] is not None and named[value.name].organisation == "RV5"
+        assert value.origin == (None if from_there else named[value.name])
+    assert told(found, "address").origin is None and told(found, "name").origin is not None
 
 
 def test_where_nothing_may_leave_it_is_as_if_there_were_nothing_to_tell(world: World) -> None:
@@ -452,6 +472,7 @@ def test_each_value_of_then_leaves_as_the_gate_says_today_of_whose_it_is_today(w
     assert [(request.person_id, request.wanted, request.purpose) for request in asked] == [
         (one, "demographics", "TREAT"),
         (other, "demographics", "TREAT"),
+        (other, "origins", "TREAT"),
     ]
     # That it was the other one's is not told, nor where RV5 says that she lives: she asks who is of RRV.
     assert found.person_id is None
