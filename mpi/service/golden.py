@@ -39,7 +39,7 @@ class ToldOrigin:
 class ToldValue:
     """A value as it may be told; see ``Shown``.
 
-    ``origin`` is None where it may not be told that its organisation knows the person, or where that is a place, and the location protected.
+    ``origin`` is None where its organisation may not be named, or where it is a place, and the location protected.
     """
 
     name: str

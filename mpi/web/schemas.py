@@ -243,8 +243,8 @@ class GoldenValueSchema(Schema):
         OriginSchema,
         allow_none=True,
         metadata={
-            "description": "Null where the caller may not know that its organisation knows the person, or where the source would tell where a"
-            " restricted person can be found."
+            "description": "Null where it may not be told that its organisation knows the person, or where the source would tell where a "
+            "restricted person can be found."
         },
     )
 
