@@ -47,15 +47,17 @@ def reach(scopes: Iterable[Scope], consumer: Collection[str], purposes: Collecti
 
 
 def reach_of_sources(scopes: Iterable[Scope]) -> Reach:
-    """As ``reach``, of what sources say: a source speaks for its own items only, so its scope is read on the providing side alone."""
-    found, bit = Reach(), 1
+    """As ``reach``, of what sources say: a source speaks for its own items only, so its scope is read on the providing side alone.
+
+    Which of them reach a cell is not told apart: one bit says that any does.
+    """
+    found = Reach()
     for scope in scopes:
         table = {"organisation": found.sources, "category": found.categories}.get(scope.kind)
         if table is None:
-            found.everywhere |= bit
+            found.everywhere = 1
         else:
-            table[scope.code] = table.get(scope.code, 0) | bit
-        bit <<= 1
+            table[scope.code] = 1
     return found
 
 

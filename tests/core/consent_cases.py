@@ -166,3 +166,85 @@ case_files = st.builds(
     emergency=st.one_of(st.none(), grants),
     unreadable=mostly(frozenset(), st.just(frozenset({"directives"}))),
 )
+
+
+# Cases in which much is permitted: what comes with a permit meets here.
+_ahead = st.integers(1, 9).map(lambda hours: NOW + timedelta(hours=hours))
+_open_grants = st.builds(
+    EmergencyGrant,
+    grant_id=st.just(1),
+    person_id=st.just(1),
+    user_id=st.just("u1"),
+    organisation=st.just("RRV"),
+    reason_code=st.sampled_from(sorted(codes.EMERGENCY_REASONS)),
+    opened_at=st.integers(0, 3).map(lambda hours: NOW - timedelta(hours=hours)),
+    expires_at=_ahead,
+)
+_ample_agreements = st.builds(
+    Agreement,
+    agreement_id=st.integers(1, 9),
+    version=st.just(1),
+    providers=some_organisations,
+    consumers=st.just(frozenset("*")),
+    role_classes=st.just(frozenset(CLASSES)),
+    purposes=st.just(frozenset(PURPOSES)),
+    categories=st.frozensets(st.sampled_from(CATEGORIES[:-1]), min_size=1),
+    legal_basis=st.sampled_from(sorted(codes.LEGAL_BASES)),
+    starts_at=st.just(NOW - timedelta(days=9)),
+    ends_at=st.none() | _ahead,
+)
+_controls = st.builds(
+    Directive,
+    directive_id=st.integers(1, 4),
+    kind=st.sampled_from(["dissent", "seal", "objection"]),
+    scope=scopes,
+    identity=st.just(1),
+    effective_at=st.just(NOW - timedelta(hours=2)),
+    recorded_at=st.just(NOW - timedelta(hours=2)),
+    standing=st.just("upheld"),
+    may_override=st.just(True),
+)
+willing_cases = st.builds(
+    lambda case, cells, purpose, claim, grant, agreements, relationships, controls: replace(
+        case,
+        subject=replace(case.subject, state="current", is_deceased=False),
+        actor=replace(case.actor, organisation="RRV", role="R8000", assurance=2),
+        request=replace(
+            case.request,
+            purpose=purpose,
+            cells=tuple(cells),
+            action="view",
+            identified_by="nhs-number",
+            claimed_relationship=claim and claim[0],
+            reason_code=claim and claim[1],
+            incident_id=None,
+            min_epoch=0,
+        ),
+        directives=tuple(controls),
+        agreements=tuple(agreements),
+        relationships=tuple(relationships),
+        sources={**SOURCES, "RRV01": SourceSetting("RRV01", "acute")},
+        emergency=grant,
+        unreadable=frozenset(),
+    ),
+    case_files,
+    st.lists(cells, min_size=1, max_size=6),
+    st.sampled_from(["TREAT", "BTG", "ETREAT"]),
+    st.none()
+    | st.tuples(st.sampled_from(["team", "referral"]), st.sampled_from(sorted(codes.SELF_CLAIM_REASONS))),
+    st.none() | _open_grants,
+    st.lists(_ample_agreements, min_size=1, max_size=3),
+    st.just(())
+    | st.lists(
+        st.builds(
+            Relationship,
+            relationship_id=st.integers(1, 9),
+            kind=st.sampled_from(["admission", "referral", "team"]),
+            organisation=st.just("RRV"),
+            started_at=st.just(NOW - timedelta(hours=9)),
+            ends_at=st.none() | _ahead,
+        ),
+        max_size=2,
+    ),
+    st.lists(_controls, max_size=2),
+)

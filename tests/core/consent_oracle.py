@@ -38,6 +38,7 @@ class Ruling(NamedTuple):
     obligations: frozenset[str]
     alerts: frozenset[str]
     ends: frozenset
+    rows: frozenset[str]
 
 
 def oracle(case, policy, *, deeper=True):
@@ -176,6 +177,7 @@ def oracle(case, policy, *, deeper=True):
                 name for r in live if r in giving or r["effect"] == "DENY" for name in r.get("alerts", ())
             ),
             ends=frozenset([latest(agreements(cell))] if permitted else ()),
+            rows=frozenset(r["id"] for r in live),
         )
 
     def latest(these):

@@ -15,6 +15,7 @@ import consent.rules.policy as policy_module
 from consent.facts import Cell, Directive, Scope
 from consent.rules import Outcome, decide, default_policy, judge, releasable
 from consent.rules.decision import OBLIGATIONS
+from consent.rules.evaluate import matching_rows
 from consent.rules.explain import staff_view
 from consent.rules.policy import CASE_ATTRIBUTES, CELL_ATTRIBUTES, compile_policy
 from foundation.errors import Invalid
@@ -31,22 +32,33 @@ from tests.core.consent_builders import (
     a_relationship,
     an_agreement,
 )
-from tests.core.consent_cases import agreements, case_files, cells, directives
-from tests.core.consent_oracle import oracle
+from tests.core.consent_cases import agreements, case_files, cells, directives, willing_cases
+from tests.core.consent_oracle import Answer, oracle
 
 DOCUMENT = json.loads(Path(policy_module.__file__).with_name("default_policy.json").read_text("utf-8"))
 POLICY = default_policy()
 SEEN: Counter[str] = Counter()
+OBLIGED: set = set()
 
 
 # tests/long takes several times as many examples of each law.
 @settings(max_examples=400)
 @given(case=case_files)
 def test_the_decision_agrees_with_a_naive_evaluator_written_from_the_semantics_page(case):
-    decision = decide(case, POLICY)
-
-    wanted = oracle(case, DOCUMENT)
+    wanted = expect_agreement(case)
     SEEN[wanted.outcome] += 1
+
+
+@settings(max_examples=250)
+@given(case=willing_cases)
+def test_so_does_it_where_much_is_permitted(case):
+    wanted = expect_agreement(case)
+    OBLIGED.update(wanted.obligations)
+
+
+def expect_agreement(case) -> Answer:
+    decision = decide(case, POLICY)
+    wanted = oracle(case, DOCUMENT)
     assert "rule-failed" not in decision.alerts
     assert (decision.outcome, set(decision.permitted)) == (wanted.outcome, wanted.permitted)
     assert {ruling.cell for ruling in decision.rulings if ruling.is_hidden} == wanted.hidden
@@ -54,6 +66,8 @@ def test_the_decision_agrees_with_a_naive_evaluator_written_from_the_semantics_p
     assert told == wanted.findings
     assert {(one.code, one.parameters) for one in decision.obligations} == wanted.obligations
     assert set(decision.alerts) == wanted.alerts
+    assert matching_rows(case, POLICY) == {cell: one.rows for cell, one in wanted.rulings.items()}
+    return wanted
 
 
 def test_the_generated_cases_reach_every_outcome():
@@ -61,6 +75,19 @@ def test_the_generated_cases_reach_every_outcome():
         test_the_decision_agrees_with_a_naive_evaluator_written_from_the_semantics_page()
 
     assert set(SEEN) == {outcome.value for outcome in Outcome}
+
+
+def test_the_willing_cases_reach_every_obligation_that_says_why_and_until_when():
+    if not OBLIGED:
+        test_so_does_it_where_much_is_permitted()
+
+    alerts = {dict(parameters).get("type") for code, parameters in OBLIGED if code == "ALERT_PRIVACY_OFFICER"}
+    assert alerts == {"1", "2"}
+    assert {code for code, parameters in OBLIGED if parameters} == {
+        "ALERT_PRIVACY_OFFICER",
+        "NOTIFY_PATIENT",
+        "EXPIRES",
+    }
 
 
 def _an_added_denial(row: dict) -> dict:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from consent.rules import Outcome
 from tests.core import test_consent_binding as binding
 from tests.core import test_consent_decisions as laws
-from tests.core.consent_cases import agreements, case_files, cells, directives
+from tests.core.consent_cases import agreements, case_files, cells, directives, willing_cases
 
 CASE = {"case": case_files}
 BINDING = {"case": binding.cases}
@@ -24,6 +24,7 @@ LAWS: list[tuple[Any, dict[str, st.SearchStrategy[Any]], int]] = [
     (laws.test_a_hidden_person_and_no_person_get_the_same_answer, CASE, 300),
     (laws.test_a_redemption_releases_no_more_than_both_decisions_allow, CASE | {"later": case_files}, 200),
     (laws.test_obligations_are_of_the_closed_list_and_only_on_permits, CASE, 200),
+    (laws.test_so_does_it_where_much_is_permitted, {"case": willing_cases}, 2_500),
     (binding.test_a_directive_binds_just_where_it_changes_a_finding_in_some_company, BINDING, 2_000),
     (
         binding.test_all_that_do_not_bind_can_be_taken_away_at_once_and_no_cell_is_ruled_otherwise,
