@@ -68,7 +68,7 @@ def counts(db: Database) -> dict[str, int]:
     names = sorted(one.name for one in metadata.sorted_tables if not one.name.startswith("audit"))
     query = " union all ".join(f"select '{name}', count(*) from \"{name}\"" for name in names)
     with db.read() as tx:
-        return dict(tx.exec_driver_sql(query).tuples().all())
+        return dict(tuple(row) for row in tx.exec_driver_sql(query))
 
 
 # -- FHIR -------------------------------------------------------------------------------------------------------------
