@@ -204,8 +204,19 @@ _controls = st.builds(
     standing=st.just("upheld"),
     may_override=st.just(True),
 )
+_permissions = st.builds(
+    Directive,
+    directive_id=st.just(5),
+    kind=st.just("permission"),
+    scope=scopes,
+    identity=st.just(1),
+    effective_at=st.just(NOW - timedelta(hours=1)),
+    recorded_at=st.just(NOW - timedelta(hours=1)),
+    standing=st.sampled_from(["upheld", "pending"]),
+    lifts=st.frozensets(st.integers(1, 4), max_size=1),
+)
 willing_cases = st.builds(
-    lambda case, cells, purpose, claim, grant, agreements, relationships, controls: replace(
+    lambda case, cells, purpose, claim, grant, agreements, relationships, controls, permissions: replace(
         case,
         subject=replace(case.subject, state="current", is_deceased=False),
         actor=replace(case.actor, organisation="RRV", role="R8000", assurance=2),
@@ -220,7 +231,7 @@ willing_cases = st.builds(
             incident_id=None,
             min_epoch=0,
         ),
-        directives=tuple(controls),
+        directives=tuple(controls + permissions),
         agreements=tuple(agreements),
         relationships=tuple(relationships),
         sources={**SOURCES, "RRV01": SourceSetting("RRV01", "acute")},
@@ -231,7 +242,10 @@ willing_cases = st.builds(
     st.lists(cells, min_size=1, max_size=6),
     st.sampled_from(["TREAT", "BTG", "ETREAT"]),
     st.none()
-    | st.tuples(st.sampled_from(["team", "referral"]), st.sampled_from(sorted(codes.SELF_CLAIM_REASONS))),
+    | st.tuples(
+        st.sampled_from(["team", "referral", None]),
+        st.sampled_from([*sorted(codes.SELF_CLAIM_REASONS), "nonsense"]),
+    ),
     st.none() | _open_grants,
     st.lists(_ample_agreements, min_size=1, max_size=3),
     st.just(())
@@ -247,4 +261,5 @@ willing_cases = st.builds(
         max_size=2,
     ),
     st.lists(_controls, max_size=2),
+    st.lists(_permissions, max_size=1),
 )

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from consent.facts import CaseFile, Cell, OptOutEvidence, OptOutState, Scope
+from consent.facts import CaseFile, Cell, OptOutEvidence, OptOutState, Scope, codes
 from consent.rules import Outcome, decide, default_policy, releasable
 from tests.core.consent_builders import (
     ADDRESS,
@@ -170,6 +170,15 @@ def test_a_later_permission_lifts_the_same_scope_or_carves_out_its_own(objection
     decision = decide(a_case(MEDICATION, LETTER, directives=given), default_policy())
 
     assert set(decision.permitted) == set(seen)
+
+
+@pytest.mark.parametrize("standing", sorted(codes.STANDINGS))
+def test_a_permission_lifts_an_objection_only_once_somebody_has_upheld_it(standing):
+    given = [a_directive(), a_directive("permission", at=NOW - HOUR, standing=standing)]
+
+    decision = decide(a_case(directives=given), default_policy())
+
+    assert bool(decision.permitted) is (standing == "upheld")
 
 
 def test_a_permission_that_binds_only_through_an_open_task_never_lifts_her_own_no():
