@@ -324,7 +324,10 @@ def all_keys(mpi: Mpi, form: NormalisedRecord, record: SourceRecord) -> tuple[in
 
 
 def read_unread(tx: Connection, mpi: Mpi, record_ids: Collection[int]) -> None:
-    """Fold what came of these records while no match model could be read, as it would have been folded on arrival."""
+    """Fold what came of these records while no match model could be read, as it would have been folded on arrival.
+
+    What was folded before stays as it was folded, though another model might say otherwise of it today.
+    """
     record_store.lock_records(tx, record_ids)
     versions = record_store.read_versions(tx, record_ids)
     for number, row in sorted(record_store.read_records(tx, record_ids).items()):
@@ -332,9 +335,9 @@ def read_unread(tx: Connection, mpi: Mpi, record_ids: Collection[int]) -> None:
             continue
         past = [one for one in versions[number] if one.state == "accepted"]
         others = [one for one in versions[number] if one.state != "accepted"]
-        standing = [one for one in past if one.version <= row.current_version]
+        fresh = [one for one in past if row.unread_from is not None and one.version >= row.unread_from]
+        standing = past[: len(past) - len(fresh)]
         held = row.held_version
-        fresh = past[len(standing) :]
         ruled = _accepted_by_people(tx, number) if fresh else frozenset()
         for one in fresh:
             current = max(standing, key=_place_in_time)
@@ -353,7 +356,18 @@ def read_unread(tx: Connection, mpi: Mpi, record_ids: Collection[int]) -> None:
         stood = next(one for one in versions[number] if one.version == row.current_version)
         note_demographics(tx, row, stood, current, is_protected=record.restricted is True)
         traced = traced_columns(current)
-        put_current(tx, mpi, row, current.version, record, form, SYSTEM_ITSELF, held_version=held, **traced)
+        put_current(
+            tx,
+            mpi,
+            row,
+            current.version,
+            record,
+            form,
+            SYSTEM_ITSELF,
+            held_version=held,
+            unread_from=None,
+            **traced,
+        )
 
 
 def _accepted_by_people(tx: Connection, record_id: int) -> frozenset[int]:

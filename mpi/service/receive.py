@@ -331,14 +331,23 @@ class _Arrival:
             record_store.insert_versions(self.tx, [blind | {"finding": carried_finding(past, record)}])
             if record.restricted:
                 note_protection(self.tx, self.mpi, row, version, self.by, is_protected=True)
+            # The first that ever came of a record stands without being read; what comes after it is read beside it.
+            unread_from = row.unread_from or (version if row.current_version else None)
             if row.state != "active":
                 is_protected = row.restricted or record.restricted is True
                 stands = row.current_version or version  # of a merged record nothing may have come before
-                self._update(row, version=version, current_version=stands, restricted=is_protected)
+                self._update(
+                    row,
+                    version=version,
+                    current_version=stands,
+                    unread_from=unread_from,
+                    restricted=is_protected,
+                )
                 return Stored(row.record_id, record.key, version, "withdrawn", False)
             self._update(
                 row,
                 version=version,
+                unread_from=unread_from,
                 linked_version=None,
                 model_revision=UNREAD,
                 restricted=row.restricted or record.restricted is True,  # a location is protected at once

@@ -223,6 +223,7 @@ def leave_id(tx: Connection, number: int, now: datetime) -> None:
             trace_id=None,
             conflict_trace_id=None,
             held_change_id=None,
+            unread_from=None,
         )
     )
 

@@ -45,6 +45,7 @@ class RecordRow:
     trace_id: int | None = None
     conflict_trace_id: int | None = None
     held_change_id: int | None = None
+    unread_from: int | None = None
 
     @property
     def is_held(self) -> bool:
@@ -96,6 +97,7 @@ _COLUMNS = tuple(
         "trace_id",
         "conflict_trace_id",
         "held_change_id",
+        "unread_from",
     )
 )
 
@@ -122,6 +124,7 @@ def _record(row: Any) -> RecordRow:
         row[15],
         row[16],
         row[17],
+        row[18],
     )
 
 

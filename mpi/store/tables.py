@@ -47,6 +47,9 @@ source_record = Table(
     Column("trace_id", Id),  # the trace whose finding its form was read with
     Column("conflict_trace_id", Id),  # the same, where its NHS number is somebody else's by it
     Column("held_change_id", Id),  # a merge or a renumbering of its source's that waits for someone
+    Column(
+        "unread_from", Integer
+    ),  # the first version that came while nobody could read it, out of the index or without a model
     UniqueConstraint("organisation", "system", "local_id"),
     CheckConstraint(
         "state in ('active', 'erased', 'withdrawn', 'merged', 'renumbered')", name="state_is_known"

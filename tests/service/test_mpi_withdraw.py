@@ -17,7 +17,7 @@ from mpi.cli import load_organisations
 from mpi.feeds.delimited import Row
 from mpi.matching import load_model
 from mpi.records import RecordKey, SourceRecord
-from mpi.service import withdraw
+from mpi.service import evidence, withdraw
 from mpi.service.bulk_review import preview_answer
 from mpi.service.by_hand import ask_whether_one, ask_whether_two, withdraw_question
 from mpi.service.census import count_index, verify_index
@@ -205,6 +205,35 @@ def test_an_update_that_reads_like_another_person_is_held_when_the_record_comes_
     restore_record(world.mpi, KEY, MANAGER)
     assert world.kinds() == ["overlay"]
     assert get_record(world.mpi, KEY, FEED).state == "held"
+
+
+def test_what_was_let_stand_before_is_not_read_again_by_a_stricter_model_when_the_record_comes_back(
+    world: World, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+):
+    """Of the late version that was accepted nothing is asked; of the one that came meanwhile, by the same measure, it is."""
+    record_id = world.send(a_source_record(line="9 Brick Lane"), at(5)).record_id
+    world.send(a_source_record(family="Okafer"), at(3))
+    assert get_record(world.mpi, KEY, FEED).version == 2 and world.kinds() == []
+    before = get_golden(world.mpi, record_id, READER)
+    seen_at = clock.now()
+    clock.advance(timedelta(hours=1))
+    withdrawn(world)
+    monkeypatch.setattr(
+        evidence, "HELD_BELOW_MILLIBITS", 1 << 40
+    )  # whatever differs reads like another person
+
+    restore_record(world.mpi, KEY, MANAGER)
+
+    assert not get_golden(world.mpi, record_id, READER).has_identity_warning
+    then = get_golden_then(world.mpi, record_id, seen_at, READER)
+    assert (then.has_identity_warning, then.values) == (False, before.values)
+
+    withdrawn(world)
+    world.send(a_source_record(family="Okafar"), at(4))
+    restore_record(world.mpi, KEY, MANAGER)
+
+    assert get_golden(world.mpi, record_id, READER).has_identity_warning
+    assert world.kinds() == ["overlay"]
 
 
 def test_a_held_update_is_asked_about_again_when_its_record_comes_back(world: World):
