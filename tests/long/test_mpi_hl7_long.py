@@ -205,7 +205,8 @@ def test_killed_again_and_again_a_listener_and_a_worker_lose_and_double_nothing(
             assert verify_index(index).is_sound
             one.begin()
         done = feeding.end()
-        assert listener.end() == 0 and worker.end() == 0
+        # One that has just been started again may be asked to end before it listens to that.
+        assert {listener.end(), worker.end()} <= {0, -signal.SIGTERM}
     finally:
         for one in (listener, worker):
             if one.process.poll() is None:
