@@ -70,10 +70,10 @@ def main() -> None:
         took = time.perf_counter() - began
         left = names_left(copy, command)
         print(f"{machine()}; {MUTMUT}, {versions('hypothesis', 'pytest')}; {took / 60:.0f} minutes")
-        tried = found["total"] - found["not_checked"] if "not_checked" in found else found["total"]
+        tried = sum(found[name] for name in ("killed", "timeout", "survived", "no_tests"))
         print(
-            f"{tried} changes: {found['killed']} noticed, {found['timeout']} noticed by never ending, {found['survived']} not noticed, "
-            f"{found['no_tests']} in code that these tests do not reach"
+            f"{tried} of {found['total']} changes: {found['killed']} noticed, {found['timeout']} noticed by never ending, "
+            f"{found['survived']} not noticed, {found['no_tests']} in code that these tests do not reach"
         )
         for one in left:
             shown = subprocess.run([command, "show", one], cwd=copy, capture_output=True, text=True).stdout

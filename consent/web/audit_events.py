@@ -133,12 +133,12 @@ def _person(asked: Search) -> int:
 
 def _place(cursor: str | None) -> tuple[datetime, int] | None:
     fault = Invalid("cursor-format", field="_cursor")
+    found = read_cursor(cursor, str, int, field="_cursor")
+    if found is None:
+        return None
     try:
-        found = read_cursor(cursor, str, int)
-        if found is None:
-            return None
         at = datetime.fromisoformat(found[0])
-    except (Invalid, ValueError) as error:
+    except ValueError as error:
         raise fault from error
     if at.utcoffset() != timedelta(0):
         raise fault

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import flask
 from flask_smorest import Blueprint
 
 from consent.service.context import Consent
@@ -22,7 +21,6 @@ from foundation.web import (
     current_principal,
     etag,
     if_match,
-    read_cursor,
     requires,
     takes_if_match,
     write_cursor,
@@ -34,6 +32,7 @@ from foundation.web.fhir import (
     answers_with,
     base_url,
     body_of,
+    check_form,
     described_parameters,
     form_of,
     format_parameter,
@@ -117,8 +116,7 @@ def make(consent: Consent) -> Blueprint:
     )
     @speaks_fhir
     def search_by_form() -> Any:
-        if flask.request.mimetype not in ("", "application/x-www-form-urlencoded"):
-            flask.abort(415)
+        check_form()
         return _search(consent, terms)
 
     @room.get("/Consent/<consent_id>")
@@ -210,7 +208,7 @@ def _search(consent: Consent, terms: Terms) -> Any:
         if not set(given.split(",")) <= set(_STATUSES):
             raise Invalid("not-one-of", field="status")
         wanted &= set(given.split(","))
-    after = _place(asked.cursor)
+    after = asked.place
     found = [one for one in list_statements(consent, person_id, current_principal()) if one.state in wanted]
     page = [one for one in found if one.statement_id > after][: asked.count + 1]
     following = None
@@ -218,11 +216,3 @@ def _search(consent: Consent, terms: Terms) -> Any:
         page = page[: asked.count]
         following = write_cursor([page[-1].statement_id])
     return searchset(CONSENT, asked, [statement_of(one, terms) for one in page], following, total=len(found))
-
-
-def _place(cursor: str | None) -> int:
-    try:
-        found = read_cursor(cursor, int)
-    except Invalid as fault:
-        raise Invalid("cursor-format", field="_cursor") from fault
-    return found[0] if found else 0

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 import flask_smorest
-from flask import Flask, Response, json, request
+from flask import Flask, Response, abort, json, request
 from marshmallow import fields
 from werkzeug.exceptions import NotAcceptable
 
@@ -16,7 +16,7 @@ from foundation.errors import Invalid, NotFound
 from foundation.ids import parse_id
 from foundation.web.access import open_to_all
 from foundation.web.openapi import answers, make_blueprint
-from foundation.web.paging import DEFAULT_LIMIT, MOST
+from foundation.web.paging import DEFAULT_LIMIT, MOST, read_cursor
 from foundation.web.problems import Form, add_form, title_of, told_name
 from foundation.web.schemas import Schema
 from foundation.web.shell import shell
@@ -132,6 +132,16 @@ class Search:
     count: int
     cursor: str | None
     ignored: tuple[str, ...]
+
+    @property
+    def place(self) -> int:
+        """The number that the page before ended with, 0 before the first.
+
+        Raises:
+            Invalid: ``cursor-format``.
+        """
+        found = read_cursor(self.cursor, int, field="_cursor")
+        return found[0] if found else 0
 
 
 class FhirDetailsSchema(Schema):
@@ -345,6 +355,12 @@ def written(
 
 
 # Searches ----------------------------------------------------------------------------------------------------------------
+
+
+def check_form() -> None:
+    """See that what a search says in its body is a form; anything else is answered 415."""
+    if request.mimetype not in ("", "application/x-www-form-urlencoded"):
+        abort(415)
 
 
 def read_search(resource: Resource) -> Search:

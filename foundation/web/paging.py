@@ -44,8 +44,13 @@ def write_cursor(place: Sequence[int | str]) -> str:
     )
 
 
-def read_cursor(text: str | None, *types: type[int] | type[str]) -> tuple[Any, ...] | None:
+def read_cursor(
+    text: str | None, *types: type[int] | type[str], field: str = "cursor"
+) -> tuple[Any, ...] | None:
     """Return the place that a cursor names, with parts of these types; None for the first page.
+
+    Args:
+        field: as the request names it.
 
     Raises:
         Invalid: ``cursor-format``.
@@ -55,11 +60,11 @@ def read_cursor(text: str | None, *types: type[int] | type[str]) -> tuple[Any, .
     try:
         place = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
     except (ValueError, RecursionError) as error:
-        raise Invalid("cursor-format", field="cursor") from error
+        raise Invalid("cursor-format", field=field) from error
     if not isinstance(place, list) or len(place) != len(types):
-        raise Invalid("cursor-format", field="cursor")
+        raise Invalid("cursor-format", field=field)
     if not all(_is_part(part, kind) for part, kind in zip(place, types, strict=True)):
-        raise Invalid("cursor-format", field="cursor")
+        raise Invalid("cursor-format", field=field)
     return tuple(place)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import flask
 from flask_smorest import Blueprint
 
 from foundation.errors import Invalid, NotFound
@@ -12,7 +11,6 @@ from foundation.web import (
     answers_repeats_itself,
     current_principal,
     etag,
-    read_cursor,
     requires,
     write_cursor,
 )
@@ -21,6 +19,7 @@ from foundation.web.fhir import (
     Search,
     SearchParameter,
     answers_with,
+    check_form,
     described_parameters,
     form_of,
     format_parameter,
@@ -120,8 +119,7 @@ def make(mpi: Mpi, public_url: str) -> Blueprint:
             return _page(resource, asked, [versioned(one) for one in find(asked)])
 
         def search_by_form() -> Any:
-            if flask.request.mimetype not in ("", "application/x-www-form-urlencoded"):
-                flask.abort(415)
+            check_form()
             return search()
 
         for name, view in (("read", read_one), ("search", search), ("search_by_form", search_by_form)):
@@ -250,11 +248,7 @@ def _references(parts: Any, name: str) -> set[str]:
 
 
 def _page(resource: Resource, asked: Search, found: list[dict[str, Any]]) -> dict[str, Any]:
-    try:
-        place = read_cursor(asked.cursor, int)
-    except Invalid as fault:
-        raise Invalid("cursor-format", field="_cursor") from fault
-    begun = max(0, place[0]) if place else 0
+    begun = max(0, asked.place)
     page = found[begun : begun + asked.count]
     behind = begun + len(page)
     following = write_cursor([behind]) if behind < len(found) else None

@@ -8,13 +8,14 @@ from flask_smorest import Blueprint
 
 from foundation.errors import Invalid, NotFound
 from foundation.ids import parse_id
-from foundation.web import current_principal, etag, read_cursor, requires, write_cursor
+from foundation.web import current_principal, etag, requires, write_cursor
 from foundation.web.fhir import (
     Operation,
     Resource,
     Search,
     SearchParameter,
     answers_with,
+    check_form,
     described_parameters,
     form_of,
     format_parameter,
@@ -157,8 +158,7 @@ def make(mpi: Mpi, public_url: str) -> Blueprint:
     )
     @speaks_fhir
     def search_by_form() -> Any:
-        if flask.request.mimetype not in ("", "application/x-www-form-urlencoded"):
-            flask.abort(415)
+        check_form()
         return _search(mpi, systems)
 
     @room.get("/Patient/<person_id>")
@@ -214,7 +214,7 @@ def _search(mpi: Mpi, systems: Systems) -> Any:
         understood.described,
         current_principal(),
         is_active=understood.is_active,
-        after=_place(asked.cursor),
+        after=asked.place,
         limit=asked.count,
     )
     patients = [versioned(patient_told(one, systems, understood.domains)) for one in found.patients]
@@ -234,14 +234,6 @@ _CUT = outcome(
     "search-cut",
     "More records than are read share what was given: somebody may be missing",
 )
-
-
-def _place(cursor: str | None) -> int:
-    try:
-        found = read_cursor(cursor, int)
-    except Invalid as fault:
-        raise Invalid("cursor-format", field="_cursor") from fault
-    return found[0] if found else 0
 
 
 def _understood(mpi: Mpi, systems: Systems, asked: Search) -> _Asked:

@@ -94,6 +94,14 @@ def wait_for(listener: Process, connect: Callable[[], Sending]) -> None:
     raise AssertionError("the listener did not begin")
 
 
+def wait_until_linked(index: Mpi) -> None:
+    for _ in range(1_200):
+        if not count_index(index)["waiting"]:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the worker did not link what waits")
+
+
 def let_in(index: Mpi, records: list[SourceRecord]) -> None:
     """Add a feed for each organisation's system."""
     for organisation, system in sorted({(one.key.organisation, one.key.system) for one in records}):
@@ -205,8 +213,10 @@ def test_killed_again_and_again_a_listener_and_a_worker_lose_and_double_nothing(
             assert verify_index(index).is_sound
             one.begin()
         done = feeding.end()
-        # One that has just been started again may be asked to end before it listens to that.
-        assert {listener.end(), worker.end()} <= {0, -signal.SIGTERM}
+        # Each has just been started again: it hears that it is to end once it does its work.
+        wait_for(listener, connect)
+        wait_until_linked(index)
+        assert listener.end() == 0 and worker.end() == 0
     finally:
         for one in (listener, worker):
             if one.process.poll() is None:
