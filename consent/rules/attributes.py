@@ -14,6 +14,9 @@ from consent.facts.relationships import Relationship
 from consent.rules.fold import reach, reach_of_sources, standing_objections
 from consent.rules.policy import Policy
 
+RENEWAL_WINDOW = timedelta(hours=24)
+"""A second opening within a day of the first is a renewal of it, whether or not the first has run out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -273,17 +276,44 @@ def _opt_out(case: CaseFile, policy: Policy) -> str:
 
 def _emergency(case: CaseFile, policy: Policy) -> str:
     grant = case.emergency
-    if grant is None or (grant.person_id, grant.user_id, grant.organisation) != (
-        case.subject.person_id,
-        case.actor.user_id,
-        case.actor.organisation,
-    ):
+    if grant is None or not _is_theirs(grant, case):
         return "none"
     if grant.reason_code not in codes.EMERGENCY_REASONS:
         return "unreasoned"
     if grant.renewals > policy.emergency_renewals:
         return "exhausted"
     return "open" if grant.opened_at <= case.at < end_of(grant, policy) else "expired"
+
+
+def _is_theirs(grant: EmergencyGrant, case: CaseFile) -> bool:
+    return (grant.person_id, grant.user_id, grant.organisation) == (
+        case.subject.person_id,
+        case.actor.user_id,
+        case.actor.organisation,
+    )
+
+
+def next_grant(case: CaseFile, policy: Policy, grant_id: int, reason_code: str) -> EmergencyGrant:
+    """Return the emergency access that would be opened at the case's instant: a renewal, if the last was opened within a day."""
+    last = case.emergency
+    is_renewal = last is not None and _is_theirs(last, case) and case.at < last.opened_at + RENEWAL_WINDOW
+    return EmergencyGrant(
+        grant_id=grant_id,
+        person_id=case.subject.person_id,
+        user_id=case.actor.user_id,
+        organisation=case.actor.organisation,
+        reason_code=reason_code,
+        opened_at=case.at,
+        expires_at=case.at + timedelta(hours=policy.emergency_hours),
+        renewals=last.renewals + 1 if last is not None and is_renewal else 0,
+    )
+
+
+def grant_in_hand(case: CaseFile, policy: Policy, reason_code: str) -> EmergencyGrant:
+    """Return what emergency access the one who asks can act under: the one that is open, or else the next."""
+    if case.emergency is not None and _emergency(case, policy) == "open":
+        return case.emergency
+    return next_grant(case, policy, 0, reason_code)
 
 
 def end_of(grant: EmergencyGrant, policy: Policy) -> datetime:

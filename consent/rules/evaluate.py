@@ -2,14 +2,21 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import TypeVar
 
 from consent.facts import codes
-from consent.facts.case import CaseFile, EmergencyGrant
+from consent.facts.case import CaseFile
 from consent.facts.sensitivity import Cell, by_place
 from consent.rules import explain
-from consent.rules.attributes import Prepared, StripFacts, StripReader, agreements_for, end_of, prepare
+from consent.rules.attributes import (
+    Prepared,
+    StripFacts,
+    StripReader,
+    agreements_for,
+    end_of,
+    grant_in_hand,
+    prepare,
+)
 from consent.rules.decision import (
     CellRuling,
     Decision,
@@ -260,18 +267,10 @@ def _closed(strips: _Strips) -> tuple[Cell, ...]:
 
 
 def _override(case: CaseFile, policy: Policy, closed: tuple[Cell, ...]) -> Override:
-    """Emergency access is offered exactly when the same request for these cells under it would give at least one of them."""
+    """Emergency access is offered exactly when the same request for these cells under what is open, or could be opened, would give one."""
     if not closed:
         return Override(False)
-    grant = EmergencyGrant(
-        grant_id=0,
-        person_id=case.subject.person_id,
-        user_id=case.actor.user_id,
-        organisation=case.actor.organisation,
-        reason_code="emergency-care",
-        opened_at=case.at,
-        expires_at=case.at + timedelta(hours=policy.emergency_hours),
-    )
+    grant = grant_in_hand(case, policy, "emergency-care")
     supposed = replace(case, request=replace(case.request, purpose="BTG", cells=closed), emergency=grant)
     reader = StripReader(prepare(supposed, policy))
     would_help = any(

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from consent import rules
 from consent.facts import EmergencyGrant, codes
 from consent.rules import Decision
+from consent.rules.attributes import next_grant
 from consent.rules.watch import rank_of
 from consent.service import trail
 from consent.service.asking import Ask, acting_principal, actor_of, request_of
@@ -22,10 +23,6 @@ from foundation.ids import format_id, new_id
 from foundation.outbox import emit
 from foundation.principal import Principal
 from mpi.service.whole import WholePerson
-
-_RENEWAL_WINDOW = timedelta(hours=24)
-"""A second opening within a day of the first is a renewal of it, whether or not the first has run out."""
-
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -64,19 +61,10 @@ def open_emergency_access(consent: Consent, ask: Ask, by: Principal) -> Opened:
         reading = read_case(tx, consent, whole, actor, request, ask.person_id)
         now = reading.case.at
         earlier = reading.case.emergency
-        is_renewal = earlier is not None and now - earlier.opened_at < _RENEWAL_WINDOW
+        grant = next_grant(reading.case, reading.policy, new_id(), ask.reason_code or "")
+        is_renewal = earlier is not None and grant.renewals > 0
         if is_renewal and care_store.read_grant_reason(tx, earlier.grant_id) == words:  # type: ignore[union-attr]
             raise Invalid("reason-repeated", field="reason")
-        grant = EmergencyGrant(
-            grant_id=new_id(),
-            person_id=reading.case.subject.person_id,
-            user_id=actor.user_id,
-            organisation=actor.organisation,
-            reason_code=ask.reason_code or "",
-            opened_at=now,
-            expires_at=now + timedelta(hours=reading.policy.emergency_hours),
-            renewals=earlier.renewals + 1 if earlier is not None and is_renewal else 0,
-        )
         reading = replace(reading, case=replace(reading.case, emergency=grant))
         decision = rules.decide(reading.case, reading.policy)
         decision_id = new_id()

@@ -210,9 +210,18 @@ def oracle(case, policy, *, deeper=True):
     closed = tuple(cell for cell, ruling in rulings.items() if ruling.is_overridable)
     helps = False
     if deeper and closed:  # would emergency access help? The same is asked again
-        grant = EmergencyGrant(
-            0, subject.person_id, who.user_id, who.organisation, "emergency-care", at, at + timedelta(hours=4)
-        )
+        grant, state = case.emergency, emergency(case.emergency)
+        if state != "open":
+            is_hers = grant and (grant.person_id, grant.user_id, grant.organisation) == (
+                subject.person_id,
+                who.user_id,
+                who.organisation,
+            )
+            is_renewed = is_hers and at < grant.opened_at + timedelta(days=1)
+            grant = EmergencyGrant(
+                0, subject.person_id, who.user_id, who.organisation, "emergency-care", at, at + timedelta(hours=4),
+                renewals=grant.renewals + 1 if is_renewed else 0,
+            )  # fmt: skip
         again = replace(case, request=replace(ask, purpose="BTG", cells=closed), emergency=grant)
         helps = bool(oracle(again, policy, deeper=False).permitted)
     shown = [ruling for ruling in visible if ruling.is_permitted]

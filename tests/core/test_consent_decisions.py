@@ -349,6 +349,28 @@ def test_emergency_access_ends_when_the_policy_of_now_lets_it_end():
     assert the_end(decide(case, POLICY)) == {(NOW + 3 * HOUR).isoformat()}
 
 
+@pytest.mark.parametrize(
+    ("grant", "is_offered"),
+    [
+        (None, True),
+        (a_grant(renewals=3), True),  # open: she may ask under it
+        (a_grant(renewals=2, expires_at=NOW), True),
+        (a_grant(renewals=3, expires_at=NOW), False),
+        (a_grant(renewals=3, opened_at=NOW - 24 * HOUR + HOUR / 60, expires_at=NOW), False),
+        (a_grant(renewals=3, opened_at=NOW - 24 * HOUR, expires_at=NOW), True),
+        (a_grant(renewals=4), False),
+        (a_grant(renewals=3, expires_at=NOW, user_id="user-2"), True),
+        (a_grant(renewals=3, expires_at=NOW, person_id=2), True),
+        (a_grant(renewals=3, expires_at=NOW, organisation="RV5"), True),
+        (a_grant(renewals=3, reason_code="nonsense"), False),
+    ],
+)
+def test_emergency_access_is_offered_where_one_is_open_or_may_still_be_opened(grant, is_offered):
+    decision = decide(a_case(MEDICATION, directives=[a_directive()], emergency=grant), POLICY)
+
+    assert (decision.outcome is Outcome.DENY_OVERRIDABLE) is is_offered
+
+
 @pytest.mark.parametrize("fault", [None, 1, "case"])
 def test_a_judgement_that_fails_is_a_denial_by_the_fault_and_nothing_is_shown(fault):
     found = judge(fault, POLICY)

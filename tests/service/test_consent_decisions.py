@@ -510,6 +510,35 @@ def test_an_emergency_that_is_exhausted_lasts_out_raises_no_further_alert_and_ma
     assert len(rows(world, "emergency-refused")) == 2
 
 
+def test_emergency_access_is_offered_exactly_where_opening_it_would_give_something(world):
+    world.object()
+    offered, opened = [], []
+    for hour in range(5):
+        offered.append(world.ask().decision.outcome is Outcome.DENY_OVERRIDABLE)
+        opened.append(
+            open_emergency_access(world.consent, _emergency(world, reason=f"Unconscious, {hour}"), APP).grant
+            is not None
+        )
+        world.clock.advance(timedelta(hours=4, minutes=1))
+    world.clock.advance(timedelta(hours=12))
+    anew = world.ask().decision.outcome
+
+    assert offered == opened == [True] * 4 + [False]
+    assert anew is Outcome.DENY_OVERRIDABLE
+
+
+def test_the_last_renewal_is_offered_for_use_as_long_as_it_is_open(world):
+    world.object()
+    for hour in range(4):
+        open_emergency_access(world.consent, _emergency(world, reason=f"Unconscious, {hour}"), APP)
+
+    while_open, under_it = world.ask().decision, world.ask(purpose="BTG").decision
+    world.clock.advance(timedelta(hours=4))
+
+    assert (while_open.outcome, under_it.outcome.is_permit) == (Outcome.DENY_OVERRIDABLE, True)
+    assert world.ask().decision.outcome is Outcome.DENY
+
+
 def test_break_glass_raises_an_alert_and_tells_the_patient_later(world):
     world.object()
     open_emergency_access(world.consent, _emergency(world), APP)
