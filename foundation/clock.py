@@ -1,13 +1,16 @@
 """Where "now" comes from, so that a rule gives the same answer whenever it is asked about the same instant."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Anything that tells the present instant as an aware UTC datetime."""
+    """Anything that tells the present instant as an aware UTC datetime, and can wait."""
 
     def now(self) -> datetime: ...
+
+    def rest(self, seconds: float) -> None: ...
 
 
 class SystemClock:
@@ -16,9 +19,12 @@ class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
+    def rest(self, seconds: float) -> None:
+        time.sleep(seconds)
+
 
 class FixedClock:
-    """A clock that stands still until it is told to move; for tests, replays and samples."""
+    """A clock that stands still until it is told to move, and waits for nothing; for tests, replays and samples."""
 
     def __init__(self, at: datetime) -> None:
         if at.tzinfo is None:
@@ -27,6 +33,9 @@ class FixedClock:
 
     def now(self) -> datetime:
         return self._at
+
+    def rest(self, seconds: float) -> None:
+        pass
 
     def advance(self, by: timedelta) -> None:
         self._at += by

@@ -24,6 +24,7 @@ from foundation.outbox import emit
 from foundation.principal import Principal
 from mpi.service.whole import WholePerson
 
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """Emergency access, or the denial that says why it was not opened. ``decision`` is what it would show."""

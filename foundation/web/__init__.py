@@ -12,6 +12,7 @@ from foundation.web.access import current_principal, open_to_all, requires
 from foundation.web.body import read_json
 from foundation.web.console import ConsoleLink, add_console_link
 from foundation.web.etags import check_etag, etag, if_match, set_etag
+from foundation.web.evened import leave_evenly
 from foundation.web.idempotency import answers_repeats_itself
 from foundation.web.openapi import make_blueprint, openapi_document, register, takes_if_match
 from foundation.web.paging import PageQuery, make_page, page_schema, read_cursor, write_cursor
@@ -39,6 +40,7 @@ __all__ = [
     "etag",
     "if_match",
     "install",
+    "leave_evenly",
     "make_blueprint",
     "make_page",
     "open_to_all",

@@ -11,6 +11,7 @@ from foundation.web import (
     current_principal,
     etag,
     if_match,
+    leave_evenly,
     make_blueprint,
     read_cursor,
     requires,
@@ -53,6 +54,7 @@ _LARGEST = 2**31 - 1
 
 def make(mpi: Mpi) -> Blueprint:
     room = make_blueprint("tasks", "/api/v1/tasks", "Questions about identity that people answer")
+    leave_evenly(room, unless=review.SEES_PROTECTED)
 
     @room.route("", methods=["GET"])
     @room.arguments(TaskQuery, location="query")
@@ -328,6 +330,7 @@ def make(mpi: Mpi) -> Blueprint:
 
 def make_groups(mpi: Mpi) -> Blueprint:
     room = make_blueprint("task-groups", "/api/v1/task-groups", "The review queue by person")
+    leave_evenly(room, unless=review.SEES_PROTECTED)
 
     @room.route("", methods=["GET"])
     @room.arguments(QueueQuery, location="query")

@@ -520,7 +520,7 @@ def test_emergency_access_is_offered_exactly_where_opening_it_would_give_somethi
             is not None
         )
         world.clock.advance(timedelta(hours=4, minutes=1))
-    world.clock.advance(timedelta(hours=12))
+    world.clock.advance(timedelta(hours=16))
     anew = world.ask().decision.outcome
 
     assert offered == opened == [True] * 4 + [False]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from flask import Flask
+from flask import Flask, g
 
 from app import create_app, mpi_command, tidy, work
 from foundation.auth.users import create_user
@@ -16,6 +16,7 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.metrics import REGISTRY
 from foundation.settings import Settings
+from foundation.web.evened import STEP_SECONDS
 from mpi.service.review import decide_task
 from mpi.service.samples import draw_links
 from tests.service.mpi_world import KEEPER, READER, SECOND, World
@@ -114,6 +115,24 @@ def test_tasks_about_restricted_people_are_listed_to_their_scope_alone_and_absen
     told = [{**one.json, "request_id": 0, "ids": sorted(one.json["ids"])} for one in absent]
     assert [one.status_code for one in absent] == [404, 404] and told[0] == told[1]
     assert [name for name, _ in absent[0].headers] == [name for name, _ in absent[1].headers]
+
+
+def test_what_is_asked_of_tasks_is_answered_at_whole_steps_of_time_but_to_who_sees_them_all(
+    app: Flask, caller: Caller, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Caller(app, "keeper", scopes=WORK | {"restricted:read"})
+    rested: list[float] = []
+    monkeypatch.setattr(clock, "rest", rested.append)
+    monkeypatch.setattr("foundation.web.evened.perf_counter", lambda: g.started + 2.3 * STEP_SECONDS)
+    asked = [(one.get, path) for one in (caller, keeper) for path in PATHS_OF_TASKS]
+
+    answers = [ask(path).status_code for ask, path in asked]
+
+    assert answers == [200, 404, 200, 200] * 2
+    assert rested == [pytest.approx(0.7 * STEP_SECONDS)] * len(PATHS_OF_TASKS)
+
+
+PATHS_OF_TASKS = (QUEUE, f"{QUEUE}/7", f"{QUEUE}/metrics", "/api/v1/task-groups")
 
 
 # Who may -------------------------------------------------------------------------------------------------------------
