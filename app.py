@@ -100,6 +100,7 @@ from mpi.tracing import Tracer
 from mpi.tracing.pds import Pds, PdsSettings
 from mpi.web import FHIR as MPI_RESOURCES
 from mpi.web import make_blueprints as make_mpi_blueprints
+from mpi.web.console import install_console as install_mpi_console
 
 VERSION = "0.1.0"
 _TABLES = (mpi.store.tables, consent.store.tables)  # imported so that every table is known
@@ -230,6 +231,7 @@ def create_app(
     install_fhir(app)
     app.extensions["composition"] = composition
     app.register_blueprint(console)
+    install_mpi_console(app, composition.mpi)
     for blueprint in (_health_routes(composition), tokens, people, directory, audit_tree, events, webhooks):
         register(app, blueprint)
     index = make_mpi_blueprints(composition.mpi, settings.public_url)

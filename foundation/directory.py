@@ -144,6 +144,15 @@ def settings_of(tx: Connection, ods_codes: Collection[str]) -> dict[str, str]:
     return {row[0]: row[1] for row in rows}
 
 
+def names_of(tx: Connection, ods_codes: Collection[str]) -> dict[str, str]:
+    """Return the names of those of these organisations that are known."""
+    if not ods_codes:
+        return {}
+    columns = (organisation.c.ods_code, organisation.c.name)
+    found = tx.execute(select(*columns).where(organisation.c.ods_code.in_(sorted(ods_codes))))
+    return {row[0]: row[1] for row in found}
+
+
 def get_organisation(tx: Connection, ods_code: str) -> Organisation:
     """Return an organisation as it stands in the database: one row by primary key, so no copy of it is kept that could grow stale.
 

@@ -1,6 +1,7 @@
 """Accounts of people: with a password (scrypt, a lock after repeated failures), or known by a national sign-in and without rights."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -209,6 +210,15 @@ def list_users(tx: Connection) -> list[User]:
 def find_user(tx: Connection, user_id: int) -> User | None:
     row = tx.execute(select(user_account).where(user_account.c.user_id == user_id)).first()
     return None if row is None else _from_row(row)
+
+
+def names_of(tx: Connection, usernames: Collection[str]) -> dict[str, str]:
+    """Return what the accounts of these people call them, by user name, which is their id as principals; of systems nothing."""
+    if not usernames:
+        return {}
+    columns = (user_account.c.username, user_account.c.name)
+    rows = tx.execute(select(*columns).where(user_account.c.username.in_(sorted(usernames))))
+    return {row.username: row.name for row in rows}
 
 
 def active_user(tx: Connection, username: str, field: str) -> User:

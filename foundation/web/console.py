@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -25,17 +25,18 @@ from werkzeug.wrappers import Response as AnyResponse
 from foundation.auth.openid import ATTEMPT_LIFE, CALLBACK, OpenId
 from foundation.auth.roles import SCOPES, role_name
 from foundation.auth.selected import SignInRefused
-from foundation.auth.sessions import Session, close_session, open_session
+from foundation.auth.sessions import IDLE, Session, close_session, open_session
 from foundation.auth.users import User, check_password
 from foundation.directory import find_organisation
 from foundation.errors import NotFound, Unauthenticated
-from foundation.web.access import open_to_all
-from foundation.web.pages import cards_for, prepare_pages, said
+from foundation.web.access import open_to_all, requires
+from foundation.web.pages import cards_for, panels_for, prepare_pages, said
 from foundation.web.shell import (
     COOKIE,
     caller_address,
     check_form_secret,
     check_same_site,
+    is_surely_of_this_site,
     read_session,
     shell,
 )
@@ -80,6 +81,7 @@ def _everywhere() -> dict[str, Any]:
         "user": session.user if session else None,
         "role": role_name(session.user.role) if session else None,
         "csrf_token": session.csrf if session else "",
+        "idle_seconds": int(IDLE.total_seconds()) if session else None,
         "links": console_links(session),
         "said": said(),
     }
@@ -107,7 +109,9 @@ def home() -> str | AnyResponse:
     with shell().db.read() as tx:
         known = find_organisation(tx, by.organisation)
     organisation = by.organisation if known is None else f"{known.name} ({by.organisation})"
-    return render_template("home.html", allowed=allowed, cards=cards_for(by), organisation=organisation)
+    return render_template(
+        "home.html", allowed=allowed, cards=cards_for(by), panels=panels_for(by), organisation=organisation
+    )
 
 
 @console.get("/sign-in")
@@ -187,6 +191,36 @@ def sign_in() -> AnyResponse:
         )
         return make_response(page, 401)
     return with_cookie(redirect(_inside(request.form.get("next")), 303), token)
+
+
+@console.get("/sign-in/stay")
+@requires()
+def stay() -> AnyResponse:
+    """Note that somebody is still there, before half an hour without use ends their session."""
+    return make_response("", 204)
+
+
+@console.post("/sign-in/resume")
+@open_to_all("the way in")
+def resume() -> AnyResponse:
+    """Go on with a form whose session ended before it was sent: sign in, then show it to be sent again.
+
+    Nothing is done by it: whoever signed in sends the form again themselves, with the secret of their session.
+    """
+    check_same_site()
+    held = HeldForm.of_fields()
+    token = None
+    if read_session() is None and shell().settings.local_sign_in and "username" in request.form:
+        try:
+            g.session, token = sign_in_with(
+                request.form.get("username", ""), request.form.get("password", "")
+            )
+        except Unauthenticated:
+            return make_response(_held_page(held, fault="sign-in-refused"), 401)
+    if read_session() is None:
+        return make_response(_held_page(held, fault="sign-in-needed"), 401)
+    page = make_response(render_template("resume.html", held=held))
+    return page if token is None else with_cookie(page, token)
 
 
 @console.post("/sign-out")
@@ -281,14 +315,81 @@ def wants_page() -> bool:
     return "text/html" in request.headers.get("Accept", "") and not request.path.startswith(_NOT_PAGES)
 
 
+_HELD = "held."
+_UNSEEN = frozenset({"version", "token", "cursor"})
+
+
+@dataclass(frozen=True, slots=True)
+class HeldForm:
+    """A form that came without a session to take it: where it was to go, and all that was in it but the old session's secret."""
+
+    path: str
+    fields: tuple[tuple[str, str], ...] = field(repr=False)
+    had_files: bool = False
+
+    @classmethod
+    def of_request(cls) -> "HeldForm":
+        """Return the form that this request bears."""
+        fields = tuple(pair for pair in request.form.items(multi=True) if pair[0] != "csrf_token")
+        return cls(request.full_path.rstrip("?"), fields, bool(request.files))
+
+    @classmethod
+    def of_fields(cls) -> "HeldForm":
+        """Return the form that the fields of another one hold."""
+        fields = tuple(
+            (name.removeprefix(_HELD), value)
+            for name, value in request.form.items(multi=True)
+            if name.startswith(_HELD)
+        )
+        return cls(_inside(request.form.get("path")), fields, request.form.get("had_files") == "yes")
+
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """What people would miss: texts of some length, not the codes that a page put there."""
+        return tuple(value for name, value in self.fields if len(value) > 20 and name not in _UNSEEN)
+
+
+def _held_page(held: HeldForm, fault: str | None = None) -> str:
+    openid = shell().openid
+    return render_template(
+        "held.html",
+        held=held,
+        prefix=_HELD,
+        fault=fault,
+        username=request.form.get("username", "")[:64],
+        provider=openid.name if openid is not None else None,
+        is_local=shell().settings.local_sign_in,
+    )
+
+
+def _page_before() -> str:
+    """Return the page of ours that a form was sent from."""
+    referrer = request.referrer or ""
+    for here in (request.host_url, shell().settings.public_url + "/"):
+        if referrer.startswith(here):
+            return _inside("/" + referrer.removeprefix(here))
+    return "/"
+
+
 def page_of_problem(answer: Response) -> AnyResponse:
-    """Turn a problem into what a browser can show: the way to sign in where that mends it, else a page that says what happened."""
+    """Turn a problem into what a browser can show: the way to sign in where that mends it, else a page that says what happened.
+
+    What was typed into a form whose session ended is not lost: the page holds it until somebody has signed in.
+    """
     if not wants_page():
         return answer
     if answer.status_code == 401 and request.method == "GET":
         return redirect("/sign-in?next=" + quote(request.full_path.rstrip("?"), safe="/"))
     told = answer.get_json(force=True)
-    page = make_response(render_template("problem.html", problem=told), answer.status_code)
+    is_over = answer.status_code == 401 or told["code"] == "csrf-token"
+    if is_over and request.method == "POST" and is_surely_of_this_site():
+        held = HeldForm.of_request()
+        if held.fields and read_session() is None:
+            return make_response(_held_page(held), 401)
+        if held.fields:
+            return make_response(render_template("resume.html", held=held), answer.status_code)
+    shown = render_template("problem.html", problem=told, before=_page_before())
+    page = make_response(shown, answer.status_code)
     for name in ("Retry-After", "Allow"):
         if name in answer.headers:
             page.headers[name] = answer.headers[name]

@@ -1,19 +1,22 @@
-"""What pages of the console share: how dates, numbers and ages are written, words after a redirect, cards of work, faults of forms."""
+"""What pages of the console share: how things are written, lists, words after a redirect, work on the first page, faults of forms."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from flask import Flask, current_app, redirect, request
+from flask import Flask, current_app, make_response, redirect, render_template, request
+from jinja2 import ChoiceLoader, FileSystemLoader
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from foundation.errors import Invalid
 from foundation.principal import Principal
 
-_CARDS, _SAID = "console_cards", "console_said"
+_CARDS, _PANELS, _SAID = "console_cards", "console_panels", "console_said"
 
 
 def _local_zone() -> tzinfo:
@@ -52,6 +55,26 @@ def cards_for(by: Principal) -> list[Card]:
     return [card for scope, cards_of in known if scope in by.scopes for card in cards_of(by)]
 
 
+PanelOf = Callable[[Principal], str]
+
+
+def add_panel(app: Flask, scope: str, panel_of: PanelOf) -> None:
+    """Let a wing show something of its own below the cards of the first page to those who have a scope: what a template rendered."""
+    app.extensions.setdefault(_PANELS, []).append((scope, panel_of))
+
+
+def panels_for(by: Principal) -> list[Markup]:
+    known: list[tuple[str, PanelOf]] = current_app.extensions.get(_PANELS, [])
+    # A panel is what a template rendered, which escapes all that is put into it.
+    return [Markup(panel_of(by)) for scope, panel_of in known if scope in by.scopes]  # noqa: S704
+
+
+def add_templates(app: Flask, folder: Path) -> None:
+    """Let the app find a wing's templates beside the frame's."""
+    assert isinstance(app.jinja_loader, ChoiceLoader)
+    app.jinja_loader.loaders = [*app.jinja_loader.loaders, FileSystemLoader(folder)]
+
+
 def add_said(app: Flask, words: Mapping[str, str]) -> None:
     """Register what a page may say after a redirect. The address carries the code only, and no page says anything else."""
     app.extensions.setdefault(_SAID, {}).update(words)
@@ -64,7 +87,117 @@ def said() -> str | None:
 
 def go(url: str, code: str | None = None) -> Response:
     """Send the browser on after a form was taken, so that loading the page again repeats nothing."""
-    return redirect(f"{url}?{urlencode({'said': code})}" if code else url, 303)
+    if code is None:
+        return redirect(url, 303)
+    return redirect(f"{url}{'&' if '?' in url else '?'}{urlencode({'said': code})}", 303)
+
+
+# Lists ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list as its address asks for it: what was chosen (filters, and ``sort``), where its page begins, and where the next one does.
+
+    Codes and ids alone: an address is kept by browsers, proxies and logs. ``sort`` is a column's code, after a minus sign the other way.
+    """
+
+    path: str
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    cursor: str | None = None
+    next: str | None = None
+
+    def url(self, **changes: str | None) -> str:
+        """Return the address of the list with something chosen otherwise; without a cursor, of its first page."""
+        wanted = {name: value for name, value in {**self.chosen, **changes}.items() if value}
+        return f"{self.path}?{urlencode(wanted)}" if wanted else self.path
+
+    @property
+    def next_url(self) -> str | None:
+        return self.url(cursor=self.next) if self.next else None
+
+    @property
+    def first_url(self) -> str | None:
+        """The address of the first page, from any other."""
+        return self.url() if self.cursor else None
+
+    @property
+    def sort(self) -> str:
+        return self.chosen.get("sort", "")
+
+    def is_sorted(self, key: str) -> str:
+        """Say how a column is sorted, in the words of ``aria-sort``."""
+        return {key: "ascending", f"-{key}": "descending"}.get(self.sort, "none")
+
+    def sort_url(self, key: str) -> str:
+        return self.url(sort=f"-{key}" if self.sort == key else key)
+
+
+def chosen_of(args: Mapping[str, str], known: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Read what an address chooses, of what may be chosen: anything else is left out, as if it had not been said.
+
+    Args:
+        known: for each name the codes that it takes.
+    """
+    return {name: args[name] for name, codes in known.items() if args.get(name) in set(codes)}
+
+
+# Pages that several screens need -------------------------------------------------------------------------------------
+
+
+def confirm_page(
+    title: str,
+    *,
+    action: str,
+    button: str,
+    back: str,
+    says: Sequence[str] = (),
+    rows: Sequence[tuple[str, str]] = (),
+    fields: Mapping[str, str | Sequence[str]] | None = None,
+    is_warning: bool = False,
+) -> str:
+    """Ask before something is done: what it is, what it changes, and the way back.
+
+    Args:
+        action: where the form goes.
+        fields: what it bears beside the session's secret.
+        is_warning: whether it cannot be taken back.
+    """
+    listed = [
+        (name, one)
+        for name, value in (fields or {}).items()
+        for one in ([value] if isinstance(value, str) else value)
+    ]
+    return render_template(
+        "confirm.html",
+        title=title,
+        says=says,
+        rows=rows,
+        action=action,
+        fields=listed,
+        button=button,
+        back=back,
+        is_warning=is_warning,
+    )
+
+
+def moved_on_page(
+    title: str,
+    says: Sequence[str],
+    *,
+    back: str,
+    since: Sequence[tuple[str, str]] = (),
+    kept: Sequence[tuple[str, str]] = (),
+) -> Response:
+    """Say that a form came too late: what changed since, what was typed (nothing of it is lost), and the page as it is now. Answers 409.
+
+    Args:
+        since: what was done meanwhile: when or by whom, and what.
+        kept: what was typed, by the words of its label.
+    """
+    shown = [(label, text) for label, text in kept if text]
+    page = render_template("moved_on.html", title=title, says=says, since=since, kept=shown, back=back)
+    return make_response(page, 409)
 
 
 # Faults of forms -----------------------------------------------------------------------------------------------------
@@ -148,6 +281,22 @@ def write_birth_date(text: str | None) -> str:
         return text or ""
 
 
+def write_count(value: int | None) -> str:
+    """12,345."""
+    return "not told" if value is None else f"{value:,}"
+
+
+def write_share(value: float | None) -> str:
+    """A share as a percentage, to a tenth."""
+    return "–" if value is None else f"{100 * value:.1f}%"
+
+
+def write_code(code: str | None) -> str:
+    """A code in words, where nothing better is known: ``number-conflict`` as "Number conflict"."""
+    words = (code or "").replace("-", " ").replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
 def write_bits(millibits: int) -> str:
     """A weight with its sign, to a tenth of a bit."""
     return f"{millibits / 1000:+.1f}".replace("-", "−")
@@ -161,5 +310,9 @@ def prepare_pages(app: Flask) -> None:
         "nhs_number": write_nhs_number,
         "birth_date": write_birth_date,
         "bits": write_bits,
+        "count": write_count,
+        "share": write_share,
+        "code": write_code,
     }
     app.jinja_env.filters.update(filters)
+    app.jinja_env.globals["age_of"] = write_age

@@ -221,6 +221,14 @@ def check_same_site() -> None:
         raise Forbidden("cross-site")
 
 
+def is_surely_of_this_site() -> bool:
+    """Whether a browser says that a page of ours sent this form; where it says nothing, it may be another site's."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        return site == "same-origin"
+    return origin in {request.host_url.rstrip("/"), shell().settings.public_url}
+
+
 def _same(left: str, right: str) -> bool:
     return hmac.compare_digest(left.encode(), right.encode())
 

@@ -8,17 +8,19 @@ from itertools import combinations
 
 from sqlalchemy import Connection
 
+from foundation.auth import users
+from foundation.directory import names_of
 from foundation.errors import NotFound
 from foundation.principal import Principal
 from mpi.matching import compare, explain, score, veto
 from mpi.matching.explain import Reason, reasons
 from mpi.matching.questions import Kind
-from mpi.records import Finding, SourceRecord, as_traced
+from mpi.records import Address, Finding, HumanName, SourceRecord, as_traced
 from mpi.service import trail
 from mpi.service.context import Mpi
 from mpi.service.fold import finding_of
 from mpi.service.numbers import forms_of
-from mpi.service.review import Task, TaskDetail, get_task, sees_protected
+from mpi.service.review import Task, TaskDetail, get_task, list_tasks, sees_protected
 from mpi.service.samples import without_numbers
 from mpi.store import desk as desk_store
 from mpi.store import queue as queue_store
@@ -28,6 +30,12 @@ from mpi.store.records import RecordRow, VersionRow
 
 MOST_RECORDS = 12
 """How many records of a side are laid out; an outsized person has more than a reader can compare."""
+
+MOST_MINE = 50
+"""How many tasks of a reader's own are told."""
+
+MOST_BEFORE = 20
+"""How many earlier versions of a record are laid out, the latest of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,18 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier version of a record said and the one that stands does not: names, addresses, birth date. ``sheet`` is whose."""
+
+    sheet: int
+    version: int
+    source_at: datetime
+    names: tuple[HumanName, ...] = field(default=(), repr=False)
+    addresses: tuple[Address, ...] = field(default=(), repr=False)
+    birth_date: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Likeness:
     """What the model says of two sheets: for each field agree, close, differ or missing; the weight in words; a veto if one stands.
 
@@ -81,24 +101,31 @@ class Likeness:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A task with all that a reader needs in order to decide it. ``likeness`` compares the two sheets that are most alike."""
+    """A task with all that a reader needs in order to decide it. ``likeness`` compares the two sheets that are most alike.
+
+    ``earlier``: what records said before, the latest first. ``organisations``: names of those whose records are laid out. ``readers``:
+    names of people who hold the task, decided or wrote, as their accounts call them.
+    """
 
     detail: TaskDetail
     sheets: tuple[Sheet, ...]
     left_out: int
     likeness: Likeness | None
+    earlier: tuple[Earlier, ...] = ()
+    organisations: Mapping[str, str] = field(default_factory=dict)
+    readers: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_desk(mpi: Mpi, by: Principal) -> Desk:
     sees = sees_protected(by)
     with mpi.db.read() as tx:
-        held = desk_store.claimed_by(tx, by.id, mpi.clock.now(), limit=50, with_protected=sees)
+        held = desk_store.claimed_by(tx, by.id, mpi.clock.now(), limit=MOST_MINE, with_protected=sees)
         return Desk(desk_store.count_open(tx, with_protected=sees), tuple(held))
 
 
 def my_tasks(mpi: Mpi, by: Principal) -> tuple[Task, ...]:
-    """Return the tasks that a reader holds."""
-    return tuple(get_task(mpi, task_id, by).task for task_id in read_desk(mpi, by).mine)
+    """Return the tasks that a reader holds, in the order of the queue."""
+    return list_tasks(mpi, by, limit=MOST_MINE, only_mine=True).tasks
 
 
 def read_bench(mpi: Mpi, task_id: int, by: Principal) -> Bench:
@@ -137,7 +164,62 @@ def read_bench(mpi: Mpi, task_id: int, by: Principal) -> Bench:
             purpose = queue_store.read_sample(tx, task_id).purpose
             sheets = [_as_asked(one, purpose) for one in sheets]
         likeness = _likeness(tx, mpi, sheets, is_told=detail.task.kind != Kind.POSSIBLE.value)
-    return Bench(detail, tuple(sheets), left_out, likeness)
+        organisations = names_of(tx, {one.organisation for one in sheets})
+        readers = users.names_of(tx, _readers(detail))
+    return Bench(
+        detail,
+        tuple(sheets),
+        left_out,
+        likeness,
+        _earlier(sheets, versions),
+        organisations,
+        readers,
+    )
+
+
+def _readers(detail: TaskDetail) -> set[str]:
+    found = {detail.task.claimed_by, *(one.author for one in detail.comments)}
+    for decided in detail.decisions:
+        found |= {decided.decided_by, decided.seconded_by, decided.undone_by}
+    for act in detail.acts:
+        found |= {act.done_by, act.undone_by}
+    return {one for one in found if one is not None}
+
+
+def _earlier(sheets: Sequence[Sheet], versions: Mapping[int, list[VersionRow]]) -> tuple[Earlier, ...]:
+    """Return what versions before the one that is laid out said otherwise, the latest first; of held ones and rejected ones nothing."""
+    found = []
+    for place, sheet in enumerate(sheets):
+        values: tuple[HumanName | Address, ...] = (*sheet.content.names, *sheet.content.addresses)
+        told, born = {_plainly(one) for one in values}, {sheet.content.birth_date}
+        before = [one for one in versions[sheet.record_id] if one.state == "accepted"]
+        before = [one for one in before if (one.source_at, one.version) < (sheet.source_at, sheet.version)]
+        for row in sorted(before, key=lambda one: (one.source_at, one.version), reverse=True)[:MOST_BEFORE]:
+            content = SourceRecord.from_payload(json.loads(row.payload))
+            addresses = () if sheet.is_restricted else content.addresses
+            one = Earlier(
+                place,
+                row.version,
+                row.source_at,
+                tuple(name for name in content.names if _plainly(name) not in told),
+                tuple(address for address in addresses if _plainly(address) not in told),
+                content.birth_date if content.birth_date not in born else None,
+            )
+            told |= {_plainly(name) for name in one.names} | {_plainly(address) for address in one.addresses}
+            born.add(one.birth_date)
+            if one.names or one.addresses or one.birth_date:
+                found.append(one)
+    return tuple(sorted(found, key=lambda one: (one.source_at, one.version), reverse=True))
+
+
+def _plainly(value: HumanName | Address) -> tuple[str, ...]:
+    """Return a name or an address without what it is used for, as letters alone: that it became an old one changes nothing of it."""
+    parts: tuple[str | None, ...]
+    if isinstance(value, HumanName):
+        parts = ("name", *value.given, value.family)
+    else:
+        parts = ("address", *value.lines, value.city, value.postcode)
+    return tuple(part.casefold().strip() for part in parts if part)
 
 
 def _as_asked(sheet: Sheet, purpose: str) -> Sheet:

@@ -37,7 +37,7 @@ from mpi.store import records as record_store
 from mpi.store import tasks as task_store
 from mpi.store.graph import DecisionRow, EdgeRow
 from mpi.store.records import RecordRow
-from mpi.store.tasks import TaskRow, Wanted
+from mpi.store.tasks import CommentRow, TaskRow, Wanted
 
 Verdict = Literal["same", "different", "not-enough"]
 VERDICTS: tuple[Verdict, ...] = ("same", "different", "not-enough")
@@ -266,8 +266,11 @@ def list_tasks(
     view: str = "open",
     for_whom: str | None = None,
     only_protected: bool = False,
+    only_mine: bool = False,
+    older_than: timedelta | None = None,
+    sort: str = "worst",
 ) -> TaskPage:
-    """Return a page of the queue: worst type first, then by expected harm, then the oldest.
+    """Return a page of the queue: worst type first, then by expected harm, then the oldest; or sorted otherwise.
 
     Tasks about people whose location is protected are listed to who has the scope for it alone.
 
@@ -275,20 +278,62 @@ def list_tasks(
         view: ``open`` leaves out what is put off until later; ``deferred`` is that; ``escalated``, ``decided``, ``closed``.
         for_whom: as ``routes_for``.
         only_protected: those about people whose location is protected, and no other.
+        only_mine: those that the reader holds.
+        older_than: those that have been open for longer.
+        sort: ``worst`` is the queue's own order; ``oldest``, ``newest``; ``harm`` is by expected harm whatever the type.
 
     Raises:
-        Invalid: ``task-kind-unknown``. Forbidden: ``organisation-not-yours``, ``scope-missing``.
+        Invalid: ``task-kind-unknown``, ``sort-unknown``. Forbidden: ``organisation-not-yours``, ``scope-missing``.
     """
-    check_kind(kind)
+    if sort not in task_store.SORTS:
+        raise Invalid("sort-unknown", field="sort")
     now = mpi.clock.now()
-    protected = protected_for(by, only=only_protected)
-    wanted = Wanted(now, view, kind, routes_for(by, for_whom), protected=protected)
+    wanted = _wanted(now, by, view, kind, for_whom, only_protected, only_mine, older_than)
     with mpi.db.read() as tx:
-        rows = task_store.list_tasks(tx, wanted, limit=limit + 1, after=after)
+        rows = task_store.list_tasks(tx, wanted, limit=limit + 1, after=after, sort=sort)
         page = rows[:limit]
         tasks = tell_tasks(tx, page, now, by)
     last = page[-1] if len(rows) > limit else None
     return TaskPage(tasks, task_store.place_of(last) if last is not None else None)
+
+
+def count_tasks(
+    mpi: Mpi,
+    by: Principal,
+    *,
+    kind: str | None = None,
+    view: str = "open",
+    for_whom: str | None = None,
+    only_protected: bool = False,
+    only_mine: bool = False,
+    older_than: timedelta | None = None,
+) -> Mapping[str, int]:
+    """Return how many tasks a list has, by kind; arguments and errors as of ``list_tasks``."""
+    wanted = _wanted(mpi.clock.now(), by, view, kind, for_whom, only_protected, only_mine, older_than)
+    with mpi.db.read() as tx:
+        return task_store.count_tasks(tx, wanted)
+
+
+def _wanted(
+    now: datetime,
+    by: Principal,
+    view: str,
+    kind: str | None,
+    for_whom: str | None,
+    only_protected: bool,
+    only_mine: bool,
+    older_than: timedelta | None,
+) -> Wanted:
+    check_kind(kind)
+    return Wanted(
+        now,
+        view,
+        kind,
+        routes_for(by, for_whom),
+        protected=protected_for(by, only=only_protected),
+        held_by=by.id if only_mine else None,
+        opened_before=None if older_than is None else now - older_than,
+    )
 
 
 def tell_tasks(tx: Connection, rows: Sequence[TaskRow], now: datetime, by: Principal) -> tuple[Task, ...]:
@@ -300,6 +345,8 @@ def tell_tasks(tx: Connection, rows: Sequence[TaskRow], now: datetime, by: Princ
 def get_task(mpi: Mpi, task_id: int, by: Principal) -> TaskDetail:
     """Return a task with its evidence.
 
+    While it waits for a second reader, all others but the first are shown nothing of what that one said: they read it for themselves.
+
     Raises:
         NotFound: ``task-unknown``.
     """
@@ -310,11 +357,12 @@ def get_task(mpi: Mpi, task_id: int, by: Principal) -> TaskDetail:
         records = record_store.read_records(tx, members)
         edges = graph_store.read_edges(tx, members)
         comments = task_store.read_comments(tx, task_id)
-        decisions = _read_decisions(tx, row)
+        every_decision = _read_decisions(tx, row)
         acts = queue_store.read_acts(tx, task_id)
         protected = _protected(tx, [row])
         if row.is_sample:
             edges = samples.edge_of(tx, mpi, row, records)
+    decisions, comments = _blind(row, every_decision, comments, by)
     inside = set(members)
     edges = {pair: edge for pair, edge in edges.items() if inside.issuperset(pair)}
     if not row.is_sample:
@@ -339,8 +387,20 @@ def get_task(mpi: Mpi, task_id: int, by: Principal) -> TaskDetail:
             )
             for one in acts
         ),
-        needs_second_reader=any(one.state == "proposed" for one in decisions),
+        needs_second_reader=any(one.state == "proposed" for one in every_decision),
     )
+
+
+def _blind(
+    row: TaskRow, decisions: list[DecisionRow], comments: list[CommentRow], by: Principal
+) -> tuple[list[DecisionRow], list[CommentRow]]:
+    """Leave out what the first reader said, for everyone else, while a second one is waited for; not why somebody asked by hand."""
+    first = next((one.decided_by for one in decisions if one.state == "proposed"), None)
+    if first in (None, by.id):
+        return decisions, comments
+    asked = comments[:1] if row.kind == Kind.ASKED.value else []
+    kept = [one for place, one in enumerate(comments) if one.author != first or (asked and not place)]
+    return [one for one in decisions if one.state != "proposed"], kept
 
 
 def _edge(pair: Pair, edge: EdgeRow, is_weighed: bool) -> TaskEdge:
@@ -743,7 +803,12 @@ def refuse_withdrawn(tx: Connection, row: TaskRow) -> None:
         raise Conflict("record-withdrawn", ids={"task_id": str(row.task_id)})
 
 
-def is_out_of_place(row: TaskRow, verdict: Verdict) -> bool:
+def answers_to(task: TaskRow | Task) -> tuple[Verdict, ...]:
+    """Return the answers that a task takes."""
+    return tuple(verdict for verdict in VERDICTS if not is_out_of_place(task, verdict))
+
+
+def is_out_of_place(row: TaskRow | Task, verdict: Verdict) -> bool:
     """One group cannot be told apart from itself; and a held update stays a question until someone can answer it."""
     if row.kind == Kind.OVERLAY.value:
         return verdict == "not-enough"

@@ -14,6 +14,8 @@ from sqlalchemy import (
     case,
     delete,
     exists,
+    false,
+    func,
     insert,
     or_,
     select,
@@ -267,7 +269,8 @@ _ORDER = (task.c.rank, task.c.harm.desc(), task.c.opened_at, task.c.task_id)
 class Wanted:
     """Which tasks of the queue: a view of it at an instant, one kind or all, some routes or all of them (None).
 
-    ``protected``: whether those about people whose location is protected are among them, or are all there is.
+    ``protected``: whether those about people whose location is protected are among them, or are all there is. ``held_by``: those alone
+    that this reader holds.
     """
 
     now: datetime
@@ -276,6 +279,8 @@ class Wanted:
     routes: frozenset[str] | None = None
     but_not_to: str | None = None
     protected: Literal["among", "none", "only"] = "none"
+    held_by: str | None = None
+    opened_before: datetime | None = None
 
 
 def _wanted(of: Wanted) -> list[ColumnElement[bool]]:
@@ -294,6 +299,10 @@ def _wanted(of: Wanted) -> list[ColumnElement[bool]]:
         found.append(task.c.routed_to.in_(sorted(of.routes)))
     if of.but_not_to is not None:
         found.append(task.c.routed_to != of.but_not_to)
+    if of.held_by is not None:
+        found += [task.c.claimed_by == of.held_by, task.c.claimed_until > of.now]
+    if of.opened_before is not None:
+        found.append(task.c.opened_at < of.opened_before)
     if of.protected == "none":
         found.append(~about_protected(task.c.task_id))
     elif of.protected == "only":
@@ -301,30 +310,44 @@ def _wanted(of: Wanted) -> list[ColumnElement[bool]]:
     return found
 
 
-def list_tasks(tx: Connection, of: Wanted, *, limit: int, after: Place | None = None) -> list[TaskRow]:
-    """Return a page of the queue: worst kind first, then by harm, then oldest. ``after`` is the place of the last one seen."""
+SORTS = ("worst", "oldest", "newest", "harm")
+"""How a list may be sorted: as the queue is, by age, or by the harm to expect whatever the kind."""
+
+_SORTED: Mapping[str, tuple[tuple[ColumnElement[Any], bool], ...]] = {
+    "worst": ((task.c.rank, False), (task.c.harm, True), (task.c.opened_at, False), (task.c.task_id, False)),
+    "oldest": ((task.c.opened_at, False), (task.c.task_id, False)),
+    "newest": ((task.c.opened_at, True), (task.c.task_id, True)),
+    "harm": ((task.c.harm, True), (task.c.opened_at, False), (task.c.task_id, False)),
+}
+"""The columns that each sorts by, and whether the greatest comes first."""
+
+
+def list_tasks(
+    tx: Connection, of: Wanted, *, limit: int, after: Place | None = None, sort: str = "worst"
+) -> list[TaskRow]:
+    """Return a page of the queue: worst kind first, then by harm, then oldest; or sorted otherwise.
+
+    Args:
+        after: the place of the last one seen.
+        sort: one of ``SORTS``.
+    """
+    columns = _SORTED[sort]
     statement = select(*_COLUMNS).where(*_wanted(of))
     if after is not None:
-        rank, harm, opened_at, task_id = after
-        statement = statement.where(
-            or_(
-                task.c.rank > rank,
-                and_(
-                    task.c.rank == rank,
-                    or_(
-                        task.c.harm < harm,
-                        and_(
-                            task.c.harm == harm,
-                            or_(
-                                task.c.opened_at > opened_at,
-                                and_(task.c.opened_at == opened_at, task.c.task_id > task_id),
-                            ),
-                        ),
-                    ),
-                ),
-            )
-        )
-    return _with_sides(tx, tx.execute(statement.order_by(*_ORDER).limit(limit)).all())
+        seen = dict(zip(("rank", "harm", "opened_at", "task_id"), after, strict=True))
+        beyond: ColumnElement[bool] = false()
+        for column, is_falling in reversed(columns):
+            value = seen[column.key]
+            beyond = or_(column < value if is_falling else column > value, and_(column == value, beyond))
+        statement = statement.where(beyond)
+    order = [column.desc() if is_falling else column for column, is_falling in columns]
+    return _with_sides(tx, tx.execute(statement.order_by(*order).limit(limit)).all())
+
+
+def count_tasks(tx: Connection, of: Wanted) -> dict[str, int]:
+    """Return how many tasks there are, by kind."""
+    statement = select(task.c.kind, func.count()).where(*_wanted(of)).group_by(task.c.kind)
+    return {row[0]: row[1] for row in tx.execute(statement)}
 
 
 def take_next(tx: Connection, of: Wanted, reader: str) -> TaskRow | None:

@@ -18,7 +18,7 @@ from mpi.service import bulk_review, figures, history, local_ids, purge, queue, 
 from mpi.service.match import MOST_CANDIDATES
 from mpi.service.review import EVERYTHING, OWN, VERDICTS
 from mpi.service.review import REASONS as DECISION_REASONS
-from mpi.store.tasks import VIEWS
+from mpi.store.tasks import SORTS, VIEWS
 
 _FEW = validate.Length(max=20)
 
@@ -409,9 +409,32 @@ class QueueQuery(PageQuery):
 _ONLY_RESTRICTED = "Only tasks about restricted people; needs the scope `restricted:read`."
 
 
-class TaskQuery(QueueQuery):
+class TaskFilterQuery(QuerySchema):
+    kind = Code(one_of=_KIND_CODES, load_default=None)
+    for_whom = Route(data_key="for", load_default=None)
     state = Code(one_of=VIEWS, load_default="open")
     restricted = fields.Boolean(load_default=False, metadata={"description": _ONLY_RESTRICTED})
+    mine = fields.Boolean(load_default=False, metadata={"description": "Only tasks that the caller holds."})
+    older_than_days = fields.Integer(
+        load_default=None,
+        validate=validate.Range(1, 3_660),
+        metadata={"description": "Only tasks that have been open for longer."},
+    )
+
+
+class TaskQuery(TaskFilterQuery, PageQuery):
+    sort = Code(
+        one_of=SORTS,
+        load_default="worst",
+        metadata={
+            "description": "`worst` is the queue's own order; `harm` is by expected harm whatever the kind. A cursor is of one order."
+        },
+    )
+
+
+class TaskCountsSchema(Schema):
+    total = fields.Integer()
+    by_kind = fields.Dict(keys=fields.String(), values=fields.Integer())
 
 
 class TaskSchema(Schema):

@@ -1,6 +1,6 @@
 """The review queue over HTTP: tasks listed, claimed, decided and undone; ``If-Match`` keeps readers from each other's work."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask_smorest import Blueprint
@@ -39,7 +39,9 @@ from mpi.web.schemas import (
     NextTaskSchema,
     OutcomeSchema,
     QueueQuery,
+    TaskCountsSchema,
     TaskDetailSchema,
+    TaskFilterQuery,
     TaskGroupPageSchema,
     TaskPageSchema,
     TaskQuery,
@@ -61,7 +63,7 @@ def make(mpi: Mpi) -> Blueprint:
     @room.response(200, TaskPageSchema)
     @requires("tasks:read")
     def list_tasks(query: Loaded) -> Any:
-        """List tasks, worst kind first, then by the harm to expect, then the oldest.
+        """List tasks, worst kind first, then by the harm to expect, then the oldest; or sorted otherwise.
 
         `open` leaves out what is put off until later, which is `deferred`. Tasks about restricted people are there only for callers with
         the scope `restricted:read`.
@@ -70,13 +72,20 @@ def make(mpi: Mpi) -> Blueprint:
             mpi,
             current_principal(),
             limit=query["limit"],
-            after=_place(query["cursor"]),
-            kind=query["kind"],
-            view=query["state"],
-            for_whom=query["for_whom"] or _begins(query["restricted"]),
-            only_protected=query["restricted"],
+            after=read_place(query["cursor"]),
+            sort=query["sort"],
+            **_chosen(query),
         )
-        return {"tasks": page.tasks, "next": _token(page.next)}
+        return {"tasks": page.tasks, "next": write_place(page.next)}
+
+    @room.route("/counts", methods=["GET"])
+    @room.arguments(TaskFilterQuery, location="query")
+    @room.response(200, TaskCountsSchema)
+    @requires("tasks:read")
+    def count_tasks(query: Loaded) -> Any:
+        """Count the tasks of a list, by kind; the filters are those of the list."""
+        by_kind = review.count_tasks(mpi, current_principal(), **_chosen(query))
+        return {"total": sum(by_kind.values()), "by_kind": by_kind}
 
     @room.route("/next", methods=["POST"])
     @room.arguments(NextTaskSchema)
@@ -342,11 +351,11 @@ def make_groups(mpi: Mpi) -> Blueprint:
             mpi,
             current_principal(),
             limit=query["limit"],
-            after=_place(query["cursor"]),
+            after=read_place(query["cursor"]),
             kind=query["kind"],
             for_whom=query["for_whom"] or review.begins_with(current_principal()),
         )
-        return {"groups": page.groups, "next": _token(page.next)}
+        return {"groups": page.groups, "next": write_place(page.next)}
 
     @room.route("/<task_id>/claim", methods=["POST"])
     @room.response(200, ClaimedSchema)
@@ -358,19 +367,31 @@ def make_groups(mpi: Mpi) -> Blueprint:
     return room
 
 
+def _chosen(query: Loaded) -> dict[str, Any]:
+    days = query["older_than_days"]
+    return {
+        "kind": query["kind"],
+        "view": query["state"],
+        "for_whom": query["for_whom"] or _begins(query["restricted"]),
+        "only_protected": query["restricted"],
+        "only_mine": query["mine"],
+        "older_than": None if days is None else timedelta(days=days),
+    }
+
+
 def _begins(only_restricted: bool) -> str:
     # Of tasks about restricted people there are few: whoever asks for them asks for all.
     return review.EVERYTHING if only_restricted else review.begins_with(current_principal())
 
 
-def _token(place: review.Cursor | None) -> str | None:
+def write_place(place: review.Cursor | None) -> str | None:
     if place is None:
         return None
     rank, harm, opened_at, task_id = place
     return write_cursor([rank, harm, opened_at.isoformat(), str(task_id)])
 
 
-def _place(token: str | None) -> review.Cursor | None:
+def read_place(token: str | None) -> review.Cursor | None:
     place = read_cursor(token, int, int, str, str)
     if place is None:
         return None
