@@ -8,13 +8,13 @@ from typing import Literal
 
 from markupsafe import Markup
 
-WIDTH = 720
+WIDTH = 560
 _LEFT, _RIGHT, _TOP = 56, 16, 16
 _PLOT = 220
 _ROW, _BAR = 34, 18
-_NAMES = 220
+_NAMES = 190
 _TICKS = 4
-_MOST_LABELS = 8
+_MOST_LABELS = 6
 
 MARKS = ("●", "■", "▲", "◆", "✚", "▼")
 """How series are told apart beside their colour and their dashes; a chart has no more of them."""
@@ -183,7 +183,7 @@ def _bars(chart: Chart) -> str:
     for place, label in enumerate(chart.labels):
         y = 6 + place * row
         middle = y + (each * len(chart.series)) / 2 + 5
-        shown = label if len(label) <= 30 else f"{label[:29]}…"
+        shown = label if len(label) <= 26 else f"{label[:25]}…"
         body.append(
             f'<text class="console-svg__name" x="{_NAMES - 10}" y="{middle}" text-anchor="end">{escape(shown)}</text>'
         )

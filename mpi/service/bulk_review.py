@@ -41,6 +41,8 @@ from mpi.store.queue import BulkRow, BulkTaskRow
 from mpi.store.tasks import TaskRow, Wanted
 
 MOST_TASKS = 200
+SAMPLE = 5
+"""How many of the tasks are looked at one by one before all of them are answered."""
 
 SAFE = {
     Kind.POSSIBLE.value: frozenset({"same", "different", "not-enough"}),
@@ -63,7 +65,8 @@ class Preview:
     """What one answer to some tasks would change.
 
     ``merged``: persons that would become one, a list each. ``split``: persons that would become several. ``touched``: how many persons the
-    tasks are about. ``token`` stands for all of it, and for the tasks as they are now: who decides shows it.
+    tasks are about. ``token`` stands for all of it, and for the tasks as they are now: who decides shows it. ``sample``: some of the tasks,
+    drawn by lot, that are to be looked at first.
     """
 
     task_ids: tuple[int, ...]
@@ -73,6 +76,12 @@ class Preview:
     touched: int
     token: str
     versions: Mapping[int, int] = field(repr=False)
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """The same for the same preview, and nobody's choice: what is first by a digest of the token and the task."""
+        lot = {one: blake2b(f"{self.token}:{one}".encode(), digest_size=16).digest() for one in self.task_ids}
+        return tuple(sorted(self.task_ids, key=lot.__getitem__)[:SAMPLE])
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,10 +290,15 @@ def decide_bulk(
     reason: str,
     comment: str | None = None,
     token: str,
+    checked: Collection[int] | None = None,
 ) -> BulkOutcome:
     """Give one answer to tasks, as a preview showed it. Each is a transaction of its own: one that fails is told, and keeps no other.
 
+    Args:
+        checked: the tasks that somebody looked at, where that is asked of them: the whole sample must be among these.
+
     Raises:
+        Invalid: ``sample-unread``.
         Conflict: ``preview-stale``: something changed since; look again. Others as ``preview_bulk``.
     """
     seen = preview_bulk(mpi, by, verdict=verdict, reason=reason, comment=comment, task_ids=task_ids)
@@ -292,6 +306,8 @@ def decide_bulk(
         raise Conflict(
             "preview-stale", field="token", detail="Something changed since the preview: look again."
         )
+    if checked is not None and not set(seen.sample) <= set(checked):
+        raise Invalid("sample-unread", field="checked", detail="Look at each task of the sample first.")
     bulk_id, now = new_id(), mpi.clock.now()
     with mpi.db.write() as tx:
         queue_store.insert_bulk(tx, BulkRow(bulk_id, verdict, reason, by.id, now, None, None))

@@ -1,7 +1,7 @@
 """The reader's desk: what waits, and the records of one task side by side with the weight between them in words."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import combinations
@@ -114,6 +114,12 @@ class Bench:
     earlier: tuple[Earlier, ...] = ()
     organisations: Mapping[str, str] = field(default_factory=dict)
     readers: Mapping[str, str] = field(default_factory=dict)
+
+
+def names_for(mpi: Mpi, ods_codes: Collection[str]) -> Mapping[str, str]:
+    """Return the names of those of these organisations that the directory knows."""
+    with mpi.db.read() as tx:
+        return names_of(tx, ods_codes)
 
 
 def read_desk(mpi: Mpi, by: Principal) -> Desk:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from foundation.errors import Forbidden, Invalid
 from foundation.principal import Principal
-from mpi.matching.quality import Told, items_of, tell
+from mpi.matching.quality import CODES, Told, items_of, tell
 from mpi.matching.questions import FORM_SYSTEMS, Kind
 from mpi.records import Finding, SourceRecord, as_traced
 from mpi.service.context import Mpi
@@ -108,6 +108,62 @@ def read_quality(
             for one in found[:limit]
         )
     return QualityPage(told, found[limit - 1] if len(found) > limit else None)
+
+
+BAD = frozenset(
+    {
+        "waiting",
+        "birth_date_partial",
+        "number_superseded",
+        "number_withdrawn",
+        "number_invalid",
+        "number_reserved",
+        "birth_date_placeholder",
+        "birth_date_impossible",
+        "postcode_repaired",
+        "postcode_pseudo",
+        "postcode_other",
+        "placeholder_name",
+        "duplicates",
+        "overlays",
+        "number_conflicts",
+        "versions_late",
+        "versions_held",
+    }
+)
+"""Figures of which more is worse; of all others less is."""
+
+
+def worst_sources(
+    mpi: Mpi, by: Principal, *, figure: str, start: int = 0, limit: int = 50
+) -> tuple[SourceQuality, ...]:
+    """Return what was last measured of every source that a reader may see, the worst by the share of one figure first.
+
+    Those of which the share is not told come last.
+
+    Args:
+        figure: a code of ``FIGURES``.
+        start: how many to leave out before.
+
+    Raises:
+        Invalid: ``figure-unknown``.
+    """
+    if figure not in CODES:
+        raise Invalid("figure-unknown", field="worst")
+    sees_all = READS_ALL in by.scopes or by.may_act_for("*")
+    with mpi.db.read() as tx:
+        rows = quality_store.latest_days(tx, None if sees_all else {by.organisation, *by.organisations})
+    told = []
+    for row in rows:
+        is_exact = by.may_act_for(row.source.organisation)
+        day = Day(row.measured_on, row.measured_at, tell(row.counts, is_exact=is_exact))
+        told.append(SourceQuality(row.source.organisation, row.source.system, is_exact, day, ()))
+
+    def place(one: SourceQuality) -> tuple[bool, float, str, str]:
+        share = one.latest.figures[figure].per_mille
+        return (share is None, (share or 0) * (-1 if figure in BAD else 1), one.organisation, one.system)
+
+    return tuple(sorted(told, key=place)[start : start + limit])
 
 
 def _told(tx: Connection, by: Principal, source: Source, period: tuple[date, date] | None) -> SourceQuality:

@@ -170,6 +170,25 @@ def latest_day(tx: Connection, source: Source) -> DayRow | None:
     return None if row is None else _day(row)
 
 
+def latest_days(tx: Connection, organisations: Collection[str] | None) -> list[DayRow]:
+    """Return what was last measured of every source, or of those of some organisations, in one statement."""
+    last = select(
+        quality_day.c.organisation, quality_day.c.system, func.max(quality_day.c.measured_on).label("last_on")
+    ).group_by(quality_day.c.organisation, quality_day.c.system)
+    if organisations is not None:
+        last = last.where(quality_day.c.organisation.in_(sorted(organisations)))
+    newest = last.subquery()
+    statement = select(quality_day).join(
+        newest,
+        and_(
+            quality_day.c.organisation == newest.c.organisation,
+            quality_day.c.system == newest.c.system,
+            quality_day.c.measured_on == newest.c.last_on,
+        ),
+    )
+    return [_day(row) for row in tx.execute(statement)]
+
+
 def days_between(tx: Connection, source: Source, first: date, last: date) -> list[DayRow]:
     """Return the days of a source from one to another, both counted in, the earliest first."""
     statement = (

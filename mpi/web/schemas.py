@@ -638,6 +638,14 @@ class BulkDecideSchema(DecideSchema):
         IdText(), validate=validate.Length(min=1, max=bulk_review.MOST_TASKS), required=True
     )
     token = Code(required=True)
+    checked = fields.List(
+        IdText(),
+        load_default=None,
+        validate=validate.Length(max=bulk_review.MOST_TASKS),
+        metadata={
+            "description": "Tasks that somebody looked at: with it, the whole sample must be among these."
+        },
+    )
 
 
 class RefusedTaskSchema(Schema):
@@ -653,6 +661,10 @@ class BulkEffectSchema(Schema):
     )
     split = fields.List(IdText(), metadata={"description": "Persons that would become several."})
     touched = fields.Integer(metadata={"description": "How many persons the tasks are about."})
+    sample = fields.List(
+        IdText(),
+        metadata={"description": "Of these tasks some, drawn by lot, to be looked at one by one first."},
+    )
     token = fields.String(metadata={"description": "Stands for all of this; `bulk-decide` asks for it."})
 
 
@@ -967,6 +979,13 @@ Loaded = dict[str, Any]
 
 
 class QualityQuery(PageQuery):
+    worst = Code(
+        one_of=quality.CODES,
+        load_default=None,
+        metadata={
+            "description": "A figure: all sources, the worst by its share first. It goes with `limit` and `cursor` alone."
+        },
+    )
     organisation = OdsCode(
         load_default=None, metadata={"description": "Its systems alone, with the days of a period."}
     )

@@ -185,6 +185,7 @@ def make(mpi: Mpi) -> Blueprint:
             reason=body["reason"],
             comment=body.get("comment"),
             token=body["token"],
+            checked=body["checked"],
         )
 
     @room.route("/bulk/<bulk_id>", methods=["GET"])

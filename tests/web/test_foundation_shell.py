@@ -20,7 +20,7 @@ OPEN = {
     "/fhir/R4/metadata",
     "/", "/.well-known/jwks.json", "/api/v1/openapi.json", "/api/v1/sign-in", "/api/v1/sign-out", "/favicon.ico", "/health/live",
     "/.well-known/oauth-authorization-server", "/oauth2/introspect", "/oauth2/revoke",
-    "/sign-in/start", "/sign-in/callback", "/sign-in/back-channel-logout",
+    "/sign-in/start", "/sign-in/resume", "/sign-in/callback", "/sign-in/back-channel-logout",
     "/health/ready", "/metrics", "/oauth2/token", "/sign-in", "/sign-out", "/static/<path:name>",
 }  # fmt: skip
 
@@ -53,7 +53,7 @@ def marks(app: Flask) -> dict[tuple[str, str], Access | None]:
 
 
 # A proof is for who holds the row's leaf hash, whatever else they may do.
-WITHOUT_SCOPE = {"/api/v1/me", "/api/v1/audit/events/<event_id>/proof"}
+WITHOUT_SCOPE = {"/api/v1/me", "/sign-in/stay", "/api/v1/audit/events/<event_id>/proof"}
 
 
 def unmarked(app: Flask) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from foundation.database import Database
 from foundation.settings import Settings
 from mpi.matching.quality import CODES, FIGURES
 from mpi.service.quality import measure_waiting
+from tests.core.matching_builders import a_number
 from tests.service.mpi_world import ONE_NUMBER, World, a_source_record
 from tests.service.purge_world import composed
 from tests.service.queue_world import of_person
@@ -56,6 +57,27 @@ def region(app: Flask) -> Caller:
 def sources(answer: Any) -> list[Any]:
     assert answer.status_code == 200, answer.json
     return list(answer.json["sources"])
+
+
+# The worst ------------------------------------------------------------------------------------------------------------
+
+
+def test_sources_are_listed_by_a_figure_the_worst_first(app: Flask, world: World) -> None:
+    for place in range(6):
+        world.send(of_person(place, "a", "RV5", nhs_number=a_number(999_100_000 + 10 * place), status="01"))
+        world.send(of_person(place, "b", "RRU"))
+    measure_waiting(world.mpi)
+    reader = Caller(app, "region", organisation="RRU", organisations=frozenset({"RV5"}), scopes=ALL)
+
+    worst = reader.get(f"{QUALITY}?worst=number_verified&limit=1")
+    rest = reader.get(f"{QUALITY}?worst=number_verified&cursor={worst.json['next']}")
+    both = reader.get(f"{QUALITY}?worst=number_verified&organisation=RRU")
+
+    found = [one["organisation"] for one in sources(worst) + sources(rest)]
+    assert found[0] == "RRU" and found.count("RRU") == 1 and found[-1] == "RV5"
+    assert rest.json["next"] is None
+    assert (both.status_code, both.json["code"]) == (422, "worst-alone")
+    assert reader.get(f"{QUALITY}?worst=surname").status_code == 422
 
 
 # Who may -------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from foundation.database import Database
 from foundation.metrics import REGISTRY
 from foundation.settings import Settings
 from foundation.web.evened import STEP_SECONDS
-from mpi.service.review import decide_task
+from mpi.service.review import comment_task, decide_task, get_task
 from mpi.service.samples import draw_links
 from tests.service.mpi_world import KEEPER, READER, SECOND, World
 from tests.service.purge_world import composed
@@ -133,6 +134,81 @@ def test_what_is_asked_of_tasks_is_answered_at_whole_steps_of_time_but_to_who_se
 
 
 PATHS_OF_TASKS = (QUEUE, f"{QUEUE}/7", f"{QUEUE}/metrics", "/api/v1/task-groups")
+
+
+# The list ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_is_sorted_chosen_by_age_and_holder_and_counted_page_by_page_in_its_own_order(
+    caller: Caller, world: World, clock: FixedClock
+) -> None:
+    old = a_doubt(world, 0)
+    clock.advance(timedelta(days=2))
+    new = a_doubt(world, 1)
+    tasks = [str(the_task(world, *pair).task_id) for pair in (old, new)]
+    caller = again(caller, world)
+
+    first = caller.get(f"{QUEUE}?sort=newest&limit=1")
+    second = caller.get(f"{QUEUE}?sort=newest&limit=1&cursor={first.json['next']}")
+    aged = caller.get(f"{QUEUE}?older_than_days=1")
+    caller.post(f"{QUEUE}/{tasks[1]}/claim")
+    mine = caller.get(f"{QUEUE}?mine=true")
+    counts = [
+        caller.get(f"{QUEUE}/counts{query}").json for query in ("", "?older_than_days=1", "?kind=overlay")
+    ]
+    odd = caller.get(f"{QUEUE}?sort=surname")
+
+    assert ids(first) + ids(second) == tasks[::-1] and second.json["next"] is None
+    assert ids(caller.get(f"{QUEUE}?sort=oldest")) == tasks and sorted(
+        ids(caller.get(f"{QUEUE}?sort=harm"))
+    ) == sorted(tasks)
+    assert ids(aged) == [tasks[0]] and ids(mine) == [tasks[1]]
+    assert [one["total"] for one in counts] == [2, 1, 0]
+    assert counts[0]["by_kind"] == {"possible-match": 2}
+    assert (odd.status_code, odd.json["errors"][0]["field"]) == (422, "sort")
+
+
+def again(caller: Caller, world: World) -> Caller:
+    """Another system, whose token is of now: that of the first one ended meanwhile."""
+    return Caller(caller._client.application, "later")
+
+
+def test_a_bulk_answer_names_its_sample_and_is_refused_where_not_all_of_it_was_looked_at(
+    caller: Caller, world: World
+) -> None:
+    numbers = [str(the_task(world, *a_doubt(world, place)).task_id) for place in range(2)]
+    answer = {"verdict": "different", "reason": "same-name-only", "task_ids": numbers}
+
+    seen = caller.post(f"{QUEUE}/bulk-preview", answer).json
+    asked = {**answer, "token": seen["token"]}
+    refused = caller.post(f"{QUEUE}/bulk-decide", {**asked, "checked": numbers[:1]})
+    done = caller.post(f"{QUEUE}/bulk-decide", {**asked, "checked": numbers})
+
+    assert sorted(seen["sample"]) == sorted(numbers)
+    assert (refused.status_code, refused.json["code"]) == (422, "sample-unread")
+    assert done.json["decided"] == 2
+
+
+def test_a_second_reader_is_told_nothing_of_the_first(app: Flask, caller: Caller, world: World) -> None:
+    one, other = (world.send(of_person(place, "a")).record_id for place in (0, 1))
+    asked = caller.post(
+        f"{QUEUE}/whether-one", {"persons": [str(one), str(other)], "comment": "One, says she."}
+    )
+    number = int(asked.json["task_id"])
+    comment_task(world.mpi, number, READER, "I would bet on it.")
+    decide_task(world.mpi, number, READER, verdict="same", reason="documents-seen", comment="Passports.")
+
+    theirs, blind = (get_task(world.mpi, number, by) for by in (READER, SECOND))
+    told = caller.get(f"{QUEUE}/{number}").json
+
+    assert [one.comment for one in theirs.decisions] == ["Passports."] and len(theirs.comments) == 2
+    assert blind.needs_second_reader and blind.decisions == ()
+    assert [one.comment for one in blind.comments] == ["One, says she."]
+    assert told["decisions"] == [] and len(told["comments"]) == 1
+
+    decide_task(world.mpi, number, SECOND, verdict="same", reason="documents-seen")
+
+    assert [one.comment for one in get_task(world.mpi, number, SECOND).decisions] == ["Passports."]
 
 
 # Who may -------------------------------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ from flask import Flask
 
 from foundation.principal import Principal
 from foundation.web import ConsoleLink, add_console_link
-from foundation.web.pages import Card, add_cards, add_said, add_templates
+from foundation.web.pages import Card, add_cards, add_panel, add_said, add_templates
 from mpi.service.context import Mpi
 from mpi.service.desk import read_desk
-from mpi.web.console import queue, review
+from mpi.web.console import bulk, home, people, quality, queue, review
 
 __all__ = ["install_console"]
 
@@ -27,6 +27,12 @@ _SAID = {
     "task-deferred": "The task was put off; new evidence brings it back sooner",
     "task-resumed": "The task is in the queue again",
     "question-withdrawn": "The question was taken back",
+    "question-asked": "The question is in the review queue: this is what its answers would change",
+    "persons-are-one": "They are one person already",
+    "bulk-decided": "The tasks were answered",
+    "model-proposed": "It waits for a second person",
+    "model-approved": "It is approved: an operator does it now",
+    "model-withdrawn": "The proposal was taken back",
     "queue-empty": "Nothing of this waits for you now",
 }
 
@@ -34,10 +40,13 @@ _SAID = {
 def install_console(app: Flask, mpi: Mpi) -> None:
     """Add the index's pages to the console."""
     add_templates(app, Path(__file__).resolve().parent.parent / "templates")
-    for room in (queue, review):
+    for room in (queue, review, bulk, people, quality):
         app.register_blueprint(room.make(mpi))
     add_console_link(app, ConsoleLink("Review queue", "/tasks", "tasks:read"))
     add_console_link(app, ConsoleLink("Restricted people", "/restricted", "restricted:read"))
+    add_console_link(app, ConsoleLink("Find a person", "/persons", "persons:read"))
+    add_console_link(app, ConsoleLink("Data quality", "/quality", "quality:read"))
+    add_console_link(app, ConsoleLink("Match model", "/models", "tasks:read"))
     add_said(app, _SAID)
 
     def cards(by: Principal) -> list[Card]:
@@ -48,3 +57,4 @@ def install_console(app: Flask, mpi: Mpi) -> None:
         ]
 
     add_cards(app, "tasks:read", cards)
+    add_panel(app, "tasks:read", lambda by: home.panel_of(mpi, by))

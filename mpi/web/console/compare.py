@@ -234,8 +234,8 @@ _ROWS: tuple[tuple[str, str, Callable[[Sheet], Values]], ...] = (
 
 # The map --------------------------------------------------------------------------------------------------------------
 
-_WIDTH, _NODE, _ROW = 720, 176, 68
-_ARC = 46
+_WIDTH, _NODE, _ROW = 760, 216, 64
+_ARC, _STEP, _EDGE = 34, 14, 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +305,7 @@ def _drawn(
     for place in place_of.values():
         sides.setdefault(bench.sheets[place].side, []).append(place)
     columns = sorted(sides)
-    lefts = {side: 90 if not number else _WIDTH - 90 - _NODE for number, side in enumerate(columns)}
+    lefts = {side: _EDGE if not number else _WIDTH - _EDGE - _NODE for number, side in enumerate(columns)}
     where: dict[int, tuple[float, float]] = {}
     for side, places in sides.items():
         for number, place in enumerate(places):
@@ -323,7 +323,7 @@ def _drawn(
         body.append(f'<rect class="console-map__node" x="{x}" y="{y}" width="{_NODE}" height="48" rx="4"/>')
         body.append(f'<text class="console-map__letter" x="{x + 14}" y="{y + 31}">{names[place]}</text>')
         name = bench.organisations.get(sheet.organisation, sheet.organisation)
-        shown = name if len(name) <= 20 else f"{name[:19]}…"
+        shown = name if len(name) <= 22 else f"{name[:21]}…"
         body.append(f'<text x="{x + 40}" y="{y + 20}">{escape(shown)}</text>')
         body.append(
             f'<text class="console-map__small" x="{x + 40}" y="{y + 38}">{escape(sheet.system[:22])}</text>'
@@ -344,9 +344,10 @@ def _road(
     if bench.sheets[one].side == bench.sheets[other].side:
         is_left = x1 < _WIDTH / 2
         x = x1 if is_left else x1 + _NODE
-        out = x - _ARC if is_left else x + _ARC
+        arc = min(_ARC + _STEP * (abs(y1 - y2) / _ROW - 1), _EDGE)
+        out = x - arc if is_left else x + arc
         path = f"M {x} {y1 + 24} C {out} {y1 + 24}, {out} {y2 + 24}, {x} {y2 + 24}"
-        middle = (x - _ARC * 0.75 if is_left else x + _ARC * 0.75, (y1 + y2) / 2 + 24)
+        middle = (x - arc * 0.75 if is_left else x + arc * 0.75, (y1 + y2) / 2 + 24)
     else:
         if x1 > x2:
             x1, y1, x2, y2 = x2, y2, x1, y1
