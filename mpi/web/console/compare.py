@@ -10,8 +10,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from foundation.errors import Invalid
 from foundation.web.pages import write_birth_date, write_bits, write_code, write_nhs_number
-from mpi.records import Address, HumanName, SourceRecord, as_traced
+from mpi.records import Address, HumanName, SourceRecord, as_traced, parse_gender
 from mpi.service.desk import Bench, Sheet
 from mpi.service.review import TaskEdge
 from mpi.web.console.words import FIELDS, NUMBER_STATES
@@ -194,6 +195,18 @@ def _identifiers(sheet: Sheet) -> Values:
     return [(one.value, one.system.rpartition("/")[2]) for one in sheet.content.identifiers]
 
 
+def _gender(sheet: Sheet) -> Values:
+    """Return the gender in words, and as it was sent where that is something else."""
+    sent = sheet.content.gender
+    if not sent or not sent.strip():
+        return []
+    try:
+        word = parse_gender(sent).value
+    except Invalid:
+        return [(sent, "not a gender that is known")]
+    return [(write_code(word), "" if word == sent.strip().lower() else f"sent as {sent.strip()}")]
+
+
 def _text(name: str, write: Callable[[Any], str] = str) -> Callable[[Sheet], Values]:
     def read(sheet: Sheet) -> Values:
         value = getattr(sheet.content, name)
@@ -220,7 +233,7 @@ _ROWS: tuple[tuple[str, str, Callable[[Sheet], Values]], ...] = (
     ("family", FIELDS["family"], _family),
     ("", "Other names", _other_names),
     ("birth_date", FIELDS["birth_date"], _text("birth_date", write_birth_date)),
-    ("gender", FIELDS["gender"], _text("gender", write_code)),
+    ("gender", FIELDS["gender"], _gender),
     ("address", FIELDS["address"], _addresses),
     ("phone", FIELDS["phone"], _telecoms("phone")),
     ("email", FIELDS["email"], _telecoms("email")),
