@@ -39,6 +39,7 @@ from consent.service.watch import explain_open, watch_views
 from consent.service.withdrawal import keeper_of
 from consent.web import FHIR as CONSENT_RESOURCES
 from consent.web import make_blueprints as make_consent_blueprints
+from consent.web.console import install_console as install_consent_console
 from foundation import audit, metrics, outbox
 from foundation.auth import clients, keys, sessions, users
 from foundation.auth.openid import OpenId, purge_attempts
@@ -237,6 +238,7 @@ def create_app(
     index = make_mpi_blueprints(composition.mpi, settings.public_url)
     for blueprint in (*index, *make_consent_blueprints(composition.consent)):
         register(app, blueprint)
+    install_consent_console(app, composition.consent)
     register(app, statement_routes(VERSION, (*MPI_RESOURCES, *CONSENT_RESOURCES)))
     return app
 

@@ -6,7 +6,20 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, Connection, Date, Index, Row, String, Table, Text, select
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Connection,
+    Date,
+    Index,
+    Row,
+    String,
+    Table,
+    Text,
+    func,
+    or_,
+    select,
+)
 
 from foundation.database import Json, metadata, upsert
 from foundation.direct import Statement, listed_texts
@@ -177,6 +190,20 @@ def list_organisations(
     if limit is not None:
         statement = statement.limit(limit)
     return [_from_row(row) for row in tx.execute(statement)]
+
+
+def one_of_each_setting(tx: Connection, on: date, among: Collection[str] | None = None) -> list[Organisation]:
+    """Return of each setting the organisation with the first code that is not closed on a day, in the order of ``SETTINGS``.
+
+    Args:
+        among: only of these; None for all.
+    """
+    is_there = or_(organisation.c.closed_on.is_(None), organisation.c.closed_on > on)
+    first = select(func.min(organisation.c.ods_code)).where(is_there).group_by(organisation.c.setting)
+    if among is not None:
+        first = first.where(organisation.c.ods_code.in_(sorted(among)))
+    found = tx.execute(select(organisation).where(organisation.c.ods_code.in_(first)))
+    return sorted(map(_from_row, found), key=lambda one: SETTINGS.index(one.setting))
 
 
 def with_ancestors(tx: Connection, ods_code: str) -> tuple[str, ...]:

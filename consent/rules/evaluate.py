@@ -97,6 +97,12 @@ def matching_rows(case: CaseFile, policy: Policy) -> Mapping[Cell, frozenset[str
     return found
 
 
+def in_emergency(case: CaseFile, policy: Policy, cells: tuple[Cell, ...]) -> CaseFile:
+    """Return the same case, about these cells, under the emergency access that its user has open or could open."""
+    grant = grant_in_hand(case, policy, "emergency-care")
+    return replace(case, request=replace(case.request, purpose="BTG", cells=cells), emergency=grant)
+
+
 def releasable(promised: Iterable[Cell], decision: Decision) -> tuple[Cell, ...]:
     """The cells that both an earlier promise and this decision allow."""
     allowed = set(decision.permitted)
@@ -270,8 +276,7 @@ def _override(case: CaseFile, policy: Policy, closed: tuple[Cell, ...]) -> Overr
     """Emergency access is offered exactly when the same request for these cells under what is open, or could be opened, would give one."""
     if not closed:
         return Override(False)
-    grant = grant_in_hand(case, policy, "emergency-care")
-    supposed = replace(case, request=replace(case.request, purpose="BTG", cells=closed), emergency=grant)
+    supposed = in_emergency(case, policy, closed)
     reader = StripReader(prepare(supposed, policy))
     would_help = any(
         _strip(reader.read(*place), labels, policy).permitted for place, labels in by_place(closed)

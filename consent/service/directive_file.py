@@ -276,6 +276,23 @@ def read_directive_rows(path: Path, consent: Consent) -> list[DirectiveRow]:
         return list(_rows(file, consent))
 
 
+def read_directive_text(content: bytes, consent: Consent) -> list[DirectiveRow]:
+    """Read the content of a file as ``read_directive_rows`` reads a file; for what somebody sent over the network.
+
+    Raises:
+        Invalid: as ``read_directive_rows``.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        row = 1 + content.count(b"\n", 0, fault.start)
+        raise Invalid("file-encoding", row=row, detail="Save it as UTF-8.") from None
+    if "\0" in text:
+        raise Invalid("file-format")
+    csv.field_size_limit(LARGEST_FIELD)
+    return list(_rows(io.StringIO(text, newline=""), consent))
+
+
 def _rows(file: io.TextIOBase, consent: Consent) -> Iterator[DirectiveRow]:
     try:
         rows = Rows(file, delimiter_of(file))

@@ -23,8 +23,9 @@ from consent.store.directives import (
     insert_statement,
     read_directive,
     read_directives_of,
+    read_reference,
 )
-from foundation.audit import AuditReceipt
+from foundation.audit import AuditReceipt, events_about, read_event
 from foundation.directory import find_organisation
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound, ServiceError, Unavailable
 from foundation.ids import format_id, new_id, new_ids
@@ -108,12 +109,17 @@ class Held:
     via_task: bool
 
 
-def record_directive(consent: Consent, new: NewDirective, by: Principal) -> Receipt:
+def record_directive(
+    consent: Consent, new: NewDirective, by: Principal, *, if_epoch: int | None = None
+) -> Receipt:
     """Record a directive; it binds every decision that begins after this returns.
+
+    Args:
+        if_epoch: of a known person, the epoch that the asker has seen: of another one nothing is recorded.
 
     Raises:
         Invalid: naming the field. NotFound: ``person-unknown``. Forbidden: ``organisation-not-yours``, ``role-not-allowed``.
-        Conflict: ``reference-known``: a directive of this reference is on record.
+        Conflict: ``reference-known``: a directive of this reference is on record; ``person-changed``: the epoch is another.
         Unavailable: ``audit-unavailable``, ``person-moving``; nothing was recorded.
     """
     check_directive(consent, new, by)
@@ -122,7 +128,7 @@ def record_directive(consent: Consent, new: NewDirective, by: Principal) -> Rece
     if new.person_id is None:
         receipt, record_id = _record_from_form(consent, new, directive_id, by)
     else:
-        (receipt,), record_id = _record_for_person(consent, [new], [directive_id], by)
+        (receipt,), record_id = _record_for_person(consent, [new], [directive_id], by, if_epoch=if_epoch)
     if record_id is None:
         return receipt
     # T2 locks and raises the epochs of the persons it touches. The directive is on record by now: if T2 fails here, a worker
@@ -160,6 +166,34 @@ def record_statement(
     statement_id = ids[0] if len(ids) == 1 else new_id()
     receipts, _ = _record_for_person(consent, said, ids, by, statement=(statement_id, given_at))
     return statement_id, receipts
+
+
+def replace_directive(
+    consent: Consent,
+    directive_id: int,
+    new: NewDirective,
+    reason: str,
+    by: Principal,
+    *,
+    if_epoch: int | None = None,
+) -> Receipt:
+    """Change what was asked for: record a directive of the same person and withdraw the one before it, both or neither.
+
+    Raises:
+        As ``record_directive`` and ``withdraw_directive``. Invalid: ``person-missing``; ``form-not-allowed``.
+        Conflict: ``directive-of-another``: the one before it is not this person's.
+    """
+    if new.person_id is None:
+        raise Invalid("person-missing", field="person_id")
+    if new.form is not None:
+        raise Invalid("form-not-allowed", field="form")
+    if not reason.strip():
+        raise Invalid("reason-missing", field="reason")
+    check_directive(consent, new, by)
+    (receipt,), _ = _record_for_person(
+        consent, [new], [new_id()], by, instead_of=(directive_id, reason), if_epoch=if_epoch
+    )
+    return receipt
 
 
 def withdraw_directive(consent: Consent, directive_id: int, reason: str, by: Principal) -> Receipt:
@@ -209,6 +243,81 @@ def held_by(
     return resolution, tuple(held)
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An audit row of a directive: what was done, when, and the leaf that stands for it in the log."""
+
+    event_id: int
+    act: str
+    at: datetime
+    leaf_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One directive with whose it is now (None: nobody's whom the index knows) and the audit rows of what was done with it."""
+
+    directive: StandingDirective
+    person_id: int | None
+    epoch: int
+    proofs: tuple[Proof, ...]
+
+
+def find_directive(tx: Connection, directive_id: int, by: Principal) -> StandingDirective:
+    """Return a directive that somebody may know of.
+
+    Raises:
+        NotFound: ``directive-unknown``.
+    """
+    found = _known(tx, directive_id)
+    if not may_know(found.row, by):
+        raise NotFound("directive-unknown")
+    return found
+
+
+ACTS = ("recorded", "withdrawn", "upheld", "refused", "entered-in-error")
+
+
+def get_directive(
+    consent: Consent, directive_id: int, by: Principal, *, event_id: int | None = None
+) -> Account:
+    """Return one directive with its history; the reading is audited.
+
+    Args:
+        event_id: an audit row to look for too: the act of recording someone whom the index did not know is found by its number alone.
+
+    Raises:
+        NotFound: ``directive-unknown``, also of one that the caller may not know of.
+    """
+
+    def take(tx: Connection) -> Account:
+        found = find_directive(tx, directive_id, by)
+        home = resolve_person(tx, found.row.identity_id)
+        note_reading(tx, consent, home.person_id, 1, by)
+        about = {found.row.identity_id, *found.anchors, *home.record_ids}
+        kinds = [f"directive-{act}" for act in ACTS]
+        rows = events_about(tx, about, since=found.row.recorded_at - _SLACK, kinds=kinds)
+        if event_id is not None and event_id not in {row.event_id for row in rows}:
+            row = read_event(tx, event_id)
+            rows = [row, *rows] if row is not None and row.kind in kinds else rows
+        return Account(
+            found,
+            home.person_id,
+            home.epoch,
+            tuple(
+                Proof(row.event_id, row.kind.removeprefix("directive-"), row.at, row.leaf_hash)
+                for row in rows
+                if (row.detail or {}).get("directive_id") == format_id(directive_id)
+            ),
+        )
+
+    return taken_again(consent, take)
+
+
+_SLACK = timedelta(minutes=1)
+"""How much earlier than a directive its own audit row may be: what is said last is recorded as last, whatever a clock says."""
+
+
 def note_reading(tx: Connection, consent: Consent, person_id: int | None, count: int, by: Principal) -> None:
     """Leave the audit row of one who reads so many directives of a person."""
     now = consent.clock.now()
@@ -241,13 +350,20 @@ def _record_for_person(
     by: Principal,
     *,
     statement: tuple[int, datetime] | None = None,
+    instead_of: tuple[int, str] | None = None,
+    if_epoch: int | None = None,
 ) -> tuple[tuple[Receipt, ...], int | None]:
-    """Record directives of one known person; a form comes with the first alone."""
+    """Record directives of one known person; a form comes with the first alone.
+
+    Args:
+        instead_of: the directive that is withdrawn by the same act, and why.
+    """
     asked_id = said[0].person_id or 0
 
     def whom(tx: Connection) -> frozenset[int]:
         resolution = _resolved(tx, asked_id)
-        return frozenset() if resolution.person_id is None else frozenset((resolution.person_id,))
+        bound = frozenset() if resolution.person_id is None else frozenset((resolution.person_id,))
+        return bound if instead_of is None else bound | _bearers(tx, [_known(tx, instead_of[0])])
 
     def act(tx: Connection, bound: frozenset[int]) -> tuple[tuple[Receipt, ...], int | None]:
         resolution = _resolved(tx, asked_id)
@@ -257,6 +373,9 @@ def _record_for_person(
             resolution = _resolved(tx, asked_id)
             if resolution.person_id is not None:
                 raise Moved
+        if if_epoch is not None and resolution.epoch != if_epoch:
+            _check_new_reference(tx, said[0])
+            raise Conflict("person-changed")
         record_id = _store_form(tx, consent, said[0], ids[0], by)
         anchors = frozenset({*(resolution.record_ids or (asked_id,)), *((record_id,) if record_id else ())})
         theirs = read_directives_of(tx, anchors)
@@ -272,7 +391,10 @@ def _record_for_person(
             theirs.append(directive)
         if statement is not None:
             insert_statement(tx, statement[0], ids, statement[1])
+        left = None if instead_of is None else _withdraw_for(tx, consent, instead_of, anchors, by)
         epochs = raise_epochs(tx, bound)
+        if left is not None:
+            _leave(tx, consent, left, "withdrawn", epochs, by, resolution.person_id)
         epoch = epochs.get(resolution.person_id or 0, 0)
         receipts = []
         for row, state in made:
@@ -300,9 +422,20 @@ def foreseen_state(
     assert new.person_id is not None
     home = resolve_person(tx, new.person_id)
     theirs = read_directives_of(tx, home.record_ids or (new.person_id,))
-    row = _row(consent, new, 0, home.person_id or new.person_id, by)
-    state = _bearing(StandingDirective(row, (), frozenset()), theirs, is_somebodys=home.person_id is not None)
+    state = _bearing(
+        as_if_recorded(consent, new, home.person_id or new.person_id, by),
+        theirs,
+        is_somebodys=home.person_id is not None,
+    )
     return state, home.person_id
+
+
+def as_if_recorded(
+    consent: Consent, new: NewDirective, identity_id: int, by: Principal, theirs: Iterable[Held] = ()
+) -> StandingDirective:
+    """Return a directive as it would stand if it were recorded now, after these of its person; its id is 0."""
+    latest = max((one.directive.row.recorded_at for one in theirs), default=None)
+    return StandingDirective(_row(consent, new, 0, identity_id, by, after=latest), (), frozenset())
 
 
 def _bearing(new: StandingDirective, theirs: Iterable[StandingDirective], *, is_somebodys: bool) -> str:
@@ -342,6 +475,18 @@ def _insert(tx: Connection, row: DirectiveRow, anchors: Iterable[int], reference
     insert_directive(tx, row, anchors)
     if reference is not None and not insert_reference(tx, row.received_by, reference, row.directive_id):
         raise Conflict("reference-known")
+
+
+def _check_new_reference(tx: Connection, new: NewDirective) -> None:
+    if new.reference is not None and read_reference(tx, new.received_by, new.reference) is not None:
+        raise Conflict("reference-known")
+
+
+def find_by_reference(consent: Consent, received_by: str, reference: str, by: Principal) -> int | None:
+    """Return the directive that an organisation sent under a reference of its own; None where there is none that one may know of."""
+    with consent.db.read() as tx:
+        found = read_reference(tx, received_by, reference)
+    return found.row.directive_id if found is not None and may_know(found.row, by) else None
 
 
 def _store_form(
@@ -411,8 +556,7 @@ def change_directives(
         raise Invalid("reason-missing", field="reason")
 
     def whom(tx: Connection) -> frozenset[int]:
-        anchors = frozenset[int]().union(*(one.anchors for one in which(tx)))
-        return frozenset(number for number in resolve_records(tx, anchors).values() if number is not None)
+        return _bearers(tx, which(tx))
 
     def act(tx: Connection, bound: frozenset[int]) -> tuple[Receipt, ...]:
         directives = which(tx)
@@ -439,6 +583,27 @@ def change_directives(
         return tuple(receipts)
 
     return write_under_locks(consent, _with_hops(whom), act)
+
+
+def _bearers(tx: Connection, directives: Iterable[StandingDirective]) -> frozenset[int]:
+    """Return the persons that hold an anchor of one of these directives."""
+    anchors = frozenset[int]().union(*(one.anchors for one in directives))
+    return frozenset(number for number in resolve_records(tx, anchors).values() if number is not None)
+
+
+def _withdraw_for(
+    tx: Connection, consent: Consent, instead_of: tuple[int, str], anchors: frozenset[int], by: Principal
+) -> DirectiveRow:
+    """Withdraw the directive in whose place another one of the same person was recorded."""
+    before = _known(tx, instead_of[0])
+    if before.anchors.isdisjoint(anchors):
+        raise Conflict("directive-of-another", field="directive_id")
+    _check_change(before, "withdrawn", by)
+    insert_event(
+        tx,
+        EventRow(new_id(), before.row.directive_id, "withdrawn", instead_of[1], consent.clock.now(), by.id),
+    )
+    return before.row
 
 
 def _check_change(directive: StandingDirective, kind: str, by: Principal) -> None:

@@ -5,11 +5,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, tuple_, update
 
 from consent.facts import Agreement
 from consent.store.tables import agreement, agreement_consumer
 from foundation.database import insert_ignore
+
+EVERYONE = "*"
+"""Among providers or consumers: every organisation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,17 @@ def list_agreements(tx: Connection, *, after: int, limit: int) -> list[Agreement
         .limit(limit)
     )
     return [_row(row) for row in tx.execute(statement)]
+
+
+def read_consumers(tx: Connection, at: datetime) -> set[str]:
+    """Return the organisations that agreements in force at an instant name as consumers; ``*`` among them stands for every one."""
+    in_force = (
+        select(agreement.c.agreement_id)
+        .where(agreement.c.is_current.is_(True), agreement.c.starts_at <= at)
+        .where(or_(agreement.c.ends_at.is_(None), agreement.c.ends_at > at))
+    )
+    named = select(agreement_consumer.c.organisation).distinct()
+    return set(tx.scalars(named.where(agreement_consumer.c.agreement_id.in_(in_force))))
 
 
 def count_agreements(tx: Connection) -> int:

@@ -12,21 +12,28 @@ from consent.service.directives import (
     Held,
     NewDirective,
     decide_directive,
+    get_directive,
     list_directives,
     record_directive,
+    replace_directive,
     withdraw_directive,
 )
+from consent.service.foresee import foresee_change, foresee_directive
 from consent.web.schemas import (
+    AccountSchema,
     BindingAnswerSchema,
     BindingQuestionSchema,
+    ChangeKindSchema,
     DirectiveBulkOutcomeSchema,
     DirectiveBulkSchema,
     DirectiveSchema,
     DirectivesQuery,
+    ForesightSchema,
     HeldsSchema,
     Loaded,
     ReasonSchema,
     ReceiptSchema,
+    ReplacementSchema,
     VerdictSchema,
 )
 from foundation.errors import Invalid
@@ -99,6 +106,50 @@ def make(consent: Consent) -> Blueprint:
             consent, situation, body["people"], current_principal(), directive_ids=body["directives"]
         )
         return {"people": told}
+
+    @room.post("/directives/foresee")
+    @requires("directives:write")
+    @room.arguments(DirectiveSchema)
+    @room.response(200, ForesightSchema)
+    def foresee(body: Loaded) -> Any:
+        """Say what a directive would change if it were recorded now, for an asker of each setting who cares for the person.
+
+        By the rules and agreements of today, and the person's directives that the caller may know of; of the person nothing else is read,
+        so no answer tells who knows them. Nothing is recorded but that the directives were read.
+        """
+        return foresee_directive(consent, _new(body), current_principal())
+
+    @room.get("/directives/<directive_id>")
+    @requires("directives:read")
+    @room.response(200, AccountSchema)
+    def read_one(directive_id: str) -> Any:
+        """Return one directive with what became of it and the audit rows that say so; the reading is audited."""
+        found = get_directive(consent, parse_id(directive_id, "directive_id"), current_principal())
+        return _held(Held(found.directive, False)) | {
+            "person_id": found.person_id,
+            "epoch": found.epoch,
+            "events": found.directive.events,
+            "proofs": found.proofs,
+        }
+
+    @room.post("/directives/<directive_id>/foresee")
+    @requires("directives:write")
+    @room.arguments(ChangeKindSchema)
+    @room.response(200, ForesightSchema)
+    def foresee_one(body: Loaded, directive_id: str) -> Any:
+        """Say what it would change if a directive were withdrawn, decided or struck out, as for one that is new."""
+        number = parse_id(directive_id, "directive_id")
+        return foresee_change(consent, number, body["kind"], current_principal())
+
+    @room.post("/directives/<directive_id>/replace")
+    @requires("directives:write")
+    @room.arguments(ReplacementSchema)
+    @room.response(201, ReceiptSchema)
+    def replace(body: Loaded, directive_id: str) -> Any:
+        """Change what was asked for: record a directive of the same person and withdraw the one before it, both or neither."""
+        reason = body.pop("change_reason")
+        number = parse_id(directive_id, "directive_id")
+        return replace_directive(consent, number, _new(body | {"form": None}), reason, current_principal())
 
     @room.post("/directives/<directive_id>/withdraw")
     @requires("directives:write")

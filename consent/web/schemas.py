@@ -13,6 +13,7 @@ from consent.service.alerts import OUTCOMES
 from consent.service.binding import MOST_ASKED_ABOUT
 from consent.service.decide import MOST_PEOPLE
 from consent.service.directive_file import KINDS as BULK_KINDS
+from consent.service.directives import ACTS
 from consent.service.notices import LONGEST_NOTE, MEANS
 from consent.service.notices import REASONS as NOT_NEEDED
 from consent.store.alerts import STATES
@@ -395,6 +396,97 @@ class HeldSchema(Schema):
 
 class HeldsSchema(Schema):
     directives = fields.List(fields.Nested(HeldSchema))
+
+
+class ProofRowSchema(Schema):
+    act = Closed(ACTS)
+    at = Instant()
+    leaf_hash = fields.String()
+    proof = ProofLink()
+
+
+class DirectiveEventSchema(Schema):
+    kind = fields.String()
+    reason = fields.String(allow_none=True)
+    at = Instant()
+    by = fields.String()
+
+
+class AccountSchema(HeldSchema):
+    """One directive with its history."""
+
+    person_id = IdText(
+        allow_none=True, metadata={"description": "Whose it is now; null while the index knows nobody."}
+    )
+    epoch = fields.Integer()
+    events = fields.List(fields.Nested(DirectiveEventSchema))
+    proofs = fields.List(
+        fields.Nested(ProofRowSchema), metadata={"description": "The audit rows of what was done with it."}
+    )
+
+
+class ReplacementSchema(DirectiveSchema):
+    """What is asked for now, and why the directive before it is withdrawn."""
+
+    class Meta:
+        exclude = ("form",)
+
+    person_id = IdText(required=True)
+    change_reason = Text(500, required=True)
+
+
+class ChangeKindSchema(Schema):
+    kind = Closed(("withdrawn", "upheld", "refused", "entered-in-error"), required=True)
+
+
+class SharedPartSchema(Schema):
+    categories = fields.List(fields.String())
+    sources = fields.List(
+        fields.String(),
+        metadata={
+            "description": "Whose; none for all of whom the asker sees anything, but for those in `but`."
+        },
+    )
+    but = fields.List(fields.String())
+    is_all = fields.Boolean(
+        truthy={True}, falsy={False}, metadata={"description": "These are all that the asker sees at all."}
+    )
+
+
+class SightForeseenSchema(Schema):
+    lost = fields.List(fields.Nested(SharedPartSchema), metadata={"description": "Seen today, and not then."})
+    gained = fields.List(
+        fields.Nested(SharedPartSchema), metadata={"description": "Not seen today, and then."}
+    )
+    kept = fields.List(fields.Nested(SharedPartSchema), metadata={"description": "Seen today and then."})
+    opened = fields.List(
+        fields.Nested(SharedPartSchema), metadata={"description": "Seen then by emergency access alone."}
+    )
+
+
+class ExampleSchema(Schema):
+    organisation = fields.String()
+    name = fields.String()
+    setting = fields.String()
+    role = fields.String()
+    purpose = fields.String()
+
+
+class ForeseenSchema(Schema):
+    example = fields.Nested(ExampleSchema)
+    sight = fields.Nested(SightForeseenSchema)
+
+
+class ForesightSchema(Schema):
+    """What an act would come to, told of people who might ask."""
+
+    state = fields.String(metadata={"description": "As of the receipt."})
+    person_id = IdText(allow_none=True)
+    epoch = fields.Integer()
+    at = Instant(
+        metadata={"description": "The instant that was looked at: later where it takes effect later."}
+    )
+    examples = fields.List(fields.Nested(ForeseenSchema))
 
 
 class BindingQuestionSchema(Schema):
