@@ -23,6 +23,7 @@ class AgreementRow:
     fact: Agreement
     recorded_at: datetime
     recorded_by: str
+    approved_by: str | None = None
 
 
 def insert_agreement(tx: Connection, row: AgreementRow) -> None:
@@ -48,6 +49,7 @@ def insert_agreement(tx: Connection, row: AgreementRow) -> None:
             "is_current": True,
             "recorded_at": row.recorded_at,
             "recorded_by": row.recorded_by,
+            "approved_by": row.approved_by,
         },
     )
     insert_ignore(
@@ -88,12 +90,17 @@ class KnownAgreements:
         return tuple(found[version] for version in sorted(versions))
 
 
-def find_agreement(tx: Connection, name: str) -> AgreementRow | None:
-    """The newest version of the agreement of this name."""
-    found = tx.execute(
-        select(agreement).where(and_(agreement.c.name == name, agreement.c.is_current.is_(True)))
-    ).first()
+def find_agreement(tx: Connection, name: str, *, is_held: bool = False) -> AgreementRow | None:
+    """The newest version of the agreement of this name; ``is_held``: against other writers, until the transaction ends."""
+    statement = select(agreement).where(and_(agreement.c.name == name, agreement.c.is_current.is_(True)))
+    found = tx.execute(statement.with_for_update() if is_held else statement).first()
     return None if found is None else _row(found)
+
+
+def read_history(tx: Connection, agreement_id: int) -> list[AgreementRow]:
+    """Return every version of an agreement, the newest first."""
+    statement = select(agreement).where(agreement.c.agreement_id == agreement_id)
+    return [_row(row) for row in tx.execute(statement.order_by(agreement.c.version.desc()))]
 
 
 def read_versions(tx: Connection, versions: Collection[tuple[int, int]]) -> dict[tuple[int, int], Agreement]:
@@ -140,7 +147,7 @@ def count_recorded_since(tx: Connection, at: datetime) -> int:
 
 
 def _row(row: Row[tuple[object, ...]]) -> AgreementRow:
-    return AgreementRow(row.name, _fact(row), row.recorded_at, row.recorded_by)
+    return AgreementRow(row.name, _fact(row), row.recorded_at, row.recorded_by, row.approved_by)
 
 
 def _fact(row: Row[tuple[object, ...]]) -> Agreement:

@@ -91,6 +91,7 @@ agreement = Table(
     Column("is_current", Boolean, nullable=False),  # the newest version; older ones explain older decisions
     Column("recorded_at", UtcDateTime, nullable=False),
     Column("recorded_by", String(128), nullable=False),
+    Column("approved_by", String(200)),  # a board or an office, in the words of whoever recorded it
     PrimaryKeyConstraint("agreement_id", "version"),
     CheckConstraint("ends_at is null or ends_at > starts_at", name="ends_after_start"),
     Index("ix_agreement_name", "name"),

@@ -552,17 +552,80 @@ class AgreementSchema(Schema):
     legal_basis = Code(40, required=True)
     starts_at = Instant(required=True)
     ends_at = Instant(load_default=None, allow_none=True)
+    approved_by = Text(
+        200,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "The board or office that approved it."},
+    )
 
 
-class AgreementRowSchema(AgreementSchema):
+class PlannedAgreementSchema(AgreementSchema):
+    """What takes an agreement's place when it begins, under a name of its own."""
+
+
+class AgreementEndSchema(Schema):
+    ends_at = Instant(required=True)
+    approved_by = Text(200, load_default=None, allow_none=True)
+
+
+class AgreementVersionSchema(AgreementSchema):
     agreement_id = IdText()
     version = fields.Integer()
     recorded_at = Instant()
     recorded_by = fields.String()
+
+
+class AgreementRowSchema(AgreementVersionSchema):
     state = fields.String()
 
 
 AgreementPage = page_schema(AgreementRowSchema)
+
+
+class AgreementVersionsSchema(Schema):
+    versions = fields.List(
+        fields.Nested(AgreementVersionSchema), metadata={"description": "The newest first."}
+    )
+
+
+class PlannedSchema(Schema):
+    ended = fields.Nested(AgreementRowSchema)
+    begun = fields.Nested(AgreementRowSchema)
+
+
+class AgreementQuery(PageQuery):
+    provider = OdsCode(load_default=None)
+    consumer = OdsCode(load_default=None)
+
+
+class MatrixQuery(Schema):
+    at = Instant(load_default=None, metadata={"description": "Now, if nobody says."})
+    category = Closed(codes.CATEGORIES, load_default=None)
+    purpose = Closed(codes.PURPOSES, load_default=None)
+    providers_after = Text(10, load_default="")
+    consumers_after = Text(10, load_default="")
+
+
+class MatrixPairSchema(Schema):
+    provider = fields.String()
+    consumer = fields.String()
+    categories = fields.List(fields.String())
+    in_force = fields.List(IdText())
+    coming = fields.List(IdText())
+    past = fields.List(IdText())
+
+
+class MatrixSchema(Schema):
+    """A page of providers beside a page of consumers, as agreements name them; `*` stands for every organisation."""
+
+    at = Instant()
+    providers = fields.List(fields.String())
+    consumers = fields.List(fields.String())
+    pairs = fields.List(fields.Nested(MatrixPairSchema))
+    providers_after = fields.String(allow_none=True, metadata={"description": "Where the next page begins."})
+    consumers_after = fields.String(allow_none=True)
+    is_whole = fields.Boolean(truthy={True}, falsy={False})
 
 
 class RelationshipSchema(Schema):

@@ -16,8 +16,12 @@ class Form:
     """A form of a page: where it goes, and what it would send as it stands."""
 
     action: str
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)  # text, or a list of texts where a name comes twice
     has_file: bool = False
+
+
+def _listed(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
 
 
 class _Reader(HTMLParser):
@@ -50,7 +54,9 @@ class _Reader(HTMLParser):
         if tag == "input" and kind == "file":
             self._open.has_file = True
         elif tag == "input" and name and (kind not in ("radio", "checkbox") or "checked" in told):
-            self._open.fields[name] = told.get("value") or ""
+            value = told.get("value") or ""
+            known = self._open.fields.get(name)
+            self._open.fields[name] = value if known is None else [*_listed(known), value]
         elif tag == "textarea" and name:
             self._area = name
             self._open.fields[name] = ""

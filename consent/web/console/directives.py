@@ -39,6 +39,7 @@ from consent.web.console.who import (
     typed,
     who_is,
 )
+from consent.web.console.words import last_day
 from foundation.directory import names_of, parse_ods_code, settings_of
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.ids import format_id, new_id, parse_id
@@ -176,13 +177,15 @@ def add_pages(room: Blueprint, consent: Consent) -> None:
     @requires("directives:write", "persons:read")
     def ask_change(directive_id: str, act: str) -> Response:
         """Show what it would change to withdraw, decide or strike out a directive, and ask for the reason."""
-        return _change_page(consent, parse_id(directive_id, "directive_id"), _act(act), current_principal())
+        _check_act(act)
+        return _change_page(consent, parse_id(directive_id, "directive_id"), _ACTS[act], current_principal())
 
     @room.post("/objections/<directive_id>/<act>")
     @requires("directives:write", "persons:read")
     def change(directive_id: str, act: str) -> Response:
         """Withdraw, decide or strike out a directive."""
-        number, kind, by = parse_id(directive_id, "directive_id"), _act(act), current_principal()
+        _check_act(act)
+        number, kind, by = parse_id(directive_id, "directive_id"), _ACTS[act], current_principal()
         reason = request.form.get("reason", "").strip()
         try:
             _check_texts({"reason": reason})
@@ -572,10 +575,9 @@ _ACTS = {
 }
 
 
-def _act(name: str) -> str:
+def _check_act(name: str) -> None:
     if name not in _ACTS:
         raise NotFound("route-unknown")
-    return _ACTS[name]
 
 
 def _change_page(
@@ -610,8 +612,7 @@ def _state(consent: Consent, directive: StandingDirective) -> str:
 
 
 def _last_day(ends_at: datetime | None) -> datetime | None:
-    """Return the last day on which it stands, for people: it ends as that day does."""
-    return None if ends_at is None else ends_at - timedelta(seconds=1)
+    return None if ends_at is None else last_day(ends_at)
 
 
 def _names(

@@ -1,6 +1,7 @@
 """Codes in words for staff, as the pages of this wing write them."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import g
@@ -82,6 +83,18 @@ EVENTS = {
 }
 
 
+AGREEMENTS = {
+    "in-force": ("In force", "nhsuk-tag--green"),
+    "planned": ("Planned", "nhsuk-tag--blue"),
+    "past": ("Ended", "nhsuk-tag--grey"),
+}
+
+
+def last_day(ends_at: datetime) -> datetime:
+    """Return the last day on which something stands that ends at an instant, for people: it ends as that day does."""
+    return ends_at - timedelta(seconds=1)
+
+
 def category(code: str) -> str:
     return CATEGORIES.get(code, code).replace("you", "the patient")
 
@@ -126,6 +139,8 @@ def words() -> dict[str, Any]:
         "settings": SETTINGS,
         "askers": ASKERS,
         "events": EVENTS,
+        "agreement_states": AGREEMENTS,
+        "last_day": last_day,
         "category": category,
         "categories": categories,
         "purpose": purpose,
