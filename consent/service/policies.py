@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from consent.rules import Policy, compile_policy
+from consent.rules.differ import Difference, differences
 from consent.service import trail
 from consent.service.context import Consent
-from consent.service.what_if import BY
+from consent.service.what_if import BY, WhatIf, what_if
 from consent.store.agreements import count_recorded_since
 from consent.store.policies import POLICIES
 from foundation import changes
@@ -130,6 +131,33 @@ def read_policy(consent: Consent, revision: str | None = None) -> Policy:
     if found is None:
         raise NotFound("policy-unknown", field="revision")
     return found
+
+
+def compare_policies(
+    consent: Consent, revision: str, other: str | None = None
+) -> tuple[Policy, Policy, tuple[Difference, ...]]:
+    """Return two rule sets, and what the first says otherwise than the second; without another, than the one in force.
+
+    Raises:
+        NotFound: ``policy-unknown``. Unavailable: ``policy-unreadable``.
+    """
+    after, before = read_policy(consent, revision), read_policy(consent, other)
+    return before, after, differences(before.document, after.document)
+
+
+MOST_REPLAYED = 2_000
+"""Decisions that somebody waits for; longer periods are for ``consent what-if``."""
+
+
+def try_policy(consent: Consent, revision: str, since: datetime, until: datetime, by: Principal) -> WhatIf:
+    """Make the first decisions of a period again under a rule set that is kept, up to ``MOST_REPLAYED`` of them.
+
+    Raises:
+        As ``what_if``. Forbidden: ``scope-missing``, ``approver-not-a-person``. NotFound: ``policy-unknown``.
+    """
+    changes.check_may_change(GOVERNED, by)
+    policy = read_policy(consent, revision)
+    return what_if(consent, since, until, by, policy=policy, most=MOST_REPLAYED, examples=0)
 
 
 # Drafting and proposing ----------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ class WhatIf:
     made_at: datetime
     policy: str | None
     agreements: Mapping[str, int]
+    is_cut: bool = False
     replayed: int = 0
     changed: int = 0
     not_replayable: Counter[str] = field(default_factory=Counter)
@@ -92,6 +93,7 @@ class WhatIf:
             "made_at": self.made_at.isoformat(),
             "policy": self.policy,
             "agreements": dict(self.agreements),
+            "is_cut": self.is_cut,
             "replayed": self.replayed,
             "changed": self.changed,
             "not_replayable": dict(sorted(self.not_replayable.items())),
@@ -187,6 +189,7 @@ def what_if(
     examples: int = 10,
     progress: Callable[[int], None] = lambda _: None,
     at_once: int = AT_ONCE,
+    most: int | None = None,
 ) -> WhatIf:
     """Make the decisions of a period again, under a change, and say what would have been denied or permitted that was not.
 
@@ -196,6 +199,7 @@ def what_if(
         until: the end of the period, not in it.
         policy: the rules to decide by; None for each row's own.
         progress: told how many decisions were looked at since it was last told.
+        most: decisions after which it ends early; the period is then told as far as it went, and ``is_cut``.
 
     Raises:
         Invalid: ``period-format``.
@@ -214,10 +218,16 @@ def what_if(
     kept = KeptFacts()
     with consent.db.read() as tx:
         first: int | None = first_of(tx, since)
+    looked = 0
     with seldom_collected():
         while first is not None:
             with consent.db.read() as tx:
                 rows, first = read_decided(tx, DECISIONS, since, until, first=first, limit=at_once)
+                if most is not None and looked + len(rows) > most:
+                    found.is_cut, first = True, None
+                    found.until = rows[most - looked].at
+                    rows = rows[: most - looked]
+                looked += len(rows)
                 kept.read(tx, _readable(rows))
                 for row in rows:
                     _replay(tx, consent, row, kept, change, found, min(examples, MOST_EXAMPLES))

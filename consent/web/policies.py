@@ -7,14 +7,18 @@ from flask_smorest import Blueprint
 from consent.service import policies
 from consent.service.context import Consent
 from consent.web.schemas import (
+    ComparePolicyQuery,
     ImportPolicySchema,
     KnownPolicySchema,
     Loaded,
     PoliciesSchema,
     PolicyChangeSchema,
+    PolicyDifferencesSchema,
     PolicyDocumentSchema,
     ProposePolicySchema,
     RollBackPolicySchema,
+    TryPolicySchema,
+    WhatIfSchema,
 )
 from foundation.web import current_principal, make_blueprint, requires
 
@@ -52,6 +56,28 @@ def make(consent: Consent) -> Blueprint:
         found = policies.read_policy(consent, None if revision == "in-force" else revision)
         told = {"revision": found.revision, "name": found.name, "version": found.version}
         return told | {"policy": found.document}
+
+    @room.route("/<revision>/compare", methods=["GET"])
+    @room.arguments(ComparePolicyQuery, location="query")
+    @room.response(200, PolicyDifferencesSchema)
+    @requires("policy:read")
+    def compare_policy(query: Loaded, revision: str) -> Any:
+        """Say what a rule set says otherwise than another; than the one in force, if nobody says."""
+        before, after, found = policies.compare_policies(consent, revision, query["other"])
+        return {"from_revision": before.revision, "revision": after.revision, "differences": found}
+
+    @room.route("/<revision>/what-if", methods=["POST"])
+    @room.arguments(TryPolicySchema)
+    @room.response(200, WhatIfSchema)
+    @requires("policy:write")
+    def try_policy(body: Loaded, revision: str) -> Any:
+        """Make the first 2,000 decisions of a period again under a rule set that is kept, and count what comes out otherwise. For people.
+
+        Longer periods are for `consent what-if`. The answer can be sent with the proposal.
+        """
+        return policies.try_policy(
+            consent, revision, body["since"], body["until"], current_principal()
+        ).as_json()
 
     @room.route("/<revision>/propose", methods=["POST"])
     @room.arguments(ProposePolicySchema)

@@ -1015,6 +1015,68 @@ class PolicyDocumentSchema(Schema):
     policy = fields.Dict(metadata={"description": "The rule set's document, as it was imported."})
 
 
+class ComparePolicyQuery(Schema):
+    other = fields.String(
+        data_key="with",
+        load_default=None,
+        validate=validate.Length(max=16),
+        metadata={"description": "The revision to compare with."},
+    )
+
+
+class PolicyDifferenceSchema(Schema):
+    part = fields.String()
+    name = fields.String(metadata={"description": "Of rules and tiers their id."})
+    field = fields.String(
+        metadata={"description": "The attribute that differs; empty where the whole came or went."}
+    )
+    change = Closed(("added", "removed", "changed"))
+    before = fields.String()
+    after = fields.String()
+
+
+class PolicyDifferencesSchema(Schema):
+    from_revision = fields.String()
+    revision = fields.String()
+    differences = fields.List(fields.Nested(PolicyDifferenceSchema))
+
+
+class TryPolicySchema(Schema):
+    since = Instant(required=True, data_key="from")
+    until = Instant(required=True, data_key="to", metadata={"description": "Not in it."})
+
+
+class WhatIfSideSchema(Schema):
+    decisions = fields.Integer()
+    wholly = fields.Integer()
+    cells = fields.Integer()
+    by_setting = fields.Dict(keys=fields.String(), values=fields.Integer())
+    by_role = fields.Dict(keys=fields.String(), values=fields.Integer())
+    by_purpose = fields.Dict(keys=fields.String(), values=fields.Integer())
+    by_hour = fields.Dict(keys=fields.String(), values=fields.Integer())
+    by_category = fields.Dict(keys=fields.String(), values=fields.Integer())
+    by_kind = fields.Dict(keys=fields.String(), values=fields.Integer())
+    examples = fields.List(fields.String())
+
+
+class WhatIfSchema(Schema):
+    """What a change would have changed, as `consent what-if --json` prints it."""
+
+    since = fields.String(data_key="from", attribute="from")
+    until = fields.String(data_key="to", attribute="to")
+    made_at = fields.String()
+    policy = fields.String(allow_none=True)
+    agreements = fields.Dict(keys=fields.String(), values=fields.Integer())
+    is_cut = fields.Boolean(
+        truthy={True}, falsy={False}, metadata={"description": "It ended early: `to` is as far as it went."}
+    )
+    replayed = fields.Integer()
+    changed = fields.Integer()
+    not_replayable = fields.Dict(keys=fields.String(), values=fields.Integer())
+    newly_denied = fields.Nested(WhatIfSideSchema)
+    newly_permitted = fields.Nested(WhatIfSideSchema)
+
+
 class PolicyStalenessSchema(Schema):
     agreements = fields.Integer(metadata={"description": "Versions of agreements recorded since."})
     is_stale = fields.Boolean()

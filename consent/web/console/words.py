@@ -89,6 +89,14 @@ AGREEMENTS = {
     "past": ("Ended", "nhsuk-tag--grey"),
 }
 
+POLICIES = {
+    "in-force": ("In force", "nhsuk-tag--green"),
+    "approved": ("Approved", "nhsuk-tag--blue"),
+    "proposed": ("Proposed", "nhsuk-tag--yellow"),
+    "past": ("Was in force", "nhsuk-tag--grey"),
+    "draft": ("Draft", "nhsuk-tag--white"),
+}
+
 
 def last_day(ends_at: datetime) -> datetime:
     """Return the last day on which something stands that ends at an instant, for people: it ends as that day does."""
@@ -100,6 +108,8 @@ def category(code: str) -> str:
 
 
 def purpose(code: str) -> str:
+    if code == "PATRQT":
+        return "the patient's own request to see their record"
     return PURPOSES.get(code, code).replace("your own", "the patient's own").replace("your", "the patient's")
 
 
@@ -141,6 +151,7 @@ def words() -> dict[str, Any]:
         "events": EVENTS,
         "agreement_states": AGREEMENTS,
         "last_day": last_day,
+        "policy_states": POLICIES,
         "category": category,
         "categories": categories,
         "purpose": purpose,
