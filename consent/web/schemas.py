@@ -486,7 +486,7 @@ class ForesightSchema(Schema):
     at = Instant(
         metadata={"description": "The instant that was looked at: later where it takes effect later."}
     )
-    examples = fields.List(fields.Nested(ForeseenSchema))
+    askers = fields.List(fields.Nested(ForeseenSchema), attribute="examples")
 
 
 class BindingQuestionSchema(Schema):
@@ -1056,7 +1056,6 @@ class WhatIfSideSchema(Schema):
     by_hour = fields.Dict(keys=fields.String(), values=fields.Integer())
     by_category = fields.Dict(keys=fields.String(), values=fields.Integer())
     by_kind = fields.Dict(keys=fields.String(), values=fields.Integer())
-    examples = fields.List(fields.String())
 
 
 class WhatIfSchema(Schema):
