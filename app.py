@@ -63,6 +63,7 @@ from foundation.sealing.checkpoint import origin_of
 from foundation.sealing.seal import SEAL_EVERY, count_waiting, seal_waiting
 from foundation.settings import Settings
 from foundation.web import idempotency, install, make_blueprint, open_to_all, register
+from foundation.web.administration import install_administration
 from foundation.web.audit import audit_tree
 from foundation.web.console import console, page_of_problem, prepare_templates
 from foundation.web.directory import directory
@@ -239,6 +240,7 @@ def create_app(
     for blueprint in (*index, *make_consent_blueprints(composition.consent)):
         register(app, blueprint)
     install_consent_console(app, composition.consent)
+    install_administration(app)
     register(app, statement_routes(VERSION, (*MPI_RESOURCES, *CONSENT_RESOURCES)))
     return app
 

@@ -155,6 +155,9 @@ def _check_end(consent: Consent, row: AgreementRow, ends_at: datetime, field: st
         raise Invalid("end-before-start", field=field)
 
 
+SOON = timedelta(days=60)
+"""How long before its end an agreement is told to end soon."""
+
 _MOMENT = timedelta(minutes=5)
 """How long the word "now" of somebody's page may be under way."""
 
@@ -285,23 +288,34 @@ def list_agreements(
     limit: int = 100,
     provider: str | None = None,
     consumer: str | None = None,
+    is_ending: bool = False,
 ) -> list[AgreementRow]:
     """Return the newest version of each agreement, in order of id, from the one after ``after``.
 
     Args:
         provider, consumer: only those that let this one give, or receive, by name or as every organisation.
+        is_ending: only those that end soon.
     """
+    now = consent.clock.now()
     with consent.db.read() as tx:
-        if provider is None and consumer is None:
+        if provider is None and consumer is None and not is_ending:
             return agreement_store.list_agreements(tx, after=after, limit=limit)
         rows = agreement_store.list_agreements(tx, after=after, limit=MOST_IN_MATRIX)
     fitting = (
         row
         for row in rows
-        if (provider is None or not row.fact.providers.isdisjoint((provider, EVERYONE)))
+        if (not is_ending or (row.fact.ends_at is not None and now <= row.fact.ends_at < now + SOON))
+        and (provider is None or not row.fact.providers.isdisjoint((provider, EVERYONE)))
         and (consumer is None or not row.fact.consumers.isdisjoint((consumer, EVERYONE)))
     )
     return list(islice(fitting, limit))
+
+
+def count_ending(consent: Consent) -> int:
+    """Return how many agreements end soon."""
+    now = consent.clock.now()
+    with consent.db.read() as tx:
+        return agreement_store.count_ending(tx, now, now + SOON)
 
 
 def check_new(consent: Consent, new: NewAgreement) -> None:

@@ -14,15 +14,18 @@ from consent.service import trail
 from consent.service.context import Consent
 from consent.service.order import Moved, bound_by, taken_again, write_under_locks
 from consent.store.directives import (
+    DUE,
     DirectiveRow,
     EventRow,
     StandingDirective,
+    count_due,
     insert_directive,
     insert_event,
     insert_reference,
     insert_statement,
     read_directive,
     read_directives_of,
+    read_due,
     read_reference,
 )
 from foundation.audit import AuditReceipt, events_about, read_event
@@ -316,6 +319,41 @@ def get_directive(
 
 _SLACK = timedelta(minutes=1)
 """How much earlier than a directive its own audit row may be: what is said last is recorded as last, whatever a clock says."""
+
+
+def list_due(
+    consent: Consent,
+    why: str,
+    by: Principal,
+    *,
+    after: tuple[datetime, int] | None = None,
+    limit: int = 50,
+) -> list[StandingDirective]:
+    """Return the directives that wait at the caller's organisations, those of the longest first; the reading is audited.
+
+    Args:
+        why: ``pending``, to be decided; ``review``, their review date has come.
+
+    Raises:
+        Invalid: ``due-unknown``.
+    """
+    if why not in DUE:
+        raise Invalid("due-unknown", field="why")
+
+    def take(tx: Connection) -> list[StandingDirective]:
+        places = {by.organisation, *by.organisations} - {"*"}
+        found = read_due(tx, why, places, consent.clock.now(), after=after, limit=limit)
+        note_reading(tx, consent, None, len(found), by)
+        return found
+
+    return taken_again(consent, take)
+
+
+def count_waiting(consent: Consent, by: Principal) -> dict[str, int]:
+    """Return how many directives wait at the caller's organisations, by why."""
+    places = {by.organisation, *by.organisations} - {"*"}
+    with consent.db.read() as tx:
+        return {why: count_due(tx, why, places, consent.clock.now()) for why in DUE}
 
 
 def note_reading(tx: Connection, consent: Consent, person_id: int | None, count: int, by: Principal) -> None:

@@ -139,6 +139,14 @@ def count_agreements(tx: Connection) -> int:
     ).scalar_one()
 
 
+def count_ending(tx: Connection, since: datetime, until: datetime) -> int:
+    """Return how many agreements, by their newest versions, end in a stretch of time (its end not in it)."""
+    is_ending = (agreement.c.ends_at >= since) & (agreement.c.ends_at < until)
+    return tx.execute(
+        select(func.count()).select_from(agreement).where(agreement.c.is_current.is_(True), is_ending)
+    ).scalar_one()
+
+
 def count_recorded_since(tx: Connection, at: datetime) -> int:
     """Return how many versions of agreements came after an instant."""
     return tx.execute(

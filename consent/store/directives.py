@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select
 
 from consent.facts import Directive, Scope
 from consent.store.tables import (
@@ -177,6 +178,56 @@ def read_directives_of(tx: Connection, record_ids: Collection[int]) -> list[Stan
         .distinct()
     )
     return _read(tx, [row[0] for row in ids])
+
+
+DUE = ("pending", "review")
+"""Why a directive waits for somebody: to be decided, or to be talked over with the patient again."""
+
+
+def read_due(
+    tx: Connection,
+    why: str,
+    organisations: Collection[str],
+    now: datetime,
+    *,
+    after: tuple[datetime, int] | None = None,
+    limit: int,
+) -> list[StandingDirective]:
+    """Return what waits at these organisations, that of the longest first; a bar by law is not among them.
+
+    Args:
+        after: the instant (recorded, or to be reviewed) and id of the one before.
+    """
+    at = directive.c.recorded_at if why == "pending" else directive.c.review_at
+    statement = _due(select(directive.c.directive_id, at.label("at")), why, organisations, now)
+    if after is not None:
+        statement = statement.where(
+            or_(at > after[0], and_(at == after[0], directive.c.directive_id > after[1]))
+        )
+    rows = tx.execute(statement.order_by(at, directive.c.directive_id).limit(limit)).all()
+    found = {one.row.directive_id: one for one in _read(tx, [row.directive_id for row in rows])}
+    return [found[row.directive_id] for row in rows]
+
+
+def count_due(tx: Connection, why: str, organisations: Collection[str], now: datetime) -> int:
+    statement = _due(select(func.count()).select_from(directive), why, organisations, now)
+    count: int = tx.execute(statement).scalar_one()
+    return count
+
+
+def _due(statement: Any, why: str, organisations: Collection[str], now: datetime) -> Any:
+    closing = ("upheld", "refused", "withdrawn", "entered-in-error")
+    is_closed = exists().where(
+        directive_event.c.directive_id == directive.c.directive_id,
+        directive_event.c.kind.in_(closing if why == "pending" else closing[1:]),
+    )
+    found = statement.where(
+        directive.c.received_by.in_(sorted(organisations)), directive.c.kind != "statutory-bar", ~is_closed
+    )
+    if why == "pending":
+        return found.where(directive.c.standing == "pending")
+    is_over = directive.c.ends_at.is_not(None) & (directive.c.ends_at <= now)
+    return found.where(directive.c.review_at <= now, directive.c.standing != "refused", ~is_over)
 
 
 def _read(tx: Connection, ids: Collection[int]) -> list[StandingDirective]:

@@ -51,6 +51,21 @@ directive = Table(
     ),
     CheckConstraint("standing in ('pending', 'upheld', 'refused')", name="standing_is_known"),
 )
+# What waits for somebody: few of all.
+Index(
+    "ix_directive_pending",
+    directive.c.received_by,
+    directive.c.recorded_at,
+    sqlite_where=directive.c.standing == "pending",
+    postgresql_where=directive.c.standing == "pending",
+)
+Index(
+    "ix_directive_review",
+    directive.c.received_by,
+    directive.c.review_at,
+    sqlite_where=directive.c.review_at.is_not(None),
+    postgresql_where=directive.c.review_at.is_not(None),
+)
 
 directive_anchor = Table(
     "directive_anchor",

@@ -1,5 +1,7 @@
 """The directory of organisations over HTTP: read by all who work with it, kept by those who maintain it."""
 
+import hashlib
+import json
 from typing import Any
 
 from flask import jsonify
@@ -15,6 +17,7 @@ from foundation.directory import (
     parse_ods_code,
     put_organisation,
 )
+from foundation.errors import Conflict
 from foundation.web.access import current_principal, requires
 from foundation.web.openapi import make_blueprint
 from foundation.web.paging import PageQuery, make_page, page_schema, read_cursor
@@ -72,14 +75,37 @@ def read_one(ods_code: str) -> Any:
 @directory.alt_response(201, schema=OrganisationSchema)
 def put_one(given: dict[str, Any], ods_code: str) -> Any:
     """Record an organisation, or replace what was recorded of it."""
-    parts = shell()
-    by = current_principal()
-    with parts.db.write() as tx:
-        is_new = find_organisation(tx, ods_code) is None
-        kept = put_organisation(tx, Organisation(ods_code=parse_ods_code(ods_code, "ods_code"), **given))
-        detail = {"ods_code": ods_code, "fields": sorted(given)}
-        kind = "organisation-added" if is_new else "organisation-changed"
-        audit.append(tx, audit.entry_by(by, parts.clock.now(), kind, detail=detail))
+    kept, is_new = keep_organisation(Organisation(ods_code=parse_ods_code(ods_code, "ods_code"), **given))
     answer = jsonify(OrganisationSchema().dump(kept))
     answer.status_code = 201 if is_new else 200
     return answer
+
+
+def keep_organisation(given: Organisation, *, if_seen: str | None = None) -> tuple[Organisation, bool]:
+    """Record an organisation with its audit row; return it, and whether it is new.
+
+    Args:
+        if_seen: the ``mark_of`` what the caller has seen, empty for one that was not there.
+
+    Raises:
+        As ``put_organisation``. Conflict: ``organisation-changed``: it is not what was seen.
+    """
+    parts = shell()
+    with parts.db.write() as tx:
+        before = find_organisation(tx, given.ods_code)
+        if if_seen is not None and mark_of(before) != if_seen:
+            raise Conflict("organisation-changed")
+        kept = put_organisation(tx, given)
+        fields_given = sorted(set(Organisation.__slots__) - {"ods_code"})
+        detail = {"ods_code": given.ods_code, "fields": fields_given}
+        kind = "organisation-added" if before is None else "organisation-changed"
+        audit.append(tx, audit.entry_by(current_principal(), parts.clock.now(), kind, detail=detail))
+    return kept, before is None
+
+
+def mark_of(one: Organisation | None) -> str:
+    """Return a mark of all that is recorded of an organisation: of another content another one; empty where there is none."""
+    if one is None:
+        return ""
+    told = json.dumps({name: str(getattr(one, name)) for name in one.__slots__}, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:32]

@@ -1,9 +1,11 @@
 """Consent administration in the console: from finding someone to the receipt, at HTTP height."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
+import consent.web.console.directives as pages
 from app import create_app
 from consent.service.directives import list_directives
 from foundation.settings import Settings
@@ -268,3 +270,38 @@ def test_pages_stay_small(world: World, anne: Visitor):
     ]
 
     assert max(sizes) < 100_000
+
+
+def test_what_waits_is_counted_on_the_first_page_and_listed(world: World, anne: Visitor, app):
+    checked(anne, world, standing="pending").send("/record", sure="yes")
+    review = {"review-day": "30", "review-month": "11", "review-year": "2026"}
+    checked(anne, world, category="notes", **review).send("/record", sure="yes")
+    first, second = (one.row.directive_id for one in held(world))
+    elsewhere = Visitor(app, "elsewhere", organisation="RV5")
+
+    assert "1 Waiting for a decision" in anne.get("/").text
+    assert "0 To be reviewed" in anne.get("/").text
+    assert "0 Waiting for a decision" in elsewhere.get("/").text
+    assert f"/objections/{first}" in anne.get("/objections/due?why=pending").links
+    world.clock.advance(timedelta(days=8))
+    listed = Visitor(app, "carol").get("/objections/due?why=review")
+    assert f"/objections/{second}" in listed.links and f"/objections/{first}" not in listed.links
+    decided = Visitor(app, "dora")
+    decided.get(f"/objections/{first}/uphold").send("/uphold", reason="It is hers to say.")
+    decided.get(f"/objections/{second}/withdraw").send("/withdraw", reason="She changed her mind.")
+    assert "Nothing waits." in decided.get("/objections/due").text
+    assert "Nothing waits." in decided.get("/objections/due?why=review").text
+
+
+def test_a_long_list_goes_on_where_it_ended(world: World, anne: Visitor, monkeypatch):
+    monkeypatch.setattr(pages, "_LISTED", 2)
+    for category in ("letters", "notes", "results"):
+        checked(anne, world, standing="pending", category=category).send("/record", sure="yes")
+
+    page = anne.get("/objections/due")
+    rest = anne.get(next(link for link in page.links if "cursor=" in link))
+
+    ids = [[link for link in one.links if link.startswith("/objections/9")] for one in (page, rest)]
+    assert [len(one) for one in ids] == [2, 1]
+    assert not set(ids[0]) & set(ids[1])
+    assert anne.get("/objections/due?cursor=x").status in (400, 422)

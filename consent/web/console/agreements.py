@@ -98,9 +98,11 @@ def add_pages(room: Blueprint, consent: Consent) -> None:
             limit=_LISTED + 1,
             provider=request.args.get("provider", "")[:10] or None,
             consumer=request.args.get("consumer", "")[:10] or None,
+            is_ending=request.args.get("ending") == "soon",
         )
         return render_template(
             "consent/agreements.html",
+            is_ending=request.args.get("ending") == "soon",
             rows=[(row, _state(consent, row)) for row in rows[:_LISTED]],
             more=rows[_LISTED - 1].fact.agreement_id if len(rows) > _LISTED else None,
             names=_names(consent, rows[:_LISTED]),

@@ -20,10 +20,12 @@ from consent.service.directives import (
     Account,
     Held,
     NewDirective,
+    count_waiting,
     decide_directive,
     find_by_reference,
     get_directive,
     list_directives,
+    list_due,
     record_directive,
     replace_directive,
     withdraw_directive,
@@ -44,7 +46,7 @@ from foundation.directory import names_of, parse_ods_code, settings_of
 from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.ids import format_id, new_id, parse_id
 from foundation.principal import Principal
-from foundation.web import current_principal, requires
+from foundation.web import current_principal, read_cursor, requires, write_cursor
 from foundation.web.pages import LOCAL, Fault, fault_of, go, read_day
 
 SAID = {
@@ -82,6 +84,7 @@ _PLACES = {
     "change_reason": "change_reason",
     "lifts": "kind",
 }
+_LISTED = 50
 _LONGEST = {"evidence": 200, "reason": 500, "change_reason": 500}
 
 
@@ -99,6 +102,23 @@ class Subject:
 
 
 def add_pages(room: Blueprint, consent: Consent) -> None:
+    @room.get("/objections/due")
+    @requires("directives:write")
+    def due() -> str:
+        """List what waits at the caller's organisation to be decided or reviewed."""
+        why = "review" if request.args.get("why") == "review" else "pending"
+        by, after = current_principal(), read_cursor(request.args.get("cursor"), str, str)
+        found = list_due(consent, why, by, after=_place(after), limit=_LISTED + 1)
+        shown = found[:_LISTED]
+        return render_template(
+            "consent/due.html",
+            why=why,
+            rows=[(one.row, _state(consent, one)) for one in shown],
+            names=_names(consent, [one.row for one in shown]),
+            next=_token(why, shown[-1]) if len(found) > _LISTED else None,
+            counts=count_waiting(consent, by),
+        )
+
     @room.get("/objections/people/<person_id>")
     @requires("directives:read", "persons:read")
     def of_person(person_id: str) -> str:
@@ -196,6 +216,24 @@ def add_pages(room: Blueprint, consent: Consent) -> None:
         except Invalid as error:
             return _change_page(consent, number, kind, by, faults=[fault_of(error, _WORDS, _PLACES)])
         return go(f"/objections/{number}", f"directive-{kind}")
+
+
+def _token(why: str, last: StandingDirective) -> str:
+    at = last.row.recorded_at if why == "pending" else last.row.review_at
+    assert at is not None
+    return write_cursor((at.isoformat(), format_id(last.row.directive_id)))
+
+
+def _place(token: tuple[str, str] | None) -> tuple[datetime, int] | None:
+    if token is None:
+        return None
+    try:
+        at = datetime.fromisoformat(token[0])
+    except ValueError:
+        raise Invalid("cursor-format", field="cursor") from None
+    if at.tzinfo is None:
+        raise Invalid("cursor-format", field="cursor")
+    return at, parse_id(token[1], "cursor")
 
 
 # For whom ------------------------------------------------------------------------------------------------------------
