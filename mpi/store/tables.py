@@ -530,6 +530,17 @@ task_answer = Table(
 )
 
 # One answer to several tasks, and what came of it for each.
+saved_view = Table(
+    "saved_view",
+    metadata,
+    Column("view_id", Id, primary_key=True, autoincrement=False),
+    Column("owner", String(128), nullable=False),
+    Column("name", String(40), nullable=False),
+    Column("chosen", Json, nullable=False),  # filters and order of the queue, as codes
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("owner", "name"),
+)
+
 bulk_act = Table(
     "bulk_act",
     metadata,

@@ -40,4 +40,4 @@ def make_blueprints(mpi: Mpi, public_url: str) -> tuple[Blueprint, ...]:
     in_fhir = tuple(
         room.make(mpi, public_url) for room in (fhir_feed, fhir_match, fhir_patients, fhir_linked)
     )
-    return (*rooms, tasks.make_groups(mpi), *in_fhir)
+    return (*rooms, tasks.make_groups(mpi), tasks.make_views(mpi), *in_fhir)

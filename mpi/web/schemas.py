@@ -18,6 +18,7 @@ from mpi.service import bulk_review, figures, history, local_ids, purge, queue, 
 from mpi.service.match import MOST_CANDIDATES
 from mpi.service.review import EVERYTHING, OWN, VERDICTS
 from mpi.service.review import REASONS as DECISION_REASONS
+from mpi.service.views import CHOICES, LONGEST_NAME
 from mpi.store.tasks import SORTS, VIEWS
 
 _FEW = validate.Length(max=20)
@@ -430,6 +431,27 @@ class TaskQuery(TaskFilterQuery, PageQuery):
             "description": "`worst` is the queue's own order; `harm` is by expected harm whatever the kind. A cursor is of one order."
         },
     )
+
+
+class NewViewSchema(Schema):
+    name = Text(
+        LONGEST_NAME, required=True, metadata={"description": "For its owner alone; no name of a patient."}
+    )
+    chosen = fields.Dict(
+        keys=Code(one_of=CHOICES),
+        values=Text(20),
+        required=True,
+        metadata={"description": "What the list of tasks is asked: its query arguments, by name."},
+    )
+
+
+class ViewSchema(NewViewSchema):
+    view_id = IdText()
+    created_at = Instant()
+
+
+class ViewsSchema(Schema):
+    views = fields.List(fields.Nested(ViewSchema))
 
 
 class TaskCountsSchema(Schema):

@@ -18,7 +18,7 @@ from foundation.web import (
     takes_if_match,
     write_cursor,
 )
-from mpi.service import bulk_review, by_hand, figures, queue, review
+from mpi.service import bulk_review, by_hand, figures, queue, review, views
 from mpi.service.context import Mpi
 from mpi.web.schemas import (
     AnswerEffectSchema,
@@ -35,6 +35,7 @@ from mpi.web.schemas import (
     FiguresSchema,
     Loaded,
     NewCommentSchema,
+    NewViewSchema,
     NextTaskAnswerSchema,
     NextTaskSchema,
     OutcomeSchema,
@@ -47,6 +48,8 @@ from mpi.web.schemas import (
     TaskQuery,
     TaskSchema,
     UndoSchema,
+    ViewSchema,
+    ViewsSchema,
     WhetherOneSchema,
     WhetherTwoSchema,
 )
@@ -378,6 +381,36 @@ def _chosen(query: Loaded) -> dict[str, Any]:
         "only_mine": query["mine"],
         "older_than": None if days is None else timedelta(days=days),
     }
+
+
+def make_views(mpi: Mpi) -> Blueprint:
+    room = make_blueprint(
+        "task-views", "/api/v1/task-views", "What a reader chose of the review queue, kept under a name"
+    )
+
+    @room.route("", methods=["GET"])
+    @room.response(200, ViewsSchema)
+    @requires("tasks:read")
+    def list_views() -> Any:
+        """List the caller's own views."""
+        return {"views": views.list_views(mpi, current_principal())}
+
+    @room.route("", methods=["POST"])
+    @room.arguments(NewViewSchema)
+    @room.response(201, ViewSchema)
+    @requires("tasks:read")
+    def keep_view(body: Loaded) -> Any:
+        """Keep what the caller chose of the queue, under a name."""
+        return views.keep_view(mpi, current_principal(), body["name"], body["chosen"])
+
+    @room.route("/<view_id>", methods=["DELETE"])
+    @room.response(204)
+    @requires("tasks:read")
+    def drop_view(view_id: str) -> Any:
+        """Forget a view of the caller's own."""
+        views.drop_view(mpi, current_principal(), parse_id(view_id, "view_id"))
+
+    return room
 
 
 def _begins(only_restricted: bool) -> str:

@@ -146,6 +146,49 @@ def _next(page: Page) -> str | None:
     return before.rpartition('href="')[2].replace("&amp;", "&") if found else None
 
 
+def test_a_view_is_kept_under_a_name_for_its_reader_alone_and_forgotten(
+    world: World, reader: Visitor, second: Visitor
+) -> None:
+    a_doubt(world, 0)
+    chosen = "/tasks?kind=possible-match&whose=mine&age=7&sort=oldest&for=everyone"
+    page = reader.open(chosen)
+
+    kept = reader.send(page, "/tasks/views", name="My old  ones")
+    again = reader.send(page, "/tasks/views", name="My old ones")
+    nameless = reader.send(page, "/tasks/views", name=" ")
+    told = reader.client.get("/api/v1/task-views").get_json()["views"]
+
+    assert "The view was kept" in kept.text and "My old ones" in kept.text
+    assert again.status == nameless.status == 422 and 'value="My old ones"' in again.html
+    assert "You have a view of this name" in again.text and "Give the view a name" in nameless.text
+    assert [(one["name"], one["chosen"]) for one in told] == [
+        (
+            "My old ones",
+            {"for": "*", "kind": "possible-match", "mine": "true", "older_than_days": "7", "sort": "oldest"},
+        )
+    ]
+    assert chosen.replace("&", "&amp;") in _sorted_links(kept)
+    assert "My old ones" not in second.open("/tasks").text
+    drop = f"/tasks/views/{told[0]['view_id']}/drop"
+    assert second.post(drop).status == 404
+
+    gone = reader.send(kept, drop)
+
+    assert "The view was forgotten" in gone.text and "My old ones" not in gone.text
+
+
+def _sorted_links(page: Page) -> set[str]:
+    """Addresses of the queue on a page, with what they choose in the order in which these tests write it."""
+    order = ("kind", "whose", "age", "sort", "for")
+    found = set()
+    for link in page.html.split('href="')[1:]:
+        path, _, query = link.partition('"')[0].partition("?")
+        parts = dict(part.partition("=")[::2] for part in query.split("&amp;") if part)
+        wanted = "&amp;".join(f"{name}={parts[name]}" for name in order if name in parts)
+        found.add(f"{path}?{wanted}" if wanted else path)
+    return found
+
+
 # A task ------------------------------------------------------------------------------------------------------------------
 
 

@@ -33,6 +33,8 @@ _SAID = {
     "model-proposed": "It waits for a second person",
     "model-approved": "It is approved: an operator does it now",
     "model-withdrawn": "The proposal was taken back",
+    "view-kept": "The view was kept",
+    "view-dropped": "The view was forgotten",
     "queue-empty": "Nothing of this waits for you now",
 }
 

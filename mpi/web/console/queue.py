@@ -1,18 +1,19 @@
 """The review queue as people work it: chosen by type, organisation, state, holder and age; sorted, counted, page by page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, make_response, render_template, request
 from werkzeug.wrappers import Response
 
-from foundation.ids import format_id
+from foundation.errors import Conflict, Invalid
+from foundation.ids import format_id, parse_id
 from foundation.principal import Principal
 from foundation.web import current_principal, requires
-from foundation.web.pages import Listing, chosen_of, go
+from foundation.web.pages import Fault, Listing, chosen_of, go
 from mpi.matching.harm import TEAMS
-from mpi.service import queue, review
+from mpi.service import queue, review, views
 from mpi.service.context import Mpi
 from mpi.web.console import words
 from mpi.web.tasks import read_place, write_place
@@ -44,7 +45,7 @@ def make(mpi: Mpi) -> Blueprint:
     def show_restricted() -> str:
         return queue_page({**chosen_by(current_principal()), "restricted": "only"}, "/restricted")
 
-    def queue_page(chosen: dict[str, str], path: str) -> str:
+    def queue_page(chosen: dict[str, str], path: str, faults: Sequence[Fault] = ()) -> str:
         by = current_principal()
         asked = asked_of(chosen, by)
         cursor = request.args.get("cursor")
@@ -67,8 +68,35 @@ def make(mpi: Mpi) -> Blueprint:
             only_restricted=asked["only_protected"],
             within=within_of(chosen),
             undo=before_of(),
+            views=[
+                (one.name, Listing("/tasks", shown_of(one.chosen)).url(), format_id(one.view_id))
+                for one in views.list_views(mpi, by)
+            ],
+            chosen=chosen,
+            faults=faults,
+            typed=request.form.get("name", ""),
             listing_url=lambda task_id, within: Listing(f"/tasks/{format_id(task_id)}", within).url(),
         )
+
+    @room.post("/tasks/views")
+    @requires("tasks:read")
+    def keep_view() -> str | Response:
+        by = current_principal()
+        chosen = chosen_of(request.form, KNOWN)
+        if request.form.get("for") in whose(by):
+            chosen["for"] = request.form["for"]
+        try:
+            views.keep_view(mpi, by, request.form.get("name", ""), kept_of(chosen))
+        except (Invalid, Conflict) as refusal:
+            fault = Fault("name", words.VIEW_FAULTS.get(refusal.code, "This view cannot be kept"))
+            return make_response(queue_page(chosen, "/tasks", (fault,)), 422)
+        return go(Listing("/tasks", chosen).url(), "view-kept")
+
+    @room.post("/tasks/views/<view_id>/drop")
+    @requires("tasks:read")
+    def drop_view(view_id: str) -> Response:
+        views.drop_view(mpi, current_principal(), parse_id(view_id, "view_id"))
+        return go("/tasks", "view-dropped")
 
     @room.post("/tasks/next")
     @requires("tasks:work")
@@ -83,8 +111,37 @@ def chosen_by(by: Principal) -> dict[str, str]:
     """Read what the address chooses. An organisation is taken as it stands: whether the reader may ask for it, the service says."""
     chosen = chosen_of(request.args, KNOWN)
     whom = request.args.get("for", "")
-    if whom in (EVERYONE, review.OWN, *TEAMS) or whom in {by.organisation, *by.organisations}:
+    if whom in whose(by):
         chosen["for"] = whom
+    return chosen
+
+
+def whose(by: Principal) -> set[str]:
+    """Return whose tasks a reader may choose."""
+    return {EVERYONE, review.OWN, *TEAMS, by.organisation, *by.organisations}
+
+
+def kept_of(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return what an address chooses, by the names that the API gives it."""
+    kept = {name: chosen[name] for name in ("kind", "state", "sort", "for") if name in chosen}
+    if kept.get("for") == EVERYONE:
+        kept["for"] = review.EVERYTHING
+    if chosen.get("whose") == "mine":
+        kept["mine"] = "true"
+    if "age" in chosen:
+        kept["older_than_days"] = chosen["age"]
+    return kept
+
+
+def shown_of(kept: Mapping[str, str]) -> dict[str, str]:
+    """Return the same as an address has it."""
+    chosen = {name: kept[name] for name in ("kind", "state", "sort", "for") if name in kept}
+    if chosen.get("for") == review.EVERYTHING:
+        chosen["for"] = EVERYONE
+    if "mine" in kept:
+        chosen["whose"] = "mine"
+    if "older_than_days" in kept:
+        chosen["age"] = kept["older_than_days"]
     return chosen
 
 
@@ -139,7 +196,7 @@ def within_form(by: Principal) -> dict[str, str]:
     """Return the same of a form, or of the address of a task."""
     given = request.form if request.method == "POST" else request.args
     found = chosen_of(given, {"kind": KNOWN["kind"], "restricted": KNOWN["restricted"]})
-    if given.get("for") in {EVERYONE, review.OWN, *TEAMS, by.organisation, *by.organisations}:
+    if given.get("for") in whose(by):
         found["for"] = given["for"]
     return found
 

@@ -211,6 +211,14 @@ FAULTS: Mapping[str, str] = {
 }
 
 
+VIEW_FAULTS: Mapping[str, str] = {
+    "view-exists": "You have a view of this name: give another",
+    "views-too-many": "You have 20 views already: forget one first",
+    "view-name": "Give the view a name of up to 40 characters",
+    "choice-unknown": "Choose something of the queue first",
+}
+
+
 def pairs(words: Mapping[str, str], *codes: str) -> list[tuple[str, str]]:
     """Return codes with their words, of all or of those named, as the fields of a form take them."""
     return [(code, words[code]) for code in (codes or words)]
