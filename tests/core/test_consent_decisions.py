@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import consent.rules.policy as policy_module
-from consent.facts import Cell, Directive, Scope
+from consent.facts import Cell, Directive, EmergencyGrant, Scope
 from consent.rules import Outcome, decide, default_policy, judge, releasable
+from consent.rules.attributes import next_grant
 from consent.rules.decision import OBLIGATIONS
 from consent.rules.evaluate import matching_rows
 from consent.rules.explain import staff_view
@@ -21,6 +22,8 @@ from consent.rules.policy import CASE_ATTRIBUTES, CELL_ATTRIBUTES, compile_polic
 from foundation.errors import Invalid
 from tests.core.consent_builders import (
     ADDRESS,
+    CONSUMER,
+    HOUR,
     LETTER,
     MEDICATION,
     MENTAL_HEALTH_NOTE,
@@ -56,9 +59,9 @@ def test_so_does_it_where_much_is_permitted(case):
     OBLIGED.update(wanted.obligations)
 
 
-def expect_agreement(case) -> Answer:
-    decision = decide(case, POLICY)
-    wanted = oracle(case, DOCUMENT)
+def expect_agreement(case, policy=POLICY, document=DOCUMENT) -> Answer:
+    decision = decide(case, policy)
+    wanted = oracle(case, document)
     assert "rule-failed" not in decision.alerts
     assert (decision.outcome, set(decision.permitted)) == (wanted.outcome, wanted.permitted)
     assert {ruling.cell for ruling in decision.rulings if ruling.is_hidden} == wanted.hidden
@@ -66,7 +69,7 @@ def expect_agreement(case) -> Answer:
     assert told == wanted.findings
     assert {(one.code, one.parameters) for one in decision.obligations} == wanted.obligations
     assert set(decision.alerts) == wanted.alerts
-    assert matching_rows(case, POLICY) == {cell: one.rows for cell, one in wanted.rulings.items()}
+    assert matching_rows(case, policy) == {cell: one.rows for cell, one in wanted.rulings.items()}
     return wanted
 
 
@@ -124,6 +127,31 @@ def test_adding_a_denying_row_never_permits_a_cell(case, row):
     wider = compile_policy(_an_added_denial(row))
 
     assert set(decide(case, wider).permitted) <= set(decide(case, POLICY).permitted)
+
+
+@settings(max_examples=100)
+@given(case=case_files | willing_cases, row=_denials)
+def test_the_two_evaluators_agree_under_other_rules_too(case, row):
+    document = _an_added_denial(row)
+    expect_agreement(case, compile_policy(document), document)
+
+
+@pytest.mark.parametrize("is_barred", [True, False])
+def test_a_denying_row_of_the_last_tier_bars_the_way_of_an_emergency_and_nothing_else(is_barred):
+    row = {
+        "id": "added",
+        "version": 1,
+        "tier": 8,
+        "effect": "DENY",
+        "reason": "objection",
+        "when": {"role_class": ["doctor" if is_barred else "nurse"]},
+    }
+    policy = compile_policy(_an_added_denial(row))
+    lifted = a_case(MEDICATION, purpose="BTG", directives=[a_directive()], emergency=a_grant())
+
+    assert bool(decide(lifted, policy).permitted) is not is_barred
+    assert decide(lifted, policy).override.is_possible is False
+    assert decide(a_case(MEDICATION), policy).permitted == (MEDICATION,)
 
 
 @settings(max_examples=60)
@@ -309,7 +337,6 @@ def the_end(decision) -> set[str]:
     return {dict(one.parameters)["at"] for one in decision.obligations if one.code == "EXPIRES"}
 
 
-HOUR = timedelta(hours=1)
 MEDICATION_ONLY, LETTERS_ONLY = frozenset({"medication"}), frozenset({"letters"})
 
 
@@ -369,6 +396,12 @@ def test_emergency_access_is_offered_where_one_is_open_or_may_still_be_opened(gr
     decision = decide(a_case(MEDICATION, directives=[a_directive()], emergency=grant), POLICY)
 
     assert (decision.outcome is Outcome.DENY_OVERRIDABLE) is is_offered
+
+
+def test_a_first_opening_of_emergency_access_is_no_renewal_and_lasts_as_long_as_the_policy_says():
+    first = next_grant(a_case(MEDICATION), POLICY, 7, "court-order")
+
+    assert first == EmergencyGrant(7, 1, "user-1", CONSUMER, "court-order", NOW, NOW + 4 * HOUR, renewals=0)
 
 
 @pytest.mark.parametrize("fault", [None, 1, "case"])
