@@ -39,6 +39,7 @@ class Ruling(NamedTuple):
     alerts: frozenset[str]
     ends: frozenset
     rows: frozenset[str]
+    misses: frozenset[tuple[str, str]]
 
 
 def oracle(case, policy, *, deeper=True):
@@ -178,6 +179,16 @@ def oracle(case, policy, *, deeper=True):
             ),
             ends=frozenset([latest(agreements(cell))] if permitted else ()),
             rows=frozenset(r["id"] for r in live),
+            misses=frozenset(
+                (r["id"], lacking[0])
+                for r in policy["rows"]
+                if not permitted and r["effect"] == "PERMIT" and r.get("enabled", True)
+                if r["tier"] in {d[0] for d in denials} and not any(h for *_, h in denials)
+                if len(
+                    lacking := [name for name, wanted in r["when"].items() if not seen[name] & set(wanted)]
+                )
+                == 1
+            ),
         )
 
     def latest(these):

@@ -70,6 +70,10 @@ def expect_agreement(case, policy=POLICY, document=DOCUMENT) -> Answer:
     assert {(one.code, one.parameters) for one in decision.obligations} == wanted.obligations
     assert set(decision.alerts) == wanted.alerts
     assert matching_rows(case, policy) == {cell: one.rows for cell, one in wanted.rulings.items()}
+    misses = frozenset[tuple[str, str]]().union(*(one.misses for one in wanted.rulings.values()))
+    told = [(one.rule_id, one.condition) for one in decision.near_misses]
+    assert misses.issuperset(told)
+    assert len({rule for rule, _ in told}) == len(told) == min(5, len({rule for rule, _ in misses}))
     return wanted
 
 
@@ -320,6 +324,27 @@ def test_near_misses_name_the_condition_that_failed():
     assert ("relationship-current", "relationship") in {
         (n.rule_id, n.condition) for n in decision.near_misses
     }
+
+
+@pytest.mark.parametrize(("rows", "told"), [(3, 3), (4, 4), (5, 5), (7, 5)])
+def test_at_most_five_near_misses_are_told(rows, told):
+    only = {
+        "id": "relationship-current",
+        "version": 1,
+        "tier": 6,
+        "effect": "PERMIT",
+        "reason": "relationship",
+        "when": {"relationship": ["team"]},
+    }
+    kept = [row for row in DOCUMENT["rows"] if row["tier"] != 6 or row["effect"] == "DENY"]
+    added = [{**only, "id": f"added-{number}"} for number in range(rows)]
+    document = {**DOCUMENT, "rows": [*kept, *added]}
+    case = a_case(MEDICATION, LETTER, relationships=[])
+
+    decision = decide(case, compile_policy(document))
+
+    assert len(decision.near_misses) == told
+    expect_agreement(case, compile_policy(document), document)
 
 
 def test_the_obligation_to_end_is_the_earliest_end_of_what_the_permit_rests_on():
