@@ -160,7 +160,7 @@ case_files = st.builds(
         st.builds(
             OptOutEvidence,
             st.sampled_from(OptOutState),
-            st.sampled_from([NOW, NOW - timedelta(days=30), NOW + timedelta(days=1)]),
+            st.sampled_from([NOW, *(NOW - timedelta(days=days) for days in (21, 30, -1))]),
         ),
     ),
     emergency=st.one_of(st.none(), grants),

@@ -35,7 +35,7 @@ from tests.core.consent_builders import (
     a_relationship,
     an_agreement,
 )
-from tests.core.consent_cases import agreements, case_files, cells, directives, willing_cases
+from tests.core.consent_cases import ORGANISATIONS, agreements, case_files, cells, directives, willing_cases
 from tests.core.consent_oracle import Answer, oracle
 
 DOCUMENT = json.loads(Path(policy_module.__file__).with_name("default_policy.json").read_text("utf-8"))
@@ -137,6 +137,39 @@ def test_adding_a_denying_row_never_permits_a_cell(case, row):
 @given(case=case_files | willing_cases, row=_denials)
 def test_the_two_evaluators_agree_under_other_rules_too(case, row):
     document = _an_added_denial(row)
+    expect_agreement(case, compile_policy(document), document)
+
+
+def _with_a_row_for_every_code() -> dict:
+    """The rules that ship name some of the codes; these name each, alone: so a code that is worked out otherwise matches other rows."""
+    own = {
+        "role_class": {*DOCUMENT["role_classes"].values(), "unknown"},
+        "purpose_group": set(DOCUMENT["purpose_groups"].values()),
+        "activity": {"B1611"},
+        "source": set(ORGANISATIONS),
+    }
+    row = {"version": 1, "tier": 3, "effect": "OBLIGE", "reason": "handling", "obligations": ["NO_EXPORT"]}
+    every = {**CASE_ATTRIBUTES, **CELL_ATTRIBUTES}
+    codes = [(name, code) for name, allowed in every.items() for code in sorted(allowed or own[name])]
+    added = [{**row, "id": f"code-{n}", "when": {name: [code]}} for n, (name, code) in enumerate(codes)]
+    return {**DOCUMENT, "rows": [*DOCUMENT["rows"], *added]}
+
+
+EVERY_CODE = _with_a_row_for_every_code()
+NAMING_EVERY_CODE = compile_policy(EVERY_CODE)
+
+
+@settings(max_examples=250)
+@given(case=case_files | willing_cases)
+def test_they_agree_on_every_code_of_every_attribute(case):
+    expect_agreement(case, NAMING_EVERY_CODE, EVERY_CODE)
+
+
+@settings(max_examples=60)
+@given(case=case_files | willing_cases, name=st.sampled_from(sorted({**CASE_ATTRIBUTES, **CELL_ATTRIBUTES})))
+def test_they_agree_where_no_rule_names_an_attribute(case, name):
+    rows = [row for row in DOCUMENT["rows"] if name not in {**row["when"], **row.get("unless", {})}]
+    document = {**DOCUMENT, "rows": rows}
     expect_agreement(case, compile_policy(document), document)
 
 
