@@ -2,8 +2,7 @@
 
 from time import perf_counter
 
-from flask import Response, g
-from flask_smorest import Blueprint
+from flask import Blueprint, Response, g
 
 from foundation.principal import Principal
 from foundation.web.shell import shell

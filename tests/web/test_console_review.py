@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from flask import Flask
+from flask import Flask, g
 
 from app import create_app
 from foundation.auth.sessions import IDLE
@@ -12,6 +12,7 @@ from foundation.clock import FixedClock
 from foundation.database import Database
 from foundation.principal import Principal
 from foundation.settings import Settings
+from foundation.web.evened import STEP_SECONDS
 from mpi.service.by_hand import ask_whether_one
 from mpi.service.review import LEASE
 from tests.service.mpi_world import World
@@ -58,6 +59,20 @@ def answer(reader: Visitor, page: Page, verdict: str = "different", **more: str)
     return reader.send(
         page, f"{page.path.partition('?')[0].removesuffix('/same')}/decide", places[verdict], **more
     )
+
+
+def test_pages_leave_at_whole_steps_of_time_but_to_who_sees_every_task(
+    app: Flask, reader: Visitor, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensitive = Visitor(app, "keeper", SENSITIVE)
+    rested: list[float] = []
+    monkeypatch.setattr(clock, "rest", rested.append)
+    monkeypatch.setattr("foundation.web.evened.perf_counter", lambda: g.started + 2.3 * STEP_SECONDS)
+
+    statuses = [who.open(path).status for who in (reader, sensitive) for path in ("/tasks", "/tasks/7")]
+
+    assert statuses == [200, 404] * 2
+    assert rested == [pytest.approx(0.7 * STEP_SECONDS)] * 2
 
 
 # The queue -------------------------------------------------------------------------------------------------------------

@@ -5,10 +5,11 @@ from pathlib import Path
 from flask import Flask
 
 from foundation.principal import Principal
-from foundation.web import ConsoleLink, add_console_link
+from foundation.web import ConsoleLink, add_console_link, leave_evenly
 from foundation.web.pages import Card, add_cards, add_panel, add_said, add_templates
 from mpi.service.context import Mpi
 from mpi.service.desk import read_desk
+from mpi.service.review import SEES_PROTECTED
 from mpi.web.console import bulk, home, people, quality, queue, review
 
 __all__ = ["install_console"]
@@ -42,8 +43,10 @@ _SAID = {
 def install_console(app: Flask, mpi: Mpi) -> None:
     """Add the index's pages to the console."""
     add_templates(app, Path(__file__).resolve().parent.parent / "templates")
-    for room in (queue, review, bulk, people, quality):
-        app.register_blueprint(room.make(mpi))
+    for part in (queue, review, bulk, people, quality):
+        room = part.make(mpi)
+        leave_evenly(room, unless=SEES_PROTECTED)
+        app.register_blueprint(room)
     add_console_link(app, ConsoleLink("Review queue", "/tasks", "tasks:read"))
     add_console_link(app, ConsoleLink("Restricted people", "/restricted", "restricted:read"))
     add_console_link(app, ConsoleLink("Find a person", "/persons", "persons:read"))
