@@ -7,11 +7,14 @@ from hypothesis import given, is_hypothesis_test, settings
 from hypothesis import strategies as st
 
 from consent.rules import Outcome
+from consent.rules.policy import CASE_ATTRIBUTES, CELL_ATTRIBUTES
 from tests.core import test_consent_binding as binding
 from tests.core import test_consent_decisions as laws
 from tests.core.consent_cases import agreements, case_files, cells, directives, willing_cases
 
 CASE = {"case": case_files}
+EITHER = {"case": case_files | willing_cases}
+ATTRIBUTES = st.sampled_from(sorted({**CASE_ATTRIBUTES, **CELL_ATTRIBUTES}))
 BINDING = {"case": binding.cases}
 LAWS: list[tuple[Any, dict[str, st.SearchStrategy[Any]], int]] = [
     (laws.test_adding_a_denying_row_never_permits_a_cell, CASE | {"row": laws._denials}, 300),
@@ -25,6 +28,9 @@ LAWS: list[tuple[Any, dict[str, st.SearchStrategy[Any]], int]] = [
     (laws.test_a_redemption_releases_no_more_than_both_decisions_allow, CASE | {"later": case_files}, 200),
     (laws.test_obligations_are_of_the_closed_list_and_only_on_permits, CASE, 200),
     (laws.test_so_does_it_where_much_is_permitted, {"case": willing_cases}, 2_500),
+    (laws.test_the_two_evaluators_agree_under_other_rules_too, EITHER | {"row": laws._denials}, 600),
+    (laws.test_they_agree_on_every_code_of_every_attribute, EITHER, 1_500),
+    (laws.test_they_agree_where_no_rule_names_an_attribute, EITHER | {"name": ATTRIBUTES}, 600),
     (binding.test_a_directive_binds_just_where_it_changes_a_finding_in_some_company, BINDING, 2_000),
     (
         binding.test_all_that_do_not_bind_can_be_taken_away_at_once_and_no_cell_is_ruled_otherwise,
