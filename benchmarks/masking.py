@@ -86,6 +86,7 @@ def main() -> None:
     options.add_argument("--calls", type=int, default=20_000, help="an arm, of all ways together")
     options.add_argument("--engine", choices=("sqlite", "postgresql"), default="sqlite")
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--only", nargs="+", choices=WAYS, default=WAYS, help="these ways alone")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as name, an_engine(chosen.engine, Path(name)) as (url, _):
         database = Database(url)
@@ -112,7 +113,7 @@ def measure(db: Database, folder: Path, chosen: argparse.Namespace) -> None:
     counted = count_index(mpi)
     if counted["waiting"]:
         sys.exit(f"{counted['waiting']} records are not linked")
-    calls = planned(mpi, people, organisations, chosen.calls, rng)
+    calls = [one for one in planned(mpi, people, organisations, chosen.calls, rng) if one.way in chosen.only]
     counts = {name: len(getattr(people, name)) for name in ("restricted", "absent")}
     print(f"{machine()}; {chosen.engine}; {versions('sqlalchemy', 'flask', 'scikit-learn')}")
     print(
@@ -123,7 +124,7 @@ def measure(db: Database, folder: Path, chosen: argparse.Namespace) -> None:
         if place % _A_MINUTE == 0:
             clock.advance(timedelta(seconds=61))  # or the service would refuse so many calls a minute
         seen.append((call, answer_of(caller, call)))
-    for way in (*WAYS, "all"):
+    for way in (*chosen.only, *(("all",) if set(chosen.only) == set(WAYS) else ())):
         report(way, [one for one in seen if way in (one[0].way, "all")], chosen.seed)
 
 

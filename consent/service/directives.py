@@ -183,7 +183,7 @@ def replace_directive(
     """Change what was asked for: record a directive of the same person and withdraw the one before it, both or neither.
 
     Raises:
-        As ``record_directive`` and ``withdraw_directive``. Invalid: ``person-missing``; ``form-not-allowed``.
+        As ``record_directive`` and ``withdraw_directive``. Invalid: ``person-missing``; ``form-not-allowed``; as ``check_replacement``.
         Conflict: ``directive-of-another``: the one before it is not this person's.
     """
     if new.person_id is None:
@@ -193,6 +193,7 @@ def replace_directive(
     if not reason.strip():
         raise Invalid("reason-missing", field="reason")
     check_directive(consent, new, by)
+    check_replacement(consent, new)
     (receipt,), _ = _record_for_person(
         consent, [new], [new_id()], by, instead_of=(directive_id, reason), if_epoch=if_epoch
     )
@@ -715,6 +716,22 @@ def _leave(
         }
         emit(tx, "directive.changed", number, payload, organisation=_told_to(row))
     return receipt
+
+
+def check_replacement(consent: Consent, new: NewDirective) -> None:
+    """See that what takes another directive's place is there from the moment at which that one goes.
+
+    Raises:
+        Invalid: ``replacement-refused``, since what was refused stands for nothing; ``replacement-later``.
+    """
+    if new.standing == "refused":
+        raise Invalid(
+            "replacement-refused", field="standing", detail="Record the refusal by itself; the other stays."
+        )
+    if new.effective_at is not None and new.effective_at > consent.clock.now():
+        raise Invalid(
+            "replacement-later", field="effective_at", detail="Until then neither would be in force."
+        )
 
 
 def check_directive(consent: Consent, new: NewDirective, by: Principal) -> None:

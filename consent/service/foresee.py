@@ -21,6 +21,7 @@ from consent.service.directives import (
     NewDirective,
     as_if_recorded,
     check_directive,
+    check_replacement,
     find_directive,
     foreseen_state,
     note_reading,
@@ -98,9 +99,11 @@ def foresee_directive(
         instead_of: a directive that would be withdrawn by the same act.
 
     Raises:
-        As ``record_directive``.
+        As ``record_directive``; in another one's place, as ``replace_directive``.
     """
     check_directive(consent, new, by)
+    if instead_of is not None:
+        check_replacement(consent, new)
 
     def take(tx: Connection) -> Foresight:
         held: list[Held] = []

@@ -316,7 +316,6 @@ def wants_page() -> bool:
 
 
 _HELD = "held."
-_UNSEEN = frozenset({"version", "token", "cursor"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,8 +344,8 @@ class HeldForm:
 
     @property
     def typed(self) -> tuple[str, ...]:
-        """What people would miss: texts of some length, not the codes that a page put there."""
-        return tuple(value for name, value in self.fields if len(value) > 20 and name not in _UNSEEN)
+        """What people would miss: texts of some length, not the codes that a page put there, which have no blank."""
+        return tuple(value for _, value in self.fields if len(value) > 20 and " " in value)
 
 
 def _held_page(held: HeldForm, fault: str | None = None) -> str:

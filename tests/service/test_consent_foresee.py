@@ -15,7 +15,7 @@ from consent.service.directives import (
     withdraw_directive,
 )
 from consent.service.foresee import Foresight, foresee_change, foresee_directive
-from foundation.errors import Conflict, Forbidden, NotFound
+from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.principal import Principal
 from tests.service.consent_world import PRACTICE, SLAM, UCLH, World, a_form, a_world
 
@@ -133,6 +133,26 @@ def test_a_change_that_is_not_allowed_records_nothing(world: World):
         )
 
     assert len(list_directives(world.consent, world.she, CLERK)) == 1
+
+
+@pytest.mark.parametrize(
+    ("decided", "begins_in", "code"),
+    [("refused", timedelta(), "replacement-refused"), ("upheld", timedelta(days=1), "replacement-later")],
+)
+def test_nothing_takes_an_objections_place_that_is_not_in_force_at_once(
+    world: World, decided: str, begins_in: timedelta, code: str
+):
+    first = record_directive(world.consent, an_objection(world), CLERK)
+    at = world.clock.now() + begins_in
+    new = an_objection(world, code="notes", standing=decided, reason="Not asked for.", effective_at=at)
+
+    with pytest.raises(Invalid, match=code):
+        foresee_directive(world.consent, new, CLERK, instead_of=first.directive_id)
+    with pytest.raises(Invalid, match=code):
+        replace_directive(world.consent, first.directive_id, new, "She meant notes.", CLERK)
+
+    (held,) = list_directives(world.consent, world.she, CLERK)
+    assert (held.directive.row.directive_id, held.directive.withdrawn_at) == (first.directive_id, None)
 
 
 def test_what_was_looked_at_before_another_act_is_not_recorded(world: World):

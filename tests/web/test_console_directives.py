@@ -203,6 +203,18 @@ def test_an_objection_is_lifted_changed_and_withdrawn(world: World, anne: Visito
     assert "She changed her mind." in done.text
 
 
+def test_a_change_that_was_refused_leaves_the_objection_as_it_is(world: World, anne: Visitor):
+    checked(anne, world).send("/record", sure="yes")
+    first = held(world)[0].row.directive_id
+    form = anne.get(f"/objections/people/{world.she}/new?instead={first}")
+
+    page = form.send("/check", category="notes", standing="refused", reason="It is not about sharing.",
+                     change_reason="She meant notes.")  # fmt: skip
+
+    assert (page.status, "takes no place" in page.text) == (422, True)
+    assert [one.withdrawn_at for one in held(world)] == [None]
+
+
 def test_only_a_second_person_strikes_out_what_was_entered_in_error(world: World, anne: Visitor, app):
     checked(anne, world).send("/record", sure="yes")
     number = held(world)[0].row.directive_id

@@ -102,6 +102,19 @@ def fields_of(page: str, action: str) -> list[tuple[str, str]]:
 # A session that ends -------------------------------------------------------------------------------------------------
 
 
+def test_what_a_page_put_into_its_form_is_held_and_not_shown_as_typed(
+    browser: FlaskClient, clock: FixedClock
+) -> None:
+    packed = "eNorSS0uAQAEXQHB" * 3
+    form = {"csrf_token": secret_of(browser), "comment": TYPED, "packed": packed}
+    clock.advance(IDLE)
+
+    page = browser.post("/note", data=form, headers=HERE).get_data(as_text=True)
+
+    assert ("held.packed", packed) in fields_of(page, "/sign-in/resume")
+    assert re.findall(r'<p class="console-typed">([^<]*)</p>', page) == [TYPED]
+
+
 def test_what_was_typed_when_a_session_ended_is_sent_after_signing_in_again(
     app: Flask, browser: FlaskClient, clock: FixedClock
 ) -> None:

@@ -72,6 +72,8 @@ _WORDS = {
     "text-too-long": "This is too long",
     "day-format": "Write a date as day, month and year, such as 3 3 2026",
     "control-character": "This holds a character that cannot be kept",
+    "replacement-refused": "What is refused takes no place. Leave what is on record as it is, and record the refusal by itself",
+    "replacement-later": "It must begin at once, or neither of the two would be in force until then",
 }
 _PLACES = {
     "kind": "kind",
@@ -80,6 +82,7 @@ _PLACES = {
     "ends_at": "ends-day",
     "review_at": "review-day",
     "effective_at": "effective-day",
+    "standing": "standing",
     "evidence": "evidence",
     "change_reason": "change_reason",
     "lifts": "kind",
