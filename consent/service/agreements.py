@@ -1,6 +1,6 @@
 """Sharing agreements: recorded, replaced by a newer version, loaded from a file; every code in them is a known one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -37,6 +37,7 @@ class NewAgreement:
 
 _OPTIONAL = ("ends_at", "approved_by")
 _LONGEST_APPROVER = 200
+READ_AT_ONCE = 500
 MOST_IN_MATRIX = 2_000
 """Agreements that a matrix reads: more of them, and it says that it is not whole."""
 
@@ -300,15 +301,21 @@ def list_agreements(
     with consent.db.read() as tx:
         if provider is None and consumer is None and not is_ending:
             return agreement_store.list_agreements(tx, after=after, limit=limit)
-        rows = agreement_store.list_agreements(tx, after=after, limit=MOST_IN_MATRIX)
-    fitting = (
-        row
-        for row in rows
-        if (not is_ending or (row.fact.ends_at is not None and now <= row.fact.ends_at < now + SOON))
-        and (provider is None or not row.fact.providers.isdisjoint((provider, EVERYONE)))
-        and (consumer is None or not row.fact.consumers.isdisjoint((consumer, EVERYONE)))
-    )
-    return list(islice(fitting, limit))
+        fitting = (
+            row
+            for row in _each(tx, after)
+            if (not is_ending or (row.fact.ends_at is not None and now <= row.fact.ends_at < now + SOON))
+            and (provider is None or not row.fact.providers.isdisjoint((provider, EVERYONE)))
+            and (consumer is None or not row.fact.consumers.isdisjoint((consumer, EVERYONE)))
+        )
+        return list(islice(fitting, limit))
+
+
+def _each(tx: Connection, after: int) -> Iterator[AgreementRow]:
+    """Yield the newest version of every agreement, in order of id."""
+    while rows := agreement_store.list_agreements(tx, after=after, limit=READ_AT_ONCE):
+        yield from rows
+        after = rows[-1].fact.agreement_id
 
 
 def count_ending(consent: Consent) -> int:

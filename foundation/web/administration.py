@@ -36,6 +36,7 @@ from foundation.web.pages import (
     go,
     moved_on_page,
     read_day,
+    whole_number,
     write_day,
 )
 from foundation.web.shell import shell
@@ -75,6 +76,8 @@ _WORDS = {
     "sequence-ahead": "No event of this number has come yet",
     "sequence-format": "Give the number of an event",
 }
+_FIELDS = ("name", "setting", "parent", "successor", "opened_on", "closed_on")
+"""What the form of an organisation gives."""
 _PLACES = {"opened_on": "opened-day", "closed_on": "closed-day"}
 OUTCOMES = {
     "delivered": "Taken",
@@ -170,7 +173,7 @@ def _kept(ods_code: str, before: Organisation | None) -> Response:
     values = {name: text.strip() for name, text in request.form.items() if name != "csrf_token"}
     try:
         given = _organisation(ods_code, values, before)
-        keep_organisation(given, if_seen=values.get("seen", ""))
+        keep_organisation(given, named=_FIELDS, if_seen=values.get("seen", ""))
     except Invalid as error:
         fault = fault_of(error, _WORDS, _PLACES)
         return make_response(_organisation_form(before, values, [fault]), 422)
@@ -309,7 +312,6 @@ def set_state(webhook_id: str) -> Response:
     """Pause a webhook, or go on with it."""
     parts, number = shell(), _number(webhook_id)
     state = "paused" if request.form.get("state") == "paused" else "active"
-    version = request.form.get("version", "")
     try:
         with parts.db.write() as tx:
             keep.change_webhook(
@@ -318,7 +320,7 @@ def set_state(webhook_id: str) -> Response:
                 current_principal(),
                 number,
                 {"state": state},
-                if_match=int(version) if version.isdecimal() else None,
+                if_match=whole_number(request.form.get("version")),
             )
     except Gone:
         return make_response(_webhook_page(number, [Fault("from_sequence", _WORDS["events-gone"])]), 410)
@@ -357,12 +359,12 @@ def rotate(webhook_id: str) -> str:
 def replay(webhook_id: str) -> Response:
     """Send everything from a sequence on once more."""
     parts, number = shell(), _number(webhook_id)
-    given = request.form.get("from_sequence", "").replace(",", "").strip()
-    if not given.isdecimal() or not 1 <= int(given) < 2**53:
+    given = whole_number(request.form.get("from_sequence", "").replace(",", "").strip())
+    if given is None or not 1 <= given < 2**53:
         return make_response(_webhook_page(number, [Fault("from_sequence", _WORDS["sequence-format"])]), 422)
     try:
         with parts.db.write() as tx:
-            keep.replay_webhook(tx, parts.clock.now(), current_principal(), number, int(given))
+            keep.replay_webhook(tx, parts.clock.now(), current_principal(), number, given)
     except (Gone, Conflict) as error:
         words = _WORDS["events-gone"] if isinstance(error, Gone) else _WORDS["sequence-ahead"]
         return make_response(_webhook_page(number, [Fault("from_sequence", words)]), 409)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from flask import jsonify
@@ -75,16 +76,21 @@ def read_one(ods_code: str) -> Any:
 @directory.alt_response(201, schema=OrganisationSchema)
 def put_one(given: dict[str, Any], ods_code: str) -> Any:
     """Record an organisation, or replace what was recorded of it."""
-    kept, is_new = keep_organisation(Organisation(ods_code=parse_ods_code(ods_code, "ods_code"), **given))
+    kept, is_new = keep_organisation(
+        Organisation(ods_code=parse_ods_code(ods_code, "ods_code"), **given), named=given
+    )
     answer = jsonify(OrganisationSchema().dump(kept))
     answer.status_code = 201 if is_new else 200
     return answer
 
 
-def keep_organisation(given: Organisation, *, if_seen: str | None = None) -> tuple[Organisation, bool]:
+def keep_organisation(
+    given: Organisation, *, named: Iterable[str], if_seen: str | None = None
+) -> tuple[Organisation, bool]:
     """Record an organisation with its audit row; return it, and whether it is new.
 
     Args:
+        named: the fields that the caller gave, for the audit row.
         if_seen: the ``mark_of`` what the caller has seen, empty for one that was not there.
 
     Raises:
@@ -96,8 +102,7 @@ def keep_organisation(given: Organisation, *, if_seen: str | None = None) -> tup
         if if_seen is not None and mark_of(before) != if_seen:
             raise Conflict("organisation-changed")
         kept = put_organisation(tx, given)
-        fields_given = sorted(set(Organisation.__slots__) - {"ods_code"})
-        detail = {"ods_code": given.ods_code, "fields": fields_given}
+        detail = {"ods_code": given.ods_code, "fields": sorted(named)}
         kind = "organisation-added" if before is None else "organisation-changed"
         audit.append(tx, audit.entry_by(current_principal(), parts.clock.now(), kind, detail=detail))
     return kept, before is None

@@ -231,6 +231,33 @@ def read_day(form: Mapping[str, str], name: str) -> str | None:
     return f"{year or '????'}-{_two(month)}-{_two(day)}"
 
 
+def day_begins(
+    form: Mapping[str, str], name: str, *, after_year: int = 1900, is_needed: bool = False
+) -> datetime | None:
+    """Read three inputs as the instant at which a day begins in London; None where nothing was given.
+
+    Raises:
+        Invalid: ``day-format``, ``day-missing``; the field is the name with ``_at``.
+    """
+    told = read_day(form, name)
+    if told is None:
+        if is_needed:
+            raise Invalid("day-missing", field=f"{name}_at")
+        return None
+    try:
+        day = date.fromisoformat(told)
+    except ValueError:
+        raise Invalid("day-format", field=f"{name}_at") from None
+    if not after_year < day.year < 2200:
+        raise Invalid("day-format", field=f"{name}_at")
+    return datetime(day.year, day.month, day.day, tzinfo=LOCAL)
+
+
+def whole_number(text: str | None) -> int | None:
+    """Read a whole number of at most 18 digits; None where it is none."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
 def _two(text: str) -> str:
     return text.zfill(2) if text.isdecimal() else text or "??"
 

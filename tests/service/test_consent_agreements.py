@@ -114,3 +114,15 @@ def test_agreements_of_one_provider_and_consumer_are_listed(world: World):
     assert names(provider=SLAM, consumer=UCLH) == ["region", "two trusts"]
     assert names(provider=SLAM, consumer=AMBULANCE) == ["region"]
     assert names(provider=SLAM, consumer=UCLH, limit=1) == ["region"]
+
+
+def test_those_that_fit_are_found_however_many_come_before_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_agreement(world.consent, a_pair(world), FEED)
+    monkeypatch.setattr("consent.service.agreements.READ_AT_ONCE", 1)
+    monkeypatch.setattr("consent.service.agreements.MOST_IN_MATRIX", 1)
+
+    found = list_agreements(world.consent, provider=SLAM, consumer=UCLH)
+
+    assert [row.name for row in found] == ["region", "two trusts"]

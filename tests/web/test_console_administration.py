@@ -136,7 +136,12 @@ def test_a_message_that_was_set_aside_is_sent_again_by_hand(db: Database, clock:
 
 
 @pytest.mark.parametrize(
-    ("given", "status", "words"), [("x", 422, "Give the number"), ("99", 409, "No event of this number")]
+    ("given", "status", "words"),
+    [
+        ("x", 422, "Give the number"),
+        ("9" * 5_000, 422, "Give the number"),  # more digits than a number is read from
+        ("99", 409, "No event of this number"),
+    ],
 )
 def test_a_replay_needs_an_event_that_is_there(anne: Visitor, given, status, words):
     _, path = made(anne)

@@ -27,6 +27,7 @@ from foundation.web.pages import (
     confirm_page,
     go,
     moved_on_page,
+    whole_number,
     write_code,
     write_share,
 )
@@ -97,6 +98,15 @@ def fields_of(page: str, action: str) -> list[tuple[str, str]]:
     assert form is not None, page
     found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', form[0])
     return [(name, unescape(value)) for name, value in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("12", 12), ("9" * 18, 10**18 - 1), ("9" * 19, None), ("9" * 5_000, None), ("-1", None),
+     ("1.0", None), ("\u0663", None), (" 1", None), ("", None), (None, None)],
+)  # fmt: skip
+def test_a_whole_number_is_read_or_is_none(text: str | None, number: int | None) -> None:
+    assert whole_number(text) == number
 
 
 # A session that ends -------------------------------------------------------------------------------------------------

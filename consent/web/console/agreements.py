@@ -1,7 +1,7 @@
 """Agreements between organisations as a matrix, and one by one: recorded, changed, planned, ended."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, make_response, render_template, request
@@ -25,7 +25,7 @@ from foundation.directory import names_of
 from foundation.errors import Conflict, Invalid
 from foundation.ids import parse_id
 from foundation.web import current_principal, requires
-from foundation.web.pages import LOCAL, Fault, fault_of, go, read_day
+from foundation.web.pages import LOCAL, Fault, day_begins, fault_of, go, whole_number
 
 SAID = {
     "agreement-new": "The agreement is recorded.",
@@ -165,7 +165,7 @@ def add_pages(room: Blueprint, consent: Consent) -> None:
         row = get_agreement(consent, number)[0]
         values = {name: value.strip() for name, value in request.form.items()}
         try:
-            last = _day(values, "ends", is_needed=True)
+            last = day_begins(values, "ends", after_year=1990, is_needed=True)
             assert last is not None
             end_agreement(
                 consent,
@@ -173,7 +173,7 @@ def add_pages(room: Blueprint, consent: Consent) -> None:
                 _after(last),
                 current_principal(),
                 approved_by=values.get("approved_by") or None,
-                if_version=_version(values),
+                if_version=whole_number(values.get("version")),
             )
         except Conflict:
             return _end_page(consent, row, values | {"version": str(row.fact.version)}, has_moved=True)
@@ -201,7 +201,7 @@ def _record(consent: Consent, before: AgreementRow | None) -> Response:
             new, faults = None, [_fault(error)]
     if new is None:
         return make_response(_form_page(consent, values, sets, action, row=before, faults=faults), 422)
-    has_moved = before is not None and _version(values) != before.fact.version
+    has_moved = before is not None and whole_number(values.get("version")) != before.fact.version
     if form.get("step") != "save" or has_moved:
         return _review_page(
             consent, values, sets, new, before, action, is_planned=is_planned, has_moved=has_moved
@@ -209,9 +209,11 @@ def _record(consent: Consent, before: AgreementRow | None) -> Response:
     try:
         if is_planned:
             assert before is not None
-            _, recorded = plan_change(consent, before.fact.agreement_id, new, by, if_version=_version(values))
+            _, recorded = plan_change(
+                consent, before.fact.agreement_id, new, by, if_version=whole_number(values.get("version"))
+            )
             return go(f"/agreements/{recorded.agreement.fact.agreement_id}", "agreement-planned")
-        recorded = record_agreement(consent, new, by, if_version=_version(values))
+        recorded = record_agreement(consent, new, by, if_version=whole_number(values.get("version")))
     except Invalid as error:
         return make_response(
             _form_page(consent, values, sets, action, row=before, faults=[_fault(error)]), 422
@@ -241,7 +243,7 @@ def _read(
     days = {}
     for place in ("starts", "ends"):
         try:
-            days[place] = _day(values, place, is_needed=place == "starts")
+            days[place] = day_begins(values, place, after_year=1990, is_needed=place == "starts")
         except Invalid as error:
             faults.append(fault_of(error, _WORDS, _PLACES))
     if faults:
@@ -280,25 +282,6 @@ def _fault(error: Invalid) -> Fault:
     return fault_of(error, words, _PLACES)
 
 
-def _version(values: Mapping[str, str]) -> int | None:
-    return int(values["version"]) if values.get("version", "").isdecimal() else None
-
-
-def _day(values: Mapping[str, str], name: str, *, is_needed: bool = False) -> datetime | None:
-    told = read_day(values, name)
-    if told is None:
-        if is_needed:
-            raise Invalid("day-missing", field=f"{name}_at")
-        return None
-    try:
-        day = date.fromisoformat(told)
-        if not 1990 < day.year < 2200:
-            raise ValueError("not a year of ours")
-    except ValueError:
-        raise Invalid("day-format", field=f"{name}_at") from None
-    return datetime(day.year, day.month, day.day, tzinfo=LOCAL)
-
-
 def _after(last_day: datetime) -> datetime:
     """Return the instant at which a last day has passed, in London, where a day may have 23 hours."""
     following = last_day.date() + timedelta(days=1)
@@ -307,7 +290,7 @@ def _after(last_day: datetime) -> datetime:
 
 def _chosen_day(args: Mapping[str, str]) -> datetime | None:
     try:
-        day = _day(args, "on")
+        day = day_begins(args, "on", after_year=1990)
     except Invalid:
         return None
     return None if day is None else day + timedelta(hours=12)

@@ -6,7 +6,7 @@ of the person that it was looked at for, and a number of its own by which it is 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, make_response, render_template, request
@@ -47,7 +47,7 @@ from foundation.errors import Conflict, Forbidden, Invalid, NotFound
 from foundation.ids import format_id, new_id, parse_id
 from foundation.principal import Principal
 from foundation.web import current_principal, read_cursor, requires, write_cursor
-from foundation.web.pages import LOCAL, Fault, fault_of, go, read_day
+from foundation.web.pages import LOCAL, Fault, day_begins, fault_of, go, whole_number
 
 SAID = {
     "directive-withdrawn": "It is withdrawn. It stays on record.",
@@ -367,7 +367,7 @@ def _read(
     days = {}
     for name in ("effective", "ends", "review"):
         try:
-            days[name] = _day(values, name)
+            days[name] = day_begins(values, name)
         except Invalid as error:
             faults.append(fault_of(error, _WORDS, _PLACES))
     try:
@@ -425,20 +425,6 @@ def _scope(values: Mapping[str, str], kind: str, by: Principal, faults: list[Fau
 
 def _lifts(values: Mapping[str, str]) -> tuple[int, ...]:
     return tuple(parse_id(one, "lifts") for one in values.get("lifts", "").split(",") if one)
-
-
-def _day(values: Mapping[str, str], name: str) -> datetime | None:
-    """Return the instant at which a day begins in London; None where none was given."""
-    told = read_day(values, name)
-    if told is None:
-        return None
-    try:
-        day = date.fromisoformat(told)
-        if not 1900 < day.year < 2200:
-            raise ValueError("not a year of ours")
-    except ValueError:
-        raise Invalid("day-format", field=f"{name}_at") from None
-    return datetime(day.year, day.month, day.day, tzinfo=LOCAL)
 
 
 def _check_texts(values: Mapping[str, str]) -> None:
@@ -533,7 +519,7 @@ def _record(consent: Consent, subject: Subject, by: Principal) -> Response:
         return _check_page(consent, subject, values, new, by, faults=unsure)
     names = _names(consent, [], new.scope, new.received_by)
     new = replace(new, wording_digest=_wording(new, names).digest)
-    epoch = int(request.form["epoch"]) if request.form.get("epoch", "").isdecimal() else None
+    epoch = whole_number(request.form.get("epoch"))
     try:
         if values.get("instead"):
             before = parse_id(values["instead"], "instead")

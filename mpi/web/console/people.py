@@ -29,11 +29,11 @@ from mpi.records import Address, HumanName, RecordKey, SourceRecord, Telecom
 from mpi.service.by_hand import ask_whether_one, ask_whether_two
 from mpi.service.context import Mpi
 from mpi.service.desk import names_for
-from mpi.service.golden import GoldenView, ToldValue, get_golden, get_golden_then
-from mpi.service.history import Entry, get_person_then, read_history
+from mpi.service.golden import GoldenThen, GoldenView, ToldValue, get_golden, get_golden_then
+from mpi.service.history import Entry, PersonThen, get_person_then, read_history
 from mpi.service.lookup import NHS_NUMBER_SYSTEM
 from mpi.service.match import match_person
-from mpi.service.people import explain_person, get_person, lookup_persons, lookup_record
+from mpi.service.people import PersonView, explain_person, get_person, lookup_persons, lookup_record
 from mpi.service.tell import answer_of, panels_of, title_of
 from mpi.web.console import words
 
@@ -74,8 +74,7 @@ def make(mpi: Mpi) -> Blueprint:
         if on is None:
             return person_page(mpi, number, by)
         try:
-            as_at = _end_of(mpi, on)
-            return then_page(mpi, number, by, as_at)
+            return person_page(mpi, number, by, as_at=_end_of(mpi, on))
         except Invalid:
             fault = Fault("on-day", "Give a day that was, with day, month and year")
             return make_response(person_page(mpi, number, by, [fault]), 422)
@@ -316,32 +315,17 @@ def _plain_field(fault: Invalid, name: str) -> Invalid:
 # A person ------------------------------------------------------------------------------------------------------------------
 
 
-def person_page(mpi: Mpi, number: int, by: Principal, faults: Sequence[Fault] = ()) -> str:
-    """Show a person as they are now."""
-    golden = get_golden(mpi, number, by)
-    person = get_person(mpi, number, by, with_members=True)
-    names = names_for(mpi, {one.organisation for one in person.members} | _origins(golden.values))
-    return render_template(
-        "mpi/person.html",
-        person_id=format_id(number),
-        person=person,
-        golden=golden,
-        values=values_of(golden.values, names),
-        members=person.members,
-        names=names,
-        as_at=None,
-        faults=faults,
-        form=request.args,
-        may_ask="tasks:work" in by.scopes,
-        words=words,
-        today=mpi.clock.now(),
-    )
-
-
-def then_page(mpi: Mpi, number: int, by: Principal, as_at: datetime) -> str:
-    """Show a person as they were at an instant."""
-    golden = get_golden_then(mpi, number, as_at, by)
-    person = get_person_then(mpi, number, as_at, by, with_members=True)
+def person_page(
+    mpi: Mpi, number: int, by: Principal, faults: Sequence[Fault] = (), *, as_at: datetime | None = None
+) -> str:
+    """Show a person as they are now, or were at an instant."""
+    golden: GoldenView | GoldenThen
+    person: PersonView | PersonThen
+    if as_at is None:
+        golden, person = get_golden(mpi, number, by), get_person(mpi, number, by, with_members=True)
+    else:
+        golden = get_golden_then(mpi, number, as_at, by)
+        person = get_person_then(mpi, number, as_at, by, with_members=True)
     names = names_for(mpi, {one.organisation for one in person.members} | _origins(golden.values))
     return render_template(
         "mpi/person.html",
@@ -352,9 +336,9 @@ def then_page(mpi: Mpi, number: int, by: Principal, as_at: datetime) -> str:
         members=person.members,
         names=names,
         as_at=as_at,
-        faults=(),
+        faults=faults,
         form=request.args,
-        may_ask=False,
+        may_ask=as_at is None and "tasks:work" in by.scopes,
         words=words,
         today=mpi.clock.now(),
     )

@@ -20,6 +20,7 @@ from foundation.web.pages import (
     go,
     moved_on_page,
     read_day,
+    whole_number,
     write_day,
     write_moment,
 )
@@ -376,8 +377,7 @@ def _here(task_id: int, by: Principal) -> str:
 
 
 def _version() -> int | None:
-    text = request.form.get("version", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+    return whole_number(request.form.get("version"))
 
 
 def _comment() -> str | None:
